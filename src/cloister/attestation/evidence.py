@@ -1,0 +1,86 @@
+"""Evidence as it travels: a media type and bytes that nobody has judged yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from cloister.attestation.claims import Claims
+from cloister.errors import MalformedError
+from cloister.wire import Fields, encode
+
+__all__ = [
+    "MAX_EVIDENCE_BYTES",
+    "Attester",
+    "Endorsement",
+    "Evidence",
+    "EvidenceVerifier",
+    "ReportData",
+]
+
+MAX_EVIDENCE_BYTES: Final = 65536
+REPORT_DATA_BYTES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """The 64 bytes that a TEE signs for us; made by `bind`, nothing pads or truncates them."""
+
+    value: bytes
+
+    def __post_init__(self) -> None:
+        """Exactly 64 bytes."""
+        if len(self.value) != REPORT_DATA_BYTES:
+            raise MalformedError("report data has 64 bytes", code="evidence.malformed")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Untrusted bytes of the kind that `media_type` names."""
+
+    media_type: str
+    body: bytes
+
+    def to_bytes(self) -> bytes:
+        """Return the envelope's canonical bytes (spec: evidence-envelope-v1)."""
+        return encode({"media_type": self.media_type, "body": self.body})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Evidence:
+        """Read an envelope from untrusted bytes."""
+        fields = Fields.decode(data, what="evidence", max_bytes=MAX_EVIDENCE_BYTES + 512)
+        media_type = fields.text("media_type", max_length=127)
+        body = fields.octets("body", max_length=MAX_EVIDENCE_BYTES)
+        fields.end()
+        return cls(media_type, body)
+
+
+@dataclass(frozen=True, slots=True)
+class Endorsement:
+    """A statement of an endorser (certificate, collateral); untrusted until chained."""
+
+    media_type: str
+    body: bytes
+
+
+class Attester(Protocol):
+    """Makes evidence about the environment that it runs in."""
+
+    def collect(self, report_data: ReportData) -> Evidence:
+        """Ask the root of trust for evidence over these 64 bytes."""
+        ...
+
+
+class EvidenceVerifier(Protocol):
+    """Judges whether evidence is genuine; a pure function of its arguments."""
+
+    def verify(self, evidence: Evidence, endorsements: Sequence[Endorsement], *, at: int) -> Claims:
+        """Return what genuine evidence says, or raise.
+
+        Raises:
+            MalformedError: The evidence does not parse.
+            EvidenceError: Its signature does not hold.
+            EndorsementError: Its chain does not reach the trust anchor.
+        """
+        ...

@@ -1,0 +1,355 @@
+"""Every error Cloister raises, cut by what the receiver should conclude.
+
+The tree (drawn flush left; the formatter removes indentation)::
+
+CloisterError
+├── CallerError              the calling code or the operator is wrong; fix and restart
+│   ├── ConfigError          a file, flag or manifest
+│   ├── MissingExtraError    an optional dependency of the chosen backend
+│   └── UnsupportedError     this machine cannot do that
+├── MalformedError           bytes do not parse; carries format, offset, clause
+├── ProtocolError            well-formed but not now
+│   ├── LocalProtocolError   we tried it: our bug
+│   └── RemoteProtocolError  the peer did it
+├── RefusedError             it parsed; trust was not established; never retryable
+│   ├── EvidenceError        signature, freshness or binding
+│   ├── EndorsementError     chain, revocation, collateral age
+│   ├── AppraisalError       genuine, but not what the evidence policy wants
+│   ├── ReleaseDeniedError   appraised, but not entitled to this key
+│   └── IdentityError        the peer is not who was asked for
+├── TamperedError            something we stored came back different
+├── ConfinementError         sandboxed code tried to leave
+├── WorkloadError            the workload ended badly; carries its exit status
+└── UnavailableError         retryable; the only one that is
+    └── StorageFullError     the disk or quota is full; what was committed stays
+
+Codes are dotted, stable and never reused; `docs/spec/errors.md` lists them, and a test
+compares that page with `CODES`. Each class fixes the exit status of the command line.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+__all__ = [
+    "CODES",
+    "AppraisalError",
+    "CallerError",
+    "CloisterError",
+    "ConfigError",
+    "ConfinementError",
+    "EndorsementError",
+    "EvidenceError",
+    "IdentityError",
+    "LocalProtocolError",
+    "MalformedError",
+    "MissingExtraError",
+    "ProtocolError",
+    "RefusedError",
+    "ReleaseDeniedError",
+    "RemoteProtocolError",
+    "StorageFullError",
+    "TamperedError",
+    "UnavailableError",
+    "UnsupportedError",
+    "WorkloadError",
+    "error_from_wire",
+]
+
+
+class CloisterError(Exception):
+    """The base of everything this package raises on purpose.
+
+    Args:
+        public: One sentence that the peer or the user may see. It must not reveal which
+            secret check failed.
+        code: A code listed in `CODES` for this class. Callers and vectors branch on it.
+        detail: For the operator's log only; never sent to a peer.
+        hint: What to do next, for a person; printed by the command line.
+    """
+
+    exit_status: ClassVar[int] = 70
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self, public: str, *, code: str, detail: str | None = None, hint: str | None = None
+    ) -> None:
+        """Refuse a code that is not registered for this class: our bug, found at once."""
+        if CODES.get(code) is not type(self):
+            msg = f"error code {code!r} is not registered for {type(self).__name__}"
+            raise LookupError(msg)
+        super().__init__(public)
+        self.public = public
+        self.code = code
+        self.detail = detail
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """The sentence for people, with the code."""
+        return f"{self.public} [{self.code}]"
+
+    def as_record(self) -> dict[str, object]:
+        """Return what `--json` prints: code, message, hint, whether a retry may help."""
+        return {
+            "code": self.code,
+            "message": self.public,
+            "hint": self.hint,
+            "retryable": self.retryable,
+        }
+
+
+class CallerError(CloisterError):
+    """The calling code or the operator is wrong; fix and restart."""
+
+    exit_status = 64
+
+
+class ConfigError(CallerError):
+    """A file, flag or manifest says something that cannot be meant."""
+
+    exit_status = 65
+
+
+class MissingExtraError(CallerError):
+    """An optional dependency of the chosen backend is not installed."""
+
+    exit_status = 66
+
+
+class UnsupportedError(CallerError):
+    """This machine lacks what the operation needs; the message names it."""
+
+    exit_status = 69
+
+
+class MalformedError(CloisterError):
+    """Bytes do not parse.
+
+    Args:
+        public: One sentence.
+        code: A registered code.
+        offset: Byte offset (or line, for text) where reading stopped, when known.
+        clause: The clause of the specification that was violated, when there is one.
+        detail: For the operator's log only.
+        hint: What to do next.
+    """
+
+    exit_status = 71
+
+    def __init__(
+        self,
+        public: str,
+        *,
+        code: str,
+        offset: int | None = None,
+        clause: str | None = None,
+        detail: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        """Keep where and which clause beside the sentence."""
+        super().__init__(public, code=code, detail=detail, hint=hint)
+        self.offset = offset
+        self.clause = clause
+
+
+class ProtocolError(CloisterError):
+    """Well-formed, but not now."""
+
+    exit_status = 72
+
+
+class LocalProtocolError(ProtocolError):
+    """We tried something out of order: our bug."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer did something out of order."""
+
+
+class RefusedError(CloisterError):
+    """It parsed; trust was not established. Trying again changes nothing."""
+
+    exit_status = 77
+
+
+class EvidenceError(RefusedError):
+    """Signature, freshness or binding of evidence did not hold."""
+
+
+class EndorsementError(RefusedError):
+    """Chain, revocation or age of endorsements did not hold."""
+
+
+class AppraisalError(RefusedError):
+    """Genuine, but not what the policy wants.
+
+    Args:
+        public: One sentence.
+        code: A registered code.
+        rule: The rule (policy path) that decided.
+        expected: What the rule wants; never a secret.
+        found: What the evidence says; never a secret.
+        detail: For the operator's log only.
+        hint: What to do next.
+    """
+
+    def __init__(
+        self,
+        public: str,
+        *,
+        code: str,
+        rule: str,
+        expected: str,
+        found: str,
+        detail: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        """Keep the rule, what it expected and what was found."""
+        super().__init__(public, code=code, detail=detail, hint=hint)
+        self.rule = rule
+        self.expected = expected
+        self.found = found
+
+    def as_record(self) -> dict[str, object]:
+        """Add rule, expected and found, so that a machine can explain the refusal."""
+        return super().as_record() | {
+            "rule": self.rule,
+            "expected": self.expected,
+            "found": self.found,
+        }
+
+
+class ReleaseDeniedError(RefusedError):
+    """Appraised, but not entitled to this key."""
+
+
+class IdentityError(RefusedError):
+    """The peer or service is not the one that was asked for."""
+
+
+class TamperedError(CloisterError):
+    """Something we stored came back different: changed, older, swapped or cut."""
+
+    exit_status = 76
+
+
+class ConfinementError(CloisterError):
+    """Sandboxed code tried to leave, or a required layer is missing."""
+
+    exit_status = 78
+
+
+class WorkloadError(CloisterError):
+    """The workload ended badly, or could not be started."""
+
+    exit_status = 73
+
+
+class UnavailableError(CloisterError):
+    """Something is down, slow or busy; a retry may help. The only retryable family."""
+
+    exit_status = 75
+    retryable = True
+
+
+class StorageFullError(UnavailableError):
+    """The disk or the quota is full; what was committed before stays readable."""
+
+    exit_status = 74
+
+
+# One line for each code; `docs/spec/errors.md` explains them. Retired codes stay here as comments.
+CODES: Final[dict[str, type[CloisterError]]] = {
+    # caller
+    "config.file": ConfigError,
+    "config.value": ConfigError,
+    "config.exists": ConfigError,
+    "config.missing": ConfigError,
+    "extra.missing": MissingExtraError,
+    "machine.fuse": UnsupportedError,
+    "machine.namespaces": UnsupportedError,
+    "machine.kernel": UnsupportedError,
+    "machine.program": UnsupportedError,
+    "caller.misuse": CallerError,
+    # malformed
+    "wire.malformed": MalformedError,
+    "wire.too-large": MalformedError,
+    "policy.malformed": MalformedError,
+    "policy.invalid": MalformedError,
+    "policy.too-large": MalformedError,
+    "evidence.malformed": MalformedError,
+    "volume.malformed": MalformedError,
+    "certificate.malformed": MalformedError,
+    "message.malformed": MalformedError,
+    "model.malformed": MalformedError,
+    # protocol
+    "protocol.local": LocalProtocolError,
+    "protocol.remote": RemoteProtocolError,
+    # evidence and endorsements
+    "evidence.signature": EvidenceError,
+    "evidence.binding": EvidenceError,
+    "evidence.replayed": EvidenceError,
+    "evidence.expired": EvidenceError,
+    "evidence.kind": EvidenceError,
+    "endorsement.anchor": EndorsementError,
+    # appraisal: one for each rule of the policy
+    "appraisal.root-of-trust": AppraisalError,
+    "appraisal.measurement": AppraisalError,
+    "appraisal.debug": AppraisalError,
+    "appraisal.svn": AppraisalError,
+    "appraisal.code": AppraisalError,
+    "appraisal.runtime": AppraisalError,
+    "appraisal.volume-root": AppraisalError,
+    # release
+    "release.policy-unknown": ReleaseDeniedError,
+    "release.policy-changed": ReleaseDeniedError,
+    "release.workload-unknown": ReleaseDeniedError,
+    "release.volume-unknown": ReleaseDeniedError,
+    "release.predecessor": ReleaseDeniedError,
+    "release.not-owner": ReleaseDeniedError,
+    "release.fenced": ReleaseDeniedError,
+    "launch.argv": ReleaseDeniedError,
+    # identity
+    "identity.keyservice": IdentityError,
+    "identity.peer": IdentityError,
+    "identity.tls": IdentityError,
+    "identity.clock": IdentityError,
+    # tampered
+    "volume.tampered": TamperedError,
+    "volume.rolled-back": TamperedError,
+    "volume.truncated": TamperedError,
+    "volume.foreign": TamperedError,
+    "state.tampered": TamperedError,
+    # confinement and workload
+    "confinement.setup": ConfinementError,
+    "workload.start": WorkloadError,
+    "workload.failed": WorkloadError,
+    "workload.volume-server": WorkloadError,
+    # unavailable
+    "keyservice.unreachable": UnavailableError,
+    "keyservice.slow": UnavailableError,
+    "keyservice.busy": UnavailableError,
+    "keyservice.state": UnavailableError,
+    "volume.leased": UnavailableError,
+    "volume.busy": UnavailableError,
+    "volume.io": UnavailableError,
+    "volume.anchor": UnavailableError,
+    "server.unreachable": UnavailableError,
+    "server.busy": UnavailableError,
+    "storage.full": StorageFullError,
+}
+
+
+def error_from_wire(code: str, message: str) -> CloisterError:
+    """Rebuild an error that a peer reported by its code.
+
+    The message is untrusted text: it is cut to 500 characters and stripped of control
+    characters. An unknown code becomes `protocol.remote`: a peer cannot choose our classes.
+    """
+    clean = "".join(c if c.isprintable() else " " for c in message[:500])
+    kind = CODES.get(code)
+    if kind is None:
+        return RemoteProtocolError(clean or "the peer reported an error", code="protocol.remote")
+    if kind is AppraisalError:
+        return AppraisalError(clean, code=code, rule="", expected="", found="")
+    return kind(clean, code=code)
