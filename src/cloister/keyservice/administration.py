@@ -25,7 +25,11 @@ from cloister.keyservice.leases import LeaseTable, take
 from cloister.keyservice.log import Checkpoint, LogEntry
 from cloister.keyservice.messages import VOLUME_ID_BYTES, require_name
 from cloister.keyservice.ownership import OwnerRequest, volume_key_info
-from cloister.keyservice.policy import policy_from_canonical, policy_hash
+from cloister.keyservice.policy.canonical import (
+    MAX_CANONICAL_BYTES,
+    policy_from_canonical,
+    policy_hash,
+)
 from cloister.keyservice.records import Holder, PolicyRecord, VolumeRecord
 from cloister.keyservice.store import Store
 from cloister.wire import Fields, Value
@@ -34,7 +38,6 @@ __all__ = ["CERTIFICATE_LIFETIME_S", "CLIENTS_SEGMENT", "Administration"]
 
 CERTIFICATE_LIFETIME_S: Final = 86400
 CLIENTS_SEGMENT: Final = "clients"
-MAX_POLICY_BYTES: Final = 262144
 _MAX_SEALED_KEY: Final = 4096
 _MAX_CSR: Final = 8192
 _MAX_ENTRIES: Final = 1000
@@ -112,7 +115,7 @@ class Administration:
     def _apply_policy(
         self, fields: Fields, request: OwnerRequest, moment: Moment
     ) -> dict[str, Value]:
-        canonical = fields.octets("canonical", max_length=MAX_POLICY_BYTES)
+        canonical = fields.octets("canonical", max_length=MAX_CANONICAL_BYTES)
         fields.end()
         policy = policy_from_canonical(canonical)
         digest = policy_hash(policy)

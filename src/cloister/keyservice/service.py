@@ -39,6 +39,7 @@ from cloister.keyservice.anchoring import (
 )
 from cloister.keyservice.bundle import KEY_BYTES, Bundle, Lease, ListenerGrant, VolumeGrant
 from cloister.keyservice.clock import Moment
+from cloister.keyservice.domain import log_origin
 from cloister.keyservice.leases import LEASE_TTL_S, LeaseTable, advance, require_epoch, take
 from cloister.keyservice.log import Checkpoint, LogEntry, Receipt
 from cloister.keyservice.messages import (
@@ -68,16 +69,11 @@ from cloister.keyservice.session import (
 from cloister.keyservice.store import Appended, Store
 from cloister.wire import encode
 
-__all__ = ["Answer", "KeyService", "log_origin"]
+__all__ = ["Answer", "KeyService"]
 
 _LOG: Final = logging.getLogger(__name__)
 _NONCE_BYTES: Final = 32
 _NO_DIGEST: Final = bytes(DIGEST_BYTES)
-
-
-def log_origin(trust_domain: str) -> str:
-    """Return the name of a trust domain's log, as its checkpoints carry it."""
-    return f"{trust_domain}/cloister-log"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@ Spec: key-release-v1, clauses KR-10 to KR-39, whose numbers the steps below carr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cloister.attestation.claims import Claims
@@ -25,7 +27,8 @@ from cloister.errors import (
     UnavailableError,
 )
 from cloister.keyservice.messages import ReleaseRequest
-from cloister.keyservice.policy import Policy, appraise, policy_from_canonical
+from cloister.keyservice.policy import Policy, policy_from_canonical
+from cloister.keyservice.policy.appraisal import appraise
 from cloister.keyservice.policy.model import CodeVolume, Workload
 from cloister.keyservice.records import Records, VolumeRecord
 from cloister.tee.registry import RootOfTrust, by_media_type
@@ -124,7 +127,7 @@ def decide(request: ReleaseRequest, *, records: Records, at: int) -> Approval:
         RefusedError: The first rule that did not hold, by its code.
         MalformedError: The evidence does not parse.
 
-    Spec: key-release-v1, clauses KR-21 to KR-29.
+    Spec: key-release-v1, clauses KR-21 to KR-27.
     """
     # KR-21. The policy is one that the owner applied, and no successor has replaced it.
     record = records.policy(request.policy)
@@ -138,7 +141,7 @@ def decide(request: ReleaseRequest, *, records: Records, at: int) -> Approval:
         raise ReleaseDeniedError(
             f"policy {record.name} was replaced by a newer one", code="release.policy-changed"
         )
-    policy = policy_from_canonical(record.canonical)
+    policy = _parsed(record.canonical)
     # KR-22. The policy names the workload.
     workload = policy.workloads.get(request.workload)
     if workload is None:
@@ -154,18 +157,26 @@ def decide(request: ReleaseRequest, *, records: Records, at: int) -> Approval:
         request.report_data().value,
         error=EvidenceError("the evidence was made for another request", code="evidence.binding"),
     )
-    # KR-26. Every volume that the policy names for the workload is registered.
-    names = _volume_names(workload)
-    found = {name: _registered(policy, name, records) for name in names}
-    # KR-27. Measurement, version, debug, code, runtime and pinned roots: the policy's own rules.
+    # KR-26. Measurement, version, debug, code, runtime and volumes: the policy's own rules.
+    known = {
+        name: volume
+        for name, rule in policy.volumes.items()
+        if (volume := records.volume(bytes.fromhex(rule.id))) is not None
+    }
     result = appraise(
         policy,
         request.workload,
         claims,
         request.measurement,
-        volume_roots={name: volume.root for name, volume in found.items()},
+        volume_roots={name: volume.root for name, volume in known.items()},
     )
-    return Approval(policy, workload, result, _claims_by_mount(workload, found))
+    # KR-27. Every volume that the policy names for the workload is registered.
+    return Approval(policy, workload, result, _claims_by_mount(workload, known))
+
+
+@lru_cache(maxsize=64)
+def _parsed(canonical: bytes) -> Policy:
+    return policy_from_canonical(canonical)
 
 
 def require_service(named: bytes, service: bytes) -> None:
@@ -190,7 +201,7 @@ def _verify(evidence: Evidence, policy: Policy, *, at: int) -> Claims:
 def _accepted_anchors(policy: Policy, root: RootOfTrust) -> list[VerifyingKey]:
     named = policy.roots_of_trust.sim if root.name == "sim" else None
     if named is None:
-        accepted = [name for name, rule in policy.roots_of_trust if rule is not None]
+        accepted = [] if policy.roots_of_trust.sim is None else ["sim"]
         raise AppraisalError(
             f"the policy does not accept evidence of root of trust {root.name}",
             code="appraisal.root-of-trust",
@@ -201,16 +212,19 @@ def _accepted_anchors(policy: Policy, root: RootOfTrust) -> list[VerifyingKey]:
     return [VerifyingKey.from_text(text) for text in named.anchors]
 
 
-def _volume_names(workload: Workload) -> list[str]:
-    names = [mount.volume for mount in workload.volumes.values()]
+def _claims_by_mount(workload: Workload, known: Mapping[str, VolumeRecord]) -> dict[str, Claim]:
+    claims = {
+        path: Claim(mount.volume, mount.access, _registered(mount.volume, known))
+        for path, mount in workload.volumes.items()
+    }
     if isinstance(workload.code, CodeVolume):
-        names.append(workload.code.volume)
-    return sorted(set(names))
+        name = workload.code.volume
+        claims[CODE_MOUNT] = Claim(name, "read", _registered(name, known))
+    return claims
 
 
-def _registered(policy: Policy, name: str, records: Records) -> VolumeRecord:
-    rule = policy.volumes.get(name)
-    record = None if rule is None else records.volume(bytes.fromhex(rule.id))
+def _registered(name: str, known: Mapping[str, VolumeRecord]) -> VolumeRecord:
+    record = known.get(name)
     if record is None:
         raise ReleaseDeniedError(
             f"the key service has no key for volume {name}",
@@ -218,14 +232,3 @@ def _registered(policy: Policy, name: str, records: Records) -> VolumeRecord:
             hint="seal the volume in this trust domain, or correct its id in the policy",
         )
     return record
-
-
-def _claims_by_mount(workload: Workload, found: dict[str, VolumeRecord]) -> dict[str, Claim]:
-    claims = {
-        path: Claim(mount.volume, mount.access, found[mount.volume])
-        for path, mount in workload.volumes.items()
-    }
-    if isinstance(workload.code, CodeVolume):
-        name = workload.code.volume
-        claims[CODE_MOUNT] = Claim(name, "read", found[name])
-    return claims
