@@ -23,7 +23,6 @@ from cloister.crypto.digest import require_equal, sha256
 from cloister.crypto.hpke import HPKEPrivateKey, HPKEPublicKey
 from cloister.crypto.kdf import random_bytes
 from cloister.crypto.signature import SigningKey, VerifyingKey
-from cloister.crypto.x509 import TLSKey
 from cloister.errors import (
     CloisterError,
     IdentityError,
@@ -171,6 +170,9 @@ class ReleaseClient:
         deadline_s: float = _DEADLINE_S,
     ) -> None:
         """Make fresh keys. A repeated `release` uses the same, so that leases are taken over."""
+        # Imported here: certificates load slowly, and only this client needs them.
+        from cloister.crypto.x509 import TLSKey  # noqa: PLC0415
+
         self._call = _Call(transport, service, clock, deadline_s)
         self._hpke = HPKEPrivateKey.generate()
         self._tls = TLSKey.generate()

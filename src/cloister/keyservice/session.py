@@ -28,7 +28,7 @@ from cloister.errors import (
 )
 from cloister.keyservice.messages import ReleaseRequest
 from cloister.keyservice.policy import Policy, policy_from_canonical
-from cloister.keyservice.policy.appraisal import appraise
+from cloister.keyservice.policy.appraisal import appraise_named
 from cloister.keyservice.policy.model import CodeVolume, Workload
 from cloister.keyservice.records import Records, VolumeRecord
 from cloister.tee.registry import RootOfTrust, by_media_type
@@ -163,7 +163,8 @@ def decide(request: ReleaseRequest, *, records: Records, at: int) -> Approval:
         for name, rule in policy.volumes.items()
         if (volume := records.volume(bytes.fromhex(rule.id))) is not None
     }
-    result = appraise(
+    result = appraise_named(
+        record.hash,
         policy,
         request.workload,
         claims,
