@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-__all__ = ["ROOT_BYTES", "Anchor", "AnchorState"]
+from cloister.errors import ReleaseDeniedError
+
+__all__ = ["ROOT_BYTES", "Anchor", "AnchorState", "PinnedAnchor"]
 
 ROOT_BYTES: Final = 32
 
@@ -54,3 +56,24 @@ class Anchor(Protocol):
             UnavailableError: Not known whether it happened; ask again.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedAnchor:
+    """An anchor for reading one fixed state, learned from a trusted source before."""
+
+    pinned: AnchorState
+
+    @property
+    def epoch(self) -> int:
+        """Always 0: there is no lease."""
+        return 0
+
+    def state(self) -> AnchorState:
+        """Return the pinned state."""
+        return self.pinned
+
+    def advance(self, *, version: int, root: bytes, new_version: int, new_root: bytes) -> None:
+        """Refuse: a pinned state does not move."""
+        del version, root, new_version, new_root
+        raise ReleaseDeniedError("this volume is pinned to one state", code="release.fenced")
