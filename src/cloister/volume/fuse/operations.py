@@ -35,6 +35,7 @@ _NO_REPLACE: Final = 1
 _EXCHANGE: Final = 2
 _OFFSET_LIMIT: Final = 2**63 - 1
 _PERMISSION_BITS: Final = 0o7777
+_NO_CHANGE: Final = SetAttributes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def _getattr(context: Context, header: Header, *_: int) -> int:
 def _setattr(context: Context, header: Header, *request: int) -> int:
     wanted = SetattrRequest(*request)
     change = _change(wanted, context.shown.owner)
-    if change == SetAttributes():
+    if change == _NO_CHANGE:
         attributes = context.filesystem.attributes(header.nodeid)
     else:
         attributes = context.filesystem.set_attributes(header.nodeid, change)
@@ -184,10 +185,10 @@ def _link(context: Context, header: Header, numbers: tuple[int, ...], name: byte
     return _entry(context, context.filesystem.link(numbers[0], header.nodeid, name))
 
 
-def _open(context: Context, header: Header, *_: int) -> int:
-    """Say that files need no opening: they are held while known. The kernel asks once only."""
+def _needless(context: Context, header: Header, *_: int) -> int:
+    """OPEN and FLUSH: files are held while known, so nothing is due. The kernel asks once only."""
     del context, header
-    raise OSError(ENOSYS, "files are not opened one by one")
+    raise OSError(ENOSYS, "nothing hangs on a file's being open")
 
 
 def _read(context: Context, header: Header, *numbers: int) -> int:
@@ -209,7 +210,7 @@ def _statfs(context: Context, header: Header) -> int:
 
 
 def _accept(context: Context, header: Header, *_: int) -> int:
-    """RELEASE and FLUSH: nothing hangs on a file's being open."""
+    """RELEASE of what CREATE opened, until the kernel has learnt that OPEN is needless."""
     del context, header
     return 0
 
@@ -298,13 +299,13 @@ OPERATIONS: Final[dict[int, Operation]] = {
     Opcode.RENAME: Operation(protocol.fixed_and_two_names("Q"), _rename),
     Opcode.RENAME2: Operation(protocol.fixed_and_two_names("QII"), _rename),
     Opcode.LINK: Operation(protocol.fixed_and_name("Q"), _link),
-    Opcode.OPEN: Operation(protocol.fixed("II"), _open),
+    Opcode.OPEN: Operation(protocol.fixed("II"), _needless),
     Opcode.CREATE: Operation(protocol.fixed_and_name("IIII"), _create),
     Opcode.READ: Operation(_READ, _read),
     Opcode.WRITE: Operation(protocol.parse_write, _write),
     Opcode.STATFS: Operation(protocol.nothing, _statfs),
     Opcode.RELEASE: Operation(_RELEASE, _accept),
-    Opcode.FLUSH: Operation(protocol.fixed("QIIQ"), _accept),
+    Opcode.FLUSH: Operation(_RELEASE, _needless),
     Opcode.FSYNC: Operation(_SYNC, _fsync),
     Opcode.FSYNCDIR: Operation(_SYNC, _fsync),
     Opcode.OPENDIR: Operation(protocol.fixed("II"), _opendir),

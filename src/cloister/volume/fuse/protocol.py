@@ -114,8 +114,8 @@ class InitFlag(IntFlag):
     INIT_EXT = 1 << 30
 
 
-class Valid(IntFlag):
-    """Which fields of SETATTR count, `FATTR_*` in the header."""
+class Valid(IntEnum):
+    """Bits that say which fields of SETATTR count, `FATTR_*` in the header."""
 
     MODE = 1 << 0
     UID = 1 << 1

@@ -1,7 +1,7 @@
 """One mount's conversation with the kernel: request bytes in, reply bytes out, no I/O of its own.
 
 Invariants:
-    1. Nothing is served before INIT agreed on a version.
+    1. Nothing is served before INIT agreed on a version. What may be asked when is a table.
     2. Whatever bytes come, `handle` returns a reply, None, or raises `MalformedError`.
     3. Once the store was found tampered with, or its writer fenced off, every request is
        answered EIO until the end: nothing that cannot be vouched for is served.
@@ -9,7 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from errno import EINVAL, EIO, ENOSPC, ENOSYS, EPROTO
 from typing import Final
@@ -25,8 +25,8 @@ from cloister.volume.filesystem import Filesystem
 from cloister.volume.fuse import protocol
 from cloister.volume.fuse.directories import OpenDirectories
 from cloister.volume.fuse.inodes import KnownInodes
-from cloister.volume.fuse.operations import NO_REPLY, OPERATIONS, Context
-from cloister.volume.fuse.protocol import Header, InitFlag, Opcode
+from cloister.volume.fuse.operations import NO_REPLY, OPERATIONS, Context, Operation
+from cloister.volume.fuse.protocol import Header, InitFlag, InitRequest, Opcode
 from cloister.volume.fuse.replies import OUT_HEADER, InitReply, Presentation, put_init
 
 __all__ = ["REQUEST_BYTES", "Session", "SessionOptions"]
@@ -100,6 +100,9 @@ class Session:
             shown=shown,
             out=self._reply[OUT_HEADER.size :],
         )
+        init = Operation(lambda body: (protocol.parse_init(body),), self._init)
+        self._operations: Mapping[int, Operation] = {Opcode.INIT: init}
+        self._otherwise = EIO
         self._ready = False
         self._broken: CloisterError | None = None
 
@@ -131,14 +134,25 @@ class Session:
             MalformedError: There is not even a header that could be answered.
         """
         header = protocol.parse_header(request)
+        operation = self._operations.get(header.opcode)
+        if operation is None:
+            return self._error(header, self._otherwise)
         try:
-            size = self._act(header, request[protocol.HEADER_BYTES :])
+            arguments = operation.parse(request[protocol.HEADER_BYTES :])
+        except MalformedError:
+            return self._error(header, EINVAL)
+        try:
+            size = operation.act(self._context, header, *arguments)
         except OSError as e:
-            size = self._error(header, e.errno or EIO)
+            return self._error(header, e.errno or EIO)
         except CloisterError as e:
             self._failed(e)
-            size = self._error(header, ENOSPC if isinstance(e, StorageFullError) else EIO)
-        return None if size == NO_REPLY else self._reply[:size]
+            return self._error(header, ENOSPC if isinstance(e, StorageFullError) else EIO)
+        if size == NO_REPLY:
+            return None
+        size += OUT_HEADER.size
+        OUT_HEADER.pack_into(self._reply, 0, size, 0, header.unique)
+        return self._reply[:size]
 
     def tick(self) -> float:
         """Let the file system do what is due; return seconds until the next call."""
@@ -160,47 +174,17 @@ class Session:
         except CloisterError as e:
             self._failed(e)
 
-    def _act(self, header: Header, body: memoryview) -> int:
-        if header.opcode == Opcode.INIT:
-            size = self._init(body)
-        elif not self._ready:
-            raise OSError(EIO, "request before INIT")
-        elif header.opcode == Opcode.DESTROY:
-            self.end()
-            size = 0
-        else:
-            size = self._operate(header, body)
-            if size == NO_REPLY:
-                return NO_REPLY
-        OUT_HEADER.pack_into(self._reply, 0, OUT_HEADER.size + size, 0, header.unique)
-        return OUT_HEADER.size + size
-
-    def _operate(self, header: Header, body: memoryview) -> int:
-        operation = OPERATIONS.get(header.opcode)
-        if operation is None:
-            raise OSError(ENOSYS, "operation is not supported")
-        try:
-            arguments = operation.parse(body)
-        except MalformedError as e:
-            raise OSError(EINVAL, e.public) from e
-        if self._broken is not None and header.opcode not in _SILENT:
-            raise OSError(EIO, "the store is no longer trusted")
-        return operation.act(self._context, header, *arguments)
-
-    def _init(self, body: memoryview) -> int:
-        if self._ready:
-            raise OSError(EIO, "INIT twice")
-        try:
-            request = protocol.parse_init(body)
-        except MalformedError as e:
-            raise OSError(EINVAL, e.public) from e
+    def _init(self, context: Context, header: Header, request: InitRequest) -> int:
+        del header
         if request.major > protocol.FUSE_MAJOR:
-            return put_init(self._context.out, _version_only())
+            return put_init(context.out, _version_only())
         if request.major < protocol.FUSE_MAJOR or request.minor < protocol.MINIMUM_MINOR:
             raise OSError(EPROTO, "kernel speaks too old a version")
         if request.flags & _NEEDED != _NEEDED:
             raise OSError(EPROTO, "kernel lacks something that this server needs")
         self._ready = True
+        self._operations = OPERATIONS | {Opcode.DESTROY: Operation(protocol.nothing, self._destroy)}
+        self._otherwise = ENOSYS
         wanted = _WANTED | (InitFlag.WRITEBACK_CACHE if self._options.writeback else 0)
         reply = InitReply(
             major=protocol.FUSE_MAJOR,
@@ -211,19 +195,26 @@ class Session:
             max_write=MAX_TRANSFER,
             max_pages=MAX_TRANSFER // _PAGE,
         )
-        return put_init(self._context.out, reply)
+        return put_init(context.out, reply)
 
-    def _error(self, header: Header, number: int) -> int:
+    def _destroy(self, context: Context, header: Header) -> int:
+        del context, header
+        self.end()
+        return 0
+
+    def _error(self, header: Header, number: int) -> memoryview | None:
         if header.opcode in _SILENT:
-            return NO_REPLY
+            return None
         if not 0 < number < _ERRNO_LIMIT:
             number = EIO
         OUT_HEADER.pack_into(self._reply, 0, OUT_HEADER.size, -number, header.unique)
-        return OUT_HEADER.size
+        return self._reply[: OUT_HEADER.size]
 
     def _failed(self, error: CloisterError) -> None:
         if isinstance(error, TamperedError | RefusedError) and self._broken is None:
             self._broken = error
+            self._operations = {code: OPERATIONS[code] for code in _SILENT}
+            self._otherwise = EIO
         self._on_failure(error)
 
 
