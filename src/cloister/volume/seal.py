@@ -85,6 +85,7 @@ def seal_store(
     contents = open_contents(store, keys, superblock, index)
     try:
         _Sealer(index, contents, progress).seal(source)
+        contents.flush(everything=True)
         contents.sync()
     finally:
         contents.close()
