@@ -19,6 +19,7 @@ __all__ = ["KernelLimits", "explain_failure", "observe_limits"]
 _NAMESPACE_STEPS: Final = frozenset(
     {"namespaces", "identity", "private-mounts", "root", "proc", "loopback", "nested-namespaces"}
 )
+_REFUSALS: Final = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSPC})
 _FUSE_STEPS: Final = frozenset({"fuse-open", "fuse-mount"})
 _KERNEL_STEPS: Final = frozenset({"read-only", "filter"})
 
@@ -66,7 +67,7 @@ def explain_failure(step: str, number: int, text: str, limits: KernelLimits) -> 
             code="machine.kernel",
             hint="Linux 5.12 or newer with user namespaces and seccomp filters is needed",
         )
-    if step in _NAMESPACE_STEPS:
+    if step == "namespaces" or (step in _NAMESPACE_STEPS and number in _REFUSALS):
         return _explain_namespaces(step, number, text, limits)
     return ConfinementError(
         f"the sandbox could not be built at the step {step}: {text}", code="confinement.setup"

@@ -28,6 +28,7 @@ __all__ = [
     "FuseMount",
     "HostView",
     "Link",
+    "Mounted",
     "RootPlan",
     "TextFile",
     "attach_fuse",
@@ -96,6 +97,14 @@ class FuseMount:
     target: str
     fsname: str
     read_only: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A mount that waits for its server: the descriptor to serve, and its device number `0:53`."""
+
+    descriptor: int
+    device: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +221,8 @@ def mount_proc() -> None:
     syscalls.mount("proc", "/proc", "proc", flags)
 
 
-def attach_fuse(spec: FuseMount, device: int, *, user_id: int, group_id: int) -> int:
-    """Open /dev/fuse in this user namespace and mount it; return the descriptor to serve.
+def attach_fuse(spec: FuseMount, device: int, *, user_id: int, group_id: int) -> Mounted:
+    """Open /dev/fuse in this user namespace and mount it.
 
     Args:
         spec: Where, and as what.
@@ -232,7 +241,7 @@ def attach_fuse(spec: FuseMount, device: int, *, user_id: int, group_id: int) ->
     except OSError:
         os.close(descriptor)
         raise
-    return descriptor
+    return Mounted(descriptor, _device_number(spec.target))
 
 
 def detach_host() -> None:
@@ -253,6 +262,16 @@ def freeze_root() -> None:
     syscalls.mount_setattr("/proc", syscalls.MOUNT_ATTR_RDONLY, recursive=False)
     syscalls.mount_setattr("/dev", syscalls.MOUNT_ATTR_RDONLY, recursive=False)
     syscalls.mount_setattr("/", _READ_ONLY, recursive=False)
+
+
+def _device_number(target: str) -> str:
+    """Find a mount's device number without asking its server, which does not run yet."""
+    found = ""
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+        columns = line.split(" ")
+        if columns[4] == target:
+            found = columns[2]
+    return found
 
 
 def _without_covered(binds: Sequence[Bind], links: Sequence[Link]) -> Iterator[Bind]:

@@ -22,6 +22,7 @@ from cloister.confinement.diagnosis import explain_failure, observe_limits
 from cloister.confinement.mounts import (
     Bind,
     FuseMount,
+    Mounted,
     observe_host,
     plan_root,
     require_volume_target,
@@ -118,12 +119,12 @@ class Sandbox:
         """Return a descriptor that becomes readable when `wait` would not block."""
         return self._connected().fileno()
 
-    def mount(self, mounts: Sequence[FuseMount]) -> list[int]:
+    def mount(self, mounts: Sequence[FuseMount]) -> list[Mounted]:
         """Mount file systems that a process outside will serve.
 
         Returns:
-            For each, the descriptor to serve it on. The caller gives it to the server and closes
-            its own copy: calls into a mount fail, rather than wait, only once no copy is left.
+            For each, the descriptor to serve. The caller gives it to the server and closes its
+            own copy: calls into a mount fail, rather than wait, only once no copy is left.
 
         Raises:
             UnsupportedError: `machine.fuse` or `machine.namespaces`, with what is missing.
@@ -131,7 +132,7 @@ class Sandbox:
             ConfinementError: Another step failed.
         """
         self._await_build()
-        descriptors: dict[int, int] = {}
+        mounted: dict[int, Mounted] = {}
         try:
             # A parent first: mounting it later would cover what is below it.
             for index, item in sorted(enumerate(mounts), key=lambda pair: len(pair[1].target)):
@@ -142,13 +143,13 @@ class Sandbox:
                     "fsname": item.fsname,
                     "read_only": item.read_only,
                 }
-                _reply, received = self._ask(order)
-                descriptors[index] = received[0]
+                reply, received = self._ask(order)
+                mounted[index] = Mounted(received[0], reply.text("device"))
         except CloisterError:
-            for descriptor in descriptors.values():
-                os.close(descriptor)
+            for done in mounted.values():
+                os.close(done.descriptor)
             raise
-        return [descriptors[index] for index in range(len(mounts))]
+        return [mounted[index] for index in range(len(mounts))]
 
     def place(self, files: Sequence[PlacedFile]) -> None:
         """Put files into memory inside; what lies outside `/run`, `/tmp` and `/home` is read-only.

@@ -38,6 +38,7 @@ from cloister.wire import Fields
 
 __all__ = ["StagePlan", "run_supervisor"]
 
+_FIRST_OTHER: Final = 3
 _OUT_OF_THE_WAY: Final = 256
 _EXEC_FAILED: Final = 127
 _SIGNALLED: Final = 128
@@ -118,6 +119,8 @@ def run_supervisor(plan: StagePlan, channel: Channel, launcher: int) -> NoReturn
         if os.getppid() != launcher:
             os._exit(1)
         os.umask(0o022)
+        os.closerange(_FIRST_OTHER, channel.fileno())
+        syscalls.close_from(channel.fileno() + 1)
         with _Step("core-dumps"):
             namespaces.forbid_core_dumps()
         with _Step("namespaces"):
@@ -232,13 +235,13 @@ class _Init:
         with _Step("fuse-open"):
             os.close(os.open(f"/proc/self/fd/{self.device}", os.O_RDWR | os.O_CLOEXEC))
         with _Step("fuse-mount"):
-            descriptor = attach_fuse(
+            mounted = attach_fuse(
                 spec, self.device, user_id=self.plan.user_id, group_id=self.plan.group_id
             )
         self.targets.append(target)
-        self.channel.send({"done": "mount"}, [descriptor])
+        self.channel.send({"done": "mount", "device": mounted.device}, [mounted.descriptor])
         # The last copy must be the server's: its death is what ends every waiting call.
-        os.close(descriptor)
+        os.close(mounted.descriptor)
 
     def _place(self, message: Fields) -> None:
         with _Step("place"):
