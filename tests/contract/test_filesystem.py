@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from cloister.testing.anchor import AnchorHolder
+from cloister.testing.file_volume import open_file_volume
 from cloister.testing.memory_filesystem import MemoryFilesystem
+from cloister.testing.store import MemoryStore
 from cloister.volume.filesystem import ROOT_INO, Filesystem, SetAttributes
+from cloister.volume.opening import Clocks, create_store, open_store
 
 MIB = 1 << 20
 
@@ -21,7 +25,25 @@ def memory(directory: Path) -> Filesystem:
     return MemoryFilesystem(clock=count(1_000).__next__)
 
 
-FACTORIES: dict[str, Callable[[Path], Filesystem]] = {"memory": memory}
+def volume(directory: Path) -> Filesystem:
+    """Make an empty encrypted volume in a directory."""
+    return open_file_volume(bytes(directory / "volume"))
+
+
+def volume_in_memory(directory: Path) -> Filesystem:
+    """Make an empty encrypted volume with the smallest blocks, in memory."""
+    store, key = MemoryStore(), bytes(range(32))
+    made = create_store(store, key, block_bytes=4096, at_ns=0)
+    holder = AnchorHolder()
+    holder.register(version=made.version, root=made.root)
+    return open_store(store, key, anchor=holder.acquire(), writable=True, clocks=Clocks())
+
+
+FACTORIES: dict[str, Callable[[Path], Filesystem]] = {
+    "memory": memory,
+    "volume": volume,
+    "volume-in-memory": volume_in_memory,
+}
 
 
 @pytest.fixture(params=FACTORIES)
