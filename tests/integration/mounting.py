@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,24 +12,7 @@ import pytest
 
 CASES = Path(__file__).with_name("mounted_cases.py")
 MEMORY = "cloister.testing.private_mount:open_memory"
-
-
-def fuse_missing() -> str:
-    """Return why nothing can be mounted here, or an empty text."""
-    try:
-        os.close(os.open("/dev/fuse", os.O_RDWR))
-    except OSError as e:
-        return f"/dev/fuse cannot be opened: {e.strerror}"
-    probe = ["unshare", "--user", "--map-root-user", "--mount", "true"]
-    if shutil.which("unshare") is None:
-        return "unshare (util-linux) is not installed"
-    if subprocess.run(probe, capture_output=True, check=False).returncode:
-        return "user namespaces are not allowed here"
-    return ""
-
-
-_MISSING = fuse_missing()
-needs_fuse = pytest.mark.skipif(bool(_MISSING), reason=_MISSING or "can mount")
+VOLUME = "cloister.testing.file_volume:open_file_volume"
 
 
 def needs_program(name: str) -> pytest.MarkDecorator:
@@ -81,7 +63,9 @@ class Mount:
 def make_mount(
     tmp_path: Path, *, filesystem: str = MEMORY, config: str = "", flags: tuple[str, ...] = ()
 ) -> Mount:
-    """Prepare a mount point."""
+    """Prepare a mount point; a volume is made beside it unless `config` says where."""
     mount_point = tmp_path / "mnt"
     mount_point.mkdir()
+    if filesystem == VOLUME and not config:
+        config = str(tmp_path / "volume")
     return Mount(mount_point, filesystem, config, flags)

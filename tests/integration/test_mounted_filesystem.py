@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from integration.mounting import MEMORY, Mount, make_mount, needs_fuse, needs_program
+from integration.mounting import MEMORY, VOLUME, Mount, make_mount, needs_program
 
-pytestmark = [pytest.mark.fuse, needs_fuse]
+pytestmark = pytest.mark.fuse
 
 KINDS = {
     "memory": (MEMORY, ()),
-    "memory-user-namespace": (MEMORY, ("--user-namespace",)),
     "memory-write-through": (MEMORY, ("--no-writeback",)),
+    "volume": (VOLUME, ()),
+    "volume-user-namespace": (VOLUME, ("--user-namespace",)),
 }
 
 
@@ -27,9 +28,9 @@ def mount(request: pytest.FixtureRequest, tmp_path: Path) -> Mount:
 
 
 @pytest.fixture
-def memory_mount(tmp_path: Path) -> Mount:
-    """Mount the memory file system."""
-    return make_mount(tmp_path)
+def volume_mount(tmp_path: Path) -> Mount:
+    """Mount a volume."""
+    return make_mount(tmp_path, filesystem=VOLUME)
 
 
 @pytest.mark.parametrize(
@@ -72,16 +73,16 @@ def test_full_store_is_enospc_and_is_named(tmp_path: Path, flags: tuple[str, ...
     assert "storage.full" in done.stderr
 
 
-def test_killed_server_fails_closed(memory_mount: Mount) -> None:
+def test_killed_server_fails_closed(volume_mount: Mount) -> None:
     """After the server's death calls fail with ENOTCONN, and the launcher's side is told."""
     case = str(Path(__file__).with_name("mounted_cases.py"))
-    done = memory_mount.run(sys.executable, case, "killed_server")
+    done = volume_mount.run(sys.executable, case, "killed_server")
     assert "workload.volume-server" in done.stderr
 
 
-def test_killed_writers_do_no_harm(memory_mount: Mount) -> None:
+def test_killed_writers_do_no_harm(volume_mount: Mount) -> None:
     """Programs killed in the middle of writing leave a mount that works."""
-    memory_mount.case("interrupted")
+    volume_mount.case("interrupted")
 
 
 def test_numpy_files_and_maps(mount: Mount) -> None:
@@ -98,10 +99,10 @@ def test_hdf5_files(mount: Mount) -> None:
 
 @pytest.mark.frameworks
 @pytest.mark.slow
-def test_torch_checkpoints(memory_mount: Mount) -> None:
+def test_torch_checkpoints(volume_mount: Mount) -> None:
     """PyTorch checkpoints written beside and renamed over come back equal, mapped or read."""
     pytest.importorskip("torch")
-    memory_mount.case("torch_files")
+    volume_mount.case("torch_files")
 
 
 @pytest.mark.parametrize("journal", ["wal", "delete", "persist", "truncate"])
@@ -111,13 +112,13 @@ def test_sqlite(mount: Mount, journal: str) -> None:
 
 
 @needs_program("sqlite3")
-def test_sqlite_program(memory_mount: Mount) -> None:
+def test_sqlite_program(volume_mount: Mount) -> None:
     """The sqlite3 program fills, dumps and reloads a database."""
     fill = "create table t(x); with recursive c(n) as (select 1 union all select n+1 from c"
     fill += " where n<20000) insert into t select n from c;"
     script = f"""sqlite3 a.db '{fill}' && sqlite3 a.db .dump | sqlite3 b.db
     test "$(sqlite3 b.db 'select sum(x) from t')" = 200010000"""  # noqa: S608 fixed text
-    memory_mount.run("sh", "-ec", script)
+    volume_mount.run("sh", "-ec", script)
 
 
 @needs_program("git")

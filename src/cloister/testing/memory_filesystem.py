@@ -313,6 +313,9 @@ class MemoryFilesystem:
             raise OSError(EEXIST, "name is taken")
         if directory.nlink == 0:
             raise OSError(ENOENT, "directory was removed")
+        if directory.mode & stat.S_ISGID:
+            gid = directory.gid
+            mode |= stat.S_ISGID if stat.S_ISDIR(mode) else 0
         node = self._node(self._next, mode, uid, gid)
         self._next += 1
         self._nodes[node.ino] = node

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from cloister.errors import CloisterError, UnsupportedError
+from cloister.testing.file_volume import describe_volume
 from cloister.testing.memory_filesystem import MemoryFilesystem
 from cloister.volume.filesystem import Filesystem
 from cloister.volume.fuse.mount import open_and_mount, raise_read_ahead
@@ -163,12 +164,6 @@ def open_memory(config: bytes) -> Filesystem:
     return MemoryFilesystem(clock=time.time_ns, capacity=int(config or 1 << 40))
 
 
-def describe_nothing(filesystem: Filesystem) -> bytes:
-    """Describe a file system that has no versions."""
-    del filesystem
-    return b""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command on a mount; return its exit status."""
     parser = argparse.ArgumentParser(prog="cloister.testing.private_mount")
@@ -184,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen.command,
         mount_point=chosen.mount_point,
         open_filesystem=getattr(importlib.import_module(module), name),
-        describe=describe_nothing,
+        describe=describe_volume,
         config=chosen.config.encode(),
         options=SessionOptions(writeback=not chosen.no_writeback),
         user_namespace=chosen.user_namespace,

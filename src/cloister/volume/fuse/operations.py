@@ -123,8 +123,7 @@ def _readlink(context: Context, header: Header) -> int:
 
 def _symlink(context: Context, header: Header, name: bytes, target: bytes) -> int:
     _check_name(name)
-    uid, gid, _ = _owner(context, header)
-    made = context.filesystem.symlink(header.nodeid, name, target, uid, gid)
+    made = context.filesystem.symlink(header.nodeid, name, target, header.uid, header.gid)
     return _entry(context, made)
 
 
@@ -141,16 +140,15 @@ def _make(context: Context, header: Header, mode: int, name: bytes) -> Attribute
     _check_name(name)
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         raise OSError(EPERM, "a volume has files, directories and symbolic links only")
-    uid, gid, _ = _owner(context, header)
     permissions = stat.S_IFREG | (mode & _PERMISSION_BITS)
-    return context.filesystem.create(header.nodeid, name, permissions, uid, gid)
+    return context.filesystem.create(header.nodeid, name, permissions, header.uid, header.gid)
 
 
 def _mkdir(context: Context, header: Header, numbers: tuple[int, ...], name: bytes) -> int:
     _check_name(name)
-    uid, gid, inherited = _owner(context, header)
-    mode = stat.S_IFDIR | (numbers[0] & _PERMISSION_BITS) | inherited
-    return _entry(context, context.filesystem.mkdir(header.nodeid, name, mode, uid, gid))
+    mode = stat.S_IFDIR | (numbers[0] & _PERMISSION_BITS)
+    made = context.filesystem.mkdir(header.nodeid, name, mode, header.uid, header.gid)
+    return _entry(context, made)
 
 
 def _unlink(context: Context, header: Header, name: bytes) -> int:
@@ -257,14 +255,6 @@ def _fallocate(context: Context, header: Header, *numbers: int) -> int:
 def _entry(context: Context, attributes: Attributes) -> int:
     context.known.remember(attributes)
     return context.shown.put_entry(context.out, attributes)
-
-
-def _owner(context: Context, header: Header) -> tuple[int, int, int]:
-    """Return who owns what `header`'s sender makes here, and the set-group-id bit to inherit."""
-    parent = context.filesystem.attributes(header.nodeid)
-    if parent.mode & stat.S_ISGID:
-        return header.uid, parent.gid, stat.S_ISGID
-    return header.uid, header.gid, 0
 
 
 def _check_name(name: bytes) -> None:

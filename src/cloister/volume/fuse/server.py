@@ -5,6 +5,7 @@ One thread, one preallocated buffer in each direction, one system call each way 
 
 from __future__ import annotations
 
+import math
 import os
 import select
 from collections.abc import Callable
@@ -63,7 +64,7 @@ class Server:
         announced = False
         try:
             while True:
-                idle_ms = max(0, int(self._session.tick() * 1000))
+                idle_ms = max(0, math.ceil(self._session.tick() * 1000))
                 ready = dict(waiting.poll(idle_ms))
                 if self._control in ready and self._on_control():
                     return
@@ -86,6 +87,8 @@ class Server:
                 if e.errno in _TRY_AGAIN:
                     return True
                 raise
+            if size == 0:
+                return False
             reply = self._session.handle(self._buffer[:size])
             if reply is not None and not self._send(reply):
                 return False

@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from types import FrameType
 from typing import Final
 
@@ -83,19 +84,15 @@ def work(
     Raises:
         WorkloadError: The parent is gone.
     """
-    filesystem: Filesystem | None = None
     try:
         request = _expect(channel, "open")
-        filesystem = open_filesystem(request.fields.octets("config"))
-        channel.send("open", state=describe(filesystem))
-        broken = _serve(channel, filesystem)
-        filesystem.close()
+        with closing(open_filesystem(request.fields.octets("config"))) as filesystem:
+            channel.send("open", state=describe(filesystem))
+            broken = _serve(channel, filesystem)
         if broken is not None:
             raise broken
         channel.send("finished", state=describe(filesystem))
     except WorkloadError:
-        if filesystem is not None:
-            filesystem.close()
         raise
     except CloisterError as e:
         channel.send("failed", code=e.code, message=e.public)
