@@ -21,7 +21,7 @@ from cloister.confinement import namespaces, syscalls
 from cloister.confinement.diagnosis import explain_failure, observe_limits
 from cloister.confinement.seccomp import ARCHITECTURES
 
-__all__ = ["Fact", "State", "observe_machine"]
+__all__ = ["Fact", "State", "probe"]
 
 State = Literal["ok", "missing", "partial"]
 _TRY_TIMEOUT_S: Final = 3.0
@@ -60,14 +60,14 @@ class Fact:
         }
 
 
-def observe_machine() -> list[Fact]:
+def probe() -> list[Fact]:
     """Run every probe; one that breaks is reported and hides no other."""
     facts: list[Fact] = []
-    for probe in _PROBES:
+    for one in _PROBES:
         try:
-            facts += probe()
+            facts += one()
         except (OSError, ValueError) as e:
-            name = probe.__name__.strip("_").replace("_", "-")
+            name = one.__name__.strip("_").replace("_", "-")
             facts.append(Fact(name, "partial", f"could not be probed: {e}"))
     return facts
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cloister.confinement import probe, syscalls
-from cloister.confinement.probe import Fact, observe_machine
+from cloister.confinement import probe as probe_module
+from cloister.confinement import syscalls
+from cloister.confinement.probe import Fact, probe
 
 
 def _by_name(facts: list[Fact]) -> dict[str, Fact]:
@@ -18,7 +19,7 @@ def _by_name(facts: list[Fact]) -> dict[str, Fact]:
 
 def test_every_part_of_the_machine_is_reported() -> None:
     """Each probe yields a fact, whatever the machine has."""
-    found = _by_name(observe_machine())
+    found = _by_name(probe())
     assert {
         "kernel", "python", "user-namespaces", "network-namespaces", "fuse", "seccomp", "landlock",
         "cgroups", "tee", "swap", "core-dumps", "memory", "frameworks", "cryptography",
@@ -27,14 +28,14 @@ def test_every_part_of_the_machine_is_reported() -> None:
 
 def test_what_is_missing_says_what_it_costs_and_how_to_get_it() -> None:
     """A fact that is not `ok` has a cost or is a failed probe; a missing one has a remedy."""
-    for fact in observe_machine():
+    for fact in probe():
         assert fact.state in {"ok", "partial", "missing"}
         assert fact.state != "missing" or (fact.cost and fact.remedy), fact
 
 
 def test_facts_are_plain_records() -> None:
     """`--json` can print every fact."""
-    assert json.loads(json.dumps([fact.as_record() for fact in observe_machine()]))
+    assert json.loads(json.dumps([fact.as_record() for fact in probe()]))
 
 
 def test_a_probe_that_breaks_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,8 +48,8 @@ def test_a_probe_that_breaks_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> 
     def _fine() -> Iterator[Fact]:
         yield Fact("fine", "ok", "yes")
 
-    monkeypatch.setattr(probe, "_PROBES", (_unreadable, _fine))
-    assert [(fact.name, fact.state) for fact in observe_machine()] == [
+    monkeypatch.setattr(probe_module, "_PROBES", (_unreadable, _fine))
+    assert [(fact.name, fact.state) for fact in probe()] == [
         ("unreadable", "partial"),
         ("fine", "ok"),
     ]
@@ -66,7 +67,7 @@ def test_a_machine_with_nothing_explains_itself(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(syscalls, "unshare", refuse)
     monkeypatch.setattr(syscalls, "landlock_abi", no_landlock)
-    found = _by_name(observe_machine())
+    found = _by_name(probe())
     for name in ("fuse", "user-namespaces", "network-namespaces", "landlock", "tee"):
         assert found[name].state == "missing"
         assert found[name].cost
@@ -78,6 +79,6 @@ def test_an_attempt_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
     """A probe that tries in a child waits for a bounded time only."""
     import signal  # noqa: PLC0415
 
-    monkeypatch.setattr(probe, "_TRY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(probe_module, "_TRY_TIMEOUT_S", 0.05)
     monkeypatch.setattr(syscalls, "unshare", lambda _flags: signal.pause())
-    assert _by_name(observe_machine())["user-namespaces"].detail == "the attempt did not end"
+    assert _by_name(probe())["user-namespaces"].detail == "the attempt did not end"
