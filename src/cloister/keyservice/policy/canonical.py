@@ -3,7 +3,7 @@
 Canonical CBOR of the same tree as the text, with the same keys. `location` hints are left out:
 moving a volume's store changes no decision, so it changes no hash either.
 
-Spec: release-policy-v1, clauses POL-40 to POL-45.
+Spec: release-policy-v1, clauses POL-40 to POL-43.
 """
 
 from __future__ import annotations

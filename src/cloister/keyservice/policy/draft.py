@@ -71,7 +71,7 @@ def _lines(draft: PolicyDraft) -> Iterator[str]:
     yield ""
     yield from _sim_lines(draft.sim)
     yield ""
-    yield "# Sealed volumes. root: latest is the newest state that the key service has anchored."
+    yield "# Sealed volumes. The root latest is the newest state that the key service has anchored."
     yield "volumes:" if draft.volumes else "volumes: {}"
     for name, volume in draft.volumes.items():
         yield from _volume_lines(name, volume)

@@ -71,7 +71,7 @@ def parse_policy(data: bytes, *, source: str) -> Policy:
     Raises:
         MalformedError: `policy.too-large`, `policy.malformed` or `policy.invalid`.
 
-    Spec: release-policy-v1, clauses POL-1 to POL-39.
+    Spec: release-policy-v1, clauses POL-1 to POL-15.
     """
     return diagnose(data, source=source).require_policy(source=source)
 

@@ -3,7 +3,7 @@
 A `Kind` turns a tree into a value, or notes why it cannot, with the place and a sentence that says
 what is allowed. It never stops at the first problem, and never guesses.
 
-Spec: release-policy-v1, clauses POL-10 to POL-39.
+Spec: release-policy-v1, clauses POL-10 to POL-15.
 """
 
 from __future__ import annotations
