@@ -19,7 +19,7 @@ from cloister.keyservice.policy.canonical import policy_hash
 from cloister.keyservice.policy.model import Policy
 from cloister.keyservice.policy.rules import Rule, rules
 
-__all__ = ["appraise"]
+__all__ = ["appraise", "appraise_named"]
 
 
 def appraise(
@@ -51,7 +51,24 @@ def appraise(
 
     Spec: release-policy-v1, clauses POL-50 to POL-61.
     """
-    name = policy_hash(policy)
+    return appraise_named(
+        policy_hash(policy), policy, workload, claims, measurement, volume_roots=volume_roots
+    )
+
+
+def appraise_named(
+    name: bytes,
+    policy: Policy,
+    workload: str,
+    claims: Claims,
+    measurement: LaunchMeasurement,
+    *,
+    volume_roots: Mapping[str, bytes],
+) -> AttestationResult:
+    """Do what `appraise` does, where the caller knows the policy's hash already.
+
+    For the key service, which finds policies by their hash: hashing again costs more than judging.
+    """
     checked: list[RuleHit] = []
     not_checked: list[NotChecked] = []
     for rule in rules(policy, workload, claims, measurement=measurement, volume_roots=volume_roots):

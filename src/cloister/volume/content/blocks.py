@@ -1,0 +1,278 @@
+"""Seal blocks into backing files and open them again, many at a time, without copying twice.
+
+Invariants:
+    1. Ciphertext is read into memory of our own before it is authenticated, so the host cannot
+       change it between check and use.
+    2. A pointer's tag, not the host's, decides: tags are not stored beside the data.
+    3. What the plaintext is bound to: volume, inode, level in the table, index, stored length.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from cloister.errors import TamperedError
+from cloister.volume.format import POINTER, Geometry, malformed
+from cloister.volume.keys import SessionKeys
+from cloister.volume.store import Buffer, Handle, Store
+
+__all__ = ["BATCH_BYTES", "BlockFile", "BlockPlace", "Blocks", "pointer_parts", "pointers_in"]
+
+BATCH_BYTES: Final = 2**20
+_TAG_BYTES: Final = 16
+_AAD_LABEL: Final = b"cloister volume v1 block"
+_POSITION: Final = struct.Struct(">BQI")
+_MAX_HANDLES: Final = 128
+_LENGTH_MASK: Final = 2**24 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFile:
+    """A backing file and the size of its slots in bytes."""
+
+    path: str
+    unit: int
+
+    @property
+    def directory(self) -> str:
+        """The directory it is in."""
+        return self.path.rpartition("/")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPlace:
+    """Where a block belongs: part of what its ciphertext is bound to."""
+
+    ino: int
+    level: int
+    index: int
+
+
+def pointers_in(packed: bytes) -> Iterator[tuple[int, int]]:
+    """Return slot and stored length of each packed pointer that is no hole."""
+    for where, _, _ in POINTER.iter_unpack(packed):
+        if where & _LENGTH_MASK:
+            yield where >> 24, where & _LENGTH_MASK
+
+
+def pointer_parts(pointer: bytes | bytearray | memoryview) -> tuple[int, int]:
+    """Return the slot and the stored length of a packed pointer; length 0 is a hole."""
+    where, _, _ = POINTER.unpack(pointer)
+    return where >> 24, where & _LENGTH_MASK
+
+
+class Blocks:
+    """All block input and output of one open volume. Not for two threads at once."""
+
+    def __init__(
+        self, store: Store, *, volume_id: bytes, geometry: Geometry, sessions: SessionKeys
+    ) -> None:
+        """Set up the staging memory that every batch goes through."""
+        self._store = store
+        self._geometry = geometry
+        self._sessions = sessions
+        self._label = _AAD_LABEL + volume_id
+        block = geometry.block
+        self._zeros = memoryview(bytes(block))
+        self._batch = max(1, min(BATCH_BYTES // block, 512))
+        stride = block + _TAG_BYTES
+        staging = memoryview(bytearray(self._batch * stride))
+        self._sealed = [staging[i * stride : (i + 1) * stride] for i in range(self._batch)]
+        self._ciphertexts = [sealed[:block] for sealed in self._sealed]
+        self._tags = [sealed[block:] for sealed in self._sealed]
+        self._handles: OrderedDict[str, Handle] = OrderedDict()
+        self._unsynced: dict[str, BlockFile] = {}
+        self._new_directories: set[str] = set()
+
+    @property
+    def batch(self) -> int:
+        """How many blocks one call may write."""
+        return self._batch
+
+    def read(self, file: BlockFile, place: BlockPlace, pointers: bytes, out: memoryview) -> None:
+        """Fill `out` with consecutive whole blocks, the first at `place`.
+
+        Args:
+            file: Where their ciphertext is.
+            place: Position of the first.
+            pointers: Packed; their number times the block size is the length of `out`.
+            out: Holds unspecified bytes when this raises.
+
+        Raises:
+            TamperedError: A block is missing or is not the one the pointer names.
+        """
+        block = self._geometry.block
+        run: list[tuple[int, bytes]] = []
+        first = run_start = 0
+        for number, (where, stamp, tag) in enumerate(POINTER.iter_unpack(pointers)):
+            slot, length = where >> 24, where & _LENGTH_MASK
+            if run and (slot != run_start + len(run) or length != block or len(run) == self._batch):
+                self._read_run(file, place, (run_start, first), run, out)
+                run = []
+            if length == block:
+                if not run:
+                    first, run_start = number, slot
+                run.append((stamp, tag))
+                continue
+            start = number * block
+            self._read_short(
+                file,
+                BlockPlace(place.ino, place.level, place.index + number),
+                (slot, length, stamp, tag),
+                out[start : start + block],
+            )
+        if run:
+            self._read_run(file, place, (run_start, first), run, out)
+
+    def _read_run(
+        self,
+        file: BlockFile,
+        place: BlockPlace,
+        start: tuple[int, int],
+        run: list[tuple[int, bytes]],
+        out: memoryview,
+    ) -> None:
+        slot, first = start
+        block = self._geometry.block
+        self._handle(file.path).read_into(self._ciphertexts[: len(run)], slot * file.unit)
+        error = _tampered(place)
+        prefix = self._label + place.ino.to_bytes(8, "big")
+        index = place.index + first
+        at = first * block
+        opening = self._sessions.opening
+        for number, (stamp, tag) in enumerate(run):
+            self._tags[number][:] = tag
+            key, nonce = opening(stamp)
+            aad = prefix + _POSITION.pack(place.level, index, block)
+            key.open_into(nonce, self._sealed[number], aad, out[at : at + block], error=error)
+            index += 1
+            at += block
+
+    def _read_short(
+        self,
+        file: BlockFile,
+        place: BlockPlace,
+        pointer: tuple[int, int, int, bytes],
+        out: memoryview,
+    ) -> None:
+        slot, length, stamp, tag = pointer
+        if length:
+            if length > len(out) or length % self._geometry.granule:
+                raise malformed("a pointer has an impossible length", clause="VOL-13")
+            sealed = self._sealed[0][: length + _TAG_BYTES]
+            self._handle(file.path).read_into([sealed[:length]], slot * file.unit)
+            sealed[length:] = tag
+            key, nonce = self._sessions.opening(stamp)
+            key.open_into(
+                nonce, sealed, self._aad(place, length), out[:length], error=_tampered(place)
+            )
+        elif slot or stamp:
+            raise malformed("a hole's pointer is not zero", clause="VOL-13")
+        out[length:] = self._zeros[length:]
+
+    def write(
+        self, file: BlockFile, place: BlockPlace, slot: int, blocks: Sequence[Buffer]
+    ) -> bytes:
+        """Seal consecutive blocks into consecutive slots.
+
+        Args:
+            file: Where to.
+            place: Position of the first.
+            slot: First of the slots, which no committed state may use.
+            blocks: At most `batch`; all of the block size but the last, which may be shorter by
+                whole granules.
+
+        Returns:
+            Their packed pointers.
+
+        Raises:
+            StorageFullError: Nothing points to what was written; the slots may be taken again.
+        """
+        pointers = bytearray()
+        ciphertexts: list[memoryview] = []
+        prefix = self._label + place.ino.to_bytes(8, "big")
+        sealing = self._sessions.sealing
+        for number, plain in enumerate(blocks):
+            length = len(plain)
+            sealed = self._sealed[number][: length + _TAG_BYTES]
+            key, nonce, stamp = sealing()
+            aad = prefix + _POSITION.pack(place.level, place.index + number, length)
+            key.seal_into(nonce, plain, aad, sealed)
+            ciphertexts.append(sealed[:length])
+            pointers += POINTER.pack(slot + number << 24 | length, stamp, bytes(sealed[length:]))
+        self._unsynced[file.path] = file
+        self._handle(file.path).write(ciphertexts, slot * file.unit)
+        return bytes(pointers)
+
+    def create(self, file: BlockFile) -> None:
+        """Make an empty backing file."""
+        self._keep(file.path, self._store.create(file.path))
+        self._unsynced[file.path] = file
+        self._new_directories.add(file.directory)
+
+    def size(self, file: BlockFile) -> int:
+        """Return a backing file's length in bytes; the host's word."""
+        return self._handle(file.path).size()
+
+    def sync(self) -> None:
+        """Return when all that was written is durable, names of new files included."""
+        for path in self._unsynced:
+            self._handle(path).sync()
+        for directory in self._new_directories:
+            self._store.sync_directory(directory)
+        self._unsynced.clear()
+        self._new_directories.clear()
+
+    def cut(self, file: BlockFile, units: int) -> None:
+        """Shorten a backing file to its first `units` slots."""
+        handle = self._handle(file.path)
+        if handle.size() > units * file.unit:
+            handle.truncate(units * file.unit)
+
+    def remove(self, file: BlockFile) -> None:
+        """Delete a backing file that no state will need again."""
+        handle = self._handles.pop(file.path, None)
+        if handle is not None:
+            handle.close()
+        self._unsynced.pop(file.path, None)
+        self._store.remove(file.path)
+
+    def close(self) -> None:
+        """Close all backing files."""
+        while self._handles:
+            self._handles.popitem()[1].close()
+
+    def _aad(self, place: BlockPlace, length: int) -> bytes:
+        position = _POSITION.pack(place.level, place.index, length)
+        return self._label + place.ino.to_bytes(8, "big") + position
+
+    def _handle(self, path: str) -> Handle:
+        handle = self._handles.get(path)
+        if handle is None:
+            handle = self._keep(path, self._store.open(path))
+        else:
+            self._handles.move_to_end(path)
+        return handle
+
+    def _keep(self, path: str, handle: Handle) -> Handle:
+        self._handles[path] = handle
+        if len(self._handles) > _MAX_HANDLES:
+            old_path, old = next(iter(self._handles.items()))
+            if old_path in self._unsynced:
+                old.sync()
+                del self._unsynced[old_path]
+            del self._handles[old_path]
+            old.close()
+        return handle
+
+
+def _tampered(place: BlockPlace) -> TamperedError:
+    return TamperedError(
+        "data in the volume was changed",
+        code="volume.tampered",
+        detail=f"inode {place.ino}, level {place.level}, near block {place.index}",
+    )
