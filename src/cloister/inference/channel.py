@@ -91,6 +91,8 @@ class Channel:
         except OSError as e:
             raise transfer_error(e, where=self.where) from e
         except h11.ProtocolError as e:
+            if self._http.trailing_data[1]:
+                raise self._closed() from e
             raise RemoteProtocolError(
                 f"the server at {self.where} does not speak HTTP/1.1", code="protocol.remote"
             ) from e
@@ -133,11 +135,7 @@ class Channel:
                 self._set_timeout(connection, deadline)
                 data = connection.recv(_READ_BYTES)
                 if not data and not status:
-                    raise UnavailableError(
-                        f"the server at {self.where} closed the connection without an answer",
-                        code="server.unreachable",
-                        hint="it may not accept this client, or be stopping",
-                    )
+                    raise self._closed()
                 self._http.receive_data(data)
             elif isinstance(event, h11.Response):
                 status, headers = event.status_code, _headers(event)
@@ -150,6 +148,13 @@ class Channel:
                     )
             elif isinstance(event, h11.EndOfMessage):
                 return HTTPResponse(status, bytes(body), headers)
+
+    def _closed(self) -> UnavailableError:
+        return UnavailableError(
+            f"the server at {self.where} closed the connection without a whole answer",
+            code="server.unreachable",
+            hint="it may not accept this client, or be stopping",
+        )
 
     def _set_timeout(self, connection: Connection, deadline: float) -> None:
         left = deadline - time.monotonic()

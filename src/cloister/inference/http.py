@@ -190,7 +190,7 @@ class _Connection:
                 await self._feed()
             elif isinstance(event, h11.Request):
                 head = event
-                self._require_size(head)
+                self._require_head(head)
             elif isinstance(event, h11.Data):
                 body += event.data
                 if len(body) > self._limits.body_bytes:
@@ -253,7 +253,12 @@ class _Connection:
             self._writer.write(self._http.send(go_on) or b"")
             await self._writer.drain()
 
-    def _require_size(self, head: h11.Request) -> None:
+    def _require_head(self, head: h11.Request) -> None:
+        if head.http_version not in {b"1.0", b"1.1"}:
+            raise _Refused(failure(505, "this server speaks HTTP/1.1"))
+        size = len(head.target) + sum(len(name) + len(value) for name, value in head.headers)
+        if size > self._limits.head_bytes:  # h11 bounds only what arrives in pieces
+            raise _Refused(failure(431, f"a head has at most {self._limits.head_bytes} bytes"))
         for name, value in head.headers:
             if name == b"content-length" and int(value) > self._limits.body_bytes:
                 raise _Refused(self._too_large())

@@ -9,7 +9,7 @@ model from a client.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -21,6 +21,27 @@ __all__ = ["MAX_MODEL_BYTES", "LiteRTModel", "Model", "read_model"]
 MAX_MODEL_BYTES: Final = 2**31
 _MIN_MODEL_BYTES: Final = 24
 _IDENTIFIER: Final = b"TFL3"
+# Operators that keep something from one computation to the next. `reset_all_variables` of LiteRT
+# leaves resource variables as they are, so a model with any of these is loaded anew each time.
+_REMEMBERING: Final = frozenset(
+    {
+        "ASSIGN_VARIABLE",
+        "VAR_HANDLE",
+        "READ_VARIABLE",
+        "CALL_ONCE",
+        "SVDF",
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        "UNIDIRECTIONAL_SEQUENCE_RNN",
+        "BIDIRECTIONAL_SEQUENCE_LSTM",
+        "BIDIRECTIONAL_SEQUENCE_RNN",
+        "RNN",
+        "LSTM",
+        "RANDOM_UNIFORM",
+        "RANDOM_STANDARD_NORMAL",
+        "MULTINOMIAL",
+        "CUSTOM",
+    }
+)
 
 
 class Model(Protocol):
@@ -92,22 +113,32 @@ class LiteRTModel:
                 "serving needs LiteRT", code="extra.missing", hint="pip install 'cloister[litert]'"
             ) from e
         self._lock = threading.Lock()
+        self._fresh: Callable[[], Any] = lambda: Interpreter(
+            model_content=data, num_threads=threads
+        )
         try:
-            self._interpreter = Interpreter(model_content=data, num_threads=threads)
-            self._interpreter.allocate_tensors()
-            self._inputs, self._outputs = self._tensors()
+            self._start()
+            self._remembers = _remembers(self._interpreter)
         except (ValueError, RuntimeError, TypeError, KeyError, IndexError) as e:
             raise _broken(e) from e
         self.inputs: Final = tuple(_spec(name, d) for name, d in self._inputs.items())
         self.outputs: Final = tuple(_spec(name, d) for name, d in self._outputs.items())
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the model; variables that it keeps are reset, so that no query sees another."""
+        """Run the model, in the state in which it was loaded: no query sees another."""
         with self._lock:
             try:
+                if self._remembers:
+                    self._start()
                 return self._run(inputs)
             except (ValueError, RuntimeError) as e:
+                self._remembers = True  # whatever state this left, the next query starts afresh
                 raise _broken(e) from e
+
+    def _start(self) -> None:
+        self._interpreter = self._fresh()
+        self._interpreter.allocate_tensors()
+        self._inputs, self._outputs = self._tensors()
 
     def _run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         changed = False
@@ -119,7 +150,6 @@ class LiteRTModel:
                 changed = True
         if changed:
             self._interpreter.allocate_tensors()
-        self._interpreter.reset_all_variables()
         for name, detail in self._inputs.items():
             self._interpreter.set_tensor(detail["index"], inputs[name])
         self._interpreter.invoke()
@@ -143,6 +173,12 @@ class LiteRTModel:
         if {d["index"] for d in named_inputs.values()} != indexes:
             return inputs, outputs  # a signature of another subgraph
         return dict(sorted(named_inputs.items())), dict(sorted(named_outputs.items()))
+
+
+def _remembers(interpreter: Any) -> bool:
+    """Tell whether the model has variables, or an operator that may hide some."""
+    names = {detail["op_name"] for detail in interpreter._get_ops_details()}  # noqa: SLF001
+    return bool(names & _REMEMBERING) or bool(interpreter.num_subgraphs() > 1)
 
 
 def _spec(name: str, detail: Mapping[str, Any]) -> TensorSpec:
