@@ -177,7 +177,8 @@ def require_volume_target(target: str) -> None:
     """
     clean = os.path.normpath(target)
     inside_reserved = any(clean == place or clean.startswith(f"{place}/") for place in RESERVED)
-    if clean != target or not target.startswith("/") or target == "/" or inside_reserved:
+    plain = clean == target and target.startswith("/") and not target.startswith("//")
+    if not plain or target == "/" or inside_reserved:
         raise ConfigError(
             f"a volume cannot be mounted at {target}",
             code="config.value",

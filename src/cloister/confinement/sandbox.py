@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -91,6 +92,7 @@ class Sandbox:
         self._built = False
         self._gone = False
         self._exit: Exit | None = None
+        self._unmounted = False
 
     def start(self) -> None:
         """Fork the stage, which builds itself while the caller goes on.
@@ -116,7 +118,10 @@ class Sandbox:
         self._channel = ours
 
     def fileno(self) -> int:
-        """Return a descriptor that becomes readable when `wait` would not block."""
+        """Return a descriptor that becomes readable when the workload has ended.
+
+        `wait` then takes as long as unmounting does: the kernel first writes back what it holds.
+        """
         return self._connected().fileno()
 
     def mount(self, mounts: Sequence[FuseMount]) -> list[Mounted]:
@@ -215,15 +220,21 @@ class Sandbox:
         Raises:
             ConfinementError: The sandbox itself died.
         """
-        if self._exit is None:
-            if timeout_s is not None and not self._readable(timeout_s):
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self._unmounted:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if left is not None and not self._readable(left):
                 return None
             reply, _ = self._connected().receive(timeout_s=None)
-            self._exit = Exit(
-                status=reply.integer("exited", maximum=255 + 128),
-                processor_ms=reply.integer("processor_ms"),
-                peak_bytes=reply.integer("peak_bytes"),
-            )
+            if self._exit is not None:
+                reply.constant("done", "unmount")
+                self._unmounted = True
+            else:
+                self._exit = Exit(
+                    status=reply.integer("exited", maximum=255 + 128),
+                    processor_ms=reply.integer("processor_ms"),
+                    peak_bytes=reply.integer("peak_bytes"),
+                )
         return self._exit
 
     def close(self) -> None:

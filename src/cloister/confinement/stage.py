@@ -283,17 +283,21 @@ class _Init:
             if pid == 0:
                 return
             if pid == self.workload:
-                self._end()
-                code = os.waitstatus_to_exitcode(status)
-                usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-                self.channel.send(
-                    {
-                        "exited": code if code >= 0 else _SIGNALLED - code,
-                        "processor_ms": int(1000 * (usage.ru_utime + usage.ru_stime)),
-                        "peak_bytes": usage.ru_maxrss * 1024,
-                    }
-                )
-                os._exit(0)
+                self._finish(os.waitstatus_to_exitcode(status))
+
+    def _finish(self, code: int) -> NoReturn:
+        """Report the end first, so that nobody takes what unmounting does for a failure."""
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.channel.send(
+            {
+                "exited": code if code >= 0 else _SIGNALLED - code,
+                "processor_ms": int(1000 * (usage.ru_utime + usage.ru_stime)),
+                "peak_bytes": usage.ru_maxrss * 1024,
+            }
+        )
+        self._end()
+        self.channel.send({"done": "unmount"})
+        os._exit(0)
 
     def _end(self) -> None:
         """Kill what is left inside and unmount the volumes, so that their servers commit."""

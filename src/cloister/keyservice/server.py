@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import resource
+import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -172,6 +173,8 @@ def main(arguments: list[str]) -> int:
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     _hide_memory()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
     try:
         serve(settings, ready=_print_line)
     except CloisterError as e:
@@ -179,6 +182,12 @@ def main(arguments: list[str]) -> int:
         _print_line({"error": {"code": e.code, "message": e.public}})
         return e.exit_status
     return 0
+
+
+def _leave(number: int, frame: object) -> None:
+    """End through the ordinary way out, which closes the database; the server raises it again."""
+    del number, frame
+    raise SystemExit(0)
 
 
 async def _refuse_everything(scope: _Scope, receive: _Receive, send: _Send) -> None:

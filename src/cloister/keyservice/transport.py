@@ -61,6 +61,14 @@ class HTTPTransport:
         self._connection: http.client.HTTPConnection | None = None
         self._lock = threading.Lock()
 
+    def __enter__(self) -> HTTPTransport:
+        """Use as a context that closes the connection."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self.close()
+
     def post(self, path: str, body: bytes, *, timeout_s: float) -> bytes:
         """Return the body of whatever answer came."""
         import http.client  # noqa: PLC0415  # see the module docstring

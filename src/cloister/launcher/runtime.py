@@ -26,7 +26,13 @@ from typing import Final
 import cloister
 from cloister.errors import ConfigError
 
-__all__ = ["MeasuredRoot", "RuntimeLayout", "executable_layout", "running_layout"]
+__all__ = [
+    "MeasuredRoot",
+    "RuntimeLayout",
+    "executable_layout",
+    "running_layout",
+    "volume_layout",
+]
 
 SKIPPED_IN_SOURCES: Final = frozenset({"__pycache__", ".git"})
 _SYSTEM: Final = Path("/usr")
@@ -97,7 +103,13 @@ def executable_layout(path: Path) -> RuntimeLayout:
         raise ConfigError(
             f"the command {path} is not a file on this machine", code="config.missing"
         )
-    return RuntimeLayout(path, (MeasuredRoot("executable", path.resolve()),), (), ())
+    visible = tuple(_with_real_places([path]))
+    return RuntimeLayout(path, (MeasuredRoot("executable", path.resolve()),), visible, ())
+
+
+def volume_layout(path: Path) -> RuntimeLayout:
+    """Describe a program that a volume or the code tree holds: measured there, not here."""
+    return RuntimeLayout(path, (), (), ())
 
 
 def _import_folders(standard: Path) -> tuple[list[Path], list[Path]]:

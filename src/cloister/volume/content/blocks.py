@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +20,7 @@ from cloister.volume.format import POINTER, Geometry, malformed
 from cloister.volume.keys import SessionKeys
 from cloister.volume.store import Buffer, Handle, Store
 
-__all__ = ["BATCH_BYTES", "BlockFile", "BlockPlace", "Blocks", "pointer_parts"]
+__all__ = ["BATCH_BYTES", "BlockFile", "BlockPlace", "Blocks", "pointer_parts", "pointers_in"]
 
 BATCH_BYTES: Final = 2**20
 _TAG_BYTES: Final = 16
@@ -50,6 +50,13 @@ class BlockPlace:
     ino: int
     level: int
     index: int
+
+
+def pointers_in(packed: bytes) -> Iterator[tuple[int, int]]:
+    """Return slot and stored length of each packed pointer that is no hole."""
+    for where, _, _ in POINTER.iter_unpack(packed):
+        if where & _LENGTH_MASK:
+            yield where >> 24, where & _LENGTH_MASK
 
 
 def pointer_parts(pointer: bytes | bytearray | memoryview) -> tuple[int, int]:
@@ -136,9 +143,10 @@ class Blocks:
         prefix = self._label + place.ino.to_bytes(8, "big")
         index = place.index + first
         at = first * block
+        opening = self._sessions.opening
         for number, (stamp, tag) in enumerate(run):
             self._tags[number][:] = tag
-            key, nonce = self._sessions.opening(stamp)
+            key, nonce = opening(stamp)
             aad = prefix + _POSITION.pack(place.level, index, block)
             key.open_into(nonce, self._sealed[number], aad, out[at : at + block], error=error)
             index += 1
@@ -186,16 +194,16 @@ class Blocks:
         """
         pointers = bytearray()
         ciphertexts: list[memoryview] = []
-        index = place.index
+        prefix = self._label + place.ino.to_bytes(8, "big")
+        sealing = self._sessions.sealing
         for number, plain in enumerate(blocks):
             length = len(plain)
             sealed = self._sealed[number][: length + _TAG_BYTES]
-            key, nonce, stamp = self._sessions.sealing()
-            aad = self._aad(BlockPlace(place.ino, place.level, index), length)
+            key, nonce, stamp = sealing()
+            aad = prefix + _POSITION.pack(place.level, place.index + number, length)
             key.seal_into(nonce, plain, aad, sealed)
             ciphertexts.append(sealed[:length])
             pointers += POINTER.pack(slot + number << 24 | length, stamp, bytes(sealed[length:]))
-            index += 1
         self._unsynced[file.path] = file
         self._handle(file.path).write(ciphertexts, slot * file.unit)
         return bytes(pointers)

@@ -22,6 +22,7 @@ from cloister.volume.index import NO_OBJECT, OBJECT_ID_BYTES, Inode
 __all__ = ["FileContent", "object_file"]
 
 _MAX_DIRTY_PAGES: Final = 128
+_NO_END: Final = 2**63
 
 
 def object_file(object_id: bytes, *, block_bytes: int) -> BlockFile:
@@ -142,9 +143,9 @@ class FileContent:
             space.release(slot, count)
             raise
         self._point(index, packed)
-        for number in range(index, index + count):
+        for number in range(index, index + count) if self.dirty else ():
             self._discard_buffer(number)
-            self._shared.recent.drop((self.inode.ino, number))
+        self._shared.recent.drop_between(self.inode.ino, index, index + count)
         return count * block
 
     def editable(self, index: int) -> bytearray:
@@ -191,7 +192,7 @@ class FileContent:
             keep += 1
         for index in [index for index in self.dirty if index >= keep]:
             self._discard_buffer(index)
-        self._shared.recent.drop_from(self.inode.ino, keep)
+        self._shared.recent.drop_between(self.inode.ino, keep, _NO_END)
         blocks = self._shared.geometry.blocks(self.inode.size)
         self._own_table().cut(keep, blocks, self._own_space())
 
@@ -200,7 +201,7 @@ class FileContent:
         inode = self.inode
         for index in list(self.dirty):
             self._discard_buffer(index)
-        self._shared.recent.drop_from(inode.ino, 0)
+        self._shared.recent.drop_between(inode.ino, 0, _NO_END)
         if self._table is not None:
             self._table.forget()
             self._table = None

@@ -79,9 +79,9 @@ class RecentBlocks:
         if buffer is not None:
             self._buffers.give(buffer)
 
-    def drop_from(self, ino: int, index: int) -> None:
-        """Forget a file's blocks from `index` on."""
-        for key in [key for key in self._blocks if key[0] == ino and key[1] >= index]:
+    def drop_between(self, ino: int, first: int, end: int) -> None:
+        """Forget a file's blocks from `first` up to `end`."""
+        for key in [key for key in self._blocks if key[0] == ino and first <= key[1] < end]:
             self.drop(key)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, Protocol
 
-from cloister.volume.content.blocks import BlockFile, BlockPlace, Blocks, pointer_parts
+from cloister.volume.content.blocks import BlockFile, BlockPlace, Blocks, pointers_in
 from cloister.volume.content.space import SpaceMap
 from cloister.volume.format import (
     DIRECT_POINTERS,
@@ -241,14 +241,10 @@ class Table:
 
 def release_all(packed: bytes, space: SpaceMap) -> None:
     """Release the slots, one unit each, of packed pointers."""
-    for begin in range(0, len(packed), POINTER_BYTES):
-        slot, length = pointer_parts(packed[begin : begin + POINTER_BYTES])
-        if length:
-            space.release(slot, 1)
+    for slot, _ in pointers_in(packed):
+        space.release(slot, 1)
 
 
 def _claim_all(packed: bytes, space: SpaceMap) -> None:
-    for begin in range(0, len(packed), POINTER_BYTES):
-        slot, length = pointer_parts(packed[begin : begin + POINTER_BYTES])
-        if length:
-            space.claim(slot, 1)
+    for slot, _ in pointers_in(packed):
+        space.claim(slot, 1)

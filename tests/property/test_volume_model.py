@@ -1,0 +1,156 @@
+"""The volume against a plain model of files in memory, with reopening at any moment."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from cloister.testing.volume import VolumeBench, truncate
+from cloister.volume.filesystem import ROOT_INO
+
+NAMES = st.sampled_from([b"a", b"b", b"c", b"d"])
+OFFSETS = st.one_of(
+    st.integers(0, 2000), st.sampled_from([0, 511, 512, 513, 1024, 8192, 8704, 20_000, 150_000])
+)
+LENGTHS = st.one_of(st.integers(0, 1500), st.sampled_from([512, 1024, 4096, 9000, 30_000]))
+
+
+class VolumeAgainstModel(RuleBasedStateMachine):
+    """Every operation is done twice: on the volume, and on dictionaries."""
+
+    @initialize(block=st.sampled_from([512, 4096]))
+    def begin(self, block: int) -> None:
+        self.bench = VolumeBench(block_bytes=block)
+        self.bench.create()
+        self.fs = self.bench.writer()
+        self.files: dict[int, bytearray] = {}
+        self.names: dict[bytes, int] = {}
+        self.opened: set[int] = set()
+        self.committed: dict[bytes, bytes] = {}
+        self.fill = 0
+
+    def state(self) -> dict[bytes, bytes]:
+        return {name: bytes(self.files[ino]) for name, ino in self.names.items()}
+
+    def inode(self, name: bytes) -> int:
+        if name not in self.names:
+            ino = self.fs.create(ROOT_INO, name, 0o644, 0, 0).ino
+            self.names[name] = ino
+            self.files[ino] = bytearray()
+        return self.names[name]
+
+    @rule(name=NAMES, offset=OFFSETS, length=LENGTHS)
+    def write(self, name: bytes, offset: int, length: int) -> None:
+        ino = self.inode(name)
+        self.fill = (self.fill + 1) % 251
+        data = bytes((self.fill + i) % 253 + 1 for i in range(min(length, 64))) * (length // 64 + 1)
+        data = data[:length]
+        self.fs.write(ino, offset, memoryview(data))
+        model = self.files[ino]
+        if data:
+            model += bytes(max(0, offset - len(model)))
+            model[offset : offset + length] = data
+
+    @rule(name=NAMES, size=OFFSETS)
+    def resize(self, name: bytes, size: int) -> None:
+        ino = self.inode(name)
+        truncate(self.fs, ino, size)
+        model = self.files[ino]
+        del model[size:]
+        model += bytes(size - len(model))
+
+    @rule(name=NAMES, other=NAMES)
+    def rename(self, name: bytes, other: bytes) -> None:
+        self.inode(name)
+        self.fs.rename(ROOT_INO, name, ROOT_INO, other, no_replace=False)
+        if self.names[name] != self.names.get(other):
+            self.names[other] = self.names.pop(name)
+
+    @rule(name=NAMES, other=NAMES)
+    def exchange(self, name: bytes, other: bytes) -> None:
+        self.inode(name)
+        self.inode(other)
+        self.fs.exchange(ROOT_INO, name, ROOT_INO, other)
+        self.names[name], self.names[other] = self.names[other], self.names[name]
+
+    @rule(name=NAMES, other=NAMES)
+    def link(self, name: bytes, other: bytes) -> None:
+        if other not in self.names:
+            ino = self.inode(name)
+            if name != other:
+                self.fs.link(ino, ROOT_INO, other)
+                self.names[other] = ino
+
+    @rule(name=NAMES)
+    def unlink(self, name: bytes) -> None:
+        if name in self.names:
+            self.fs.unlink(ROOT_INO, name)
+            del self.names[name]
+
+    @rule(name=NAMES)
+    def open(self, name: bytes) -> None:
+        ino = self.inode(name)
+        if ino not in self.opened:
+            self.fs.open(ino)
+            self.opened.add(ino)
+
+    @rule()
+    def release(self) -> None:
+        if self.opened:
+            self.fs.release(self.opened.pop())
+
+    @rule()
+    def pressure(self) -> None:
+        """Seal without committing, as a full cache does."""
+        self.fs._contents.flush(everything=True)
+
+    @rule()
+    def commit(self) -> None:
+        self.fs.fsync(ROOT_INO)
+        self.committed = self.state()
+
+    @rule()
+    def close_and_open(self) -> None:
+        self.fs.close()
+        self.reopen(self.state())
+
+    @rule()
+    def crash_and_open(self) -> None:
+        self.bench.crash()
+        self.reopen(self.committed)
+
+    def reopen(self, expected: dict[bytes, bytes]) -> None:
+        self.fs = self.bench.writer()
+        self.opened.clear()
+        found = {e.name: e.ino for e in self.fs.list_directory(ROOT_INO)}
+        assert set(found) == set(expected)
+        self.names = found
+        self.files = {ino: bytearray(expected[name]) for name, ino in found.items()}
+        self.committed = expected
+        objects = {p for p in self.bench.store.files if p.startswith("objects/")}
+        assert len(objects) <= len(self.files) + 1
+
+    @invariant()
+    def same(self) -> None:
+        if not hasattr(self, "fs"):
+            return
+        for ino in set(self.names.values()) | self.opened:
+            model = self.files[ino]
+            assert self.fs.attributes(ino).size == len(model)
+            out = bytearray(len(model) + 3)
+            assert self.fs.read_into(ino, 0, memoryview(out)) == len(model)
+            assert out[: len(model)] == model
+        for name, ino in self.names.items():
+            found = self.fs.lookup(ROOT_INO, name)
+            assert found.ino == ino
+            assert found.nlink == list(self.names.values()).count(ino)
+
+
+TestVolumeAgainstModel = VolumeAgainstModel.TestCase
+TestVolumeAgainstModel.settings = settings(
+    max_examples=60,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
