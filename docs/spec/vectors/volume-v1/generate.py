@@ -47,6 +47,7 @@ class Counter:
 
 
 def seed(name: str) -> None:
+    counter = Counter(name)
     for module in (
         cloister.volume.content.file,
         cloister.volume.journal,
@@ -54,7 +55,7 @@ def seed(name: str) -> None:
         cloister.volume.opening,
         cloister.volume.seal,
     ):
-        module.random_bytes = Counter(name)  # type: ignore[attr-defined]
+        module.random_bytes = counter  # type: ignore[attr-defined]
 
 
 def pattern(length: int, step: int = 1) -> bytes:
