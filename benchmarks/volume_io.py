@@ -33,13 +33,22 @@ set -e
 mkdir {dir}/store {dir}/mnt
 echo password > {dir}/pw
 gocryptfs -q -init -scryptn 10 -passfile {dir}/pw {dir}/store
-gocryptfs -q -nosyslog -passfile {dir}/pw {dir}/store {dir}/mnt
+gocryptfs -q -fg -nosyslog -passfile {dir}/pw {dir}/store {dir}/mnt &
+export CLOISTER_SERVER_PID=$!
+until grep -q {dir}/mnt /proc/self/mountinfo; do sleep 0.05; done
 cd {dir}/mnt
 {command}
 cd /
 fusermount -u {dir}/mnt
+wait
 """
-MEMORY = "mkdir {dir}/mnt; {python} -m cloister.testing.private_mount {dir}/mnt -- {command}"
+SERVED = """
+mkdir {dir}/mnt
+{python} -m cloister.testing.private_mount --filesystem cloister.testing.FILESYSTEM \
+    --config=CONFIG {dir}/mnt -- {command}
+"""
+VOLUME = SERVED.replace("FILESYSTEM", "file_volume:open_file_volume").replace("CONFIG", "{dir}/v")
+MEMORY = SERVED.replace("FILESYSTEM", "private_mount:open_memory").replace("CONFIG", "")
 PLAIN = "cd {dir}; {command}"
 
 
@@ -68,6 +77,7 @@ def systems(more: list[str]) -> Iterator[tuple[str, str]]:
     yield "plain", PLAIN
     if shutil.which("gocryptfs"):
         yield "gocryptfs", "unshare --mount sh -c " + shlex.quote(GOCRYPTFS)
+    yield "cloister", VOLUME
     yield "memory", MEMORY
     for item in more:
         name, _, prefix = item.partition("=")
@@ -99,14 +109,18 @@ def measure(megabytes: int, files: int, rounds: int) -> Iterator[tuple[str, floa
     path = Path("large")
     block = os.urandom(MIB)
 
-    def gigabytes_per_second(work: Callable[[], None], prepare: Callable[[], None]) -> float:
-        best = 0.0
+    def timed(
+        test: str, work: Callable[[], None], prepare: Callable[[], object]
+    ) -> Iterator[tuple[str, float, str]]:
+        seconds, processor = [], []
         for _ in range(rounds):
             prepare()
-            start = time.perf_counter()
+            used, start = processor_seconds(), time.perf_counter()
             work()
-            best = max(best, megabytes * MIB / 1e9 / (time.perf_counter() - start))
-        return best
+            seconds.append(time.perf_counter() - start)
+            processor.append(processor_seconds() - used)
+        yield test, megabytes * MIB / 1e9 / min(seconds), "GB/s"
+        yield f"{test}: processor", min(processor) * 1000 * 1024 / megabytes, "ms/GiB"
 
     def write() -> None:
         write_blocks(path, block, megabytes, sync=False)
@@ -114,16 +128,14 @@ def measure(megabytes: int, files: int, rounds: int) -> Iterator[tuple[str, floa
     def write_synced() -> None:
         write_blocks(path, block, megabytes, sync=True)
 
-    def remove() -> None:
-        path.unlink(missing_ok=True)
-
-    yield "sequential write 1M", gigabytes_per_second(write, remove), "GB/s"
-    yield "sequential write 1M + fsync", gigabytes_per_second(write_synced, remove), "GB/s"
-    yield "overwrite 1M + fsync", gigabytes_per_second(write_synced, lambda: None), "GB/s"
-    yield "cold read 1M", gigabytes_per_second(lambda: read(path), lambda: drop(path)), "GB/s"
-    yield "warm read 1M", gigabytes_per_second(lambda: read(path), lambda: None), "GB/s"
-    direct = gigabytes_per_second(lambda: read_direct(path), lambda: drop(path))
-    yield "O_DIRECT read 1M", direct, "GB/s"
+    yield from timed("sequential write 1M", write, lambda: path.unlink(missing_ok=True))
+    yield from timed(
+        "sequential write 1M + fsync", write_synced, lambda: path.unlink(missing_ok=True)
+    )
+    yield from timed("overwrite 1M + fsync", write_synced, lambda: None)
+    yield from timed("cold read 1M", lambda: read(path), lambda: drop(path))
+    yield from timed("warm read 1M", lambda: read(path), lambda: None)
+    yield from timed("O_DIRECT read 1M", lambda: read_direct(path), lambda: drop(path))
     drop(path)
     yield "random read 4K (cold)", random_reads(path, megabytes), "us p50"
     path.unlink()
@@ -131,7 +143,18 @@ def measure(megabytes: int, files: int, rounds: int) -> Iterator[tuple[str, floa
     yield from small_files(files)
 
 
+def processor_seconds() -> float:
+    """Return what this process and the server have used so far, kernel time included."""
+    total = time.process_time()
+    server = os.environ.get("CLOISTER_SERVER_PID")
+    if server:
+        for task in Path(f"/proc/{server}/task").iterdir():
+            total += int((task / "schedstat").read_text().split()[0]) / 1e9
+    return total
+
+
 def write_blocks(path: Path, block: bytes, count: int, *, sync: bool) -> None:
+    """Write a file from its beginning."""
     with path.open("r+b" if path.exists() else "wb", buffering=0) as file:
         for _ in range(count):
             file.write(block)
@@ -140,6 +163,7 @@ def write_blocks(path: Path, block: bytes, count: int, *, sync: bool) -> None:
 
 
 def read(path: Path) -> None:
+    """Read a file to its end."""
     buffer = bytearray(MIB)
     with path.open("rb", buffering=0) as file:
         while file.readinto(buffer):
@@ -147,6 +171,7 @@ def read(path: Path) -> None:
 
 
 def read_direct(path: Path) -> None:
+    """Read a file to its end, past the page cache."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECT)
     with mmap.mmap(-1, MIB) as buffer:
         offset = 0
@@ -156,12 +181,14 @@ def read_direct(path: Path) -> None:
 
 
 def drop(path: Path) -> None:
+    """Drop a file's pages from this mount's cache."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def random_reads(path: Path, megabytes: int) -> float:
+    """Return the median time of a small read, in microseconds."""
     blocks = megabytes * MIB // SMALL
     times = []
     with path.open("rb", buffering=0) as file:
@@ -175,6 +202,7 @@ def random_reads(path: Path, megabytes: int) -> float:
 
 
 def append(path: Path, size: int) -> float:
+    """Append small pieces; return gigabytes per second."""
     piece = os.urandom(SMALL)
     start = time.perf_counter()
     with path.open("ab", buffering=0) as file:
@@ -186,6 +214,7 @@ def append(path: Path, size: int) -> float:
 
 
 def small_files(count: int) -> Iterator[tuple[str, float, str]]:
+    """Yield files per second of what is done to many small files."""
     data = os.urandom(SMALL)
     directory = Path("small")
     directory.mkdir()

@@ -17,7 +17,7 @@ from cloister.errors import AppraisalError, CloisterError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["emit", "fail", "lines", "note", "progress", "table", "warn"]
+__all__ = ["emit", "fail", "lines", "note", "progress", "stages", "table", "warn"]
 
 
 def emit(record: Mapping[str, object]) -> None:
@@ -96,6 +96,35 @@ def progress(description: str, *, quiet: bool) -> Iterator[Callable[[int, int], 
             bars.update(task, completed=done, total=total or None)
 
         yield step
+
+
+@contextlib.contextmanager
+def stages(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Show which stage of a long story is running, with a spinner and the time it takes.
+
+    Yields:
+        A function to call with the name of each stage as it begins.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield (lambda _name: None) if quiet else (lambda name: note(f"... {name}"))
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = (
+        SpinnerColumn(finished_text="[green]done[/]"),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console(stderr=True)) as shown:
+
+        def begin(name: str) -> None:
+            for task in shown.task_ids:
+                shown.update(task, total=1, completed=1)
+            shown.add_task(name, total=None)
+
+        yield begin
+        for task in shown.task_ids:
+            shown.update(task, total=1, completed=1)
 
 
 def fail(error: CloisterError, *, as_json: bool) -> int:

@@ -30,7 +30,7 @@ from cloister.volume.opening import observe
 if TYPE_CHECKING:
     from cloister.launcher.local import LocalFacts
 
-__all__ = ["DraftWords", "draft_from_words", "is_store", "program_of"]
+__all__ = ["DraftWords", "WorkloadWords", "draft_from_words", "is_store", "program_of"]
 
 _CODE_MOUNT: Final = "/code"
 _SUPERBLOCK: Final = "superblock"
@@ -38,17 +38,30 @@ ANYBODY: Final = "the drafted policy lets anybody who reaches the port ask"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadWords:
+    """One role as typed.
+
+    Attributes:
+        command: argv in one text, split as a shell would.
+        volumes: MOUNT=STORE:read (the state it has now), :latest (the newest) or :write.
+        environment: NAME=VALUE.
+        listen: NAME=PORT.
+    """
+
+    command: str
+    volumes: Sequence[str] = ()
+    environment: Sequence[str] = ()
+    listen: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DraftWords:
-    """What was typed: `volumes` as MOUNT=STORE:read|write, `listen` as NAME=PORT, and so on."""
+    """A policy as typed: `code` is a volume's store or a plain folder, `base` the file's folder."""
 
     name: str
     namespace: str
-    workload: str
     code: Path
-    volumes: Sequence[str]
-    command: str
-    environment: Sequence[str]
-    listen: Sequence[str]
+    workloads: Mapping[str, WorkloadWords]
     logs: str
     predecessor: str
     base: Path
@@ -82,24 +95,11 @@ def draft_from_words(words: DraftWords, facts: LocalFacts) -> str:
         MalformedError: The words make no good policy.
     """
     rules: dict[str, VolumeRule] = {}
-    mounts: dict[str, Mount] = {}
-    for text in words.volumes:
-        point, store, access = _split_volume(text)
-        name = _add_volume(rules, store, base=words.base, pinned=access == "read")
-        mounts[point] = Mount(volume=name, access="write" if access == "write" else "read")
-    code = _code(words, rules, mounts)
-    workload = Workload(
-        code=code,
-        runtime=(digest_to_text(facts.runtime),),
-        command=tuple(shlex.split(words.command)),
-        environment=_pairs(words.environment, "an environment variable", "NAME=VALUE"),
-        volumes=mounts,
-        listen={
-            name: Listener(port=_port(port), clients=Unchecked(unchecked=ANYBODY))
-            for name, port in _pairs(words.listen, "a listener", "NAME=PORT").items()
-        },
-        output=Output(logs="drop" if words.logs == "drop" else "pass"),
-    )
+    code = _code(words, rules)
+    workloads = {
+        name: _workload(words, role, rules, code=code, facts=facts)
+        for name, role in words.workloads.items()
+    }
     return draft_policy(
         PolicyDraft(
             name=words.name,
@@ -111,20 +111,45 @@ def draft_from_words(words: DraftWords, facts: LocalFacts) -> str:
                 debug="refused",
             ),
             volumes=rules,
-            workloads={words.workload: workload},
+            workloads=workloads,
             predecessor=words.predecessor,
         )
     )
 
 
-def _code(
-    words: DraftWords, rules: dict[str, VolumeRule], mounts: dict[str, Mount]
-) -> CodeVolume | CodeDigests:
+def _workload(
+    words: DraftWords,
+    role: WorkloadWords,
+    rules: dict[str, VolumeRule],
+    *,
+    code: CodeVolume | CodeDigests,
+    facts: LocalFacts,
+) -> Workload:
+    mounts: dict[str, Mount] = {}
+    if isinstance(code, CodeVolume):
+        mounts[_CODE_MOUNT] = Mount(volume=code.volume, access="read")
+    for text in role.volumes:
+        point, store, access = _split_volume(text)
+        name = _add_volume(rules, store, base=words.base, pinned=access == "read")
+        mounts[point] = Mount(volume=name, access="write" if access == "write" else "read")
+    return Workload(
+        code=code,
+        runtime=(digest_to_text(facts.runtime),),
+        command=tuple(shlex.split(role.command)),
+        environment=dict(_pairs(role.environment, "an environment variable", "NAME=VALUE")),
+        volumes=mounts,
+        listen={
+            name: Listener(port=_port(port), clients=Unchecked(unchecked=ANYBODY))
+            for name, port in _pairs(role.listen, "a listener", "NAME=PORT").items()
+        },
+        output=Output(logs="drop" if words.logs == "drop" else "pass"),
+    )
+
+
+def _code(words: DraftWords, rules: dict[str, VolumeRule]) -> CodeVolume | CodeDigests:
     if not is_store(words.code):
         return CodeDigests(digests=(digest_to_text(read_code(words.code).digest()),))
-    name = _add_volume(rules, words.code, base=words.base, pinned=True)
-    mounts[_CODE_MOUNT] = Mount(volume=name, access="read")
-    return CodeVolume(volume=name)
+    return CodeVolume(volume=_add_volume(rules, words.code, base=words.base, pinned=True))
 
 
 def _add_volume(rules: dict[str, VolumeRule], store: Path, *, base: Path, pinned: bool) -> str:
@@ -145,11 +170,11 @@ def _add_volume(rules: dict[str, VolumeRule], store: Path, *, base: Path, pinned
 def _split_volume(text: str) -> tuple[str, Path, str]:
     point, _, rest = text.partition("=")
     store, _, access = rest.rpartition(":")
-    if not point.startswith("/") or not store or access not in {"read", "write"}:
+    if not point.startswith("/") or not store or access not in {"read", "latest", "write"}:
         raise ConfigError(
             f"{text!r} is no volume",
             code="config.value",
-            hint="write MOUNT=STORE:read or MOUNT=STORE:write, such as /data=sealed/data:read",
+            hint="write MOUNT=STORE:read, :latest or :write, such as /data=sealed/data:read",
         )
     return point, Path(store), access
 

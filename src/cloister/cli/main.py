@@ -7,8 +7,9 @@ import sys
 import typer
 
 from cloister import __version__
-from cloister.cli import doctor, init, keyservice, measure, policy, volume
+from cloister.cli import doctor, init, keyservice, measure, policy, query, run, volume
 from cloister.cli.console import fail, lines, note
+from cloister.cli.demo import command as demo
 from cloister.errors import CloisterError
 
 __all__ = ["app", "main"]
@@ -20,9 +21,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("demo")(demo.command)
 app.command("doctor")(doctor.command)
 app.command("init")(init.command)
 app.command("measure")(measure.command)
+app.command("run")(run.command)
+app.command("query")(query.command)
 app.add_typer(keyservice.app, name="keyservice")
 app.add_typer(policy.app, name="policy")
 app.add_typer(volume.app, name="volume")

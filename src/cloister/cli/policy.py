@@ -84,7 +84,9 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
     workload: str = typer.Option(help="The role's name."),
     code: Path = typer.Option(help="A sealed volume's store, or a folder of plain code."),
     command: str = typer.Option(help='argv, such as "python /code/train.py".'),
-    volume: list[str] = typer.Option([], help="MOUNT=STORE:read or MOUNT=STORE:write."),
+    volume: list[str] = typer.Option(
+        [], help="MOUNT=STORE:read (as it is now), :latest or :write."
+    ),
     env: list[str] = typer.Option([], help="NAME=VALUE."),
     listen: list[str] = typer.Option([], help="NAME=PORT."),
     namespace: str = typer.Option("default", help="The tenant."),
@@ -94,19 +96,22 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
     domain: Path | None = settings.DOMAIN,
 ) -> None:
     """Write a first policy for this machine, from what it would prove; read it before you apply."""
-    from cloister.cli.draft import DraftWords, draft_from_words, program_of  # noqa: PLC0415
+    from cloister.cli.draft import (  # noqa: PLC0415
+        DraftWords,
+        WorkloadWords,
+        draft_from_words,
+        program_of,
+    )
 
     if output.exists():
         raise ConfigError(f"{output} exists", code="config.exists", hint="name another file")
     words = DraftWords(
         name=name,
         namespace=namespace,
-        workload=workload,
         code=code,
-        volumes=volume,
-        command=command,
-        environment=env,
-        listen=listen,
+        workloads={
+            workload: WorkloadWords(command=command, volumes=volume, environment=env, listen=listen)
+        },
         logs=logs,
         predecessor=predecessor,
         base=output.parent,

@@ -45,6 +45,7 @@ class Connection:
     """A trust domain and the way to its key service."""
 
     domain: TrustDomain
+    url: str
     transport: HTTPTransport
 
 
@@ -63,7 +64,7 @@ def connect(option: Path | None) -> Connection:
 
     domain = find_domain(option)
     url = ensure_service(domain, deadline_s=_START_DEADLINE_S)
-    return Connection(domain, HTTPTransport(url))
+    return Connection(domain, url, HTTPTransport(url))
 
 
 def owner(option: Path | None) -> Owner:

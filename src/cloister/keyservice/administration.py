@@ -3,7 +3,7 @@
 Each operation reads its own arguments strictly, and each that changes state or hands out a secret
 appends its log entry in the same transaction.
 
-Spec: key-release-v1, clauses KR-70 to KR-89.
+Spec: key-release-v1, clauses KR-70 to KR-79.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def inspect_script() -> str:
 
 
 def weight_markers(model: Path) -> list[bytes]:
-    """Return pieces of a trained LiteRT model that are weights: bytes that vary, from its middle."""
+    """Return pieces of a trained LiteRT model that are weights: bytes that vary."""
     content = model.read_bytes()
     found: list[bytes] = []
     for start in range(len(content) // 4, len(content) - _WEIGHT_BYTES, _WEIGHT_BYTES):
