@@ -30,6 +30,7 @@ from cloister.keyservice.policy.canonical import (
     policy_from_canonical,
     policy_hash,
 )
+from cloister.keyservice.policy.lint import require_sound
 from cloister.keyservice.records import Holder, PolicyRecord, VolumeRecord
 from cloister.keyservice.store import Store
 from cloister.wire import Fields, Value
@@ -118,6 +119,7 @@ class Administration:
         canonical = fields.octets("canonical", max_length=MAX_CANONICAL_BYTES)
         fields.end()
         policy = policy_from_canonical(canonical)
+        require_sound(policy)
         digest = policy_hash(policy)
         present = self._store.current_policy(policy.namespace, policy.name)
         if present is None or not same_bytes(present.hash, digest):
