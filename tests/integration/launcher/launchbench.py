@@ -50,11 +50,11 @@ class LaunchBench:
     changes: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def create(cls, folder: Path) -> LaunchBench:
+    def create(cls, folder: Path, *, idle_exit_s: int = 60) -> LaunchBench:
         """Make a trust domain and start its key service."""
         folder.mkdir(parents=True, exist_ok=True)
         domain = TrustDomain.create(folder / "domain", "test.example", moment=read_clock())
-        url = ensure_service(domain, deadline_s=20, idle_exit_s=60)
+        url = ensure_service(domain, deadline_s=20, idle_exit_s=idle_exit_s)
         owner = Owner(domain, HTTPTransport(url), clock=read_clock)
         return cls(folder, domain, url, owner)
 

@@ -397,7 +397,7 @@ def test_python_means_the_measured_interpreter() -> None:
     script = "import sys, cryptography; print(sys.prefix, sys.dont_write_bytecode)"
 
     def inside(folder: Path) -> list[Any]:
-        bench = LaunchBench.create(folder).prepare(script)
+        bench = LaunchBench.create(folder, idle_exit_s=250).prepare(script)
         good = _outcome(bench)
         return [good["status"], good["stdout"] == f"{sys.prefix} True\n", good["stderr"]]
 
