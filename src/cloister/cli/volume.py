@@ -7,13 +7,15 @@ from pathlib import Path
 
 import typer
 
-from cloister.cli import console, settings
+from cloister.cli import console, mount, settings
 
 __all__ = ["app"]
 
 app = typer.Typer(
     help="Seal data into volumes, look at them, take results out.", no_args_is_help=True
 )
+
+app.command("mount")(mount.command)
 
 _JSON = typer.Option(False, "--json", help="One JSON object.")
 _STORE = typer.Argument(help="The folder that holds the volume's store.")

@@ -144,6 +144,19 @@ class VolumeServers:
                 item.server.kill()
                 raise item.failure from e
 
+    def serving(self) -> bool:
+        """Take in what the servers reported, without waiting; tell whether all still serve.
+
+        For who may end a mount from outside: why a server ended is left to `finish`.
+        """
+        for item in self._served:
+            try:
+                if not item.server.check():
+                    return False
+            except CloisterError:
+                return False
+        return True
+
     def troubles(self) -> list[CloisterError]:
         """Return failures of the stores that the workload saw as EIO or ENOSPC, with names."""
         return [
