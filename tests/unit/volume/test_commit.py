@@ -17,6 +17,7 @@ from cloister.testing.anchor import MemoryAnchor
 from cloister.testing.store import Event, EventKind
 from cloister.testing.volume import VolumeBench, get, put, truncate
 from cloister.volume.filesystem import ROOT_INO
+from cloister.volume.recovery import recover
 from cloister.volume.tree import VolumeFilesystem
 
 MIB = 2**20
@@ -164,8 +165,13 @@ def bench_reader(bench: VolumeBench) -> VolumeFilesystem:
     return bench.reader()
 
 
-def test_tick_tries_again(bench: VolumeBench, anchor: MemoryAnchor, fs: VolumeFilesystem) -> None:
-    """A timed commit that fails is tried again with growing pauses, and is never forgotten."""
+def test_tick_tries_again(
+    bench: VolumeBench,
+    anchor: MemoryAnchor,
+    fs: VolumeFilesystem,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A timed commit that fails is logged and tried again with growing pauses."""
     put(fs, b"f", b"x")
     anchor.down = True
     pauses = []
@@ -179,6 +185,7 @@ def test_tick_tries_again(bench: VolumeBench, anchor: MemoryAnchor, fs: VolumeFi
     fs.tick()
     assert bench.holder.current.version > 1
     assert get(bench_reader(bench), b"f") == b"x"
+    assert "volume.anchor" in caplog.text
 
 
 def test_lost_reply(bench: VolumeBench, anchor: MemoryAnchor, fs: VolumeFilesystem) -> None:
@@ -279,6 +286,21 @@ def test_journal_stays_short(bench: VolumeBench, monkeypatch: pytest.MonkeyPatch
     assert journal < 40_000
     fs.close()
     assert get(bench.writer(), b"f") == b"299"
+
+
+def test_opening_reads_a_bounded_number_of_entries(
+    bench: VolumeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a number of entries a full one starts a new segment, however small they are."""
+    monkeypatch.setattr("cloister.volume.commit._ROTATE_ENTRIES", 10)
+    fs = bench.writer()
+    for number in range(95):
+        put(fs, b"f", b"%d" % number)
+        fs.fsync(ROOT_INO)
+    fs.close()
+    recovered = recover(bench.store, bench.key, bench.holder.reader(), writable=False)
+    assert len(recovered.segment.frames) <= 10
+    assert get(bench.writer(), b"f") == b"94"
 
 
 def test_replaced_checkpoints_do_not_use_more_and_more_space(bench: VolumeBench) -> None:
