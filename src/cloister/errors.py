@@ -320,6 +320,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "volume.truncated": TamperedError,
     "volume.foreign": TamperedError,
     "state.tampered": TamperedError,
+    "log.proof": TamperedError,
     # confinement and workload
     "confinement.setup": ConfinementError,
     "workload.start": WorkloadError,

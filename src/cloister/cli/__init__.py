@@ -1,1 +1,1 @@
-"""cli."""
+"""The door: one file per command. Parses, calls, prints; decides nothing."""

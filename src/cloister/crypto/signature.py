@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import (
 )
 
 from cloister.crypto.digest import framed, sha256
-from cloister.errors import CloisterError, MalformedError
+from cloister.errors import CloisterError, LocalProtocolError, MalformedError
 
 __all__ = ["PUBLIC_BYTES", "SIGNATURE_BYTES", "SigningKey", "VerifyingKey"]
 
@@ -69,6 +69,17 @@ class VerifyingKey:
         except InvalidSignature as e:
             raise error from e
 
+    def verify_text(self, text: bytes, signature: bytes, *, error: CloisterError) -> None:
+        """Raise `error` unless `signature` is this key's over exactly `text`, unframed.
+
+        For formats that others define (signed notes). Printable text cannot be taken for a
+        framed message, whose first byte is zero.
+        """
+        try:
+            self._key.verify(signature, text)
+        except InvalidSignature as e:
+            raise error from e
+
     def __eq__(self, other: object) -> bool:
         """Equal when the public bytes are."""
         return isinstance(other, VerifyingKey) and other.raw == self.raw
@@ -102,6 +113,16 @@ class SigningKey:
     def sign(self, label: bytes, message: bytes) -> bytes:
         """Return the 64-byte signature over the framed label and message."""
         return self._key.sign(framed(label, message))
+
+    def sign_text(self, text: bytes) -> bytes:
+        """Return the signature over `text` itself, for formats that others define.
+
+        Raises:
+            LocalProtocolError: The text is empty or starts with a zero byte, as framed messages do.
+        """
+        if not text or text[0] == 0:
+            raise LocalProtocolError("only printable text is signed bare", code="protocol.local")
+        return self._key.sign(text)
 
     def to_secret(self) -> bytes:
         """Return the 32 secret bytes, for sealing."""

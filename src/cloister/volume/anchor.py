@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from cloister.errors import ReleaseDeniedError
 
-__all__ = ["ROOT_BYTES", "Anchor", "AnchorState", "PinnedAnchor"]
+__all__ = ["ROOT_BYTES", "Anchor", "AnchorFacts", "AnchorState", "PinnedAnchor"]
 
 ROOT_BYTES: Final = 32
 
@@ -29,6 +29,25 @@ class AnchorState:
     epoch: int
 
 
+class AnchorFacts(Protocol):
+    """What `AnchorState` holds, as another part's own type may hold it too."""
+
+    @property
+    def version(self) -> int:
+        """How many commits there were."""
+        ...
+
+    @property
+    def root(self) -> bytes:
+        """The root of the newest."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of its writer."""
+        ...
+
+
 class Anchor(Protocol):
     """Where a volume's newest root is kept, for one volume and, when writing, one lease."""
 
@@ -37,7 +56,7 @@ class Anchor(Protocol):
         """The epoch of the lease held here; 0 where the volume may only be read."""
         ...
 
-    def state(self) -> AnchorState:
+    def state(self) -> AnchorFacts:
         """Return the newest committed state.
 
         Raises:
@@ -62,14 +81,14 @@ class Anchor(Protocol):
 class PinnedAnchor:
     """An anchor for reading one fixed state, learned from a trusted source before."""
 
-    pinned: AnchorState
+    pinned: AnchorFacts
 
     @property
     def epoch(self) -> int:
         """Always 0: there is no lease."""
         return 0
 
-    def state(self) -> AnchorState:
+    def state(self) -> AnchorFacts:
         """Return the pinned state."""
         return self.pinned
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cloister.errors import CallerError, ReleaseDeniedError, TamperedError
-from cloister.volume.anchor import Anchor, AnchorState
+from cloister.volume.anchor import Anchor, AnchorFacts
 from cloister.volume.format import (
     SUPERBLOCK_BYTES,
     EntryKind,
@@ -46,7 +46,7 @@ class Recovered:
     index: Index
     segment: Segment
     head: Frame
-    anchored: AnchorState
+    anchored: AnchorFacts
 
 
 def read_superblock(store: Store) -> Superblock:
@@ -104,7 +104,7 @@ def recover(store: Store, volume_key: bytes, anchor: Anchor, *, writable: bool) 
     return recovered
 
 
-def choose(segments: Sequence[Segment], state: AnchorState) -> tuple[Segment, int]:
+def choose(segments: Sequence[Segment], state: AnchorFacts) -> tuple[Segment, int]:
     """Find the entry that the anchor names.
 
     Returns:
@@ -174,7 +174,7 @@ def _next(recovered: Recovered, segments: Sequence[Segment]) -> tuple[Segment, F
     return None
 
 
-def _require_writable(superblock: Superblock, state: AnchorState, *, epoch: int) -> None:
+def _require_writable(superblock: Superblock, state: AnchorFacts, *, epoch: int) -> None:
     if superblock.kind is not VolumeKind.MUTABLE:
         raise CallerError("a sealed volume cannot be opened for writing", code="caller.misuse")
     if not epoch:

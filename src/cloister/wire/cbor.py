@@ -12,7 +12,7 @@ Maps have text keys only. Floats, tags and undefined do not exist here: nothing 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import cbor2
@@ -70,21 +70,41 @@ def decode(data: bytes, *, max_bytes: int) -> Value:
 
 
 def _is_plain(value: object, *, depth: int) -> bool:
+    # Explicit loops, not generators: this runs over every message, in both directions.
     if depth > MAX_DEPTH:
         return False
-    if value is None or isinstance(value, bool | bytes | str):
-        return not isinstance(value, str) or _is_unicode(value)
+    if value is None or isinstance(value, bool | bytes):
+        return True
+    if isinstance(value, str):
+        return _is_unicode(value)
     if isinstance(value, int):
         return _INT_MIN <= value <= _INT_MAX
     if isinstance(value, list | tuple):
-        return all(_is_plain(item, depth=depth + 1) for item in value)
+        return _are_plain(value, depth=depth + 1)
     if isinstance(value, dict):
-        return all(
-            isinstance(key, str) and _is_unicode(key) and _is_plain(item, depth=depth + 1)
-            for key, item in value.items()
-        )
+        return _are_texts(value) and _are_plain(value.values(), depth=depth + 1)
     return False
 
 
+def _are_plain(values: Iterable[object], *, depth: int) -> bool:
+    for value in values:  # noqa: SIM110  # see above
+        if not _is_plain(value, depth=depth):
+            return False
+    return True
+
+
+def _are_texts(keys: Iterable[object]) -> bool:
+    for key in keys:  # noqa: SIM110  # see above
+        if not isinstance(key, str) or not _is_unicode(key):
+            return False
+    return True
+
+
 def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= c <= "\udfff" for c in text) if not text.isascii() else True
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

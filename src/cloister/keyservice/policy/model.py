@@ -1,16 +1,18 @@
-"""The policy as data, version 1. Frozen, strict; unknown keys and missing checks are errors.
+"""The policy as data, version 1. Frozen; made by `parse_policy` or `policy_from_canonical` only.
 
 A check is a value or, written out, `{unchecked: <reason>}`. There is no default that checks less.
 Text in, text out: digests are `sha256:<hex>`, keys `ed25519:<hex>`, volume ids 32 hex digits.
+What each field may hold stands in `schema.py`, as one table that both readers use; a policy that
+somebody built by hand has no hash until it has passed the same table.
 
 Spec: release-policy-v1.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 __all__ = [
     "CodeDigests",
@@ -19,34 +21,23 @@ __all__ = [
     "Mount",
     "Output",
     "Policy",
+    "RootsOfTrust",
     "SimRoot",
     "Unchecked",
     "VolumeRule",
     "Workload",
 ]
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
-PublicKey = Annotated[str, StringConstraints(pattern=r"^ed25519:[0-9a-f]{64}$")]
-VolumeId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-MountPoint = Annotated[str, StringConstraints(pattern=r"^(/[A-Za-z0-9._-]{1,64}){1,8}$")]
-Argument = Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]*$")]
-EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
-EnvironmentValue = Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00]*$")]
-SpiffeId = Annotated[str, StringConstraints(pattern=r"^spiffe://[A-Za-z0-9._/*-]{3,600}$")]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Unchecked(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unchecked:
     """A check that its author decided to leave out, with the reason, shown in every result."""
 
-    unchecked: Annotated[str, StringConstraints(min_length=8, max_length=300)]
+    unchecked: str
 
 
-class SimRoot(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimRoot:
     """What simulated evidence must say. Naming `sim` is what accepts it at all.
 
     Attributes:
@@ -56,55 +47,59 @@ class SimRoot(_Strict):
         debug: Whether an inspectable platform is accepted.
     """
 
-    anchors: Annotated[tuple[PublicKey, ...], Field(min_length=1, max_length=64, strict=False)]
-    measurement: (
-        Annotated[tuple[Digest, ...], Field(min_length=1, max_length=64, strict=False)] | Unchecked
-    )
-    minimum_svn: Annotated[int, Field(ge=0, le=65535)] | Unchecked
+    anchors: tuple[str, ...]
+    measurement: tuple[str, ...] | Unchecked
+    minimum_svn: int | Unchecked
     debug: Literal["refused", "accepted"]
 
 
-class RootsOfTrust(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootsOfTrust:
     """The roots of trust that are accepted; one that is absent is refused."""
 
     sim: SimRoot | None = None
 
 
-class VolumeRule(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeRule:
     """A volume by its identity.
 
     Attributes:
         id: The volume's identity, from its superblock.
         root: `latest`, the newest state that the key service has anchored; or one exact state.
         location: Where its store lies on the machine that runs, relative to the policy file. A hint
-            for convenience; untrusted, and not part of any decision.
+            for convenience; untrusted, not part of any decision, and not part of the hash.
     """
 
-    id: VolumeId
-    root: Literal["latest"] | Digest
-    location: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
+    id: str
+    root: str
+    location: str | None = None
 
 
-class CodeVolume(_Strict):
-    """Code that comes from a sealed volume, which must have an exact `root`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeVolume:
+    """Code that comes from a sealed volume with an exact `root`, mounted read-only at `/code`."""
 
-    volume: Name
+    volume: str
 
 
-class CodeDigests(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeDigests:
     """Code that lies in plain on the operator's disk, in a directory mounted at `/code`."""
 
-    digests: Annotated[tuple[Digest, ...], Field(min_length=1, max_length=64, strict=False)]
+    digests: tuple[str, ...]
 
 
-class Mount(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
     """A volume in the workload's file tree."""
 
-    volume: Name
+    volume: str
     access: Literal["read", "write"]
 
 
-class Listener(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
     """A TCP port that the workload may accept connections on; TLS ends inside.
 
     Attributes:
@@ -113,14 +108,12 @@ class Listener(_Strict):
             why anybody who can reach the port may ask.
     """
 
-    port: Annotated[int, Field(ge=0, le=65535)]
-    clients: (
-        Annotated[tuple[SpiffeId, ...], Field(min_length=1, max_length=256, strict=False)]
-        | Unchecked
-    )
+    port: int
+    clients: tuple[str, ...] | Unchecked
 
 
-class Output(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
     """What may leave other than through volumes and listeners.
 
     Attributes:
@@ -130,7 +123,8 @@ class Output(_Strict):
     logs: Literal["pass", "drop"]
 
 
-class Workload(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
     """One role: what runs, with what, and where its results may go.
 
     Attributes:
@@ -144,17 +138,16 @@ class Workload(_Strict):
     """
 
     code: CodeVolume | CodeDigests
-    runtime: (
-        Annotated[tuple[Digest, ...], Field(min_length=1, max_length=64, strict=False)] | Unchecked
-    )
-    command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=256, strict=False)]
-    environment: Annotated[dict[EnvironmentName, EnvironmentValue], Field(max_length=256)]
-    volumes: Annotated[dict[MountPoint, Mount], Field(max_length=32)]
-    listen: Annotated[dict[Name, Listener], Field(max_length=8)]
+    runtime: tuple[str, ...] | Unchecked
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    volumes: Mapping[str, Mount]
+    listen: Mapping[str, Listener]
     output: Output
 
 
-class Policy(_Strict):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
     """All security facts of one job, in one file.
 
     Attributes:
@@ -168,9 +161,9 @@ class Policy(_Strict):
     """
 
     policy: Literal["cloister/v1"]
-    name: Name
-    namespace: Name
-    predecessor: Literal["none"] | Digest
+    name: str
+    namespace: str
+    predecessor: str
     roots_of_trust: RootsOfTrust
-    volumes: Annotated[dict[Name, VolumeRule], Field(max_length=64)]
-    workloads: Annotated[dict[Name, Workload], Field(min_length=1, max_length=64)]
+    volumes: Mapping[str, VolumeRule]
+    workloads: Mapping[str, Workload]

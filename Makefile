@@ -1,0 +1,66 @@
+# One door: people and CI call these targets, and nothing else. `make` lists them.
+#   PYTHON=/path/to/python3   the interpreter to use (3.11 to 3.13); found by itself otherwise
+#   PIP_ARGS="..."            more arguments for pip, for instance
+#       --extra-index-url https://download.pytorch.org/whl/cpu   to have PyTorch without CUDA (2 GB less)
+#   ARGS="..."                more arguments for the program that a target runs
+SHELL := /bin/sh
+VENV ?= .venv
+BIN := $(VENV)/bin
+LOCK := pyproject.toml constraints.txt tools/venv.sh
+PYTEST := $(BIN)/python -m pytest
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-all check spec fuzz soak docs bench release clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+setup: $(VENV)/.dev compile ## everything a developer needs, in .venv
+
+demo: $(VENV)/.demo compile ## install what the demo needs, and run it
+	$(BIN)/cloister demo $(ARGS)
+
+test: setup ## all tests but the soak and the benchmarks
+	$(PYTEST) -m "not soak and not bench" $(ARGS)
+
+test-all: setup ## all tests
+	$(PYTEST) $(ARGS)
+
+check: setup ## format, lint, types, import layers
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+spec: setup ## vectors regenerate without a difference; every clause has a test
+	set -e; for g in docs/spec/vectors/*/generate.py; do [ ! -e "$$g" ] || $(BIN)/python "$$g"; done
+	git diff --exit-code -- docs/spec/vectors
+	$(PYTEST) --collect-only -qq --require-clauses >/dev/null
+	$(PYTEST) -q tests/spec $(ARGS)
+
+fuzz: setup ## every parser, 200 times the usual number of examples
+	CLOISTER_FUZZ=200 $(PYTEST) tests/fuzz $(ARGS)
+
+soak: setup ## kill the volume's server 1000 times
+	$(PYTEST) -m soak --timeout 7200 $(ARGS)
+
+docs: setup ## links, pages against code, and the commands of README and guide
+	$(PYTEST) tests/docs $(ARGS)
+
+bench: $(VENV)/.dev compile ## the table and the plot of benchmarks/out
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+release: check test spec ## the changelog from its fragments, then wheel and sdist in dist/
+	git diff --quiet HEAD && $(BIN)/towncrier build --yes && $(BIN)/python -m build $(ARGS)
+
+clean: ## forget the environment and what was built
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+.PHONY: compile
+compile: # The launcher measures bytecode: it must be there, and current, before anything runs.
+	@$(BIN)/python -m compileall -q src
+
+$(VENV)/.demo: $(LOCK)
+	@[ -e $(VENV)/.dev ] && [ $(VENV)/.dev -nt constraints.txt ] && [ $(VENV)/.dev -nt pyproject.toml ] || tools/venv.sh $(VENV) demo $(PIP_ARGS)
+	@touch $@
+
+$(VENV)/.dev: $(LOCK)
+	@tools/venv.sh $(VENV) dev $(PIP_ARGS)
+	@touch $@

@@ -1,0 +1,508 @@
+"""Write the vectors of release-policy-v1 beside this file; a second run changes nothing.
+
+Uses PyYAML and cbor2 alone, nothing of the package: canonical forms and hashes are made here from
+the page, and so check the package independently.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import cbor2
+import yaml
+
+HERE = Path(__file__).parent
+BOM = b"\xef\xbb\xbf"
+LABEL = b"cloister/v1 release policy"
+
+BASE = """\
+policy: cloister/v1
+name: digits
+namespace: clinic
+predecessor: none
+roots_of_trust:
+  sim:
+    anchors: ["ed25519:{a}"]
+    measurement: ["sha256:{b}"]
+    minimum_svn: 2
+    debug: refused
+volumes:
+  code: {{id: "{one}", root: "sha256:{c}", location: ./code}}
+  data: {{id: "{two}", root: latest}}
+workloads:
+  train:
+    code: {{volume: code}}
+    runtime: ["sha256:{d}"]
+    command: [python, /code/train.py]
+    environment: {{SEED: "1"}}
+    volumes:
+      /code: {{volume: code, access: read}}
+      /data: {{volume: data, access: read}}
+    listen: {{}}
+    output: {{logs: drop}}
+""".format(a="a1" * 32, b="b2" * 32, c="c3" * 32, d="d4" * 32, one="1" * 32, two="2" * 32)
+
+TEXTS = [
+    # name, clause, comment, (old, new) pairs, expect
+    ("ok", "POL-42", "the worked example", [], "ok"),
+    (
+        "ok-comments",
+        "POL-42",
+        "comments, quotes and layout leave the hash alone",
+        [("name: digits", "'name':   \"digits\"   # a comment")],
+        "ok",
+    ),
+    (
+        "ok-key-order",
+        "POL-42",
+        "the order of keys leaves the hash alone",
+        [("name: digits\nnamespace: clinic", "namespace: clinic\nname: digits")],
+        "ok",
+    ),
+    (
+        "ok-location",
+        "POL-42",
+        "a location hint leaves the hash alone",
+        [(", location: ./code", "")],
+        "ok",
+    ),
+    (
+        "ok-unchecked",
+        "POL-11",
+        "a check left out, with its reason",
+        [("minimum_svn: 2", "minimum_svn: {unchecked: every platform is new}")],
+        "ok",
+    ),
+    (
+        "ok-no-root",
+        "POL-51",
+        "an empty set of roots of trust is a policy that accepts nothing",
+        [(BASE[BASE.index("roots_of_trust") : BASE.index("volumes:")], "roots_of_trust: {}\n")],
+        "ok",
+    ),
+    (
+        "ok-digests",
+        "POL-14",
+        "code in plain, by digest",
+        [("code: {volume: code}", 'code: {digests: ["sha256:' + "c3" * 32 + '"]}')],
+        "ok",
+    ),
+    (
+        "alias",
+        "POL-4",
+        "an alias",
+        [("name: digits\nnamespace: clinic", "name: &n digits\nnamespace: *n")],
+        "policy.malformed",
+    ),
+    (
+        "anchor",
+        "POL-4",
+        "an anchor that nothing refers to",
+        [("digits", "&n digits")],
+        "policy.malformed",
+    ),
+    (
+        "tag",
+        "POL-4",
+        "a tag that asks for an object",
+        [("name: digits", "name: !!python/object/apply:os.system [id]")],
+        "policy.malformed",
+    ),
+    (
+        "standard-tag",
+        "POL-4",
+        "even a harmless tag",
+        [("name: digits", "name: !!str digits")],
+        "policy.malformed",
+    ),
+    (
+        "duplicate-key",
+        "POL-5",
+        "one key twice",
+        [("name: digits", "name: digits\nname: other")],
+        "policy.malformed",
+    ),
+    ("number-key", "POL-5", "a key that is a number", [("SEED:", "5:")], "policy.malformed"),
+    (
+        "map-key",
+        "POL-5",
+        "a key that is a map",
+        [("name: digits", "? {a: b}\n: c")],
+        "policy.malformed",
+    ),
+    (
+        "two-documents",
+        "POL-3",
+        "a second document",
+        [("output: {logs: drop}", "output: {logs: drop}\n---\na: b")],
+        "policy.malformed",
+    ),
+    (
+        "directive",
+        "POL-3",
+        "a directive",
+        [("policy: cloister/v1", "%YAML 1.1\n---\npolicy: cloister/v1")],
+        "policy.malformed",
+    ),
+    (
+        "deep",
+        "POL-6",
+        "nested too deep",
+        [("listen: {}", "listen: " + "[" * 40 + "]" * 40)],
+        "policy.malformed",
+    ),
+    ("tab", "POL-3", "a tab as indentation", [("  sim:", "\tsim:")], "policy.malformed"),
+    (
+        "escape-nul",
+        "POL-2",
+        "a NUL that is spelled as an escape",
+        [('"1"', '"\\0"')],
+        "policy.invalid",
+    ),
+    (
+        "yes",
+        "POL-8",
+        "a word that YAML 1.1 takes for true",
+        [("logs: drop", "logs: yes")],
+        "policy.invalid",
+    ),
+    (
+        "norway",
+        "POL-8",
+        "a name that YAML 1.1 takes for false",
+        [("name: digits", "name: no")],
+        "policy.invalid",
+    ),
+    ("octal", "POL-8", "a leading zero", [("minimum_svn: 2", "minimum_svn: 02")], "policy.invalid"),
+    (
+        "sexagesimal",
+        "POL-8",
+        "a number to base 60",
+        [("minimum_svn: 2", "minimum_svn: 1:30")],
+        "policy.invalid",
+    ),
+    ("float", "POL-8", "a float", [("minimum_svn: 2", "minimum_svn: 2.0")], "policy.invalid"),
+    ("null", "POL-8", "an empty value", [("minimum_svn: 2", "minimum_svn:")], "policy.invalid"),
+    (
+        "unknown-key",
+        "POL-10",
+        "an unknown key",
+        [("debug:", "debugging: no-such\n    debug:")],
+        "policy.invalid",
+    ),
+    (
+        "missing-check",
+        "POL-10",
+        "a check that is absent",
+        [("    minimum_svn: 2\n", "")],
+        "policy.invalid",
+    ),
+    (
+        "missing-runtime",
+        "POL-10",
+        "a workload without runtime",
+        [('    runtime: ["sha256:' + "d4" * 32 + '"]\n', "")],
+        "policy.invalid",
+    ),
+    (
+        "bare-unchecked",
+        "POL-11",
+        "unchecked without a reason",
+        [("minimum_svn: 2", "minimum_svn: unchecked")],
+        "policy.invalid",
+    ),
+    (
+        "short-reason",
+        "POL-11",
+        "a reason that gives none",
+        [("minimum_svn: 2", "minimum_svn: {unchecked: x}")],
+        "policy.invalid",
+    ),
+    (
+        "same-anchor",
+        "POL-12",
+        "one anchor twice",
+        [
+            (
+                '["ed25519:' + "a1" * 32 + '"]',
+                '["ed25519:' + "a1" * 32 + '", "ed25519:' + "a1" * 32 + '"]',
+            )
+        ],
+        "policy.invalid",
+    ),
+    (
+        "empty-list",
+        "POL-10",
+        "no anchors",
+        [('["ed25519:' + "a1" * 32 + '"]', "[]")],
+        "policy.invalid",
+    ),
+    (
+        "upper-case-digest",
+        "POL-10",
+        "a digest in upper case",
+        [("sha256:" + "b2" * 32, "sha256:" + "B2" * 32)],
+        "policy.invalid",
+    ),
+    (
+        "dot-dot-mount",
+        "POL-13",
+        "a mount point that climbs",
+        [("/data:", "/data/../etc:")],
+        "policy.invalid",
+    ),
+    ("relative-mount", "POL-13", "a relative mount point", [("/data:", "data:")], "policy.invalid"),
+    (
+        "both-codes",
+        "POL-14",
+        "code from a volume and by digest",
+        [("{volume: code}", "{volume: code, digests: []}")],
+        "policy.invalid",
+    ),
+    (
+        "integer-variable",
+        "POL-15",
+        "a number where a text belongs",
+        [('"1"', "1")],
+        "policy.invalid",
+    ),
+    (
+        "version",
+        "POL-10",
+        "another version of the format",
+        [("cloister/v1", "cloister/v2")],
+        "policy.invalid",
+    ),
+]
+
+GOOD: dict[str, Any] = {
+    "workload": "train",
+    "claims": {
+        "root_of_trust": "sim",
+        "anchor": hashlib.sha256(bytes.fromhex("a1" * 32)).hexdigest(),
+        "hardware_rooted": False,
+        "measurement": "b2" * 32,
+        "debug": False,
+        "security_version": 2,
+    },
+    "measurement": {"code": "c3" * 32, "runtime": "d4" * 32},
+    "volume_roots": {"code": "c3" * 32, "data": "e5" * 32},
+}
+EMPTY = [(BASE[BASE.index("roots_of_trust") : BASE.index("volumes:")], "roots_of_trust: {}\n")]
+
+APPRAISALS = [
+    # name, clause, comment, changes to the text, (path, value), expect
+    ("admitted", "POL-60", "every rule holds", [], (), "ok"),
+    ("newer-platform", "POL-55", "a newer platform", [], ("claims.security_version", 3), "ok"),
+    (
+        "left-out",
+        "POL-59",
+        "an unchecked rule holds whatever is found",
+        [("minimum_svn: 2", "minimum_svn: {unchecked: every platform is new}")],
+        ("claims.security_version", 0),
+        "ok",
+    ),
+    (
+        "debug-accepted",
+        "POL-54",
+        "debug, where the policy accepts it",
+        [("debug: refused", "debug: accepted")],
+        ("claims.debug", True),
+        "ok",
+    ),
+    (
+        "unknown-workload",
+        "POL-50",
+        "a workload that the policy does not name",
+        [],
+        ("workload", "steal"),
+        "release.workload-unknown",
+    ),
+    (
+        "other-root-of-trust",
+        "POL-51",
+        "another root of trust",
+        [],
+        ("claims.root_of_trust", "tdx"),
+        "appraisal.root-of-trust",
+    ),
+    (
+        "empty-roots-of-trust",
+        "POL-51",
+        "an empty set accepts nothing",
+        EMPTY,
+        (),
+        "appraisal.root-of-trust",
+    ),
+    (
+        "sim-claims-hardware",
+        "POL-51",
+        "simulated evidence that claims hardware",
+        [],
+        ("claims.hardware_rooted", True),
+        "appraisal.root-of-trust",
+    ),
+    (
+        "other-platform",
+        "POL-52",
+        "a platform that is not named",
+        [],
+        ("claims.anchor", "00" * 32),
+        "appraisal.root-of-trust",
+    ),
+    (
+        "other-launcher",
+        "POL-53",
+        "another launcher",
+        [],
+        ("claims.measurement", "b3" * 32),
+        "appraisal.measurement",
+    ),
+    ("debug", "POL-54", "an inspectable platform", [], ("claims.debug", True), "appraisal.debug"),
+    (
+        "old-platform",
+        "POL-55",
+        "an old platform",
+        [],
+        ("claims.security_version", 1),
+        "appraisal.svn",
+    ),
+    ("other-code", "POL-56", "changed code", [], ("measurement.code", "c4" * 32), "appraisal.code"),
+    (
+        "latest-code",
+        "POL-56",
+        "a code volume without an exact root",
+        [('root: "sha256:' + "c3" * 32 + '"', "root: latest")],
+        (),
+        "appraisal.code",
+    ),
+    (
+        "undeclared-code",
+        "POL-56",
+        "a code volume that is not declared",
+        [("code: {volume: code}", "code: {volume: elsewhere}")],
+        (),
+        "appraisal.code",
+    ),
+    (
+        "other-runtime",
+        "POL-57",
+        "another runtime",
+        [],
+        ("measurement.runtime", "00" * 32),
+        "appraisal.runtime",
+    ),
+    (
+        "unregistered",
+        "POL-58",
+        "a volume that the key service does not have",
+        [],
+        ("volume_roots", {"code": "c3" * 32}),
+        "release.volume-unknown",
+    ),
+    (
+        "undeclared-volume",
+        "POL-58",
+        "a mount of a volume that is not declared",
+        [("/data: {volume: data", "/data: {volume: elsewhere")],
+        (),
+        "release.volume-unknown",
+    ),
+    (
+        "other-state",
+        "POL-58",
+        "a code volume whose anchored state is another",
+        [],
+        ("volume_roots.code", "c4" * 32),
+        "appraisal.volume-root",
+    ),
+]
+
+
+def change(text: str, pairs: list[tuple[str, str]]) -> str:
+    """Apply replacements, each of which must apply once."""
+    for old, new in pairs:
+        if text.count(old) < 1:
+            raise SystemExit(f"nothing to change: {old}")
+        text = text.replace(old, new, 1)
+    return text
+
+
+def canonical(text: str) -> bytes:
+    """Return the canonical form, made without the code under test."""
+    tree = yaml.safe_load(text)
+    for volume in tree["volumes"].values():
+        volume.pop("location", None)
+    return cbor2.dumps(tree, canonical=True)
+
+
+def hash_of(data: bytes) -> str:
+    """Return the hash of a canonical form."""
+    parts = (LABEL, data)
+    framed = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+    return hashlib.sha256(framed).hexdigest()
+
+
+def write(name: str, record: dict[str, Any]) -> None:
+    """Write one vector."""
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    (HERE / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Write every vector."""
+    for old in HERE.glob("*.json"):
+        old.unlink()
+    for name, clause, comment, pairs, expect in TEXTS:
+        text = change(BASE, pairs)
+        record: dict[str, Any] = {"comment": comment, "clause": clause, "text": text}
+        if expect == "ok":
+            data = canonical(text)
+            record |= {"canonical": data.hex(), "hash": hash_of(data)}
+        write(f"text-{name}", record | {"expect": expect})
+    for name, clause, comment, data, expect in [
+        ("not-utf-8", "POL-2", "a foreign byte", BASE.encode() + b"\xff", "policy.malformed"),
+        ("byte-order-mark", "POL-2", "a byte order mark", BOM + BASE.encode(), "policy.malformed"),
+        ("nul", "POL-2", "a NUL byte", BASE.encode() + b"\0", "policy.malformed"),
+        ("empty", "POL-3", "nothing at all", b"", "policy.malformed"),
+    ]:  # fmt: skip
+        record = {"comment": comment, "clause": clause, "text_hex": data.hex(), "expect": expect}
+        write(f"text-{name}", record)
+    good = canonical(BASE)
+    tree = cbor2.loads(good)
+    tree["volumes"]["code"]["location"] = "./code"
+    located = cbor2.dumps(tree, canonical=True)
+    del tree["name"], tree["volumes"]["code"]["location"]
+    nameless = cbor2.dumps(tree, canonical=True)
+    tree["name"] = b"digits"
+    octets = cbor2.dumps(tree, canonical=True)
+    for name, clause, comment, data, expect in [
+        ("ok", "POL-40", "the worked example", good, "ok"),
+        ("location", "POL-43", "with a location hint", located, "policy.malformed"),
+        ("trailing", "POL-43", "a byte too many", good + b"\0", "policy.malformed"),
+        ("truncated", "POL-43", "a byte too few", good[:-1], "policy.malformed"),
+        ("empty", "POL-43", "nothing", b"", "policy.malformed"),
+        ("nameless", "POL-43", "without a name", nameless, "policy.invalid"),
+        ("octets", "POL-43", "a byte string for a name", octets, "policy.invalid"),
+        ("map-order", "POL-43", "keys in another order", cbor2.dumps(cbor2.loads(good)
+         | {"a": 1}), "policy.malformed"),
+    ]:  # fmt: skip
+        record = {"comment": comment, "clause": clause, "canonical": data.hex()}
+        record |= {"hash": hash_of(data)} if expect == "ok" else {}
+        write(f"canonical-{name}", record | {"expect": expect})
+    for name, clause, comment, pairs, patch, expect in APPRAISALS:
+        record = {"comment": comment, "clause": clause, "text": change(BASE, pairs)}
+        record |= json.loads(json.dumps(GOOD))
+        if patch:
+            path, value = patch
+            *folders, last = path.split(".")
+            target = record
+            for folder in folders:
+                target = target[folder]
+            target[last] = value
+        write(f"appraise-{name}", record | {"expect": expect})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+../src/cloister/cli/demo/files/digits_train.py

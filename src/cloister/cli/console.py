@@ -1,0 +1,147 @@
+"""What people and machines see: tables, progress and errors, or one JSON object.
+
+Standard output carries the answer, standard error everything else (progress, warnings, errors), so
+that `--json` output can be piped. `rich` is loaded only when something is drawn.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cloister.errors import AppraisalError, CloisterError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["emit", "fail", "lines", "note", "progress", "stages", "table", "warn"]
+
+
+def emit(record: Mapping[str, object]) -> None:
+    """Print one JSON object on standard output."""
+    sys.stdout.write(json.dumps(record, indent=2, sort_keys=False, default=_plain) + "\n")
+
+
+def lines(text: str) -> None:
+    """Print text on standard output as it is."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def note(text: str) -> None:
+    """Tell a person something, on standard error."""
+    sys.stderr.write(text + "\n")
+
+
+def warn(text: str) -> None:
+    """Warn a person, on standard error."""
+    sys.stderr.write(f"warning: {text}\n")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Draw a table on standard output."""
+    from rich.table import Table  # noqa: PLC0415  # drawn rarely, slow to load
+    from rich.text import Text  # noqa: PLC0415
+
+    drawn = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        drawn.add_column(column, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    console().print(drawn)
+
+
+_STYLES: Mapping[str, str] = {
+    "yes": "green",
+    "ok": "green",
+    "refused": "green",
+    "missing": "yellow",
+    "partial": "yellow",
+    "no": "red",
+    "NOT REFUSED": "bold red",
+    "FAILED": "bold red",
+}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a rich console for one of the two streams."""
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(stderr=stderr, highlight=False)
+
+
+@contextlib.contextmanager
+def progress(description: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on standard error while a long step runs.
+
+    Args:
+        description: What is being done.
+        quiet: True for `--json`, or where nobody looks: nothing is drawn.
+
+    Yields:
+        A function to call with (done, total), in any unit; a total of 0 means unknown.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as bars:
+        task = bars.add_task(description, total=None)
+
+        def step(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total or None)
+
+        yield step
+
+
+@contextlib.contextmanager
+def stages(*, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Show which stage of a long story is running, with a spinner and the time it takes.
+
+    Yields:
+        A function to call with the name of each stage as it begins.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield (lambda _name: None) if quiet else (lambda name: note(f"... {name}"))
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = (
+        SpinnerColumn(finished_text="[green]done[/]"),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console(stderr=True)) as shown:
+
+        def begin(name: str) -> None:
+            for task in shown.task_ids:
+                shown.update(task, total=1, completed=1)
+            shown.add_task(name, total=None)
+
+        yield begin
+        for task in shown.task_ids:
+            shown.update(task, total=1, completed=1)
+
+
+def fail(error: CloisterError, *, as_json: bool) -> int:
+    """Print an error for people or machines and return the exit status."""
+    if as_json:
+        emit({"error": error.as_record()})
+        return error.exit_status
+    note(f"error: {error.public}")
+    if isinstance(error, AppraisalError) and error.rule:
+        note(f"  rule:     {error.rule}")
+        note(f"  expected: {error.expected}")
+        note(f"  found:    {error.found}")
+    if error.hint:
+        note(f"  next:     {error.hint}")
+    note(f"  code:     {error.code}")
+    return error.exit_status
+
+
+def _plain(value: object) -> object:
+    return value.hex() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,30 @@
+"""A network of the demonstration's own: a namespace with nothing in it but loopback."""
+
+from __future__ import annotations
+
+import os
+
+from cloister.confinement import syscalls
+from cloister.confinement.namespaces import map_own_identity
+from cloister.errors import UnsupportedError
+
+__all__ = ["enter_own_network"]
+
+
+def enter_own_network() -> None:
+    """Move this process, which must have one thread, into its own user and network namespaces.
+
+    Raises:
+        UnsupportedError: The kernel or its settings forbid it (`machine.namespaces`).
+    """
+    user_id, group_id = os.getuid(), os.getgid()
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNET)
+        map_own_identity(user_id, group_id)
+        syscalls.raise_loopback()
+    except OSError as e:
+        raise UnsupportedError(
+            f"this machine does not let the demonstration have a network of its own: {e.strerror}",
+            code="machine.namespaces",
+            hint="cloister doctor says which setting forbids user namespaces",
+        ) from e

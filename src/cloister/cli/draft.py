@@ -1,0 +1,195 @@
+"""Turn the words of `cloister policy draft` into a policy's parts."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cloister.crypto.digest import digest_to_text
+from cloister.errors import ConfigError
+from cloister.keyservice.policy.draft import PolicyDraft, draft_policy
+from cloister.keyservice.policy.model import (
+    CodeDigests,
+    CodeVolume,
+    Listener,
+    Mount,
+    Output,
+    SimRoot,
+    Unchecked,
+    VolumeRule,
+    Workload,
+)
+from cloister.launcher.code import read_code
+from cloister.volume.opening import observe
+
+if TYPE_CHECKING:
+    from cloister.launcher.local import LocalFacts
+
+__all__ = ["DraftWords", "WorkloadWords", "draft_from_words", "is_store", "program_of"]
+
+_CODE_MOUNT: Final = "/code"
+_SUPERBLOCK: Final = "superblock"
+ANYBODY: Final = "the drafted policy lets anybody who reaches the port ask"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadWords:
+    """One role as typed.
+
+    Attributes:
+        command: argv in one text, split as a shell would.
+        volumes: MOUNT=STORE:read (the state it has now), :latest (the newest) or :write.
+        environment: NAME=VALUE.
+        listen: NAME=PORT.
+    """
+
+    command: str
+    volumes: Sequence[str] = ()
+    environment: Sequence[str] = ()
+    listen: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftWords:
+    """A policy as typed: `code` is a volume's store or a plain folder, `base` the file's folder."""
+
+    name: str
+    namespace: str
+    code: Path
+    workloads: Mapping[str, WorkloadWords]
+    logs: str
+    predecessor: str
+    base: Path
+
+
+def is_store(folder: Path) -> bool:
+    """Tell a sealed volume's store from a plain folder, to choose how code is measured."""
+    return (folder / _SUPERBLOCK).is_file()
+
+
+def program_of(command: str) -> str:
+    """Return the first word of a command, which is what gets measured."""
+    try:
+        words = shlex.split(command)
+    except ValueError as e:
+        raise ConfigError(f"the command has unmatched quotes: {e}", code="config.value") from e
+    if not words:
+        raise ConfigError("the command is empty", code="config.value")
+    return words[0]
+
+
+def draft_from_words(words: DraftWords, facts: LocalFacts) -> str:
+    """Return the text of a policy for this machine.
+
+    Args:
+        words: As typed.
+        facts: What this machine would prove.
+
+    Raises:
+        ConfigError: A word cannot be read.
+        MalformedError: The words make no good policy.
+    """
+    rules: dict[str, VolumeRule] = {}
+    code = _code(words, rules)
+    workloads = {
+        name: _workload(words, role, rules, code=code, facts=facts)
+        for name, role in words.workloads.items()
+    }
+    return draft_policy(
+        PolicyDraft(
+            name=words.name,
+            namespace=words.namespace,
+            sim=SimRoot(
+                anchors=(facts.anchor,),
+                measurement=(digest_to_text(facts.launcher),),
+                minimum_svn=facts.svn,
+                debug="refused",
+            ),
+            volumes=rules,
+            workloads=workloads,
+            predecessor=words.predecessor,
+        )
+    )
+
+
+def _workload(
+    words: DraftWords,
+    role: WorkloadWords,
+    rules: dict[str, VolumeRule],
+    *,
+    code: CodeVolume | CodeDigests,
+    facts: LocalFacts,
+) -> Workload:
+    mounts: dict[str, Mount] = {}
+    if isinstance(code, CodeVolume):
+        mounts[_CODE_MOUNT] = Mount(volume=code.volume, access="read")
+    for text in role.volumes:
+        point, store, access = _split_volume(text)
+        name = _add_volume(rules, store, base=words.base, pinned=access == "read")
+        mounts[point] = Mount(volume=name, access="write" if access == "write" else "read")
+    return Workload(
+        code=code,
+        runtime=(digest_to_text(facts.runtime),),
+        command=tuple(shlex.split(role.command)),
+        environment=dict(_pairs(role.environment, "an environment variable", "NAME=VALUE")),
+        volumes=mounts,
+        listen={
+            name: Listener(port=_port(port), clients=Unchecked(unchecked=ANYBODY))
+            for name, port in _pairs(role.listen, "a listener", "NAME=PORT").items()
+        },
+        output=Output(logs="drop" if words.logs == "drop" else "pass"),
+    )
+
+
+def _code(words: DraftWords, rules: dict[str, VolumeRule]) -> CodeVolume | CodeDigests:
+    if not is_store(words.code):
+        return CodeDigests(digests=(digest_to_text(read_code(words.code).digest()),))
+    return CodeVolume(volume=_add_volume(rules, words.code, base=words.base, pinned=True))
+
+
+def _add_volume(rules: dict[str, VolumeRule], store: Path, *, base: Path, pinned: bool) -> str:
+    identity = observe(store)
+    for name, rule in rules.items():
+        if rule.id == identity.volume_id.hex():
+            return name
+    stem = re.sub(r"[^a-z0-9._-]+", "-", store.name.lower()).strip("-._") or "volume"
+    name = next(n for n in (stem, *(f"{stem}-{i}" for i in range(2, 1000))) if n not in rules)
+    rules[name] = VolumeRule(
+        id=identity.volume_id.hex(),
+        root=digest_to_text(identity.root) if pinned else "latest",
+        location=os.path.relpath(store.resolve(), base.resolve()),
+    )
+    return name
+
+
+def _split_volume(text: str) -> tuple[str, Path, str]:
+    point, _, rest = text.partition("=")
+    store, _, access = rest.rpartition(":")
+    if not point.startswith("/") or not store or access not in {"read", "latest", "write"}:
+        raise ConfigError(
+            f"{text!r} is no volume",
+            code="config.value",
+            hint="write MOUNT=STORE:read, :latest or :write, such as /data=sealed/data:read",
+        )
+    return point, Path(store), access
+
+
+def _pairs(texts: Sequence[str], what: str, form: str) -> Mapping[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"{text!r} is not {what}", code="config.value", hint=f"write {form}")
+        found[name] = value
+    return found
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal():
+        raise ConfigError(f"{text!r} is not a port", code="config.value", hint="a number, or 0")
+    return int(text)

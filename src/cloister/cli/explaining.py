@@ -1,0 +1,79 @@
+"""Judge this machine by a policy, rule by rule, with evidence made and verified here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cloister.attestation.evidence import ReportData
+from cloister.attestation.measurement import LaunchMeasurement
+from cloister.cli import console, settings
+from cloister.crypto.digest import DIGEST_BYTES
+from cloister.errors import ConfigError, ReleaseDeniedError
+from cloister.keyservice.clock import read_clock
+from cloister.keyservice.policy import Policy, parse_policy
+from cloister.keyservice.policy.explain import Explanation, explain
+from cloister.keyservice.policy.model import CodeVolume, Workload
+from cloister.launcher.code import read_code
+from cloister.tee.sim.attester import SimAttester
+from cloister.tee.sim.verifier import SimVerifier
+from cloister.volume.opening import observe
+
+if TYPE_CHECKING:
+    from cloister.launcher.owner import Owner
+
+__all__ = ["explain_here"]
+
+_REPORT_DATA: Final = ReportData(bytes(64))  # binds nothing: an explanation releases nothing
+
+
+def explain_here(
+    file: Path, *, workload: str, code: Path | None, domain: Path | None, quiet: bool
+) -> Explanation:
+    """Return what the key service would find, as far as this machine can know.
+
+    Args:
+        file: The policy.
+        workload: The role.
+        code: The folder of plain code, where the policy digests one.
+        domain: The trust domain.
+        quiet: No progress.
+    """
+    policy = parse_policy(settings.read_policy_bytes(file), source=str(file))
+    role = policy.workloads.get(workload)
+    if role is None:
+        raise ReleaseDeniedError(
+            f"policy {policy.name} has no workload {workload}",
+            code="release.workload-unknown",
+            hint=f"it has {', '.join(policy.workloads)}",
+        )
+    with console.progress("measuring the runtime", quiet=quiet) as step:
+        facts = settings.measure_local(domain, program=role.command[0], progress=step)
+    found = settings.find_domain(domain)
+    platform = found.platform()
+    verifier = SimVerifier((platform.anchor,))
+    claims = verifier.verify(SimAttester(platform).collect(_REPORT_DATA), (), at=read_clock().at)
+    measured = LaunchMeasurement(_code(policy, role, file.parent, code), facts.runtime)
+    roots = _anchored_roots(policy, settings.owner(domain))
+    return explain(policy, workload, claims, measured, volume_roots=roots)
+
+
+def _code(policy: Policy, role: Workload, base: Path, code: Path | None) -> bytes:
+    if isinstance(role.code, CodeVolume):
+        location = policy.volumes[role.code.volume].location
+        return observe(base / location).root if location else bytes(DIGEST_BYTES)
+    if code is None:
+        raise ConfigError(
+            "the policy digests plain code", code="config.missing", hint="name it with --code"
+        )
+    return read_code(code).digest()
+
+
+def _anchored_roots(policy: Policy, owner: Owner) -> dict[str, bytes]:
+    known = {record["id"]: record["root"] for record in owner.client.status().volumes}
+    roots: dict[str, bytes] = {}
+    for name, rule in policy.volumes.items():
+        root = known.get(bytes.fromhex(rule.id))
+        if isinstance(root, bytes):
+            roots[name] = root
+    return roots

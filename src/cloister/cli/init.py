@@ -1,0 +1,41 @@
+"""`cloister init`: a trust domain with its owner's key, simulated platform and key service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from cloister.cli import console
+
+__all__ = ["command"]
+
+
+def command(
+    directory: Path = typer.Argument(Path(".cloister"), help="A new or empty folder."),
+    name: str = typer.Option("cloister.local", "--name", help="The trust domain's name."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object."),
+) -> None:
+    """Make a trust domain: owner's key, simulated platform, embedded key service."""
+    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+    from cloister.keyservice.domain import TrustDomain  # noqa: PLC0415
+
+    domain = TrustDomain.create(directory, name, moment=read_clock())
+    facts = {
+        "directory": str(directory),
+        "name": domain.name,
+        "keyservice": domain.identity.text,
+        "owner": domain.owner.text,
+        "anchors": {root: [key.text for key in keys] for root, keys in domain.anchors.items()},
+        "hardware_rooted": False,
+    }
+    if as_json:
+        console.emit(facts)
+        return
+    console.lines(f"Trust domain {domain.name} in {directory}")
+    console.lines(f"  key service  {domain.identity.text}  (started on demand)")
+    console.lines(f"  owner        {domain.owner.text}  (secret: {directory}/owner/owner.key)")
+    for root, keys in domain.anchors.items():
+        for key in keys:
+            console.lines(f"  {root:<11}  {key.text}  (SIMULATED: no hardware vouches for it)")
+    console.lines(f"Next: export CLOISTER_DOMAIN={directory.resolve()}")

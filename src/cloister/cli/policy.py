@@ -1,0 +1,164 @@
+"""`cloister policy`: write, read, judge and apply policies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from cloister.cli import console, settings
+from cloister.errors import ConfigError, MalformedError
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Write, read, judge and apply policies.", no_args_is_help=True)
+
+_JSON = typer.Option(False, "--json", help="One JSON object.")
+_FILE = typer.Argument(help="The policy, a YAML file.")
+
+
+@app.command()
+def lint(file: Path = _FILE, as_json: bool = _JSON) -> None:
+    """Say everything that is wrong or remarkable, with line numbers; exit 1 where it is wrong."""
+    from cloister.keyservice.policy.lint import lint_text  # noqa: PLC0415
+
+    findings = lint_text(settings.read_policy_bytes(file), source=str(file))
+    wrong = any(finding.severity == "error" for finding in findings)
+    if as_json:
+        records = [finding.as_record() for finding in findings]
+        console.emit({"file": str(file), "valid": not wrong, "findings": records})
+    else:
+        for finding in findings:
+            place = f"{file}:{finding.line}:{finding.column}"
+            console.lines(f"{place}: {finding.severity}: {finding.message} [{finding.code}]")
+            if finding.hint:
+                console.lines(f"    {finding.hint}")
+        console.lines(f"{file}: {'not usable' if wrong else 'good'}, {len(findings)} findings")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(file: Path = _FILE, as_json: bool = _JSON) -> None:
+    """Say in words what the policy allows."""
+    from cloister.keyservice.policy import parse_policy  # noqa: PLC0415
+    from cloister.keyservice.policy.description import describe  # noqa: PLC0415
+
+    sections = describe(parse_policy(settings.read_policy_bytes(file), source=str(file)))
+    if as_json:
+        console.emit({"sections": [section.as_record() for section in sections]})
+        return
+    for section in sections:
+        console.lines(section.title)
+        for row in section.rows:
+            mark = "  (open)" if row.open_end else ""
+            console.lines(f"  {row.label}: {row.value}{mark}")
+
+
+@app.command("hash")
+def hash_(file: Path = _FILE) -> None:
+    """Print the policy's hash, which a successor names as its predecessor."""
+    from cloister.crypto.digest import digest_to_text  # noqa: PLC0415
+    from cloister.keyservice.policy import parse_policy, policy_hash  # noqa: PLC0415
+
+    policy = parse_policy(settings.read_policy_bytes(file), source=str(file))
+    console.lines(digest_to_text(policy_hash(policy)))
+
+
+def require_lint(file: Path) -> None:
+    """Raise unless the policy has no lint error."""
+    from cloister.keyservice.policy.lint import lint_text  # noqa: PLC0415
+
+    for finding in lint_text(settings.read_policy_bytes(file), source=str(file)):
+        if finding.severity == "error":
+            raise MalformedError(
+                f"{file}:{finding.line}: {finding.message}",
+                code="policy.invalid",
+                hint=finding.hint or f"cloister policy lint {file}",
+            )
+
+
+@app.command()
+def draft(  # noqa: PLR0917  # options: typer passes them by name
+    name: str = typer.Option(help="The policy's name."),
+    workload: str = typer.Option(help="The role's name."),
+    code: Path = typer.Option(help="A sealed volume's store, or a folder of plain code."),
+    command: str = typer.Option(help='argv, such as "python /code/train.py".'),
+    volume: list[str] = typer.Option(
+        [], help="MOUNT=STORE:read (as it is now), :latest or :write."
+    ),
+    env: list[str] = typer.Option([], help="NAME=VALUE."),
+    listen: list[str] = typer.Option([], help="NAME=PORT."),
+    namespace: str = typer.Option("default", help="The tenant."),
+    logs: str = typer.Option("pass", help="pass shows logs to the operator; drop discards them."),
+    predecessor: str = typer.Option("none", help="Hash of the policy that this one replaces."),
+    output: Path = typer.Option(Path("policy.yaml"), "--output", "-o", help="The new file."),
+    domain: Path | None = settings.DOMAIN,
+) -> None:
+    """Write a first policy for this machine, from what it would prove; read it before you apply."""
+    from cloister.cli.draft import (  # noqa: PLC0415
+        DraftWords,
+        WorkloadWords,
+        draft_from_words,
+        program_of,
+    )
+
+    if output.exists():
+        raise ConfigError(f"{output} exists", code="config.exists", hint="name another file")
+    words = DraftWords(
+        name=name,
+        namespace=namespace,
+        code=code,
+        workloads={
+            workload: WorkloadWords(command=command, volumes=volume, environment=env, listen=listen)
+        },
+        logs=logs,
+        predecessor=predecessor,
+        base=output.parent,
+    )
+    with console.progress("measuring the runtime", quiet=False) as step:
+        facts = settings.measure_local(domain, program=program_of(command), progress=step)
+    output.write_text(draft_from_words(words, facts), encoding="utf-8")
+    console.lines(f"{output} is written. Read it, then: cloister policy apply {output}")
+
+
+@app.command()
+def apply(file: Path = _FILE, domain: Path | None = settings.DOMAIN, as_json: bool = _JSON) -> None:
+    """Make a policy the current one of its name; refused unless it names its predecessor."""
+    from cloister.crypto.digest import digest_to_text  # noqa: PLC0415
+    from cloister.keyservice.policy import parse_policy  # noqa: PLC0415
+
+    require_lint(file)
+    policy = parse_policy(settings.read_policy_bytes(file), source=str(file))
+    digest = digest_to_text(settings.owner(domain).apply(policy))
+    if as_json:
+        console.emit({"policy": f"{policy.namespace}/{policy.name}", "hash": digest})
+    else:
+        console.lines(f"{policy.namespace}/{policy.name} is {digest}")
+
+
+@app.command()
+def explain(
+    file: Path = _FILE,
+    workload: str = typer.Option(help="The role to explain."),
+    code: Path | None = typer.Option(None, help="Plain code, where the policy digests it."),
+    domain: Path | None = settings.DOMAIN,
+    as_json: bool = _JSON,
+) -> None:
+    """Judge this machine by every rule: what it expects, what is found here. Releases nothing."""
+    from cloister.cli.explaining import explain_here  # noqa: PLC0415
+
+    found = explain_here(file, workload=workload, code=code, domain=domain, quiet=as_json)
+    if as_json:
+        console.emit(found.as_record())
+    else:
+        rows = [
+            (str(r.number), r.path, r.expected, r.found, r.verdict, r.sentence or r.reason)
+            for r in found.rules
+        ]
+        columns = ("step", "rule", "expected", "found", "verdict", "why")
+        console.table(f"{workload} on this machine", columns, rows)
+        refused = found.refused_by
+        console.lines("would be released" if refused is None else f"refused: {refused.code}")
+    if found.refused_by is not None:
+        raise typer.Exit(1)

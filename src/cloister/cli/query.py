@@ -1,0 +1,75 @@
+"""`cloister query`: ask a protected model, after it has proved what it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import typer
+
+from cloister.cli import console, settings
+from cloister.errors import ConfigError
+
+__all__ = ["command"]
+
+_MAX_INPUT_BYTES: Final = 1 << 30
+_SHOWN_ROWS: Final = 20
+
+
+def command(  # noqa: PLR0917  # options: typer passes them by name
+    url: str = typer.Argument(help="https://HOST:PORT."),
+    file: Path = typer.Argument(help="The input: .npy, or .json with nested lists."),
+    identity: str = typer.Option(help="SPIFFE ID that the server must prove; may end in /*."),
+    model: str | None = typer.Option(None, help="The model, where the server has several."),
+    output: Path | None = typer.Option(None, "--output", "-o", help="Write the answer as .npy."),
+    domain: Path | None = settings.DOMAIN,
+    as_json: bool = typer.Option(False, "--json", help="One JSON object."),
+) -> None:
+    """Verify the server, send the input encrypted to it, and print its answer."""
+    import numpy as np  # noqa: PLC0415  # commands load what they use
+
+    from cloister.inference import Client  # noqa: PLC0415
+
+    trust = settings.find_domain(domain).directory / "domain.json"
+    inputs = _read(file)
+    with Client(url, trust=trust, identity=identity, model=model) as client:
+        answer = client.predict(inputs)
+        peer = client.peer
+    named = answer if isinstance(answer, dict) else {"output": answer}
+    if output is not None:
+        if len(named) != 1:
+            raise ConfigError("the model has several outputs", code="config.value")
+        np.save(output, next(iter(named.values())))
+    if as_json:
+        console.emit(
+            {
+                "outputs": {name: values.tolist() for name, values in named.items()},
+                "peer": peer.identity.uri,
+                "policy": "sha256:" + peer.policy_hash.hex(),
+                "hardware_rooted": peer.hardware_rooted,
+            }
+        )
+        return
+    for name, values in named.items():
+        console.lines(f"{name} {values.dtype}{list(values.shape)}")
+        console.lines(np.array2string(values[:_SHOWN_ROWS], precision=4, suppress_small=True))
+    rooted = "rooted in hardware" if peer.hardware_rooted else "SIMULATED: no hardware"
+    console.note(f"answered by {peer.identity.uri} ({rooted})")
+
+
+def _read(file: Path) -> Any:
+    import numpy as np  # noqa: PLC0415
+
+    try:
+        if file.stat().st_size > _MAX_INPUT_BYTES:
+            raise ConfigError(f"{file} is larger than 1 GiB", code="config.value")
+        if file.suffix == ".json":
+            return np.asarray(json.loads(file.read_bytes()))
+        return np.load(file, allow_pickle=False)
+    except (OSError, ValueError, RecursionError) as e:
+        raise ConfigError(
+            f"{file} is not an array: {e}",
+            code="config.file",
+            hint="write one with numpy.save, or as JSON lists",
+        ) from e

@@ -1,0 +1,162 @@
+"""`cloister run`: an unmodified program, attested and shielded."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from cloister.cli import console, settings
+from cloister.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cloister.keyservice.client import ReleaseClient
+    from cloister.launcher.run import RunHooks, RunOutcome, RunRequest
+
+__all__ = ["command"]
+
+_RECEIPTS: Final = Path("receipts")
+
+
+def command(  # noqa: PLR0917  # options: typer passes them by name
+    file: Path = typer.Argument(help="The policy, a YAML file."),
+    arguments: list[str] | None = typer.Argument(
+        None, help="Refused: argv comes from the policy.", show_default=False
+    ),
+    workload: str = typer.Option(help="The role to run."),
+    volume: list[str] = typer.Option([], help="NAME=STORE, instead of the policy's hint."),
+    code: Path | None = typer.Option(None, help="Plain code, where the policy digests it."),
+    host: str = typer.Option("127.0.0.1", help="Address for the ports that the policy grants."),
+    receipt: Path | None = typer.Option(
+        None, help="Where the receipt goes [default: a new file in receipts/]."
+    ),
+    domain: Path | None = settings.DOMAIN,
+    as_json: bool = typer.Option(False, "--json", help="One JSON object; logs go to stderr."),
+) -> None:
+    """Run a workload as its policy says: measured, attested, confined, on sealed volumes.
+
+    The exit status is the workload's, or that of the error that stopped it.
+    """
+    from cloister.launcher.run import run_workload  # noqa: PLC0415
+
+    connection = settings.connect(domain)
+    request = _request(
+        connection,
+        file,
+        workload=workload,
+        arguments=tuple(arguments or ()),
+        stores=_stores(volume),
+        code=code,
+        host=host,
+        receipt=receipt,
+    )
+    outcome = run_workload(request, _hooks(as_json=as_json), connect=_client(connection))
+    _report(outcome, as_json=as_json)
+    raise typer.Exit(outcome.status)
+
+
+def _request(
+    connection: settings.Connection,
+    file: Path,
+    *,
+    workload: str,
+    arguments: tuple[str, ...],
+    stores: Mapping[str, Path],
+    code: Path | None,
+    host: str,
+    receipt: Path | None,
+) -> RunRequest:
+    from cloister.keyservice.client import PinnedService  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+    from cloister.keyservice.policy import parse_policy  # noqa: PLC0415
+    from cloister.launcher.run import RunRequest  # noqa: PLC0415
+
+    domain = connection.domain
+    if receipt is None:
+        _RECEIPTS.mkdir(exist_ok=True)
+        receipt = _RECEIPTS / f"{workload}-{read_clock().at}-{os.getpid()}.json"
+    return RunRequest(
+        policy=parse_policy(settings.read_policy_bytes(file), source=str(file)),
+        workload=workload,
+        base=file.parent,
+        service=PinnedService(domain.identity, domain.origin),
+        url=connection.url,
+        load_platform=domain.platform,
+        cache_directory=domain.directory / "platform",
+        clock=read_clock,
+        receipt=receipt,
+        code_folder=code,
+        stores=stores,
+        arguments=arguments,
+        host=host,
+    )
+
+
+def _client(connection: settings.Connection) -> Callable[[], ReleaseClient]:
+    def connect() -> ReleaseClient:
+        from cloister.keyservice.client import PinnedService, ReleaseClient  # noqa: PLC0415
+        from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+
+        domain = connection.domain
+        service = PinnedService(domain.identity, domain.origin)
+        # A first measurement takes longer than an embedded service waits for its next request.
+        again = settings.connect(domain.directory)
+        return ReleaseClient(again.transport, service, clock=read_clock)
+
+    return connect
+
+
+def _hooks(*, as_json: bool) -> RunHooks:
+    from cloister.launcher.run import RunHooks  # noqa: PLC0415
+
+    def log(stream: str, data: bytes) -> None:
+        out = sys.stderr if as_json or stream == "stderr" else sys.stdout
+        out.buffer.write(data)
+        out.buffer.flush()
+
+    def listening(addresses: Mapping[str, tuple[str, int]]) -> None:
+        for name, (address, port) in addresses.items():
+            console.note(f"cloister: {name} listens on {address}:{port}")
+
+    return RunHooks(
+        log=log,
+        stage=lambda _name, _seconds: None,
+        measuring=lambda _done, _total: None,
+        listening=listening,
+    )
+
+
+def _report(outcome: RunOutcome, *, as_json: bool) -> None:
+    for trouble in outcome.troubles:
+        console.warn(f"{trouble.public} [{trouble.code}]")
+    if as_json:
+        console.emit(
+            {
+                "status": outcome.status,
+                "instance": outcome.instance,
+                "receipt": str(outcome.receipt),
+                "troubles": [trouble.as_record() for trouble in outcome.troubles],
+                "seconds": {name: round(value, 4) for name, value in outcome.stages.items()},
+                "processor_ms": outcome.processor_ms,
+                "peak_bytes": outcome.peak_bytes,
+                "hardware_rooted": False,
+            }
+        )
+    else:
+        console.note(f"cloister: status {outcome.status}, receipt {outcome.receipt}")
+
+
+def _stores(texts: list[str]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for text in texts:
+        name, equals, store = text.partition("=")
+        if not name or not equals or not store:
+            raise ConfigError(
+                f"{text!r} is no volume", code="config.value", hint="write NAME=STORE"
+            )
+        found[name] = Path(store)
+    return found

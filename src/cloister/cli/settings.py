@@ -1,0 +1,106 @@
+"""Where things are: the trust domain, its key service, and files named on the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from cloister.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cloister.keyservice.domain import TrustDomain
+    from cloister.keyservice.transport import HTTPTransport
+    from cloister.launcher.local import LocalFacts
+    from cloister.launcher.owner import Owner
+
+__all__ = [
+    "DOMAIN",
+    "Connection",
+    "connect",
+    "find_domain",
+    "measure_local",
+    "owner",
+    "read_policy_bytes",
+]
+
+DOMAIN_VARIABLE: Final = "CLOISTER_DOMAIN"
+_DEFAULT: Final = Path(".cloister")
+_START_DEADLINE_S: Final = 20.0
+
+DOMAIN = typer.Option(
+    None,
+    "--domain",
+    "-d",
+    help=f"The trust domain's folder [default: ${DOMAIN_VARIABLE}, else {_DEFAULT}].",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A trust domain and the way to its key service."""
+
+    domain: TrustDomain
+    url: str
+    transport: HTTPTransport
+
+
+def find_domain(option: Path | None) -> TrustDomain:
+    """Load the trust domain named by option, environment or default, in this order."""
+    from cloister.keyservice.domain import TrustDomain  # noqa: PLC0415
+
+    named = option or Path(os.environ.get(DOMAIN_VARIABLE) or _DEFAULT)
+    return TrustDomain.load(named)
+
+
+def connect(option: Path | None) -> Connection:
+    """Find the trust domain and its key service, started on demand where it is embedded."""
+    from cloister.keyservice.embedded import ensure_service  # noqa: PLC0415
+    from cloister.keyservice.transport import HTTPTransport  # noqa: PLC0415
+
+    domain = find_domain(option)
+    url = ensure_service(domain, deadline_s=_START_DEADLINE_S)
+    return Connection(domain, url, HTTPTransport(url))
+
+
+def owner(option: Path | None) -> Owner:
+    """Connect as the trust domain's owner."""
+    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+    from cloister.launcher.owner import Owner  # noqa: PLC0415
+
+    connection = connect(option)
+    return Owner(connection.domain, connection.transport, clock=read_clock)
+
+
+def read_policy_bytes(file: Path) -> bytes:
+    """Read a policy file, refusing one that is too large before reading it."""
+    from cloister.keyservice.policy.reader import MAX_POLICY_BYTES, too_large  # noqa: PLC0415
+
+    try:
+        size = file.stat().st_size
+        if size > MAX_POLICY_BYTES:
+            raise too_large(size, source=str(file))
+        return file.read_bytes()
+    except OSError as e:
+        raise ConfigError(f"cannot read {file}: {e.strerror}", code="config.file") from e
+
+
+def measure_local(
+    option: Path | None, *, program: str, progress: Callable[[int, int], None]
+) -> LocalFacts:
+    """Measure this machine with the trust domain's platform."""
+    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+    from cloister.launcher.local import local_facts  # noqa: PLC0415
+
+    domain = find_domain(option)
+    return local_facts(
+        domain.platform(),
+        program=program,
+        cache_directory=domain.directory / "platform",
+        at=read_clock().at,
+        progress=progress,
+    )

@@ -1,0 +1,306 @@
+"""The launcher's handle on a sandbox: build it, put volumes and files in, let it go, see it end.
+
+Order of calls: `start` (returns while the stage is being built), any number of `mount` and `place`,
+`go` once, then `wait` or a selector on `fileno`, and `close` always. Nothing of the workload runs
+before `go`, so the caller can attest, fetch keys and serve volumes in between.
+
+The caller's thread that calls `start` must outlive the sandbox: the kernel ties the stage's life
+to that thread.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from cloister.confinement.channel import Channel
+from cloister.confinement.diagnosis import explain_failure, observe_limits
+from cloister.confinement.mounts import (
+    Bind,
+    FuseMount,
+    Mounted,
+    observe_host,
+    plan_root,
+    require_volume_target,
+)
+from cloister.confinement.stage import StagePlan, run_supervisor
+from cloister.errors import CloisterError, ConfinementError, LocalProtocolError, WorkloadError
+from cloister.wire import Fields, Value
+
+__all__ = ["Command", "Exit", "PlacedFile", "Sandbox", "SandboxSpec"]
+
+_SETUP_TIMEOUT_S: Final = 30.0
+_CLOSE_TIMEOUT_S: Final = 5.0
+_PLACE_BATCH_BYTES: Final = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """What the workload sees beside the system's own programs.
+
+    Attributes:
+        binds: Host folders and files, shown read-only.
+        hidden: Folders inside binds that look empty.
+        hostname: The only name the machine has inside.
+    """
+
+    binds: tuple[Bind, ...]
+    hidden: tuple[str, ...] = ()
+    hostname: str = "cloister"
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedFile:
+    """A file of the launcher's, in memory only. `mode` is its permission bits."""
+
+    path: str
+    data: bytes = field(repr=False)
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to execute. `argv[0]` is an absolute path inside; the environment is all there is."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(repr=False)
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How the workload ended: its status (128 + n after signal n), and what it used."""
+
+    status: int
+    processor_ms: int
+    peak_bytes: int
+
+
+class Sandbox:
+    """One sandbox, used once."""
+
+    def __init__(self, spec: SandboxSpec) -> None:
+        """Plan only; nothing happens before `start`."""
+        self._spec = spec
+        self._channel: Channel | None = None
+        self._supervisor = 0
+        self._built = False
+        self._gone = False
+        self._exit: Exit | None = None
+        self._unmounted = False
+
+    def start(self) -> None:
+        """Fork the stage, which builds itself while the caller goes on.
+
+        Call it before any secret is in this process: the stage inherits its memory.
+        """
+        user_id, group_id = os.geteuid(), os.getegid()
+        root = plan_root(
+            self._spec.binds,
+            self._spec.hidden,
+            host=observe_host(),
+            user_id=user_id,
+            group_id=group_id,
+        )
+        plan = StagePlan(root, self._spec.hostname, user_id, group_id)
+        ours, theirs = Channel.pair()
+        launcher = os.getpid()
+        self._supervisor = os.fork()
+        if self._supervisor == 0:
+            ours.close()
+            run_supervisor(plan, theirs, launcher)
+        theirs.close()
+        self._channel = ours
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when the workload has ended.
+
+        `wait` then takes as long as unmounting does: the kernel first writes back what it holds.
+        """
+        return self._connected().fileno()
+
+    def mount(self, mounts: Sequence[FuseMount]) -> list[Mounted]:
+        """Mount file systems that a process outside will serve.
+
+        Returns:
+            For each, the descriptor to serve. The caller gives it to the server and closes its
+            own copy: calls into a mount fail, rather than wait, only once no copy is left.
+
+        Raises:
+            UnsupportedError: `machine.fuse` or `machine.namespaces`, with what is missing.
+            ConfigError: A target covers what the runtime needs.
+            ConfinementError: Another step failed.
+        """
+        self._await_build()
+        mounted: dict[int, Mounted] = {}
+        try:
+            # A parent first: mounting it later would cover what is below it.
+            for index, item in sorted(enumerate(mounts), key=lambda pair: len(pair[1].target)):
+                require_volume_target(item.target)
+                order: dict[str, Value] = {
+                    "do": "mount",
+                    "target": item.target,
+                    "fsname": item.fsname,
+                    "read_only": item.read_only,
+                }
+                reply, received = self._ask(order)
+                mounted[index] = Mounted(received[0], reply.text("device"))
+        except CloisterError:
+            for done in mounted.values():
+                os.close(done.descriptor)
+            raise
+        return [mounted[index] for index in range(len(mounts))]
+
+    def place(self, files: Sequence[PlacedFile]) -> None:
+        """Put files into memory inside; what lies outside `/run`, `/tmp` and `/home` is read-only.
+
+        Raises:
+            ConfinementError: A path is taken, or lies in something that cannot be written.
+        """
+        self._await_build()
+        batch: list[Value] = []
+        size = 0
+        for file in files:
+            batch.append({"path": file.path, "data": file.data, "mode": file.mode})
+            size += len(file.data) + len(file.path)
+            if size > _PLACE_BATCH_BYTES:
+                self._ask({"do": "place", "files": batch})
+                batch, size = [], 0
+        if batch:
+            self._ask({"do": "place", "files": batch})
+
+    def go(
+        self,
+        command: Command,
+        *,
+        stdout: int,
+        stderr: int,
+        listeners: Mapping[str, int],
+    ) -> None:
+        """Start the workload with these descriptors and nothing else.
+
+        Args:
+            command: What runs.
+            stdout: Where its output goes; the caller keeps or closes its own copy.
+            stderr: Where its errors go.
+            listeners: Name to listening socket, passed as descriptors 3, 4, ... with `LISTEN_FDS`,
+                `LISTEN_FDNAMES` and `LISTEN_PID`.
+
+        Raises:
+            WorkloadError: `workload.start`: the program cannot be executed.
+        """
+        self._await_build()
+        order: dict[str, Value] = {
+            "do": "go",
+            "argv": list(command.argv),
+            "environment": dict(command.environment),
+            "directory": command.directory,
+            "listeners": list(listeners),
+        }
+        self._ask(order, [stdout, stderr, *listeners.values()])
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the workload's first process; nothing happens if it has ended."""
+        self._tell({"do": "signal", "number": number})
+
+    def kill(self) -> None:
+        """Kill every process inside; `wait` then returns, and volumes are unmounted."""
+        self._tell({"do": "kill"})
+
+    def wait(self, *, timeout_s: float | None = None) -> Exit | None:
+        """Return how the workload ended, or None if it has not within `timeout_s` seconds.
+
+        When it returns an `Exit`, no process is left inside and every volume is unmounted.
+
+        Raises:
+            ConfinementError: The sandbox itself died.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self._unmounted:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if left is not None and not self._readable(left):
+                return None
+            reply, _ = self._connected().receive(timeout_s=None)
+            if self._exit is not None:
+                reply.constant("done", "unmount")
+                self._unmounted = True
+            else:
+                self._exit = Exit(
+                    status=reply.integer("exited", maximum=255 + 128),
+                    processor_ms=reply.integer("processor_ms"),
+                    peak_bytes=reply.integer("peak_bytes"),
+                )
+        return self._exit
+
+    def close(self) -> None:
+        """End whatever is left and wait for it; may be called twice."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        if self._supervisor and not self._gone:
+            self._gone = True
+            _wait_or_kill(self._supervisor)
+
+    def __enter__(self) -> Sandbox:
+        """Use `with` so that `close` is never forgotten."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close."""
+        self.close()
+
+    def _connected(self) -> Channel:
+        if self._channel is None:
+            raise LocalProtocolError("the sandbox is not started", code="protocol.local")
+        return self._channel
+
+    def _readable(self, timeout_s: float) -> bool:
+        poll = select.poll()
+        poll.register(self._connected().fileno(), select.POLLIN)
+        return bool(poll.poll(timeout_s * 1000))
+
+    def _await_build(self) -> None:
+        if not self._built:
+            self._answer("build")
+            self._built = True
+
+    def _ask(
+        self, order: Mapping[str, Value], descriptors: Sequence[int] = ()
+    ) -> tuple[Fields, list[int]]:
+        self._connected().send(order, descriptors)
+        return self._answer(str(order["do"]))
+
+    def _answer(self, wanted: str) -> tuple[Fields, list[int]]:
+        reply, received = self._connected().receive(timeout_s=_SETUP_TIMEOUT_S)
+        if reply.has("failed"):
+            step, text = reply.text("failed"), reply.text("text", max_length=8192)
+            number = reply.integer("errno")
+            if step == "exec":
+                raise WorkloadError(
+                    f"the workload could not be started: {text}", code="workload.start"
+                )
+            raise explain_failure(step, number, text, observe_limits())
+        reply.constant("done", wanted)
+        return reply, received
+
+    def _tell(self, order: Mapping[str, Value]) -> None:
+        try:
+            self._connected().send(order)
+        except ConfinementError:
+            return
+
+
+def _wait_or_kill(supervisor: int) -> None:
+    """Reap the supervisor; kill it, and with it everything inside, if it does not end by itself."""
+    handle = os.pidfd_open(supervisor)
+    try:
+        if not select.select([handle], [], [], _CLOSE_TIMEOUT_S)[0]:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+    finally:
+        os.close(handle)
+    os.waitpid(supervisor, 0)

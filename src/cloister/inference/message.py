@@ -1,0 +1,284 @@
+"""Requests and responses of the Open Inference Protocol v2 over HTTP, as bytes and back.
+
+With the binary extension, a header tells how many bytes of the body are JSON; the tensors that say
+`binary_data_size` follow in order. No sockets here; both sides use this module.
+
+Spec: serving-v1, clauses SRV-10 to SRV-29.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cloister.errors import MalformedError
+from cloister.inference.tensor import (
+    Array,
+    TensorSpec,
+    datatype_of,
+    from_binary,
+    from_json,
+    read_shape,
+    require_fits,
+    to_binary,
+    to_json,
+)
+
+__all__ = [
+    "BINARY_HEADER",
+    "Body",
+    "InferenceRequest",
+    "OutputWish",
+    "read_request",
+    "read_response",
+    "write_request",
+    "write_response",
+]
+
+BINARY_HEADER: Final = "inference-header-content-length"
+_MAX_TENSORS: Final = 64
+_MAX_ID: Final = 256
+_REQUEST_KEYS: Final = frozenset({"id", "parameters", "inputs", "outputs"})
+_INPUT_KEYS: Final = frozenset({"name", "shape", "datatype", "parameters", "data"})
+_OUTPUT_KEYS: Final = frozenset({"name", "parameters"})
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Bytes of a message, and how many of them are JSON; None says all."""
+
+    data: bytes
+    json_bytes: int | None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that go with it."""
+        if self.json_bytes is None:
+            return {"content-type": "application/json"}
+        return {
+            "content-type": "application/octet-stream",
+            BINARY_HEADER: str(self.json_bytes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class OutputWish:
+    """An output that is asked for, and whether in binary."""
+
+    name: str
+    binary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """A request that fits the model: every input, nothing else.
+
+    Attributes:
+        id: The caller's mark, to be given back; empty for none.
+        inputs: Arrays by the names of the model's inputs.
+        outputs: What is asked for, in that order.
+    """
+
+    id: str
+    inputs: Mapping[str, Array]
+    outputs: tuple[OutputWish, ...]
+
+
+def read_request(
+    body: Body, *, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> InferenceRequest:
+    """Read a request from untrusted bytes, for a model with these inputs and outputs.
+
+    Raises:
+        MalformedError: `message.malformed`, with a sentence for the caller.
+    """
+    message, rest = _split(body)
+    _require_keys(message, _REQUEST_KEYS, required=("inputs",), what="the request")
+    mark = message.get("id", "")
+    if not isinstance(mark, str) or len(mark) > _MAX_ID:
+        raise _wrong(f"id is not a text of at most {_MAX_ID} characters")
+    parameters = _parameters(message)
+    arrays = _read_inputs(message["inputs"], rest, {spec.name: spec for spec in inputs})
+    binary = _flag(parameters, "binary_data_output")
+    wishes = _read_wishes(message.get("outputs"), [spec.name for spec in outputs], binary=binary)
+    return InferenceRequest(mark, arrays, wishes)
+
+
+def write_response(
+    request: InferenceRequest, results: Mapping[str, Array], *, model: str, version: str
+) -> Body:
+    """Write the response to a request.
+
+    Raises:
+        MalformedError: `message.malformed`: JSON cannot say a result; ask for binary.
+    """
+    items: list[dict[str, Any]] = []
+    blobs: list[bytes] = []
+    for wish in request.outputs:
+        array = results[wish.name]
+        datatype = datatype_of(array.dtype)
+        item: dict[str, Any] = {
+            "name": wish.name,
+            "datatype": datatype,
+            "shape": list(array.shape),
+        }
+        if wish.binary:
+            blobs.append(to_binary(array, datatype))
+            item["parameters"] = {"binary_data_size": len(blobs[-1])}
+        else:
+            item["data"] = to_json(array, datatype, name=wish.name)
+        items.append(item)
+    message: dict[str, Any] = {"model_name": model, "model_version": version}
+    if request.id:
+        message["id"] = request.id
+    return _join(message | {"outputs": items}, blobs)
+
+
+def write_request(inputs: Mapping[str, Array], *, outputs: Sequence[str]) -> Body:
+    """Write a request with binary tensors that asks for binary results."""
+    items: list[dict[str, Any]] = []
+    blobs: list[bytes] = []
+    for name, array in inputs.items():
+        datatype = datatype_of(array.dtype)
+        blobs.append(to_binary(array, datatype))
+        items.append(
+            {
+                "name": name,
+                "datatype": datatype,
+                "shape": list(array.shape),
+                "parameters": {"binary_data_size": len(blobs[-1])},
+            }
+        )
+    wishes = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
+    return _join({"inputs": items, "outputs": wishes}, blobs)
+
+
+def read_response(body: Body, *, outputs: Sequence[TensorSpec]) -> dict[str, Array]:
+    """Read a response from bytes; the server is attested, its bytes are checked all the same.
+
+    Raises:
+        MalformedError: `message.malformed`.
+    """
+    message, rest = _split(body)
+    specs = {spec.name: spec for spec in outputs}
+    return _read_inputs(message.get("outputs"), rest, specs)
+
+
+def _split(body: Body) -> tuple[dict[str, Any], memoryview]:
+    data = memoryview(body.data)
+    size = len(data) if body.json_bytes is None else body.json_bytes
+    if not 0 < size <= len(data):
+        raise _wrong("the JSON part is empty or longer than the body")
+    try:
+        message = json.loads(
+            bytes(data[:size]), object_pairs_hook=_no_repeats, parse_constant=_no_constant
+        )
+    except (ValueError, RecursionError) as e:
+        raise _wrong("the body is not JSON") from e
+    if not isinstance(message, dict):
+        raise _wrong("the body is not a JSON object")
+    return message, data[size:]
+
+
+def _join(message: Mapping[str, Any], blobs: list[bytes]) -> Body:
+    head = json.dumps(message, separators=(",", ":"), allow_nan=False).encode()
+    return Body(b"".join((head, *blobs)), len(head) if blobs else None)
+
+
+def _read_inputs(
+    items: object, rest: memoryview, specs: Mapping[str, TensorSpec]
+) -> dict[str, Array]:
+    arrays: dict[str, Array] = {}
+    used = 0
+    for item in _objects(items, what="tensors"):
+        _require_keys(item, _INPUT_KEYS, required=("name", "shape", "datatype"), what="a tensor")
+        spec = specs.get(item["name"]) if isinstance(item["name"], str) else None
+        if spec is None:
+            known = ", ".join(specs)
+            raise _wrong(f"no tensor of that name; this model has {known}")
+        if spec.name in arrays:
+            raise _wrong(f"tensor {spec.name} is there twice")
+        shape = read_shape(item["shape"], name=spec.name)
+        require_fits(spec, item["datatype"], shape)
+        size = _parameters(item).get("binary_data_size")
+        if (size is None) == ("data" not in item):
+            raise _wrong(f"tensor {spec.name} has neither or both of data and binary_data_size")
+        if size is None:
+            arrays[spec.name] = from_json(item["data"], spec=spec, shape=shape)
+            continue
+        if type(size) is not int or not 0 <= size <= len(rest) - used:
+            raise _wrong(f"tensor {spec.name} has a binary_data_size beyond the body")
+        arrays[spec.name] = from_binary(rest[used : used + size], spec=spec, shape=shape)
+        used += size
+    if used != len(rest):
+        raise _wrong("the body has bytes that belong to no tensor")
+    missing = [name for name in specs if name not in arrays]
+    if missing:
+        raise _wrong(f"tensor {missing[0]} is missing")
+    return arrays
+
+
+def _read_wishes(items: object, known: list[str], *, binary: bool) -> tuple[OutputWish, ...]:
+    if items is None or items == []:
+        return tuple(OutputWish(name, binary) for name in known)
+    wishes: list[OutputWish] = []
+    for item in _objects(items, what="outputs"):
+        _require_keys(item, _OUTPUT_KEYS, required=("name",), what="an output")
+        if item["name"] not in known:
+            raise _wrong(f"no output of that name; this model has {', '.join(known)}")
+        if any(wish.name == item["name"] for wish in wishes):
+            raise _wrong(f"output {item['name']} is asked for twice")
+        parameters = _parameters(item)
+        own = _flag(parameters, "binary_data") if "binary_data" in parameters else binary
+        wishes.append(OutputWish(item["name"], own))
+    return tuple(wishes)
+
+
+def _objects(items: object, *, what: str) -> list[dict[str, Any]]:
+    if not isinstance(items, list) or not 1 <= len(items) <= _MAX_TENSORS:
+        raise _wrong(f"{what} are not a list of 1 to {_MAX_TENSORS}")
+    objects = [item for item in items if isinstance(item, dict)]
+    if len(objects) != len(items):
+        raise _wrong(f"{what} are not all objects")
+    return objects
+
+
+def _parameters(item: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = item.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise _wrong("parameters are not an object")
+    return parameters
+
+
+def _flag(parameters: Mapping[str, Any], name: str) -> bool:
+    value = parameters.get(name, False)
+    if not isinstance(value, bool):
+        raise _wrong(f"{name} is neither true nor false")
+    return value
+
+
+def _require_keys(
+    item: Mapping[str, Any], known: frozenset[str], *, required: tuple[str, ...], what: str
+) -> None:
+    for name in required:
+        if name not in item:
+            raise _wrong(f"{what} has no {name}")
+    if not known.issuperset(item):
+        raise _wrong(f"{what} has a key that the protocol does not")
+
+
+def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    items = dict(pairs)
+    if len(items) != len(pairs):
+        raise ValueError("a key is there twice")
+    return items
+
+
+def _no_constant(word: str) -> object:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _wrong(problem: str) -> MalformedError:
+    return MalformedError(problem, code="message.malformed")

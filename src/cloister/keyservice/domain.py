@@ -1,0 +1,227 @@
+"""A trust domain as a directory: what `cloister init` makes and every other command loads.
+
+    domain.json      public: names and public keys that clients pin
+    owner/owner.key  secret: the owner's Ed25519 seed
+    keyservice/      the key service's encrypted state
+    platform/        the simulated platform
+
+Invariants:
+    1. `create` makes all of it or nothing: it builds beside the target and renames.
+    2. Secrets are 0600 in directories of 0700; loading refuses anything wider.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cloister.crypto.hpke import HPKEPublicKey
+from cloister.crypto.signature import SigningKey, VerifyingKey
+from cloister.errors import ConfigError, MalformedError
+from cloister.keyservice.clock import Moment
+from cloister.tee.sim.platform import SimPlatform, read_secret_file, write_secret_file
+
+__all__ = ["EMBEDDED_URL", "TrustDomain", "log_origin"]
+
+EMBEDDED_URL: Final = "embedded"
+_FORMAT: Final = "cloister/domain/v1"
+_KEYS: Final = {"format", "name", "url", "identity", "hpke", "ca", "owner", "anchors"}
+_MAX_BYTES: Final = 65536
+_SEED_BYTES: Final = 32
+_CA_LIFETIME_S: Final = 10 * 365 * 86400
+_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,60}[a-z0-9])?")
+
+
+def log_origin(trust_domain: str) -> str:
+    """Return the name of a trust domain's log, as its checkpoints carry it."""
+    return f"{trust_domain}/cloister-log"
+
+
+@dataclass(frozen=True, slots=True)
+class TrustDomain:
+    """The public facts of a trust domain, and where its parts lie.
+
+    Attributes:
+        directory: Where it was loaded from.
+        name: Its name, in every SPIFFE ID.
+        url: `http://host:port`, `unix:///path`, or `embedded` for one started on demand.
+        identity: The key service's public key: what clients pin.
+        hpke: The key that volume keys are sealed to.
+        ca: PEM of the certificate authority.
+        owner: The owner's public key.
+        anchors: Root of trust to the platforms of this domain, such as `sim`.
+    """
+
+    directory: Path
+    name: str
+    url: str
+    identity: VerifyingKey
+    hpke: HPKEPublicKey
+    ca: bytes
+    owner: VerifyingKey
+    anchors: dict[str, tuple[VerifyingKey, ...]]
+
+    @property
+    def origin(self) -> str:
+        """The name of the domain's log."""
+        return log_origin(self.name)
+
+    @property
+    def keyservice_directory(self) -> Path:
+        """Where the key service keeps its state."""
+        return self.directory / "keyservice"
+
+    def platform(self) -> SimPlatform:
+        """Load the simulated platform."""
+        return SimPlatform.load(self.directory / "platform")
+
+    def owner_key(self) -> SigningKey:
+        """Load the owner's key.
+
+        Raises:
+            ConfigError: Missing, open to others, or not this domain's.
+        """
+        seed = read_secret_file(self.directory / "owner" / "owner.key", max_bytes=_SEED_BYTES)
+        wrong = ConfigError("owner.key is not the key of this domain's owner", code="config.file")
+        if len(seed) != _SEED_BYTES:
+            raise wrong
+        key = SigningKey(seed)
+        if key.public != self.owner:
+            raise wrong
+        return key
+
+    @classmethod
+    def create(cls, directory: Path, name: str, *, moment: Moment) -> TrustDomain:
+        """Make a new trust domain in a directory that is not there yet, or is empty.
+
+        Args:
+            directory: Its parent must exist.
+            name: Lower-case letters, digits, dots and dashes.
+            moment: Now; the certificate authority's lifetime starts here.
+
+        Raises:
+            ConfigError: The name is none, or the directory is in use.
+        """
+        if _NAME.fullmatch(name) is None:
+            raise ConfigError(
+                f"{name!r} is not a name for a trust domain",
+                code="config.value",
+                hint="use lower-case letters, digits, dots and dashes",
+            )
+        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+            raise ConfigError(f"{directory} is in use already", code="config.exists")
+        try:
+            building = Path(tempfile.mkdtemp(prefix=".cloister-init-", dir=directory.parent))
+        except OSError as e:
+            raise ConfigError(
+                f"cannot write in {directory.parent}: {e.strerror}", code="config.file"
+            ) from e
+        try:
+            _build(building, name, moment)
+            building.replace(directory)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+        return cls.load(directory)
+
+    @classmethod
+    def load(cls, directory: Path) -> TrustDomain:
+        """Read a trust domain's public facts.
+
+        Raises:
+            ConfigError: No trust domain there, or domain.json is none (`config.file`).
+        """
+        path = directory / "domain.json"
+        try:
+            with path.open("rb") as file:
+                data = file.read(_MAX_BYTES + 1)
+        except OSError as e:
+            raise ConfigError(
+                f"no trust domain in {directory}: {e.strerror}",
+                code="config.missing",
+                hint="cloister init",
+            ) from e
+        return _read(directory, data)
+
+
+def _build(directory: Path, name: str, moment: Moment) -> None:
+    # Imported here: making a domain needs the database library, using one does not.
+    from cloister.keyservice.founding import found_service  # noqa: PLC0415
+
+    for part in ("owner", "keyservice"):
+        (directory / part).mkdir(mode=0o700)
+    platform = SimPlatform.create(directory / "platform", svn=1, debug=False)
+    owner = SigningKey.generate()
+    write_secret_file(directory / "owner" / "owner.key", owner.to_secret())
+    service = found_service(
+        directory / "keyservice",
+        platform,
+        owner=owner.public,
+        trust_domain=name,
+        at=moment.at,
+        ca_lifetime_s=_CA_LIFETIME_S,
+    )
+    facts = {
+        "format": _FORMAT,
+        "name": name,
+        "url": EMBEDDED_URL,
+        "identity": service.identity.text,
+        "hpke": "hpke:" + service.hpke.raw.hex(),
+        "ca": service.ca.decode(),
+        "owner": owner.public.text,
+        "anchors": {"sim": [platform.anchor.text]},
+    }
+    path = directory / "domain.json"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        json.dump(facts, file, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(fd)
+
+
+def _read(directory: Path, data: bytes) -> TrustDomain:
+    wrong = ConfigError(
+        f"{directory / 'domain.json'} is not a trust domain of this version", code="config.file"
+    )
+    if len(data) > _MAX_BYTES:
+        raise wrong
+    try:
+        facts = json.loads(data)
+    except (ValueError, RecursionError) as e:
+        raise wrong from e
+    if not isinstance(facts, dict) or set(facts) != _KEYS or facts["format"] != _FORMAT:
+        raise wrong
+    texts = [facts[key] for key in ("name", "url", "identity", "hpke", "ca", "owner")]
+    if not all(isinstance(text, str) for text in texts) or _NAME.fullmatch(facts["name"]) is None:
+        raise wrong
+    try:
+        return TrustDomain(
+            directory=directory,
+            name=facts["name"],
+            url=facts["url"],
+            identity=VerifyingKey.from_text(facts["identity"]),
+            hpke=HPKEPublicKey(bytes.fromhex(facts["hpke"].removeprefix("hpke:"))),
+            ca=facts["ca"].encode(),
+            owner=VerifyingKey.from_text(facts["owner"]),
+            anchors=_read_anchors(facts["anchors"]),
+        )
+    except (MalformedError, ValueError) as e:
+        raise wrong from e
+
+
+def _read_anchors(value: Any) -> dict[str, tuple[VerifyingKey, ...]]:
+    anchors: dict[str, tuple[VerifyingKey, ...]] = {}
+    if not isinstance(value, dict):
+        raise MalformedError("anchors are a map", code="message.malformed")
+    for root, keys in value.items():
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            raise MalformedError("anchors are lists of keys", code="message.malformed")
+        anchors[root] = tuple(VerifyingKey.from_text(key) for key in keys)
+    return anchors

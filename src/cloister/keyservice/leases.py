@@ -1,0 +1,110 @@
+"""Leases: one writer for each volume, fenced by epochs. Pure rules.
+
+Invariants:
+    1. Every successful `take` has a larger epoch than any before, for that volume, for ever.
+    2. Only the newest epoch's holder moves the anchor; expiry alone fences nobody.
+    3. Expiry decides one thing: whether *another* holder may take the lease. It is judged by the
+       service's uptime clock; after a restart each held lease runs for one full lifetime, because
+       nobody knows how much of it had passed.
+
+Spec: key-release-v1, clauses KR-40 to KR-45.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cloister.crypto.digest import same_bytes
+from cloister.errors import ReleaseDeniedError, UnavailableError
+from cloister.keyservice.records import Holder, VolumeRecord
+
+__all__ = ["LEASE_TTL_S", "AnchorMove", "LeaseTable", "advance", "require_epoch", "take"]
+
+LEASE_TTL_S: Final = 15
+
+
+class LeaseTable:
+    """When each held lease runs out. Kept in memory only (invariant 3)."""
+
+    def __init__(self, *, ttl_s: int, uptime: float) -> None:
+        """Start at this `uptime`; leases that nobody has renewed since run until one `ttl_s`."""
+        self.ttl_s: Final = ttl_s
+        self._from_before = uptime + ttl_s
+        self._ends: dict[bytes, float] = {}
+
+    def extend(self, volume_id: bytes, *, uptime: float) -> None:
+        """Let the volume's lease run for a full lifetime from now."""
+        self._ends[volume_id] = uptime + self.ttl_s
+
+    def remaining(self, volume_id: bytes, *, uptime: float) -> float:
+        """Return the seconds until it runs out; zero or less if it has."""
+        return self._ends.get(volume_id, self._from_before) - uptime
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorMove:
+    """From one anchored state to the next."""
+
+    version: int
+    root: bytes
+    new_version: int
+    new_root: bytes
+
+
+def take(
+    record: VolumeRecord, holder: Holder, leases: LeaseTable, *, uptime: float
+) -> VolumeRecord:
+    """Return the record with a new epoch for `holder`.
+
+    Whoever shows the same key digest as the present holder takes over at once: it is the same
+    run, asking again after a lost reply.
+
+    Raises:
+        UnavailableError: Another holder's lease is still running (code `volume.leased`).
+    """
+    present = record.holder
+    remaining = leases.remaining(record.id, uptime=uptime)
+    if (
+        present is not None
+        and remaining > 0
+        and not same_bytes(present.key_digest, holder.key_digest)
+    ):
+        raise UnavailableError(
+            f"volume {record.id.hex()} has another writer; its lease lapses in "
+            f"{int(remaining) + 1} s unless renewed",
+            code="volume.leased",
+            hint="stop the other writer, or wait for its lease to lapse",
+        )
+    return replace(record, epoch=record.epoch + 1, holder=holder)
+
+
+def require_epoch(record: VolumeRecord, epoch: int) -> Holder:
+    """Return the holder if `epoch` is the newest that was given out.
+
+    Raises:
+        ReleaseDeniedError: A newer writer has taken over, or the lease was released
+            (code `release.fenced`).
+    """
+    if record.holder is None or epoch != record.epoch:
+        raise ReleaseDeniedError(
+            f"epoch {epoch} of volume {record.id.hex()} is over: another writer has the volume",
+            code="release.fenced",
+        )
+    return record.holder
+
+
+def advance(record: VolumeRecord, move: AnchorMove) -> VolumeRecord | None:
+    """Return the record after the move, or None where the state is already there.
+
+    Raises:
+        ReleaseDeniedError: The anchored state is another (code `release.fenced`).
+    """
+    if (record.version, record.root) == (move.new_version, move.new_root):
+        return None
+    if (record.version, record.root) != (move.version, move.root):
+        raise ReleaseDeniedError(
+            f"volume {record.id.hex()} is at version {record.version}, not {move.version}",
+            code="release.fenced",
+        )
+    return replace(record, version=move.new_version, root=move.new_root, state_epoch=record.epoch)

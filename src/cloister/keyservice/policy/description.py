@@ -1,0 +1,114 @@
+"""A policy in words: headings with rows, in a stable order, for a person who has to approve it.
+
+Data only; the command line prints it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cloister.crypto.digest import digest_to_text
+from cloister.keyservice.policy.canonical import policy_hash
+from cloister.keyservice.policy.model import CodeVolume, Policy, Unchecked, Workload
+
+__all__ = ["Row", "Section", "describe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A label and what it says; `open_end` marks what the policy leaves unchecked."""
+
+    label: str
+    value: str
+    open_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and its rows."""
+
+    title: str
+    rows: tuple[Row, ...]
+
+    def as_record(self) -> dict[str, object]:
+        """Return what `--json` prints."""
+        return {
+            "title": self.title,
+            "rows": [
+                {"label": row.label, "value": row.value, "unchecked": row.open_end}
+                for row in self.rows
+            ],
+        }
+
+
+def describe(policy: Policy) -> tuple[Section, ...]:
+    """Return every fact of a policy, in words; names within a section are sorted."""
+    sections = [
+        Section(
+            f"Policy {policy.namespace}/{policy.name}",
+            (
+                Row("hash", digest_to_text(policy_hash(policy))),
+                Row("replaces", policy.predecessor),
+            ),
+        ),
+        Section("Accepted environments", tuple(_environments(policy))),
+        Section(
+            "Volumes",
+            tuple(
+                Row(name, f"{volume.id}, state {volume.root}")
+                for name, volume in sorted(policy.volumes.items())
+            ),
+        ),
+    ]
+    sections += [
+        Section(f"Workload {name}", tuple(_workload(policy, workload)))
+        for name, workload in sorted(policy.workloads.items())
+    ]
+    return tuple(sections)
+
+
+def _environments(policy: Policy) -> Iterator[Row]:
+    root = policy.roots_of_trust.sim
+    if root is None:
+        yield Row("none", "all evidence is refused")
+        return
+    yield Row("sim", "simulated: no hardware vouches for it", open_end=True)
+    yield Row("sim platforms", ", ".join(root.anchors))
+    yield _check("sim launcher", root.measurement)
+    yield _check("sim security version", root.minimum_svn)
+    yield Row("sim debug", root.debug, open_end=root.debug == "accepted")
+
+
+def _workload(policy: Policy, workload: Workload) -> Iterator[Row]:
+    if isinstance(workload.code, CodeVolume):
+        rule = policy.volumes.get(workload.code.volume)
+        state = rule.root if rule is not None else "not declared"
+        yield Row("code", f"volume {workload.code.volume}, state {state}")
+    else:
+        yield Row("code", ", ".join(workload.code.digests))
+    yield _check("runtime", workload.runtime)
+    yield Row("command", " ".join(_word(word) for word in workload.command))
+    for name, value in sorted(workload.environment.items()):
+        yield Row(f"environment {name}", value)
+    for point, mount in sorted(workload.volumes.items()):
+        does = "reads" if mount.access == "read" else "reads and writes"
+        yield Row(f"at {point}", f"{does} volume {mount.volume}")
+    for name, listener in sorted(workload.listen.items()):
+        port = f"port {listener.port}" if listener.port else "a port of the launcher's choice"
+        who = _check("", listener.clients)
+        yield Row(f"listens as {name}", f"{port}; clients: {who.value}", open_end=who.open_end)
+    shown = workload.output.logs == "pass"
+    yield Row("logs", "shown to the operator" if shown else "discarded", open_end=shown)
+
+
+def _check(label: str, check: tuple[str, ...] | int | Unchecked) -> Row:
+    if isinstance(check, Unchecked):
+        return Row(label, f"not checked: {check.unchecked}", open_end=True)
+    return Row(label, f"at least {check}" if isinstance(check, int) else ", ".join(check))
+
+
+def _word(word: str) -> str:
+    import shlex  # noqa: PLC0415  # only whoever shows a policy pays for it
+
+    return shlex.quote(word)

@@ -1,0 +1,183 @@
+"""What a valid policy probably does not mean: findings with a severity, a code and a line.
+
+An `error` is something that cannot work or that undoes the policy's purpose; `require_sound`
+refuses it. A `warning` deserves a second look. A `note` says what the policy leaves open, so that
+whoever approves it has read it once in plain words.
+
+Spec: release-policy-v1, clauses POL-70 to POL-73.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from cloister.errors import MalformedError
+from cloister.keyservice.policy.lint_workload import findings_of_workload
+from cloister.keyservice.policy.model import CodeVolume, Policy, SimRoot, Unchecked
+from cloister.keyservice.policy.node import join
+from cloister.keyservice.policy.reader import diagnose
+
+__all__ = ["Finding", "Severity", "lint", "lint_text", "require_sound"]
+
+Severity = Literal["error", "warning", "note"]
+_ORDER: Final[Mapping[str, int]] = {"error": 0, "warning": 1, "note": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to know about a policy.
+
+    Attributes:
+        severity: `error`, `warning` or `note`.
+        code: Stable name, such as `lint.code-root`.
+        path: Where in the policy.
+        line: From 1; 0 where there is no text.
+        column: From 1; 0 likewise.
+        message: What it is and why it matters, in a sentence.
+        hint: What to do, or empty.
+    """
+
+    severity: Severity
+    code: str
+    path: str
+    line: int
+    column: int
+    message: str
+    hint: str = ""
+
+    def as_record(self) -> dict[str, object]:
+        """Return what `--json` prints."""
+        return {
+            "severity": self.severity,
+            "code": self.code,
+            "path": self.path,
+            "line": self.line,
+            "column": self.column,
+            "message": self.message,
+            "hint": self.hint or None,
+        }
+
+
+def lint_text(data: bytes, *, source: str) -> tuple[Finding, ...]:
+    """Find everything in a text: what makes it no policy, or else what `lint` finds.
+
+    Raises:
+        MalformedError: `policy.too-large`.
+    """
+    diagnosis = diagnose(data, source=source)
+    if diagnosis.policy is not None:
+        return lint(diagnosis.policy, positions=diagnosis.positions)
+    return tuple(
+        Finding(
+            "error",
+            "policy.malformed" if problem.malformed else "policy.invalid",
+            problem.path,
+            problem.line,
+            problem.column,
+            problem.message,
+            problem.hint,
+        )
+        for problem in diagnosis.problems
+    )
+
+
+def lint(policy: Policy, *, positions: Mapping[str, tuple[int, int]]) -> tuple[Finding, ...]:
+    """Find what is wrong or left open in a valid policy, errors first, then by line.
+
+    Args:
+        policy: A valid policy.
+        positions: Path to (line, column), from a `Diagnosis`; `{}` where there was no text.
+    """
+    found: list[Finding] = []
+    for severity, code, path, message in _all(policy):
+        line, column = _position(positions, path)
+        found.append(Finding(severity, code, path, line, column, message, _HINTS.get(code, "")))
+    return tuple(sorted(found, key=lambda f: (_ORDER[f.severity], f.line, f.column)))
+
+
+def require_sound(policy: Policy) -> None:
+    """Refuse a policy that `lint` finds errors in; the key service asks this before it applies one.
+
+    Raises:
+        MalformedError: `policy.invalid`, with the first error; `detail` has all of them.
+    """
+    errors = [f for f in lint(policy, positions={}) if f.severity == "error"]
+    if errors:
+        first = errors[0]
+        raise MalformedError(
+            f"{first.path}: {first.message}",
+            code="policy.invalid",
+            detail="\n".join(f"{f.code} {f.path}: {f.message}" for f in errors),
+            hint=first.hint or "cloister policy lint shows every finding with its line",
+        )
+
+
+def _all(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
+    yield from _roots_of_trust(policy)
+    yield from _volumes(policy)
+    for name, workload in policy.workloads.items():
+        yield from findings_of_workload(policy, workload, join("workloads", name))
+
+
+def _roots_of_trust(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
+    root = policy.roots_of_trust.sim
+    if root is None:
+        message = "no root of trust is named, so all evidence is refused and no key is released"
+        yield "error", "lint.no-root-of-trust", "roots_of_trust", message
+        return
+    yield from _sim(root, "roots_of_trust.sim")
+
+
+def _sim(root: SimRoot, path: str) -> Iterator[tuple[Severity, str, str, str]]:
+    message = "simulated evidence is accepted: nothing in this policy is rooted in hardware"
+    yield "note", "lint.simulated", path, message
+    if root.debug == "accepted":
+        message = "a platform that can be inspected from outside is accepted"
+        yield "warning", "lint.debug", f"{path}.debug", message
+    for name, check in (("measurement", root.measurement), ("minimum_svn", root.minimum_svn)):
+        if isinstance(check, Unchecked):
+            yield "note", "lint.unchecked", f"{path}.{name}", f"not checked: {check.unchecked}"
+    if isinstance(root.measurement, Unchecked):
+        message = (
+            "the launcher is not checked, and it is what measures code and runtime: "
+            "both measurements are only as good as whoever runs it"
+        )
+        yield "warning", "lint.launcher-unchecked", f"{path}.measurement", message
+
+
+def _volumes(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
+    used = {mount.volume for w in policy.workloads.values() for mount in w.volumes.values()}
+    used |= {w.code.volume for w in policy.workloads.values() if isinstance(w.code, CodeVolume)}
+    names: dict[str, str] = {}
+    for name, volume in policy.volumes.items():
+        if name not in used:
+            message = f"no workload uses volume {name}"
+            yield "warning", "lint.volume-unused", join("volumes", name), message
+        if volume.id in names:
+            message = f"volume {name} has the same id as volume {names[volume.id]}"
+            yield "error", "lint.volume-twice", join("volumes", name) + ".id", message
+        names.setdefault(volume.id, name)
+
+
+def _position(positions: Mapping[str, tuple[int, int]], path: str) -> tuple[int, int]:
+    """Return the place of the path, or of the nearest part around it."""
+    while path and path not in positions:
+        cut = max(path.rfind("."), path.rfind("["))
+        path = path[: max(cut, 0)]
+    return positions.get(path, (1, 1) if positions else (0, 0))
+
+
+_HINTS: Final[Mapping[str, str]] = {
+    "lint.no-root-of-trust": "add roots_of_trust.sim, or another root of trust",
+    "lint.code-root": "write the state that `cloister volume verify` shows as root: sha256:…",
+    "lint.volume-undeclared": "declare it under volumes:",
+    "lint.mount-system": "choose a path of its own, such as /data",
+    "lint.mount-overlap": "mount each volume beside the others",
+    "lint.command-program": "write python, or the absolute path of a program",
+    "lint.script-nowhere": "write the path under which the workload sees the script",
+    "lint.environment-loader": "remove it; what runs is named by code and command",
+    "lint.environment-secret": "put it in a file on a sealed volume",
+    "lint.launcher-unchecked": "name the digest that `cloister doctor` shows",
+}

@@ -1,0 +1,78 @@
+"""What the rules know of the service's state: records, and the protocol that looks them up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["Holder", "PolicyRecord", "Records", "VolumeRecord"]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRecord:
+    """A policy that the owner applied.
+
+    Attributes:
+        hash: SHA-256 of `canonical`.
+        canonical: Its canonical bytes.
+        namespace: The tenant.
+        name: Its name there.
+        current: False once a successor was applied.
+        at: When it was applied.
+    """
+
+    hash: bytes
+    canonical: bytes
+    namespace: str
+    name: str
+    current: bool
+    at: int
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Holder:
+    """Who holds a volume's lease: the digest of the key that it was sealed to, and its secret."""
+
+    key_digest: bytes
+    secret: bytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class VolumeRecord:
+    """A registered volume.
+
+    Attributes:
+        id: Its 16-byte identity.
+        key: Its 32 secret bytes.
+        kind: What its owner calls it, such as `data`, `code` or `model`.
+        version: Of the anchored state; 0 if it was never committed.
+        root: Of the anchored state.
+        state_epoch: Epoch of the writer who anchored it; 0 for the owner's registration.
+        epoch: The last epoch that was given out.
+        holder: Of the lease, if one was taken and not released.
+    """
+
+    id: bytes
+    key: bytes
+    kind: str
+    version: int
+    root: bytes
+    state_epoch: int
+    epoch: int
+    holder: Holder | None
+
+
+class Records(Protocol):
+    """Looks up what the service knows. Looking decides nothing and changes nothing."""
+
+    def policy(self, digest: bytes) -> PolicyRecord | None:
+        """Return the policy with this hash, current or not."""
+        ...
+
+    def current_policy(self, namespace: str, name: str) -> PolicyRecord | None:
+        """Return the newest policy of that name."""
+        ...
+
+    def volume(self, volume_id: bytes) -> VolumeRecord | None:
+        """Return a registered volume."""
+        ...

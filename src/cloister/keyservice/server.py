@@ -1,0 +1,302 @@
+"""Sockets, time and the process around `service`: ASGI on uvicorn.
+
+Run as `python -m cloister.keyservice.server --domain DIR`. It prints one line of JSON when it is
+ready (`url`, `identity`), or one with `error` if it cannot start, and exits with that error's
+status.
+
+Limits: bodies of `MAX_REQUEST_BYTES`, `BODY_TIMEOUT_S` to send one, `MAX_CONNECTIONS` at once.
+Requests are answered one after another, each in full: there is no state between two of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+
+from cloister.errors import CloisterError, ConfigError, UnavailableError
+from cloister.keyservice.clock import Clock, read_clock
+from cloister.keyservice.domain import TrustDomain
+from cloister.keyservice.leases import LEASE_TTL_S
+from cloister.keyservice.messages import MAX_REQUEST_BYTES, MEDIA_TYPE
+from cloister.keyservice.service import KeyService
+from cloister.keyservice.store import Store
+
+__all__ = ["Application", "ServerSettings", "main", "serve"]
+
+BODY_TIMEOUT_S: Final = 10
+IDLE_CONNECTION_S: Final = 75
+MAX_CONNECTIONS: Final = 512
+_SOCKET_NAME: Final = "service.sock"
+_MAX_SOCKET_PATH: Final = 100
+_PR_SET_DUMPABLE: Final = 4
+_LOG: Final = logging.getLogger(__name__)
+
+_Scope = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+class Application:
+    """The ASGI application: one `KeyService`, and the time of the last request."""
+
+    def __init__(self, service: KeyService, *, clock: Clock, stop: Callable[[], None]) -> None:
+        """Answer from `service`; call `stop` when its state cannot be trusted any more."""
+        self._service = service
+        self._clock = clock
+        self._stop = stop
+        self.last_request: float = clock().uptime
+
+    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+        """Answer one HTTP request."""
+        if scope["type"] != "http":
+            return
+        self.last_request = self._clock().uptime
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                body = await _read_body(receive)
+        except TimeoutError:
+            await _respond(send, 408, b"")
+            return
+        if body is None:
+            await _respond(send, 413, b"")
+            return
+        if scope["method"] != "POST":
+            await _respond(send, 405, b"")
+            return
+        answer = self._service.handle(scope["path"], body, self._clock())
+        await _respond(send, answer.status, answer.body)
+        if answer.fatal:
+            self._stop()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """One server's settings.
+
+    Attributes:
+        domain: The trust domain's directory.
+        listen: `HOST:PORT` (port 0 lets the kernel choose), or empty for the unix socket in
+            `DIR/keyservice`.
+        idle_exit_s: Exit after so many seconds without a request; 0 for never.
+        lease_ttl_s: Lifetime of a lease.
+    """
+
+    domain: Path
+    listen: str
+    idle_exit_s: int
+    lease_ttl_s: int
+
+
+def serve(settings: ServerSettings, *, ready: Callable[[dict[str, str]], None]) -> None:
+    """Serve until SIGINT, SIGTERM, idleness, or damage to the state.
+
+    Args:
+        settings: What to serve and where.
+        ready: Called once, with `url` and `identity`, when connections are accepted.
+
+    Raises:
+        CloisterError: The state or the address cannot be used.
+    """
+    domain = TrustDomain.load(settings.domain)
+    store = Store.open(domain.keyservice_directory, domain.platform())
+    with contextlib.ExitStack() as stack:
+        stack.callback(store.close)
+        service = KeyService(store, moment=read_clock(), lease_ttl_s=settings.lease_ttl_s)
+        if service.identity != domain.identity:
+            raise ConfigError(
+                "domain.json and the key service's state do not belong together", code="config.file"
+            )
+        listener, url = _listen(settings, domain)
+        stack.callback(listener.close)
+        asyncio.run(_run(service, listener, url, settings, ready))
+
+
+async def _run(
+    service: KeyService,
+    listener: socket.socket,
+    url: str,
+    settings: ServerSettings,
+    ready: Callable[[dict[str, str]], None],
+) -> None:
+    config = uvicorn.Config(
+        app=_refuse_everything,
+        http="h11",
+        ws="none",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_keep_alive=IDLE_CONNECTION_S,
+        timeout_graceful_shutdown=5,
+        h11_max_incomplete_event_size=16384,
+    )
+    server = uvicorn.Server(config)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    application = Application(service, clock=read_clock, stop=stop)
+    config.load()
+    config.loaded_app = application
+    announced = asyncio.create_task(_announce(server, lambda: ready(_facts(service, url))))
+    idle = asyncio.create_task(_stop_when_idle(server, application, settings.idle_exit_s))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        for task in (announced, idle):
+            task.cancel()
+
+
+def main(arguments: list[str]) -> int:
+    """Run the server as a process; returns its exit status."""
+    settings = _read_arguments(arguments)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s"
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    _hide_memory()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    try:
+        serve(settings, ready=_print_line)
+    except CloisterError as e:
+        _LOG.error("server.failed code=%s detail=%s", e.code, e.detail)
+        _print_line({"error": {"code": e.code, "message": e.public}})
+        return e.exit_status
+    return 0
+
+
+def _leave(number: int, frame: object) -> None:
+    """End through the ordinary way out, which closes the database; the server raises it again."""
+    del number, frame
+    raise SystemExit(0)
+
+
+async def _refuse_everything(scope: _Scope, receive: _Receive, send: _Send) -> None:
+    del scope, receive
+    await _respond(send, 503, b"")
+
+
+async def _announce(server: uvicorn.Server, ready: Callable[[], None]) -> None:
+    while not server.started:
+        await asyncio.sleep(0.002)
+    ready()
+
+
+async def _stop_when_idle(
+    server: uvicorn.Server, application: Application, idle_exit_s: int
+) -> None:
+    while idle_exit_s:
+        await asyncio.sleep(min(1.0, idle_exit_s / 4))
+        if read_clock().uptime - application.last_request > idle_exit_s:
+            server.should_exit = True
+            return
+
+
+async def _read_body(receive: _Receive) -> bytes | None:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b""
+        part = message.get("body", b"")
+        size += len(part)
+        if size > MAX_REQUEST_BYTES:
+            return None
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+async def _respond(send: _Send, status: int, body: bytes) -> None:
+    headers = [(b"content-length", str(len(body)).encode())]
+    if body:
+        headers.append((b"content-type", MEDIA_TYPE.encode()))
+    else:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _facts(service: KeyService, url: str) -> dict[str, str]:
+    return {"url": url, "identity": service.identity.text}
+
+
+def _listen(settings: ServerSettings, domain: TrustDomain) -> tuple[socket.socket, str]:
+    if not settings.listen:
+        path = domain.keyservice_directory.resolve() / _SOCKET_NAME
+        return _listen_unix(path), f"unix://{path}"
+    host, separator, port = settings.listen.rpartition(":")
+    if not separator or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004
+        raise ConfigError(f"{settings.listen!r} is not HOST:PORT", code="config.value")
+    try:
+        listener = socket.create_server((host or "127.0.0.1", int(port)), backlog=256)
+    except OSError as e:
+        raise UnavailableError(
+            f"cannot listen on {settings.listen}: {e.strerror}", code="keyservice.busy"
+        ) from e
+    return listener, f"http://{host or '127.0.0.1'}:{listener.getsockname()[1]}"
+
+
+def _listen_unix(path: Path) -> socket.socket:
+    """Replace a dead server's socket; the store's lock has shown that none is alive."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        path.unlink(missing_ok=True)
+        short = len(os.fsencode(path)) <= _MAX_SOCKET_PATH
+        listener.bind(str(path) if short else f"/proc/self/fd/{directory}/{path.name}")
+        path.chmod(0o600)
+        listener.listen(256)
+    except OSError as e:
+        listener.close()
+        raise UnavailableError(
+            f"cannot listen on {path}: {e.strerror}", code="keyservice.state"
+        ) from e
+    finally:
+        os.close(directory)
+    return listener
+
+
+def _hide_memory() -> None:
+    """No core dumps, and no other process of this user may read this one's memory."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def _print_line(facts: object) -> None:
+    sys.stdout.write(json.dumps(facts) + "\n")
+    sys.stdout.flush()
+
+
+def _read_arguments(arguments: list[str]) -> ServerSettings:
+    parser = argparse.ArgumentParser(prog="python -m cloister.keyservice.server")
+    parser.add_argument("--domain", type=Path, required=True, help="the trust domain's directory")
+    parser.add_argument("--listen", default="", metavar="HOST:PORT", help="default: a unix socket")
+    parser.add_argument("--idle-exit", type=int, default=0, metavar="SECONDS")
+    parser.add_argument("--lease-ttl", type=int, default=LEASE_TTL_S, metavar="SECONDS")
+    found = parser.parse_args(arguments)
+    return ServerSettings(found.domain, found.listen, found.idle_exit, found.lease_ttl)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

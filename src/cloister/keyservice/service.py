@@ -1,0 +1,389 @@
+"""The key service without sockets: request bytes in, signed reply bytes out.
+
+Invariants:
+    1. A reply leaves only after everything it says is durable.
+    2. Every decision about a well-formed request with an open challenge is in the log, yes or no.
+    3. An error tells its code and its public sentence; details go to the operator's log.
+
+One call at a time: the caller serialises.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cloister.crypto.digest import DIGEST_BYTES, sha256
+from cloister.crypto.hpke import HPKEPrivateKey, HPKEPublicKey
+from cloister.crypto.kdf import random_bytes
+from cloister.crypto.signature import SigningKey, VerifyingKey
+from cloister.crypto.x509 import CertificateAuthority, Identity
+from cloister.errors import (
+    CloisterError,
+    MalformedError,
+    ProtocolError,
+    RefusedError,
+    ReleaseDeniedError,
+    StorageFullError,
+    TamperedError,
+    UnavailableError,
+)
+from cloister.keyservice.administration import CERTIFICATE_LIFETIME_S, Administration
+from cloister.keyservice.anchoring import (
+    AnchorReply,
+    AnchorRequest,
+    SealedAnchorRequest,
+    reader_secret,
+)
+from cloister.keyservice.bundle import KEY_BYTES, Bundle, Lease, ListenerGrant, VolumeGrant
+from cloister.keyservice.clock import Moment
+from cloister.keyservice.domain import log_origin
+from cloister.keyservice.leases import LEASE_TTL_S, LeaseTable, advance, require_epoch, take
+from cloister.keyservice.log import Checkpoint, LogEntry, Receipt
+from cloister.keyservice.messages import (
+    ANCHOR_PATH,
+    CHALLENGE_PATH,
+    OWNER_PATH,
+    RELEASE_PATH,
+    Challenge,
+    ChallengeRequest,
+    Failure,
+    ReleaseRequest,
+    Reply,
+    SignedReply,
+    bundle_info,
+)
+from cloister.keyservice.ownership import OwnerRequest, SignedOwnerRequest, owner_reply_info
+from cloister.keyservice.policy.model import Listener, Unchecked
+from cloister.keyservice.records import Holder, VolumeRecord
+from cloister.keyservice.session import (
+    NONCE_LIFETIME_S,
+    Approval,
+    ChallengeTable,
+    Claim,
+    decide,
+    require_service,
+)
+from cloister.keyservice.store import Appended, Store
+from cloister.wire import encode
+
+__all__ = ["Answer", "KeyService"]
+
+_LOG: Final = logging.getLogger(__name__)
+_NONCE_BYTES: Final = 32
+_NO_DIGEST: Final = bytes(DIGEST_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP status and body. `fatal` asks the server to stop: its state cannot be trusted."""
+
+    status: int
+    body: bytes
+    fatal: bool
+
+
+class KeyService:
+    """Answers requests over one open store."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        moment: Moment,
+        nonce_lifetime_s: int = NONCE_LIFETIME_S,
+        lease_ttl_s: int = LEASE_TTL_S,
+    ) -> None:
+        """Load the service's keys; `moment` is the start, from which old leases run out."""
+        secrets = store.secrets()
+        self._store = store
+        self._key = SigningKey(secrets.signing_seed)
+        self._authority = CertificateAuthority(secrets.ca_key, secrets.ca_certificate)
+        self._reader_secret = secrets.reader_secret
+        self._owner = VerifyingKey(secrets.owner)
+        self._trust_domain = secrets.trust_domain
+        self._origin = log_origin(secrets.trust_domain)
+        self._challenges = ChallengeTable(lifetime_s=nonce_lifetime_s)
+        self._leases = LeaseTable(ttl_s=lease_ttl_s, uptime=moment.uptime)
+        self._administration = Administration(
+            store=store,
+            key=self._key,
+            hpke=HPKEPrivateKey(secrets.hpke_seed),
+            authority=self._authority,
+            leases=self._leases,
+            trust_domain=secrets.trust_domain,
+            origin=self._origin,
+        )
+        self._routes: Final[dict[str, Callable[[bytes, Moment], bytes]]] = {
+            CHALLENGE_PATH: self._challenge,
+            RELEASE_PATH: self._release,
+            ANCHOR_PATH: self._anchor,
+            OWNER_PATH: self._own,
+        }
+
+    @property
+    def identity(self) -> VerifyingKey:
+        """The public key that clients pin."""
+        return self._key.public
+
+    def handle(self, path: str, body: bytes, moment: Moment) -> Answer:
+        """Answer one request; every outcome is a signed reply."""
+        answer: Reply | Failure
+        status, fatal = 200, False
+        try:
+            route = self._routes.get(path)
+            if route is None:
+                raise MalformedError("no such operation", code="message.malformed")
+            answer = Reply(moment.at, route(body, moment))
+        except CloisterError as e:
+            answer, status = Failure.of(e, at=moment.at), _status(e)
+            fatal = isinstance(e, TamperedError)
+            _LOG.log(
+                logging.ERROR if fatal else logging.INFO,
+                "request.refused path=%s code=%s detail=%s",
+                path,
+                e.code,
+                e.detail,
+            )
+        signed = SignedReply.make(answer, path=path, request=body, key=self._key)
+        return Answer(status, signed.to_bytes(), fatal)
+
+    # -- challenge
+
+    def _challenge(self, body: bytes, moment: Moment) -> bytes:
+        ChallengeRequest.from_bytes(body)
+        nonce = random_bytes(_NONCE_BYTES)
+        self._challenges.add(nonce, uptime=moment.uptime)
+        return Challenge(self.identity.raw, nonce, self._challenges.lifetime_s).to_bytes()
+
+    # -- release
+
+    def _release(self, body: bytes, moment: Moment) -> bytes:
+        request = ReleaseRequest.from_bytes(body)
+        # KR-19, KR-11, KR-12. Meant for this service; the challenge is spent now.
+        require_service(request.service, self.identity.raw)
+        self._challenges.spend(request.nonce, uptime=moment.uptime)
+        try:
+            approval = decide(request, records=self._store, at=moment.at)
+            return self._grant(request, approval, body, moment)
+        except (RefusedError, MalformedError, UnavailableError) as e:
+            if not isinstance(e, StorageFullError):
+                with self._store.transaction():
+                    self._store.append(_entry(request, moment, code=e.code).to_bytes())
+            raise
+
+    def _grant(
+        self, request: ReleaseRequest, approval: Approval, body: bytes, moment: Moment
+    ) -> bytes:
+        # KR-30. The certificate is for the key in the bound request; every name in it is ours.
+        requester = HPKEPublicKey(request.hpke_key)
+        identity = Identity(
+            self._trust_domain,
+            approval.policy.namespace,
+            approval.policy.name,
+            request.workload,
+            request.instance,
+        )
+        certificate = self._authority.issue(
+            request.certificate_request,
+            identity,
+            policy_hash=request.policy,
+            hardware_rooted=approval.result.hardware_rooted,
+            at=moment.at,
+            lifetime_s=CERTIFICATE_LIFETIME_S,
+        )
+        # KR-31. One writer for each volume.
+        holder_key = requester.identity
+        written = {
+            claim.record.id: claim.record
+            for claim in approval.volumes.values()
+            if claim.access == "write"
+        }
+        taken = {
+            volume_id: take(
+                record,
+                Holder(holder_key, random_bytes(KEY_BYTES)),
+                self._leases,
+                uptime=moment.uptime,
+            )
+            for volume_id, record in written.items()
+        }
+        # KR-32. Leases and log entry become durable together, before anything is said.
+        entry = _entry(request, moment, code="").to_bytes()
+        with self._store.transaction():
+            for record in taken.values():
+                self._store.put_volume(record)
+            appended = self._store.append(entry)
+        for volume_id in taken:
+            self._leases.extend(volume_id, uptime=moment.uptime)
+        # KR-33. Sealed to the key in the evidence, for this request only.
+        workload = approval.workload
+        bundle = Bundle(
+            policy=request.policy,
+            workload=request.workload,
+            instance=request.instance,
+            identity=identity.uri,
+            command=workload.command,
+            environment=workload.environment,
+            volumes={
+                path: self._grant_volume(claim, taken) for path, claim in approval.volumes.items()
+            },
+            listen={name: _listener(rule) for name, rule in workload.listen.items()},
+            logs=workload.output.logs,
+            certificate=certificate,
+            ca=self._authority.certificate_pem,
+            result=approval.result.to_bytes(),
+            receipt=self._receipt(entry, appended),
+        )
+        _LOG.info(
+            "release.granted identity=%s policy=%s evidence=%s entry=%d",
+            identity.uri,
+            request.policy.hex(),
+            sha256(request.evidence.to_bytes()).hex(),
+            appended.index,
+        )
+        info = bundle_info(service=self.identity.raw, nonce=request.nonce, request=body)
+        return requester.seal(bundle.to_bytes(), info=info)
+
+    def _grant_volume(self, claim: Claim, taken: dict[bytes, VolumeRecord]) -> VolumeGrant:
+        record = claim.record
+        if claim.access == "write":
+            held = taken[record.id]
+            secret = b"" if held.holder is None else held.holder.secret
+            lease = Lease(held.epoch, secret, self._leases.ttl_s)
+        else:
+            secret = reader_secret(self._reader_secret, record.id)
+            lease = Lease(0, secret, self._leases.ttl_s)
+        return VolumeGrant(
+            name=claim.name,
+            id=record.id,
+            key=record.key,
+            access=claim.access,
+            version=record.version,
+            root=record.root,
+            epoch=record.state_epoch,
+            lease=lease,
+        )
+
+    def _receipt(self, entry: bytes, appended: Appended) -> Receipt:
+        checkpoint = Checkpoint(self._origin, appended.size, appended.root)
+        return Receipt(entry, appended.index, appended.proof, checkpoint.to_note(self._key))
+
+    # -- anchors
+
+    def _anchor(self, body: bytes, moment: Moment) -> bytes:
+        sealed = SealedAnchorRequest.from_bytes(body)
+        request = AnchorRequest.from_bytes(sealed.body)
+        require_service(request.service, self.identity.raw)
+        record = self._store.volume(request.volume)
+        if record is None:
+            raise ReleaseDeniedError(
+                f"no volume {request.volume.hex()} here", code="release.volume-unknown"
+            )
+        if request.epoch == 0:
+            sealed.require(reader_secret(self._reader_secret, record.id))
+            return _anchor_reply(record, epoch=0)
+        record = self._move_anchor(record, request, sealed, moment)
+        return _anchor_reply(record, epoch=record.epoch)
+
+    def _move_anchor(
+        self,
+        record: VolumeRecord,
+        request: AnchorRequest,
+        sealed: SealedAnchorRequest,
+        moment: Moment,
+    ) -> VolumeRecord:
+        if request.operation == "takeover":
+            return self._take_over(record, request, sealed, moment)
+        sealed.require(require_epoch(record, request.epoch).secret)
+        if request.operation == "state":
+            return record
+        changed: VolumeRecord | None = None
+        if request.operation == "release":
+            changed = replace(record, holder=None)
+        elif request.move is not None:
+            changed = advance(record, request.move)
+        if changed is not None:
+            with self._store.transaction():
+                self._store.put_volume(changed)
+        self._leases.extend(record.id, uptime=moment.uptime)
+        return changed or record
+
+    def _take_over(
+        self,
+        record: VolumeRecord,
+        request: AnchorRequest,
+        sealed: SealedAnchorRequest,
+        moment: Moment,
+    ) -> VolumeRecord:
+        if record.holder is None or request.epoch > record.epoch:
+            raise ReleaseDeniedError(
+                f"the lease of volume {record.id.hex()} is over", code="release.fenced"
+            )
+        sealed.require(record.holder.secret)
+        self._challenges.spend(request.nonce, uptime=moment.uptime)
+        changed = replace(record, epoch=record.epoch + 1)
+        with self._store.transaction():
+            self._store.put_volume(changed)
+        self._leases.extend(record.id, uptime=moment.uptime)
+        return changed
+
+    # -- owner
+
+    def _own(self, body: bytes, moment: Moment) -> bytes:
+        request = SignedOwnerRequest.from_bytes(body).require(self._owner)
+        require_service(request.service, self.identity.raw)
+        self._challenges.spend(request.nonce, uptime=moment.uptime)
+        reply_key = HPKEPublicKey(request.reply_key)
+        try:
+            result = self._administration.carry_out(request, moment)
+        except (RefusedError, MalformedError) as e:
+            self._note_refusal(request, moment, e)
+            raise
+        _LOG.info("owner.done operation=%s", request.operation)
+        info = owner_reply_info(service=self.identity.raw, nonce=request.nonce, request=body)
+        return reply_key.seal(encode(result), info=info)
+
+    def _note_refusal(self, request: OwnerRequest, moment: Moment, error: CloisterError) -> None:
+        with self._store.transaction():
+            self._administration.note(
+                request, moment, subject="", policy=_NO_DIGEST, code=error.code
+            )
+
+
+def _entry(request: ReleaseRequest, moment: Moment, *, code: str) -> LogEntry:
+    return LogEntry(
+        at=moment.at,
+        operation="release",
+        code=code,
+        policy=request.policy,
+        subject=request.workload,
+        instance=request.instance,
+        evidence=sha256(request.evidence.to_bytes()),
+        requester=sha256(request.hpke_key),
+    )
+
+
+def _anchor_reply(record: VolumeRecord, *, epoch: int) -> bytes:
+    return AnchorReply(epoch, record.version, record.root, record.state_epoch).to_bytes()
+
+
+def _listener(rule: Listener) -> ListenerGrant:
+    if isinstance(rule.clients, Unchecked):
+        return ListenerGrant(rule.port, (), rule.clients.unchecked)
+    return ListenerGrant(rule.port, rule.clients, "")
+
+
+def _status(error: CloisterError) -> int:
+    kinds: tuple[tuple[type[CloisterError], int], ...] = (
+        (StorageFullError, 507),
+        (UnavailableError, 503),
+        (RefusedError, 403),
+        (ProtocolError, 409),
+        (TamperedError, 500),
+    )
+    if error.code == "wire.too-large":
+        return 413
+    return next((status for kind, status in kinds if isinstance(error, kind)), 400)

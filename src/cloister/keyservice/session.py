@@ -1,0 +1,235 @@
+"""The rules of a release: challenges, and what a request must show. No socket, no clock.
+
+Invariants:
+    1. A nonce is good once: naming it in a well-formed request spends it, whatever is decided.
+    2. The table of challenges is bounded; a full table refuses new ones and forgets none.
+    3. `decide` changes nothing. It raises, or says what the requester is entitled to.
+
+Spec: key-release-v1, clauses KR-11 to KR-27, whose numbers the steps below carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from cloister.attestation.claims import Claims
+from cloister.attestation.evidence import Evidence
+from cloister.attestation.result import AttestationResult
+from cloister.crypto.digest import require_equal
+from cloister.crypto.signature import VerifyingKey
+from cloister.errors import (
+    AppraisalError,
+    EvidenceError,
+    ReleaseDeniedError,
+    UnavailableError,
+)
+from cloister.keyservice.messages import ReleaseRequest
+from cloister.keyservice.policy import Policy, policy_from_canonical
+from cloister.keyservice.policy.appraisal import appraise_named
+from cloister.keyservice.policy.model import CodeVolume, Workload
+from cloister.keyservice.records import Records, VolumeRecord
+from cloister.tee.registry import RootOfTrust, by_media_type
+
+__all__ = [
+    "CODE_MOUNT",
+    "NONCE_LIFETIME_S",
+    "Approval",
+    "ChallengeTable",
+    "Claim",
+    "decide",
+    "require_service",
+]
+
+NONCE_LIFETIME_S: Final = 60
+CODE_MOUNT: Final = "/code"
+_MAX_CHALLENGES: Final = 65536
+
+
+class ChallengeTable:
+    """Nonces that were given out, until their lifetime ends; spent ones stay known that long."""
+
+    def __init__(self, *, lifetime_s: int, capacity: int = _MAX_CHALLENGES) -> None:
+        """Start empty."""
+        self.lifetime_s: Final = lifetime_s
+        self._capacity = capacity
+        self._live: dict[bytes, float] = {}
+        self._spent: dict[bytes, float] = {}
+
+    def add(self, nonce: bytes, *, uptime: float) -> None:
+        """Remember a fresh nonce.
+
+        Raises:
+            UnavailableError: Too many are outstanding (code `keyservice.busy`).
+        """
+        if len(self._live) + len(self._spent) >= self._capacity:
+            self._forget(uptime)
+        if len(self._live) + len(self._spent) >= self._capacity:
+            raise UnavailableError("too many open challenges", code="keyservice.busy")
+        self._live[nonce] = uptime + self.lifetime_s
+
+    def spend(self, nonce: bytes, *, uptime: float) -> None:
+        """Use up a nonce.
+
+        Raises:
+            EvidenceError: It was used before (`evidence.replayed`), or it is not ours or its
+                lifetime is over (`evidence.expired`).
+        """
+        if nonce in self._spent:
+            raise EvidenceError("this challenge was answered before", code="evidence.replayed")
+        end = self._live.pop(nonce, None)
+        if end is None or uptime > end:
+            raise EvidenceError(
+                "the challenge is not open any more",
+                code="evidence.expired",
+                hint="ask for a new challenge",
+            )
+        self._spent[nonce] = end + self.lifetime_s
+
+    def _forget(self, uptime: float) -> None:
+        self._live = {nonce: end for nonce, end in self._live.items() if end >= uptime}
+        self._spent = {nonce: end for nonce, end in self._spent.items() if end >= uptime}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One volume that the workload is entitled to, and how."""
+
+    name: str
+    access: str
+    record: VolumeRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What a request is entitled to, before leases are taken."""
+
+    policy: Policy
+    workload: Workload
+    result: AttestationResult
+    volumes: dict[str, Claim]
+
+
+def decide(request: ReleaseRequest, *, records: Records, at: int) -> Approval:
+    """Decide whether the requester is what the policy names.
+
+    The caller has checked the service's identity (`require_service`) and spent the nonce. Leases
+    and the certificate are the caller's too: they change state.
+
+    Args:
+        request: Well-formed, otherwise untrusted.
+        records: What the owner applied and registered.
+        at: Now, in seconds since the epoch.
+
+    Raises:
+        RefusedError: The first rule that did not hold, by its code.
+        MalformedError: The evidence does not parse.
+
+    Spec: key-release-v1, clauses KR-21 to KR-27.
+    """
+    # KR-21. The policy is one that the owner applied, and no successor has replaced it.
+    record = records.policy(request.policy)
+    if record is None:
+        raise ReleaseDeniedError(
+            "the key service does not know this policy",
+            code="release.policy-unknown",
+            hint="cloister policy apply",
+        )
+    if not record.current:
+        raise ReleaseDeniedError(
+            f"policy {record.name} was replaced by a newer one", code="release.policy-changed"
+        )
+    policy = _parsed(record.canonical)
+    # KR-22. The policy names the workload.
+    workload = policy.workloads.get(request.workload)
+    if workload is None:
+        raise ReleaseDeniedError(
+            f"policy {record.name} has no workload {request.workload}",
+            code="release.workload-unknown",
+        )
+    # KR-23, KR-24. The policy names the root of trust, and the evidence is genuine by its anchors.
+    claims = _verify(request.evidence, policy, at=at)
+    # KR-25. The evidence binds this request, and nothing else.
+    require_equal(
+        claims.report_data,
+        request.report_data().value,
+        error=EvidenceError("the evidence was made for another request", code="evidence.binding"),
+    )
+    # KR-26. Measurement, version, debug, code, runtime and volumes: the policy's own rules.
+    known = {
+        name: volume
+        for name, rule in policy.volumes.items()
+        if (volume := records.volume(bytes.fromhex(rule.id))) is not None
+    }
+    result = appraise_named(
+        record.hash,
+        policy,
+        request.workload,
+        claims,
+        request.measurement,
+        volume_roots={name: volume.root for name, volume in known.items()},
+    )
+    # KR-27. Every volume that the policy names for the workload is registered.
+    return Approval(policy, workload, result, _claims_by_mount(workload, known))
+
+
+@lru_cache(maxsize=64)
+def _parsed(canonical: bytes) -> Policy:
+    return policy_from_canonical(canonical)
+
+
+def require_service(named: bytes, service: bytes) -> None:
+    """KR-19. Raise unless the message was meant for this service.
+
+    Raises:
+        EvidenceError: It was made for another one (code `evidence.binding`).
+    """
+    require_equal(
+        named,
+        service,
+        error=EvidenceError("the request is meant for another service", code="evidence.binding"),
+    )
+
+
+def _verify(evidence: Evidence, policy: Policy, *, at: int) -> Claims:
+    root = by_media_type(evidence.media_type)
+    anchors = _accepted_anchors(policy, root)
+    return root.verifier(anchors).verify(evidence, (), at=at)
+
+
+def _accepted_anchors(policy: Policy, root: RootOfTrust) -> list[VerifyingKey]:
+    named = policy.roots_of_trust.sim if root.name == "sim" else None
+    if named is None:
+        accepted = [] if policy.roots_of_trust.sim is None else ["sim"]
+        raise AppraisalError(
+            f"the policy does not accept evidence of root of trust {root.name}",
+            code="appraisal.root-of-trust",
+            rule="roots_of_trust",
+            expected=", ".join(accepted) or "none",
+            found=root.name,
+        )
+    return [VerifyingKey.from_text(text) for text in named.anchors]
+
+
+def _claims_by_mount(workload: Workload, known: Mapping[str, VolumeRecord]) -> dict[str, Claim]:
+    claims = {
+        path: Claim(mount.volume, mount.access, _registered(mount.volume, known))
+        for path, mount in workload.volumes.items()
+    }
+    if isinstance(workload.code, CodeVolume):
+        name = workload.code.volume
+        claims[CODE_MOUNT] = Claim(name, "read", _registered(name, known))
+    return claims
+
+
+def _registered(name: str, known: Mapping[str, VolumeRecord]) -> VolumeRecord:
+    record = known.get(name)
+    if record is None:
+        raise ReleaseDeniedError(
+            f"the key service has no key for volume {name}",
+            code="release.volume-unknown",
+            hint="seal the volume in this trust domain, or correct its id in the policy",
+        )
+    return record

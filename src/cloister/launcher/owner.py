@@ -1,0 +1,127 @@
+"""What an owner does from her own machine: seal, create, read back, verify; apply policies.
+
+Joins two parts that do not know each other: volumes, which take a key and an anchor, and the key
+service, which holds both. Everything here runs on a machine that the owner trusts.
+
+Example::
+
+    owner = Owner(domain, HTTPTransport(ensure_service(domain, deadline_s=10)), clock=read_clock)
+    owner.seal(Path("data"), Path("sealed/data"), kind="data", progress=quiet)
+    owner.apply(parse_policy(Path("policy.yaml").read_bytes(), source="policy.yaml"))
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cloister.crypto.kdf import random_bytes
+from cloister.errors import ReleaseDeniedError
+from cloister.keyservice.client import KeyServiceAnchor, OwnerClient, PinnedService
+from cloister.keyservice.policy import Policy, canonical_bytes
+from cloister.volume.anchor import PinnedAnchor
+from cloister.volume.opening import create_volume, observe, open_volume
+
+if TYPE_CHECKING:
+    from cloister.keyservice.clock import Clock
+    from cloister.keyservice.domain import TrustDomain
+    from cloister.keyservice.transport import Transport
+    from cloister.volume.format import VolumeIdentity
+    from cloister.volume.seal import ProgressReport
+    from cloister.volume.tree import VolumeFilesystem
+
+__all__ = ["Owner"]
+
+_KEY_BYTES = 32
+
+
+class Owner:
+    """The owner of a trust domain, with her key, at work."""
+
+    def __init__(self, domain: TrustDomain, transport: Transport, *, clock: Clock) -> None:
+        """Load the owner's key; nothing is sent yet.
+
+        Raises:
+            ConfigError: The owner's key is not here.
+        """
+        self._domain = domain
+        self._transport = transport
+        self._clock = clock
+        self._service = PinnedService(domain.identity, domain.origin)
+        self.client = OwnerClient(transport, self._service, owner=domain.owner_key(), clock=clock)
+
+    def seal(
+        self, source: Path, store: Path, *, kind: str, progress: ProgressReport
+    ) -> VolumeIdentity:
+        """Import a folder into a new sealed volume and entrust its key to the key service.
+
+        Args:
+            source: The folder, in plain; read once.
+            store: Where the volume's store goes; missing or empty.
+            kind: What the owner calls it, such as `data` or `code`.
+            progress: Called with how far it is.
+        """
+        from cloister.volume.seal import seal_tree  # noqa: PLC0415  # loads only for owners
+
+        key = random_bytes(_KEY_BYTES)
+        identity = seal_tree(source, store, key, progress=progress)
+        self._register(identity, key, kind)
+        return identity
+
+    def create(self, store: Path, *, kind: str) -> VolumeIdentity:
+        """Make an empty volume that workloads can write, and entrust its key."""
+        key = random_bytes(_KEY_BYTES)
+        identity = create_volume(store, key)
+        self._register(identity, key, kind)
+        return identity
+
+    @contextlib.contextmanager
+    def reading(self, store: Path) -> Iterator[VolumeFilesystem]:
+        """Open a volume's newest state for reading; the key is released to this owner only."""
+        identity = observe(store)
+        held = self.client.volume_key(identity.volume_id)
+        anchor = PinnedAnchor(held.state)
+        filesystem = open_volume(store, held.key, anchor=anchor, writable=False)
+        try:
+            yield filesystem
+        finally:
+            filesystem.close()
+
+    @contextlib.contextmanager
+    def writing(self, store: Path) -> Iterator[tuple[VolumeFilesystem, KeyServiceAnchor]]:
+        """Become a volume's one writer until the block ends."""
+        identity = observe(store)
+        held = self.client.take_lease(identity.volume_id)
+        if held.lease is None:
+            raise ReleaseDeniedError("no lease was given", code="release.fenced")
+        anchor = KeyServiceAnchor(
+            self._transport,
+            self._service,
+            volume=identity.volume_id,
+            lease=held.lease,
+            clock=self._clock,
+        )
+        try:
+            filesystem = open_volume(store, held.key, anchor=anchor, writable=True)
+            try:
+                yield filesystem, anchor
+            finally:
+                filesystem.close()
+        finally:
+            anchor.release()
+
+    def apply(self, policy: Policy) -> bytes:
+        """Make a policy the current one of its name; returns its 32-byte hash."""
+        return self.client.apply_policy(canonical_bytes(policy))
+
+    def _register(self, identity: VolumeIdentity, key: bytes, kind: str) -> None:
+        self.client.register_volume(
+            identity.volume_id,
+            key=key,
+            version=identity.version,
+            root=identity.root,
+            kind=kind,
+            service_hpke=self._domain.hpke,
+        )

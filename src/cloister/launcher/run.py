@@ -1,0 +1,364 @@
+"""A run from end to end: plan, fork, measure, attest, open volumes, let go, wait, commit, receipt.
+
+Order is security here. Everything that will not hold keys (the stage with its pid 1) and everything
+that will hold one key each (the volume servers) is forked before the first secret exists in this
+process; the workload starts only when all it was promised is served; it never sees a key, only
+files, its identity, and what the policy says.
+
+Example::
+
+    request = RunRequest(policy=policy, workload="train", ...)
+    outcome = run_workload(request)
+    sys.exit(outcome.status)
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cloister.attestation.measurement import LaunchMeasurement
+from cloister.confinement.mounts import Bind, FuseMount
+from cloister.confinement.sandbox import Command, PlacedFile, Sandbox, SandboxSpec
+from cloister.crypto.kdf import random_bytes
+from cloister.errors import CloisterError
+from cloister.keyservice.policy.canonical import policy_hash
+from cloister.launcher import plan as planning
+from cloister.launcher.code import CodeTree, read_code
+from cloister.launcher.listening import Listeners, listeners_document
+from cloister.launcher.local import layout_of, measure_runtime
+from cloister.launcher.logs import LogRelay, LogSink
+from cloister.launcher.manifest import RUNTIME_LABEL, Manifest
+from cloister.launcher.receipt import RunFacts, make_receipt, write_receipt
+from cloister.launcher.runtime import RuntimeLayout, volume_layout
+from cloister.launcher.supervision import StopRequests, supervise
+from cloister.launcher.volumes import ServerSettings, VolumeServers
+from cloister.volume.opening import observe
+
+if TYPE_CHECKING:
+    from cloister.attestation.evidence import Attester
+    from cloister.keyservice.bundle import Bundle
+    from cloister.keyservice.client import PinnedService, Release, ReleaseClient
+    from cloister.keyservice.clock import Clock
+    from cloister.keyservice.policy.model import Policy
+    from cloister.launcher.measure import Progress
+    from cloister.launcher.plan import RunPlan
+    from cloister.tee.sim.platform import SimPlatform
+
+__all__ = ["RunHooks", "RunOutcome", "RunRequest", "run_workload"]
+
+GRACE_S: Final = 10.0
+_FSNAME: Final = "cloister"
+_LOGS_TIMEOUT_S: Final = 5.0
+_INSTANCE_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What to run, for whom, and where its parts lie.
+
+    Attributes:
+        policy: The operator's copy; only its hash decides anything.
+        workload: The role in it.
+        base: The folder that the policy's `location` hints are relative to.
+        service: The pinned key service.
+        url: Where it answers.
+        load_platform: Gives the platform that attests; called when all forking is done.
+        cache_directory: Where hashes of the runtime are kept between runs; private.
+        clock: Reads the time.
+        code_folder: Plain code, for a workload whose policy names digests.
+        stores: Volume name to store, before the policy's hints.
+        arguments: What the operator would add to argv: refused unless empty.
+        host: The address that granted ports are opened on.
+        receipt: Where the receipt goes.
+        grace_s: Seconds between asking the workload to stop and killing it.
+    """
+
+    policy: Policy
+    workload: str
+    base: Path
+    service: PinnedService
+    url: str
+    load_platform: Callable[[], SimPlatform]
+    cache_directory: Path
+    clock: Clock
+    receipt: Path
+    code_folder: Path | None = None
+    stores: Mapping[str, Path] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    grace_s: float = GRACE_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHooks:
+    """What a caller wants to hear.
+
+    Attributes:
+        log: Takes the workload's output where the policy passes it.
+        stage: Called with a stage's name and its seconds when it is over.
+        measuring: Called while files are hashed.
+        listening: Called with the opened addresses when the workload is let go.
+    """
+
+    log: LogSink
+    stage: Callable[[str, float], None]
+    measuring: Progress
+    listening: Callable[[Mapping[str, tuple[str, int]]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutcome:
+    """How a run ended.
+
+    Attributes:
+        status: The workload's exit status; 128 + n after signal n.
+        instance: The run's name.
+        receipt: Where the receipt is.
+        troubles: What the volumes' stores failed with while the workload ran, such as
+            `storage.full`, which it saw as an errno only.
+        stages: Stage to seconds.
+        processor_ms: The workload's processor time.
+        peak_bytes: The largest memory of one of its processes.
+    """
+
+    status: int
+    instance: str
+    receipt: Path
+    troubles: tuple[CloisterError, ...]
+    stages: Mapping[str, float]
+    processor_ms: int
+    peak_bytes: int
+
+
+def run_workload(
+    request: RunRequest, hooks: RunHooks, *, connect: Callable[[], ReleaseClient]
+) -> RunOutcome:
+    """Run a workload under its policy and return how it ended.
+
+    Args:
+        request: What to run.
+        hooks: What to report meanwhile.
+        connect: Makes the client that asks for the release, with fresh keys; called once, after
+            everything that must not hold those keys has been forked.
+
+    Raises:
+        RefusedError: The key service, or the plan, refused.
+        TamperedError: A volume is not in the state that the key service knows.
+        UnsupportedError: This machine cannot confine or mount.
+        WorkloadError: It could not be started, or a volume's server died under it
+            (`workload.volume-server`); the receipt says so as well.
+        UnavailableError: Key service, storage or lease; committed state is kept.
+    """
+    planning.refuse_arguments(request.arguments)
+    with ExitStack() as stack:
+        return _Run(request, hooks, stack).perform(connect)
+
+
+class _Run:
+    """One run's parts, in the order in which they come to be."""
+
+    def __init__(self, request: RunRequest, hooks: RunHooks, stack: ExitStack) -> None:
+        self._request = request
+        self._hooks = hooks
+        self._stack = stack
+        self._stages: dict[str, float] = {}
+        self._instance = f"{request.workload}-{random_bytes(_INSTANCE_BYTES).hex()}"[-63:]
+
+    def perform(self, connect: Callable[[], ReleaseClient]) -> RunOutcome:
+        """Do everything."""
+        request = self._request
+        plan = planning.plan_run(
+            request.policy,
+            request.workload,
+            base=request.base,
+            code_folder=request.code_folder,
+            stores=request.stores,
+        )
+        with self._stage("fork"):
+            layout = _layout(plan)
+            sandbox = self._stack.enter_context(Sandbox(_sandbox_spec(layout)))
+            sandbox.start()
+            servers = self._fork_servers(plan)
+        with self._stage("measure"):
+            platform = request.load_platform()
+            code = None if plan.code_folder is None else read_code(plan.code_folder)
+            measured = LaunchMeasurement(
+                _code_digest(plan, code), self._runtime_digest(layout, platform)
+            )
+        with self._stage("attest"):
+            release = self._release(connect, platform, measured)
+            planning.require_same(plan, release.bundle)
+        with self._stage("volumes"):
+            servers.open(dict(release.bundle.volumes))
+            servers.serve(sandbox.mount([_mount(volume) for volume in plan.volumes]))
+        return self._go(sandbox, servers, release, layout=layout, code=code)
+
+    def _fork_servers(self, plan: RunPlan) -> VolumeServers:
+        settings = ServerSettings(
+            self._request.service, self._request.url, (os.geteuid(), os.getegid())
+        )
+        servers = VolumeServers(plan.volumes, settings)
+        self._stack.callback(servers.abandon)
+        return servers
+
+    def _runtime_digest(self, layout: RuntimeLayout, platform: SimPlatform) -> bytes:
+        if not layout.roots:
+            return Manifest({}).digest(RUNTIME_LABEL)
+        manifest = measure_runtime(
+            layout,
+            platform,
+            cache_directory=self._request.cache_directory,
+            at=self._request.clock().at,
+            progress=self._hooks.measuring,
+        )
+        return manifest.digest(RUNTIME_LABEL)
+
+    def _release(
+        self,
+        connect: Callable[[], ReleaseClient],
+        platform: SimPlatform,
+        measured: LaunchMeasurement,
+    ) -> Release:
+        from cloister.tee.sim.attester import SimAttester  # noqa: PLC0415  # the chosen back end
+
+        attester: Attester = SimAttester(platform)
+        return connect().release(
+            policy=policy_hash(self._request.policy),
+            workload=self._request.workload,
+            instance=self._instance,
+            measurement=measured,
+            attester=attester,
+        )
+
+    def _go(
+        self,
+        sandbox: Sandbox,
+        servers: VolumeServers,
+        release: Release,
+        *,
+        layout: RuntimeLayout,
+        code: CodeTree | None,
+    ) -> RunOutcome:
+        bundle = release.bundle
+        passing = bundle.logs == "pass"
+        stops = self._stack.enter_context(StopRequests())
+        with self._stage("start"):
+            listeners = Listeners(bundle.listen, host=self._request.host)
+            self._stack.callback(listeners.close)
+            sandbox.place([*_code_files(code), *_identity_files(release)])
+            relay = LogRelay(self._hooks.log)
+            command = _command(bundle, layout)
+            started = self._request.clock().at
+            if passing:
+                outputs = relay.writers
+            else:
+                null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+                self._stack.callback(os.close, null)
+                outputs = (null, null)
+            sandbox.go(command, stdout=outputs[0], stderr=outputs[1], listeners=listeners.filenos())
+            relay.start()
+            addresses = listeners.addresses()
+            listeners.close()
+        self._hooks.listening(addresses)
+        with self._stage("run"):
+            ended, failure = supervise(sandbox, servers, stops, grace_s=self._request.grace_s)
+            relay.finish(timeout_s=_LOGS_TIMEOUT_S)
+        with self._stage("commit"):
+            failures = [failure] if failure is not None else []
+            failures += servers.finish()
+        with self._stage("receipt"):
+            facts = RunFacts(
+                started=started,
+                ended=self._request.clock().at,
+                status=ended.status,
+                failure=failures[0] if failures else None,
+                volumes=servers.states(),
+                addresses=addresses,
+                logs=relay.digests() if passing else None,
+            )
+            write_receipt(self._request.receipt, make_receipt(release, facts))
+        if failures:
+            raise failures[0]
+        return RunOutcome(
+            status=ended.status,
+            instance=self._instance,
+            receipt=self._request.receipt,
+            troubles=tuple(servers.troubles()),
+            stages=dict(self._stages),
+            processor_ms=ended.processor_ms,
+            peak_bytes=ended.peak_bytes,
+        )
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        self._stages[name] = time.monotonic() - began
+        self._hooks.stage(name, self._stages[name])
+
+
+def _layout(plan: RunPlan) -> RuntimeLayout:
+    program = plan.command[0]
+    if planning.is_inside_volume(program, plan):
+        return volume_layout(Path(program))
+    return layout_of(program)
+
+
+def _sandbox_spec(layout: RuntimeLayout) -> SandboxSpec:
+    """Show what was measured, and hide inside it what was left out of the measurement."""
+    binds = tuple(Bind(str(path.resolve()), str(path)) for path in layout.visible)
+    hidden = [
+        str(path)
+        for root in layout.roots
+        for name in sorted(root.skipped)
+        for path in sorted(root.path.rglob(name))
+        if path.is_dir()
+    ]
+    return SandboxSpec(binds=binds, hidden=tuple(hidden))
+
+
+def _code_digest(plan: RunPlan, code: CodeTree | None) -> bytes:
+    if code is not None:
+        return code.digest()
+    if plan.code is None:
+        raise LookupError("a plan has code in a volume or in a folder")
+    return observe(plan.code.store).root
+
+
+def _mount(volume: planning.VolumePlan) -> FuseMount:
+    return FuseMount(volume.target, fsname=_FSNAME, read_only=volume.access == "read")
+
+
+def _code_files(code: CodeTree | None) -> list[PlacedFile]:
+    return [
+        PlacedFile(
+            f"{planning.CODE_MOUNT}/{file.path}", file.data, 0o555 if file.executable else 0o444
+        )
+        for file in (code.files if code is not None else ())
+    ]
+
+
+def _identity_files(release: Release) -> list[PlacedFile]:
+    folder = planning.IDENTITY_FOLDER
+    return [
+        PlacedFile(f"{folder}/cert.pem", release.bundle.certificate, 0o400),
+        PlacedFile(f"{folder}/key.pem", release.tls_key, 0o400),
+        PlacedFile(f"{folder}/ca.pem", release.bundle.ca, 0o400),
+        PlacedFile(planning.LISTENERS_FILE, listeners_document(release.bundle.listen), 0o400),
+    ]
+
+
+def _command(bundle: Bundle, layout: RuntimeLayout) -> Command:
+    program = bundle.command[0]
+    first = str(layout.interpreter) if program == planning.PYTHON else program
+    return Command(
+        argv=(first, *bundle.command[1:]),
+        environment=planning.environment_of(bundle.environment, layout.import_path),
+        directory=planning.CODE_MOUNT,
+    )

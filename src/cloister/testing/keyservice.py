@@ -1,0 +1,214 @@
+"""A whole trust domain in one process, with a clock that tests move: the real service, no socket.
+
+Example::
+
+    bench = ServiceBench.create(tmp_path)
+    digest = bench.apply(policy_text)
+    release = bench.release_client().release(policy=digest, ...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from cloister.attestation.measurement import LaunchMeasurement
+from cloister.crypto.digest import digest_to_text
+from cloister.crypto.signature import SigningKey
+from cloister.errors import UnavailableError
+from cloister.keyservice.bundle import Lease
+from cloister.keyservice.client import (
+    KeyServiceAnchor,
+    OwnerClient,
+    PinnedService,
+    ReleaseClient,
+)
+from cloister.keyservice.clock import Moment
+from cloister.keyservice.domain import TrustDomain
+from cloister.keyservice.policy import canonical_bytes, parse_policy
+from cloister.keyservice.service import KeyService
+from cloister.keyservice.store import Store
+from cloister.tee.sim.attester import SimAttester
+from cloister.tee.sim.platform import SimPlatform
+
+__all__ = ["CODE_ID", "DATA_ID", "MEASUREMENT", "HandClock", "ServiceBench", "policy_text"]
+
+CODE_ID: Final = b"c" * 16
+DATA_ID: Final = b"d" * 16
+CODE_ROOT: Final = b"r" * 32
+CODE_KEY: Final = b"K" * 32
+DATA_KEY: Final = b"k" * 32
+MEASUREMENT: Final = LaunchMeasurement(code=CODE_ROOT, runtime=b"q" * 32)
+_START: Final = 1_800_000_000
+
+
+class HandClock:
+    """A clock that stands still until somebody moves it."""
+
+    def __init__(self) -> None:
+        """Start at a fixed instant."""
+        self.at = _START
+        self.uptime = 1000.0
+
+    def __call__(self) -> Moment:
+        """Read it."""
+        return Moment(self.at, self.uptime)
+
+    def move(self, seconds: float) -> None:
+        """Let time pass."""
+        self.at += int(seconds)
+        self.uptime += seconds
+
+
+@dataclass
+class ServiceBench:
+    """A domain, its open service, and everything needed to talk to it or to attack it.
+
+    It is a `Transport` itself. `tap`, where set, sees each path, request and answer and returns the
+    answer that the client gets: that is where an attacker sits.
+    """
+
+    domain: TrustDomain
+    platform: SimPlatform
+    store: Store
+    service: KeyService
+    clock: HandClock
+    owner_key: SigningKey
+    tap: Callable[[str, bytes, bytes], bytes] | None = None
+    requests: list[tuple[str, bytes]] = field(default_factory=list)
+    down: bool = False
+
+    @classmethod
+    def create(cls, parent: Path, name: str = "example.test") -> ServiceBench:
+        """Make a domain in a new directory `name` of `parent` and open its service."""
+        clock = HandClock()
+        domain = TrustDomain.create(parent / name, name, moment=clock())
+        platform = domain.platform()
+        store = Store.open(domain.keyservice_directory, platform)
+        service = KeyService(store, moment=clock())
+        return cls(domain, platform, store, service, clock, domain.owner_key())
+
+    def restart(self) -> None:
+        """Close the service and open it again, as after a crash."""
+        self.store.close()
+        self.store = Store.open(self.domain.keyservice_directory, self.platform)
+        self.service = KeyService(self.store, moment=self.clock())
+
+    def close(self) -> None:
+        """Close the service."""
+        self.store.close()
+
+    def post(self, path: str, body: bytes, *, timeout_s: float) -> bytes:
+        """Answer a request, unless the service is `down`."""
+        if self.down:
+            raise UnavailableError(f"down for {timeout_s} s", code="keyservice.unreachable")
+        self.requests.append((path, body))
+        answer = self.service.handle(path, body, self.clock()).body
+        return answer if self.tap is None else self.tap(path, body, answer)
+
+    @property
+    def pinned(self) -> PinnedService:
+        """What a client pins."""
+        return PinnedService(self.domain.identity, self.domain.origin)
+
+    def attester(self) -> SimAttester:
+        """An attester on the domain's platform."""
+        return SimAttester(self.platform)
+
+    def release_client(self) -> ReleaseClient:
+        """A client with fresh keys, which gives up at once."""
+        return ReleaseClient(self, self.pinned, clock=self.clock, deadline_s=0.0)
+
+    def owner(self) -> OwnerClient:
+        """The owner, who gives up at once."""
+        return OwnerClient(
+            self, self.pinned, owner=self.owner_key, clock=self.clock, deadline_s=0.0
+        )
+
+    def anchor(self, volume: bytes, lease: Lease) -> KeyServiceAnchor:
+        """An anchor for one lease, which gives up at once."""
+        return KeyServiceAnchor(
+            self, self.pinned, volume=volume, lease=lease, clock=self.clock, deadline_s=0.0
+        )
+
+    def register_volumes(self) -> None:
+        """Register the code volume (version 3) and the data volume (never committed)."""
+        owner = self.owner()
+        owner.register_volume(
+            CODE_ID,
+            key=CODE_KEY,
+            version=3,
+            root=CODE_ROOT,
+            kind="code",
+            service_hpke=self.domain.hpke,
+        )
+        owner.register_volume(
+            DATA_ID,
+            key=DATA_KEY,
+            version=0,
+            root=bytes(32),
+            kind="data",
+            service_hpke=self.domain.hpke,
+        )
+
+    def apply(self, text: str) -> bytes:
+        """Apply a policy; returns its hash."""
+        policy = parse_policy(text.encode(), source="policy.yaml")
+        return self.owner().apply_policy(canonical_bytes(policy))
+
+
+def policy_text(bench: ServiceBench, *, predecessor: str = "none", **changes: str) -> str:
+    """Write a policy for `bench` with one writer of the data volume and one reader.
+
+    Args:
+        bench: Whose platform and image it names.
+        predecessor: `none` or a digest.
+        **changes: Replacements for `anchor`, `measurement`, `svn`, `debug`, `runtime`, `root`,
+            `roots`, `name`.
+    """
+    facts = {
+        "name": "digits",
+        "anchor": bench.platform.anchor.text,
+        "measurement": f"[{digest_to_text(bench.attester().measurement)!r}]",
+        "svn": "1",
+        "debug": "refused",
+        "runtime": f"[{digest_to_text(MEASUREMENT.runtime)!r}]",
+        "root": digest_to_text(CODE_ROOT),
+    } | changes
+    return f"""
+policy: cloister/v1
+name: {facts["name"]}
+namespace: lab
+predecessor: {predecessor}
+roots_of_trust:
+  sim:
+    anchors: ["{facts["anchor"]}"]
+    measurement: {facts["measurement"]}
+    minimum_svn: {facts["svn"]}
+    debug: {facts["debug"]}
+volumes:
+  data: {{id: "{DATA_ID.hex()}", root: latest}}
+  code: {{id: "{CODE_ID.hex()}", root: "{facts["root"]}"}}
+workloads:
+  train:
+    code: {{volume: code}}
+    runtime: {facts["runtime"]}
+    command: [python, /code/train.py, --epochs, "3"]
+    environment: {{SEED: "7"}}
+    volumes:
+      /data: {{volume: data, access: write}}
+    listen: {{}}
+    output: {{logs: pass}}
+  serve:
+    code: {{volume: code}}
+    runtime: {facts["runtime"]}
+    command: [python, /code/serve.py]
+    environment: {{}}
+    volumes:
+      /data: {{volume: data, access: read}}
+    listen:
+      api: {{port: 0, clients: ["spiffe://example.test/lab/clients/ann/*"]}}
+    output: {{logs: drop}}
+"""

@@ -1,0 +1,215 @@
+"""From hostile bytes, parsers raise MalformedError or below, and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloister.attestation.evidence import Evidence
+from cloister.attestation.measurement import LaunchMeasurement
+from cloister.attestation.result import AttestationResult, NotChecked, RuleHit
+from cloister.crypto.digest import framed, sha256
+from cloister.crypto.signature import SigningKey
+from cloister.errors import IdentityError, MalformedError, ReleaseDeniedError
+from cloister.keyservice.anchoring import AnchorReply, AnchorRequest, SealedAnchorRequest
+from cloister.keyservice.bundle import Bundle, Lease, ListenerGrant, VolumeGrant
+from cloister.keyservice.leases import AnchorMove
+from cloister.keyservice.log import Checkpoint, LogEntry, Receipt
+from cloister.keyservice.messages import (
+    Challenge,
+    ChallengeRequest,
+    Failure,
+    ReleaseRequest,
+    Reply,
+    SignedReply,
+)
+from cloister.keyservice.ownership import OwnerRequest, SignedOwnerRequest
+from cloister.tee.sim.layout import SignedReport, SimReport
+
+KEY = SigningKey(b"k" * 32)
+LAUNCH = LaunchMeasurement(b"c" * 32, b"r" * 32)
+RECEIPT = Receipt(b"entry", 0, (b"h" * 32,), "note")
+MOVE = AnchorMove(1, b"1" * 32, 2, b"2" * 32)
+ANCHOR = AnchorRequest(b"s" * 32, b"n" * 32, b"v" * 16, 3, "advance", MOVE)
+OWNER = OwnerRequest(
+    b"s" * 32, b"n" * 32, KEY.public.raw, "volume.key", {"id": b"v" * 16}, b"h" * 1216
+)
+GRANT = VolumeGrant(
+    name="data",
+    id=b"i" * 16,
+    key=b"k" * 32,
+    access="write",
+    version=1,
+    root=b"r" * 32,
+    epoch=0,
+    lease=Lease(1, b"s" * 32, 15),
+)
+BUNDLE = Bundle(
+    policy=b"p" * 32,
+    workload="train",
+    instance="run-1",
+    identity="spiffe://d/n/p/train/run-1",
+    command=("python",),
+    environment={"A": "b"},
+    volumes={"/data": GRANT},
+    listen={"api": ListenerGrant(0, ("spiffe://d/n/clients/ann/*",), "")},
+    logs="pass",
+    certificate=b"PEM",
+    ca=b"PEM",
+    result=b"result",
+    receipt=RECEIPT,
+)
+RESULT = AttestationResult(
+    policy=b"p" * 32,
+    workload="train",
+    root_of_trust="sim",
+    hardware_rooted=False,
+    anchor=b"a" * 32,
+    measurement=b"m" * 32,
+    security_version=1,
+    debug=False,
+    launch=LAUNCH,
+    checked=(RuleHit("a", "b", "c"),),
+    not_checked=(NotChecked("d", "e"),),
+)
+REQUEST = ReleaseRequest(
+    service=b"s" * 32,
+    nonce=b"n" * 32,
+    policy=b"p" * 32,
+    workload="train",
+    instance="run-1",
+    hpke_key=b"h" * 1216,
+    certificate_request=b"csr",
+    measurement=LAUNCH,
+    evidence=Evidence("a/b", b"evidence"),
+)
+NOTE = Checkpoint("example.test/log", 3, b"r" * 32).to_note(KEY)
+
+
+def open_reply(data: bytes) -> None:
+    """As a client opens it."""
+    with contextlib.suppress(IdentityError):
+        SignedReply.from_bytes(data).open(path="/a", request=b"q", service=KEY.public)
+
+
+def open_owner_request(data: bytes) -> None:
+    """As the service opens it."""
+    with contextlib.suppress(ReleaseDeniedError):
+        SignedOwnerRequest.from_bytes(data).require(KEY.public)
+
+
+def open_note(data: bytes) -> None:
+    """As a client opens it."""
+    with contextlib.suppress(IdentityError):
+        Checkpoint.from_note(
+            data.decode("utf-8", "replace"), service=KEY.public, origin="example.test/log"
+        )
+
+
+def read_answer(data: bytes) -> None:
+    """A body that the service did sign, and that is still read strictly."""
+    signature = KEY.sign(b"cloister/key-release/v1/reply", _covered(data))
+    SignedReply(data, signature).open(path="/a", request=b"q", service=KEY.public)
+
+
+def _covered(body: bytes) -> bytes:
+    return framed(b"/a", sha256(b"q"), body)
+
+
+PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
+    "challenge request": (ChallengeRequest.from_bytes, ChallengeRequest(b"n" * 32).to_bytes()),
+    "challenge": (Challenge.from_bytes, Challenge(b"s" * 32, b"n" * 32, 60).to_bytes()),
+    "release request": (ReleaseRequest.from_bytes, REQUEST.to_bytes()),
+    "signed reply": (
+        open_reply,
+        SignedReply.make(Reply(1, b"x"), path="/a", request=b"q", key=KEY).to_bytes(),
+    ),
+    "reply": (read_answer, Reply(1, b"x").to_bytes()),
+    "failure": (read_answer, Failure(1, "release.fenced", "x").to_bytes()),
+    "bundle": (Bundle.from_bytes, BUNDLE.to_bytes()),
+    "anchor request": (AnchorRequest.from_bytes, ANCHOR.to_bytes()),
+    "sealed anchor request": (
+        SealedAnchorRequest.from_bytes,
+        ANCHOR.sealed(b"x" * 32).to_bytes(),
+    ),
+    "anchor reply": (AnchorReply.from_bytes, AnchorReply(1, 2, b"r" * 32, 1).to_bytes()),
+    "owner request": (OwnerRequest.from_bytes, OWNER.to_bytes()),
+    "signed owner request": (open_owner_request, OWNER.signed(KEY).to_bytes()),
+    "log entry": (
+        LogEntry.from_bytes,
+        LogEntry(1, "release", "", b"p" * 32, "a", "b", b"e" * 32, b"r" * 32).to_bytes(),
+    ),
+    "receipt": (Receipt.from_bytes, RECEIPT.to_bytes()),
+    "note": (open_note, NOTE.encode()),
+    "result": (AttestationResult.from_bytes, RESULT.to_bytes()),
+    "measurement": (LaunchMeasurement.from_bytes, LAUNCH.to_bytes()),
+    "sim report": (
+        SimReport.from_bytes,
+        SimReport(b"a" * 32, b"m" * 32, b"d" * 64, debug=False, svn=1).to_bytes(),
+    ),
+    "sim evidence": (SignedReport.from_bytes, SignedReport(b"r", b"s" * 64).to_bytes()),
+    "evidence": (Evidence.from_bytes, Evidence("a/b", b"body").to_bytes()),
+}
+
+
+def attempt(parse: Callable[[bytes], object], data: bytes) -> None:
+    """Parse; only a MalformedError may come out."""
+    with contextlib.suppress(MalformedError):
+        parse(data)
+
+
+@pytest.mark.parametrize("name", sorted(PARSERS))
+def test_a_good_message_is_read(name: str) -> None:
+    """The seeds are what they say."""
+    parse, seed = PARSERS[name]
+    parse(seed)
+
+
+@pytest.mark.parametrize("name", sorted(PARSERS))
+def test_every_prefix_is_malformed(name: str) -> None:
+    """Cut anywhere."""
+    parse, seed = PARSERS[name]
+    for length in range(0, len(seed), max(1, len(seed) // 200)):
+        attempt(parse, seed[:length])
+
+
+@pytest.mark.parametrize("name", sorted(PARSERS))
+@settings(max_examples=60, deadline=None)
+@given(data=st.binary(max_size=300))
+def test_any_bytes(name: str, data: bytes) -> None:
+    """Bytes out of nowhere."""
+    attempt(PARSERS[name][0], data)
+
+
+@pytest.mark.parametrize("name", sorted(PARSERS))
+@settings(max_examples=120, deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6),
+    cut=st.integers(0, 3),
+    extra=st.binary(max_size=8),
+)
+def test_mutations_of_a_good_message(
+    name: str, changes: list[tuple[int, int]], cut: int, extra: bytes
+) -> None:
+    """Bytes exchanged, a tail cut or grown."""
+    parse, seed = PARSERS[name]
+    data = bytearray(seed)
+    for position, value in changes:
+        data[position % len(data)] = value
+    attempt(parse, bytes(data[: len(data) - cut]) + extra)
+
+
+def test_a_note_with_another_key_of_the_same_id_is_refused() -> None:
+    """The four bytes of a key id are a hint, not a check."""
+    body, tail = NOTE.split("\n\n")
+    blob = bytearray(base64.b64decode(tail.split(" ")[2]))
+    blob[10] ^= 1
+    forged = f"{body}\n\n\u2014 example.test/log {base64.b64encode(blob).decode()}\n"
+    with pytest.raises(IdentityError) as e:
+        Checkpoint.from_note(forged, service=KEY.public, origin="example.test/log")
+    assert e.value.code == "identity.keyservice"

@@ -1,0 +1,116 @@
+"""Properties of policies: round trips, hashes, and decisions that agree with explanations."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloister.attestation.measurement import LaunchMeasurement
+from cloister.errors import AppraisalError, ReleaseDeniedError
+from cloister.keyservice.policy.appraisal import appraise
+from cloister.keyservice.policy.canonical import canonical_bytes, policy_from_canonical, policy_hash
+from cloister.keyservice.policy.draft import draft_policy
+from cloister.keyservice.policy.explain import explain
+from cloister.keyservice.policy.model import RootsOfTrust
+from cloister.keyservice.policy.node import CONTROL
+from cloister.keyservice.policy.reader import parse_policy
+from cloister.testing.policies import (
+    CODE_ROOT,
+    RUNTIME,
+    VOLUME_ROOTS,
+    sample_claims,
+    sample_draft,
+    sample_policy,
+)
+from cloister.wire import decode
+
+POLICY = sample_policy()
+values = st.text(max_size=60).filter(lambda text: not CONTROL.search(text) and "\r" not in text)
+variables = st.from_regex(r"X_[A-Za-z0-9_]{0,20}", fullmatch=True)
+
+
+@given(st.dictionaries(variables, values, max_size=6), st.lists(values.filter(bool), max_size=5))
+def test_texts_survive_draft_reading_and_canonical_bytes(
+    environment: dict[str, str], arguments: list[str]
+) -> None:
+    """What an author says arrives unchanged on both ways, with one hash."""
+    facts = sample_draft()
+    command = ("python", "/code/train.py", *arguments)
+    train = replace(facts.workloads["train"], environment=environment, command=command)
+    text = draft_policy(
+        replace(facts, workloads={"train": train, "serve": facts.workloads["serve"]})
+    )
+    policy = parse_policy(text.encode(), source="x")
+    assert policy.workloads["train"].command == command
+    assert policy.workloads["train"].environment == environment
+    again = policy_from_canonical(canonical_bytes(policy))
+    assert again.workloads == policy.workloads
+    assert canonical_bytes(again) == canonical_bytes(policy)
+
+
+@given(st.randoms(use_true_random=False))
+def test_key_order_and_spelling_leave_the_hash_alone(shuffler: object) -> None:
+    """A policy written as JSON with its keys in any order has the hash of the YAML."""
+    tree = decode(canonical_bytes(sample_policy()), max_bytes=1 << 20)
+
+    def shuffled(item: object) -> object:
+        if isinstance(item, dict):
+            keys = list(item)
+            shuffler.shuffle(keys)  # type: ignore[attr-defined]
+            return {key: shuffled(item[key]) for key in keys}
+        return [shuffled(part) for part in item] if isinstance(item, list) else item
+
+    text = "# a comment\n" + json.dumps(shuffled(tree), indent=1)
+    assert policy_hash(parse_policy(text.encode(), source="x")) == policy_hash(sample_policy())
+
+
+@given(
+    st.sampled_from(["train", "serve", "steal"]),
+    st.sampled_from(["sim", "tdx"]),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 4),
+    st.sampled_from([CODE_ROOT, RUNTIME]),
+    st.sampled_from([CODE_ROOT, RUNTIME]),
+    st.sets(st.sampled_from(sorted(VOLUME_ROOTS))),
+    st.booleans(),
+)
+def test_explanations_agree_with_decisions(  # noqa: PLR0917  # drawn by hypothesis
+    workload: str,
+    root_of_trust: str,
+    hardware: bool,  # noqa: FBT001
+    debug: bool,  # noqa: FBT001
+    svn: int,
+    code: bytes,
+    runtime: bytes,
+    registered: set[str],
+    empty: bool,  # noqa: FBT001
+) -> None:
+    """Explain says refused exactly when appraise raises, by the same rule and code."""
+    claims = replace(
+        sample_claims(),
+        root_of_trust=root_of_trust,
+        hardware_rooted=hardware,
+        debug=debug,
+        security_version=svn,
+    )
+    measurement = LaunchMeasurement(code=code, runtime=runtime)
+    roots = {name: VOLUME_ROOTS[name] for name in registered}
+    policy = POLICY
+    if empty:
+        policy = replace(policy, roots_of_trust=RootsOfTrust())
+    shown = explain(policy, workload, claims, measurement, volume_roots=roots)
+    decided = shown.refused_by
+    if decided is None:
+        result = appraise(policy, workload, claims, measurement, volume_roots=roots)
+        assert [hit.rule for hit in result.checked] == [r.path for r in shown.rules]
+        return
+    with pytest.raises((AppraisalError, ReleaseDeniedError)) as caught:
+        appraise(policy, workload, claims, measurement, volume_roots=roots)
+    error = caught.value
+    assert (decided.code, decided.sentence) == (error.code, error.public)
+    if isinstance(error, AppraisalError):
+        found = (error.rule, error.expected, error.found)
+        assert found == (decided.path, decided.expected, decided.found)

@@ -1,0 +1,159 @@
+"""Vectors of the attestation and key release formats, through the code that ships."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cloister.attestation.binding import bind
+from cloister.attestation.evidence import Evidence
+from cloister.attestation.measurement import LaunchMeasurement
+from cloister.attestation.result import AttestationResult
+from cloister.crypto.digest import require_equal
+from cloister.crypto.signature import VerifyingKey
+from cloister.crypto.x509 import read_peer_certificate
+from cloister.errors import CloisterError, EvidenceError
+from cloister.keyservice.anchoring import AnchorRequest, SealedAnchorRequest
+from cloister.keyservice.log import Receipt, verify_receipt
+from cloister.keyservice.messages import Challenge, Failure, ReleaseRequest, SignedReply
+from cloister.keyservice.ownership import SignedOwnerRequest
+from cloister.tee.sim.verifier import SimVerifier
+
+ROOT = Path(__file__).parents[2] / "docs" / "spec" / "vectors"
+Case = dict[str, str]
+
+
+def envelope(case: Case) -> None:
+    """evidence-envelope-v1."""
+    data = bytes.fromhex(case["envelope"])
+    assert Evidence.from_bytes(data).to_bytes() == data
+
+
+def binding(case: dict[str, Case]) -> None:
+    """report-data-binding-v1."""
+    parts = case["parts"]
+    found = bind(
+        service=bytes.fromhex(parts["service"]),
+        nonce=bytes.fromhex(parts["nonce"]),
+        policy=bytes.fromhex(parts["policy"]),
+        workload=parts["workload"],
+        instance=parts["instance"],
+        hpke_key=bytes.fromhex(parts["hpke_key"]),
+        certificate_request=bytes.fromhex(parts["certificate_request"]),
+        measurement=LaunchMeasurement(
+            bytes.fromhex(parts["code"]), bytes.fromhex(parts["runtime"])
+        ),
+    )
+    require_equal(
+        found.value,
+        bytes.fromhex(case["report_data"]),
+        error=EvidenceError("differs", code="evidence.binding"),
+    )
+
+
+def sim(case: Case) -> None:
+    """sim-evidence-v1."""
+    verifier = SimVerifier([VerifyingKey(bytes.fromhex(key)) for key in case["anchors"]])
+    claims = verifier.verify(Evidence(case["media_type"], bytes.fromhex(case["body"])), (), at=0)
+    assert not claims.hardware_rooted
+    assert claims.report_data == b"d" * 64
+
+
+def result(case: Case) -> None:
+    """attestation-result-v1."""
+    data = bytes.fromhex(case["result"])
+    assert AttestationResult.from_bytes(data).to_bytes() == data
+
+
+def certificate(case: Case) -> None:
+    """shield-certificate-v1."""
+    peer = read_peer_certificate(
+        bytes.fromhex(case["leaf"]), ca_pem=case["ca"].encode(), at=int(case["at"])
+    )
+    assert peer.identity.uri == "spiffe://example.test/lab/digits/serve/run-1"
+    assert (peer.policy_hash, peer.hardware_rooted) == (b"p" * 32, False)
+
+
+def release(case: Case) -> None:
+    """key-release-v1, by kind of message."""
+    data = bytes.fromhex(case["message"])
+    kind = case["kind"]
+    if kind == "challenge":
+        assert Challenge.from_bytes(data).to_bytes() == data
+    elif kind == "release-request":
+        assert ReleaseRequest.from_bytes(data).to_bytes() == data
+    elif kind == "reply":
+        answer = SignedReply.from_bytes(data).open(
+            path=case["path"],
+            request=bytes.fromhex(case["request"]),
+            service=VerifyingKey(bytes.fromhex(case["service"])),
+        )
+        if isinstance(answer, Failure):
+            raise answer.error()
+    elif kind == "anchor":
+        sealed = SealedAnchorRequest.from_bytes(data)
+        request = AnchorRequest.from_bytes(sealed.body)
+        assert request.to_bytes() == sealed.body
+        sealed.require(bytes.fromhex(case["secret"]))
+    elif kind == "owner":
+        SignedOwnerRequest.from_bytes(data).require(VerifyingKey(bytes.fromhex(case["owner"])))
+    else:
+        service = VerifyingKey(bytes.fromhex(case["service"]))
+        entry = verify_receipt(Receipt.from_bytes(data), service=service, origin=case["origin"])
+        assert entry.at == 2
+
+
+FORMATS: dict[str, Callable[..., None]] = {
+    "evidence-envelope-v1": envelope,
+    "report-data-binding-v1": binding,
+    "sim-evidence-v1": sim,
+    "attestation-result-v1": result,
+    "shield-certificate-v1": certificate,
+    "key-release-v1": release,
+}
+CASES = [
+    pytest.param(
+        name,
+        path,
+        id=f"{name}/{path.stem}",
+        marks=pytest.mark.spec(json.loads(path.read_text())["clause"]),
+    )
+    for name in FORMATS
+    for path in sorted((ROOT / name).glob("*.json"))
+]
+
+
+@pytest.mark.parametrize(("name", "path"), CASES)
+def test_vector(name: str, path: Path) -> None:
+    """The code comes to the result that the vector expects."""
+    case = json.loads(path.read_text())
+    found = "ok"
+    try:
+        FORMATS[name](case)
+    except CloisterError as e:
+        found = e.code
+    assert found == case["expect"], case["comment"]
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_generators_leave_no_diff(name: str, tmp_path: Path) -> None:
+    """What is checked in is what the generator writes."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / name / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(tmp_path)
+    written = {path.name: path.read_bytes() for path in tmp_path.glob("*.json")}
+    assert written == {path.name: path.read_bytes() for path in (ROOT / name).glob("*.json")}
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_at_least_half_of_the_vectors_fail(name: str) -> None:
+    """Refusals are what vectors are for."""
+    expected = [json.loads(path.read_text())["expect"] for path in (ROOT / name).glob("*.json")]
+    assert 2 * expected.count("ok") <= len(expected)

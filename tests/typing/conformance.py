@@ -1,0 +1,62 @@
+"""Every implementation against its protocol. Read by mypy, never run."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from cloister.attestation.evidence import Attester, EvidenceVerifier
+from cloister.inference import Client
+from cloister.inference.model import LiteRTModel, Model
+from cloister.keyservice.client import KeyServiceAnchor
+from cloister.keyservice.policy import Policy, parse_policy, policy_hash
+from cloister.keyservice.records import Records
+from cloister.keyservice.store import Store as ServiceStore
+from cloister.keyservice.transport import HTTPTransport, Transport
+from cloister.tee.sim.attester import SimAttester
+from cloister.tee.sim.verifier import SimVerifier
+from cloister.testing.anchor import MemoryAnchor
+from cloister.testing.memory_filesystem import MemoryFilesystem
+from cloister.testing.store import MemoryStore
+from cloister.volume.anchor import Anchor, PinnedAnchor
+from cloister.volume.anchor_file import FileAnchor
+from cloister.volume.filesystem import Filesystem
+from cloister.volume.store import PosixStore, Store
+from cloister.volume.tree import VolumeFilesystem
+
+
+def anchors(a: KeyServiceAnchor, b: FileAnchor, c: MemoryAnchor, d: PinnedAnchor) -> list[Anchor]:
+    """The key service's anchor matches the volume's protocol without knowing it."""
+    return [a, b, c, d]
+
+
+def filesystems(a: VolumeFilesystem, b: MemoryFilesystem) -> list[Filesystem]:
+    """What FUSE can serve."""
+    return [a, b]
+
+
+def stores(a: PosixStore, b: MemoryStore) -> list[Store]:
+    """Where a volume's bytes can lie."""
+    return [a, b]
+
+
+def sim(attester: SimAttester, verifier: SimVerifier) -> tuple[Attester, EvidenceVerifier]:
+    """Both sides of the simulated root of trust."""
+    return attester, verifier
+
+
+def service(store: ServiceStore, transport: HTTPTransport) -> tuple[Records, Transport]:
+    """What the key service's rules look things up in, and how clients reach it."""
+    return store, transport
+
+
+def models(model: LiteRTModel) -> Model:
+    """What can be served."""
+    return model
+
+
+def public_api(client: Client, text: bytes) -> None:
+    """Types that users see."""
+    policy = parse_policy(text, source="policy.yaml")
+    assert_type(policy, Policy)
+    assert_type(policy_hash(policy), bytes)
+    assert_type(client.peer.hardware_rooted, bool)

@@ -1,0 +1,39 @@
+"""A policy in words."""
+
+from dataclasses import replace
+
+from cloister.crypto.digest import digest_to_text
+from cloister.keyservice.policy.canonical import policy_hash
+from cloister.keyservice.policy.description import describe
+from cloister.keyservice.policy.model import CodeDigests, RootsOfTrust
+from cloister.testing.policies import sample_policy
+
+
+def test_every_fact_is_shown() -> None:
+    """Hash, roots of trust, volumes and workloads are there, and open ends are marked."""
+    policy = sample_policy(open_clients=True)
+    sections = describe(policy)
+    assert [s.title for s in sections] == [
+        "Policy clinic/digits",
+        "Accepted environments",
+        "Volumes",
+        "Workload serve",
+        "Workload train",
+    ]
+    assert sections[0].rows[0].value == digest_to_text(policy_hash(policy))
+    open_ends = [row.label for section in sections for row in section.rows if row.open_end]
+    assert open_ends == ["sim", "listens as rest"]
+    shown = " ".join(row.value for section in sections for row in section.rows)
+    for fact in ("/code/train.py", "reads and writes volume model", "tensorflow", "at least 2"):
+        assert fact in shown
+    assert sections[0].as_record()["title"] == "Policy clinic/digits"
+
+
+def test_a_policy_that_accepts_nothing_says_so() -> None:
+    """An empty set of roots of trust is spelled out; code in plain shows its digests."""
+    policy = replace(sample_policy(), roots_of_trust=RootsOfTrust())
+    code = CodeDigests(digests=("sha256:" + "00" * 32,))
+    train = replace(policy.workloads["train"], code=code)
+    sections = describe(replace(policy, workloads={"train": train}))
+    assert sections[1].rows[0].value == "all evidence is refused"
+    assert sections[-1].rows[0].value == "sha256:" + "00" * 32

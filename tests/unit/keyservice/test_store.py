@@ -1,0 +1,252 @@
+"""The encrypted database: durable, its own, and never old."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cloister.errors import (
+    ConfigError,
+    StorageFullError,
+    TamperedError,
+    UnavailableError,
+)
+from cloister.keyservice.records import Holder, PolicyRecord, VolumeRecord
+from cloister.keyservice.store import ServiceSecrets, Store
+from cloister.tee.sim.platform import SimPlatform
+
+SECRETS = ServiceSecrets(
+    signing_seed=b"PLAIN-SIGNING-SEED",
+    hpke_seed=b"h",
+    ca_key=b"c",
+    ca_certificate=b"d",
+    reader_secret=b"r",
+    owner=b"o",
+    trust_domain="example.test",
+)
+VOLUME = VolumeRecord(b"v" * 16, b"PLAIN-VOLUME-KEY", "data", 1, b"r" * 32, 0, 0, None)
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> SimPlatform:
+    """A simulated platform."""
+    return SimPlatform.create(tmp_path / "platform", svn=1, debug=False)
+
+
+@pytest.fixture
+def directory(tmp_path: Path, platform: SimPlatform) -> Path:
+    """A service's directory with a database of a few pages and entries."""
+    directory = tmp_path / "keyservice"
+    directory.mkdir(mode=0o700)
+    Store.create(directory, platform, SECRETS)
+    store = Store.open(directory, platform)
+    for number in range(40):
+        with store.transaction():
+            store.append(b"entry %d " % number + b"x" * 300)
+            store.put_volume(VOLUME)
+    store.close()
+    return directory
+
+
+@pytest.mark.spec("KR-90")
+def test_what_was_committed_is_there_after_opening_again(
+    directory: Path, platform: SimPlatform
+) -> None:
+    """Secrets, volumes, policies and log."""
+    store = Store.open(directory, platform)
+    record = PolicyRecord(b"h" * 32, b"canonical", "lab", "digits", current=True, at=1)
+    held = VolumeRecord(b"w" * 16, b"k", "data", 1, b"r" * 32, 1, 2, Holder(b"a" * 32, b"s"))
+    with store.transaction():
+        store.put_policy(record)
+        store.put_volume(held)
+    size, root = store.log_size, store.log_root()
+    store.close()
+    store = Store.open(directory, platform)
+    assert store.secrets() == SECRETS
+    assert store.policy(b"h" * 32) == record
+    assert store.current_policy("lab", "digits") == record
+    assert store.policies() == [record]
+    assert store.volume(b"w" * 16) == held
+    assert len(store.volumes()) == 2
+    assert (store.log_size, store.log_root()) == (size, root) == (40, store.log_root())
+    assert store.entries(3, 2)[0].startswith(b"entry 3 ")
+    assert len(store.leaves()) == 40
+    store.close()
+
+
+def test_a_newer_policy_replaces_the_older(directory: Path, platform: SimPlatform) -> None:
+    """Exactly one is current; the old one stays known."""
+    store = Store.open(directory, platform)
+    for digest in (b"1" * 32, b"2" * 32):
+        with store.transaction():
+            store.put_policy(PolicyRecord(digest, digest, "lab", "p", current=True, at=1))
+    current = store.current_policy("lab", "p")
+    old = store.policy(b"1" * 32)
+    assert current is not None
+    assert current.hash == b"2" * 32
+    assert old is not None
+    assert not old.current
+    store.close()
+
+
+@pytest.mark.spec("KR-91")
+def test_nothing_of_a_failed_transaction_stays(directory: Path, platform: SimPlatform) -> None:
+    """Neither in the database nor in memory."""
+    store = Store.open(directory, platform)
+    before = (store.log_size, store.log_root())
+
+    def fail() -> None:
+        with store.transaction():
+            store.append(b"never")
+            store.put_volume(VOLUME)
+            raise KeyError("stop")
+
+    with pytest.raises(KeyError):
+        fail()
+    assert (store.log_size, store.log_root()) == before
+    with store.transaction():
+        assert store.append(b"next").index == 40
+    store.close()
+
+
+@pytest.mark.spec("KR-90")
+def test_nothing_readable_lies_on_the_disk(directory: Path, platform: SimPlatform) -> None:
+    """Not in the database, nor in its journal while it is open."""
+    store = Store.open(directory, platform)
+    with store.transaction():
+        store.put_volume(VOLUME)
+    found = b"".join(path.read_bytes() for path in directory.iterdir())
+    store.close()
+    for marker in (b"PLAIN", b"entry 3", b"SQLite", b"example.test", b"CREATE TABLE"):
+        assert marker not in found
+
+
+@pytest.mark.spec("KR-90")
+def test_files_are_private(directory: Path, platform: SimPlatform) -> None:
+    """0600, the journal too."""
+    store = Store.open(directory, platform)
+    with store.transaction():
+        store.put_volume(VOLUME)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir()}
+    store.close()
+    assert set(modes.values()) == {0o600}
+    assert "state.db-wal" in modes
+
+
+@pytest.mark.spec("KR-91")
+@pytest.mark.parametrize("position", [0, 8, 17, 100, 4090, 5000, 20000, -1])
+def test_a_flipped_bit_is_refused(directory: Path, platform: SimPlatform, position: int) -> None:
+    """On whichever page it lies."""
+    path = directory / "state.db"
+    data = bytearray(path.read_bytes())
+    data[position] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(TamperedError) as e:
+        Store.open(directory, platform)
+    assert e.value.code == "state.tampered"
+
+
+@pytest.mark.spec("KR-91")
+@pytest.mark.parametrize("length", [0, 1, 4096, -4096])
+def test_a_cut_database_is_refused(directory: Path, platform: SimPlatform, length: int) -> None:
+    """Empty, a stump, one page, or one page short."""
+    path = directory / "state.db"
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(TamperedError) as e:
+        Store.open(directory, platform)
+    assert e.value.code == "state.tampered"
+
+
+@pytest.mark.spec("KR-91")
+def test_a_missing_database_is_refused(directory: Path, platform: SimPlatform) -> None:
+    """A service that forgot everything is not the same service."""
+    (directory / "state.db").unlink()
+    with pytest.raises(TamperedError) as e:
+        Store.open(directory, platform)
+    assert e.value.code == "state.tampered"
+
+
+@pytest.mark.spec("KR-91")
+def test_a_foreign_database_is_refused(directory: Path, tmp_path: Path) -> None:
+    """Another platform's sealing key does not open it."""
+    other = SimPlatform.create(tmp_path / "other", svn=1, debug=False)
+    with pytest.raises(TamperedError) as e:
+        Store.open(directory, other)
+    assert e.value.code == "state.tampered"
+
+
+@pytest.mark.spec("KR-92")
+def test_an_older_copy_is_refused(directory: Path, platform: SimPlatform, tmp_path: Path) -> None:
+    """The platform's counter has moved on."""
+    shutil.copytree(directory, tmp_path / "copy")
+    store = Store.open(directory, platform)
+    with store.transaction():
+        store.append(b"one more")
+    store.close()
+    shutil.rmtree(directory)
+    shutil.copytree(tmp_path / "copy", directory)
+    with pytest.raises(TamperedError) as e:
+        Store.open(directory, platform)
+    assert e.value.code == "state.tampered"
+    assert "old copy" in e.value.public
+
+
+@pytest.mark.spec("KR-92")
+def test_a_journal_that_was_thrown_away_is_seen(directory: Path, platform: SimPlatform) -> None:
+    """Losing committed transactions is going back."""
+    store = Store.open(directory, platform)
+    with store.transaction():
+        store.append(b"one more")
+    saved = (directory / "state.db").read_bytes()
+    store.close()
+    (directory / "state.db").write_bytes(saved)
+    with pytest.raises(TamperedError) as e:
+        Store.open(directory, platform)
+    assert e.value.code == "state.tampered"
+
+
+@pytest.mark.spec("KR-93")
+def test_a_second_service_is_refused(directory: Path, platform: SimPlatform) -> None:
+    """One process at a time; afterwards the next may."""
+    store = Store.open(directory, platform)
+    with pytest.raises(UnavailableError) as e:
+        Store.open(directory, platform)
+    assert e.value.code == "keyservice.busy"
+    store.close()
+    Store.open(directory, platform).close()
+
+
+def test_creating_twice_is_refused(directory: Path, platform: SimPlatform) -> None:
+    """State is never replaced."""
+    with pytest.raises(ConfigError) as e:
+        Store.create(directory, platform, SECRETS)
+    assert e.value.code == "config.exists"
+
+
+def test_an_unusable_directory_is_a_state_error(tmp_path: Path, platform: SimPlatform) -> None:
+    """It may be mounted later."""
+    with pytest.raises(UnavailableError) as e:
+        Store.open(tmp_path / "nowhere", platform)
+    assert e.value.code == "keyservice.state"
+
+
+def test_a_full_disk_keeps_what_was_committed(directory: Path, platform: SimPlatform) -> None:
+    """The failed change is gone, the rest is there."""
+    store = Store.open(directory, platform)
+    store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+    store._db.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+
+    def fill() -> None:
+        for _ in range(100):
+            with store.transaction():
+                store.append(b"x" * 4000)
+
+    with pytest.raises(StorageFullError) as e:
+        fill()
+    assert e.value.code == "storage.full"
+    size = store.log_size
+    store.close()
+    again = Store.open(directory, platform)
+    assert again.log_size == size >= 40
+    again.close()

@@ -1,0 +1,46 @@
+"""The error tree."""
+
+import pytest
+
+from cloister import errors
+from cloister.errors import CODES, AppraisalError, CloisterError, ConfigError, error_from_wire
+
+
+def test_every_code_belongs_to_an_exported_class() -> None:
+    """Each code names a class of the tree, and the class has an exit status of its own family."""
+    for code, kind in CODES.items():
+        assert issubclass(kind, CloisterError), code
+        assert kind.__name__ in errors.__all__
+        assert 64 <= kind.exit_status <= 78
+
+
+def test_an_unregistered_code_is_our_bug() -> None:
+    """A class refuses a code that is not its own."""
+    with pytest.raises(LookupError):
+        ConfigError("x", code="no.such-code")
+    with pytest.raises(LookupError):
+        ConfigError("x", code="storage.full")
+
+
+def test_only_one_family_is_retryable() -> None:
+    """Retrying is for UnavailableError and below."""
+    for kind in set(CODES.values()):
+        assert kind.retryable == issubclass(kind, errors.UnavailableError)
+
+
+def test_errors_from_the_wire_cannot_choose_classes_or_control_characters() -> None:
+    """A peer's unknown code becomes a remote protocol error; its text is cleaned and cut."""
+    strange = error_from_wire("os.system", "a\x1b[31m" + "b" * 900)
+    assert strange.code == "protocol.remote"
+    assert "\x1b" not in strange.public
+    assert len(strange.public) <= 500
+    known = error_from_wire("appraisal.code", "no")
+    assert isinstance(known, AppraisalError)
+    assert known.as_record()["code"] == "appraisal.code"
+
+
+def test_text_for_people_carries_the_code_and_no_detail() -> None:
+    """`str` has sentence and code; the detail stays inside."""
+    error = ConfigError("the file is empty", code="config.file", detail="SECRET", hint="write it")
+    assert str(error) == "the file is empty [config.file]"
+    assert "SECRET" not in str(error.as_record())

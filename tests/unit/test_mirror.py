@@ -1,0 +1,58 @@
+"""tests/unit mirrors src/cloister, path for path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+SOURCE: Final = ROOT / "src" / "cloister"
+UNIT: Final = ROOT / "tests" / "unit"
+
+# Modules without a unit test of their own, each with its reason. A folder stands for all in it.
+WITHOUT_TWIN: Final[dict[str, str]] = {
+    "testing": "doubles and benches; the contract tests hold them to their protocols",
+}
+# Unit tests that mirror no module, each with its reason.
+WITHOUT_SOURCE: Final[dict[str, str]] = {
+    "test_mirror.py": "this file",
+}
+
+
+def _excused(path: Path, reasons: dict[str, str]) -> bool:
+    return any(str(each) in reasons for each in (path, *path.parents))
+
+
+def test_every_module_has_its_unit_test() -> None:
+    """For `src/cloister/a/b.py` there is `tests/unit/a/test_b.py`, or a written reason."""
+    modules = [path.relative_to(SOURCE) for path in SOURCE.rglob("*.py")]
+    missing = sorted(
+        str(path)
+        for path in modules
+        if path.name != "__init__.py"
+        and not _excused(path, WITHOUT_TWIN)
+        and not (UNIT / path.parent / f"test_{path.name}").exists()
+    )
+    assert missing == []
+
+
+def test_every_unit_test_has_its_module() -> None:
+    """For `tests/unit/a/test_b.py` there is `src/cloister/a/b.py`, or a written reason."""
+    tests = [path.relative_to(UNIT) for path in UNIT.rglob("test_*.py")]
+    orphans = sorted(
+        str(path)
+        for path in tests
+        if not _excused(path, WITHOUT_SOURCE)
+        and not (SOURCE / path.parent / path.name.removeprefix("test_")).exists()
+    )
+    assert orphans == []
+
+
+def test_reasons_are_still_needed() -> None:
+    """An exception whose module is gone, or has its test by now, is removed from the list."""
+    stale = [name for name in WITHOUT_TWIN if not (SOURCE / name).exists()] + [
+        name
+        for name in WITHOUT_TWIN
+        if name.endswith(".py") and (UNIT / Path(name).parent / f"test_{Path(name).name}").exists()
+    ]
+    assert stale == []
