@@ -320,6 +320,53 @@ def killed_server() -> None:
     fails_with(errno.ENOTCONN, lambda: os.fsync(file.fileno()))
 
 
+def tampered_volume(volume: str) -> None:
+    data = os.urandom(4 << 20)
+    Path("f").write_bytes(data)
+    Path("g").write_bytes(b"fine")
+    with Path("f").open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        for path in Path(volume).rglob("*"):
+            if path.is_file() and path.stat().st_size > 1 << 20:
+                with path.open("r+b") as stored:
+                    stored.seek(1 << 20)
+                    old = stored.read(1)
+                    stored.seek(1 << 20)
+                    stored.write(bytes([old[0] ^ 1]))
+        fails_with(errno.EIO, file.read)
+        assert file.tell() < len(data)
+    fails_with(errno.EIO, lambda: Path("unseen").stat())
+    fails_with(errno.EIO, os.listdir)
+
+
+def read_only() -> None:
+    fails_with(errno.EROFS, lambda: Path("f").write_bytes(b""))
+    fails_with(errno.EROFS, lambda: Path("d").mkdir())
+
+
+def owned_by(owner: str, refusal: str) -> None:
+    Path("f").write_bytes(b"")
+    for path in (Path("f"), Path()):
+        assert (path.stat().st_uid, path.stat().st_gid) == (int(owner), int(owner))
+    fails_with(getattr(errno, refusal), lambda: os.chown("f", int(owner) + 1, -1))
+    os.chown("f", int(owner), int(owner))
+
+
+def written_before(what: str) -> None:
+    path = Path("kept/deep/file")
+    if what == "write":
+        path.parent.mkdir(parents=True)
+        with path.open("wb") as file:
+            file.write(b"kept" * 100_000)
+        os.symlink("file", path.with_name("link"))
+        path.chmod(0o604)
+        os.utime(path, ns=(5, 1_234_567_890_123_456_789))
+    assert path.with_name("link").read_bytes() == b"kept" * 100_000
+    assert stat.S_IMODE(path.stat().st_mode) == 0o604
+    assert path.stat().st_mtime_ns == 1_234_567_890_123_456_789
+
+
 def interrupted() -> None:
     command = (
         "import os\nwhile True:\n f=open('x','wb');f.write(bytes(1<<20));f.flush();os.fsync(f)"

@@ -80,6 +80,36 @@ def test_killed_server_fails_closed(volume_mount: Mount) -> None:
     assert "workload.volume-server" in done.stderr
 
 
+def test_tampered_volume_is_eio_and_is_named(tmp_path: Path) -> None:
+    """One flipped bit in the store fails the read, then everything, and the reason is reported."""
+    mount = make_mount(tmp_path, filesystem=VOLUME)
+    case = str(Path(__file__).with_name("mounted_cases.py"))
+    done = mount.run(sys.executable, case, "tampered_volume", str(tmp_path / "volume/volume"))
+    assert "trouble" in done.stderr
+    assert "volume.tampered" in done.stderr
+
+
+def test_volume_keeps_what_was_written_without_any_fsync(tmp_path: Path) -> None:
+    """Files, links, modes and times are there when the volume is mounted again."""
+    config = str(tmp_path / "volume")
+    mount = make_mount(tmp_path, filesystem=VOLUME, config=config)
+    mount.case("written_before", "write")
+    mount.case("written_before", "read")
+
+
+def test_read_only_mount_refuses_changes(tmp_path: Path) -> None:
+    """A read-only mount is EROFS for every change."""
+    make_mount(tmp_path, flags=("--read-only",)).case("read_only")
+
+
+def test_one_owner_can_be_shown_for_everything(tmp_path: Path) -> None:
+    """Files sealed elsewhere belong to the workload's user; nobody else can be made owner."""
+    make_mount(tmp_path, flags=("--owner=0", "--user-namespace")).case("owned_by", "0", "EINVAL")
+    mount_point = tmp_path / "as-stored"
+    mount_point.mkdir()
+    make_mount(mount_point, flags=("--owner=12",)).case("owned_by", "12", "EPERM")
+
+
 def test_killed_writers_do_no_harm(volume_mount: Mount) -> None:
     """Programs killed in the middle of writing leave a mount that works."""
     volume_mount.case("interrupted")

@@ -20,12 +20,11 @@ from cloister.errors import (
     CloisterError,
     ConfigError,
     IdentityError,
-    RemoteProtocolError,
     UnavailableError,
 )
 from cloister.inference import Client
-from cloister.inference.model import read_model
-from cloister.network.tls import AnyClient, client_context, connect, server_context
+from cloister.inference.model import LiteRTModel, read_model_file
+from cloister.network.tls import client_context, connect
 from cloister.testing.certificates import FakeDomain
 from cloister.testing.serving import ServerProcess, server_process, write_identity
 
@@ -100,7 +99,9 @@ def test_three_lines_predict(server: ServerProcess, tmp_path: Path) -> None:
     images = np.random.default_rng(1).random((20, 8, 8, 1), dtype=np.float32)
     client = Client(server.url, trust=domain, identity=SERVER_ID)
     found = client.predict(images)
-    local = read_model(MODELS / "digits.tflite", threads=1).predict({"image": images})
+    local = LiteRTModel(read_model_file(MODELS / "digits.tflite"), threads=1).predict(
+        {"image": images}
+    )
     assert found.tobytes() == local["output_0"].tobytes()
     assert found.dtype == np.float32
     assert client.peer.hardware_rooted is False
@@ -114,7 +115,7 @@ def test_large_inputs_go_in_several_queries(server: ServerProcess) -> None:
     assert images.nbytes > 100_000
     with client_of(server, batch_bytes=50_000) as client:
         found = client.predict(images)
-    model = read_model(MODELS / "digits.tflite", threads=1)
+    model = LiteRTModel(read_model_file(MODELS / "digits.tflite"), threads=1)
     parts = [model.predict({"image": images[i : i + 195]}) for i in range(0, 1000, 195)]
     assert found.tobytes() == np.concatenate([p["output_0"] for p in parts]).tobytes()
     with client_of(server) as client, pytest.raises(ConfigError, match="100000 bytes") as caught:
@@ -125,7 +126,7 @@ def test_large_inputs_go_in_several_queries(server: ServerProcess) -> None:
 def test_clients_share_a_server(server: ServerProcess) -> None:
     """Ten at a time, each gets its own answer."""
     images = np.random.default_rng(3).random((10, 8, 8, 1), dtype=np.float32)
-    model = read_model(MODELS / "digits.tflite", threads=1)
+    model = LiteRTModel(read_model_file(MODELS / "digits.tflite"), threads=1)
     expected = [model.predict({"image": images[i : i + 1]})["output_0"] for i in range(10)]
     wrong: list[int] = []
 
@@ -378,125 +379,30 @@ def test_nobody_there_is_said_at_once() -> None:
         client.describe()
 
 
-HOSTILE = [
-    (b"", UnavailableError, "server.unreachable"),
-    (b"nonsense\r\n\r\n", RemoteProtocolError, "protocol.remote"),
-    (b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{}", UnavailableError, "server.unreachable"),
-    (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]", RemoteProtocolError, "protocol.remote"),
-    (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", ConfigError, "config.missing"),
-    (b"HTTP/1.1 200 OK\r\nx: " + b"a" * 100_000, RemoteProtocolError, "protocol.remote"),
-    (b"HTTP/1.1 500 No\r\ncontent-length: 14\r\n\r\n" + b'{"error": "\xff"}'[:14],
-     RemoteProtocolError, "protocol.remote"),
-    (b"HTTP/1.1 302 Go\r\nlocation: https://elsewhere/\r\ncontent-length: 0\r\n\r\n",
-     RemoteProtocolError, "protocol.remote"),
-]  # fmt: skip
+def rules(folder: Path, **listeners: object) -> Path:
+    """Write what the launcher writes about listeners."""
+    path = folder / "listeners.json"
+    path.write_text(json.dumps({"format": "cloister/listeners/v1", "listeners": listeners}))
+    return path
 
 
-@pytest.mark.parametrize(("reply", "kind", "code"), HOSTILE, ids=range(len(HOSTILE)))
-def test_a_server_that_answers_nonsense_is_found_out(
-    reply: bytes, kind: type[CloisterError], code: str
-) -> None:
-    """An attested server is trusted with the query, not with the client's memory or patience."""
-    context = server_context(
-        DOMAIN.credential("serve"),
-        ca_pem=DOMAIN.ca_pem,
-        clients=AnyClient("a test of nonsense"),
-        clock=lambda: NOW,
-    )
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            plain, _ = listener.accept()
-            with context.wrap_socket(plain, server_side=True) as connection:
-                connection.recv(65536)
-                connection.sendall(reply)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        client = Client(
-            f"https://127.0.0.1:{listener.getsockname()[1]}",
-            trust=DOMAIN.ca_pem,
-            identity=SERVER_ID,
-            timeout_s=5,
-        )
-        with client, pytest.raises(kind) as caught:
-            client.describe()
-        thread.join()
-    assert caught.value.code == code
+OPEN_RULE = {"clients": [], "unchecked": "a test of passing"}
 
 
-def test_a_server_without_our_protocol_is_refused() -> None:
-    """A certificate is not enough: the other side must mean to speak HTTP."""
-    context = server_context(
-        DOMAIN.credential("serve"),
-        ca_pem=DOMAIN.ca_pem,
-        clients=AnyClient("a test of protocols"),
-        clock=lambda: NOW,
-    )
-    context.set_alpn_protocols(["other/1"])
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            plain, _ = listener.accept()
-            try:
-                context.wrap_socket(plain, server_side=True).close()
-            except OSError:
-                plain.close()
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        port = listener.getsockname()[1]
-        client = Client(f"https://127.0.0.1:{port}", trust=DOMAIN.ca_pem, identity=SERVER_ID)
-        with pytest.raises(IdentityError) as caught:
-            client.describe()
-        thread.join()
-    assert caught.value.code == "identity.tls"
-
-
-def start(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cloister.inference.server", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, **options
-    )  # type: ignore[call-overload, no-any-return]
-
-
-def test_a_server_that_cannot_start_says_why(identity: Path, tmp_path: Path) -> None:
-    """Missing model, damaged model, missing identity, no socket: a sentence, a code, a status."""
-    who = ["--any-client", "a test of starting", "--name", "digits"]
-    model = ["--model", str(MODELS / "digits.tflite")]
-    damaged = tmp_path / "damaged.tflite"
-    damaged.write_bytes((MODELS / "digits.tflite").read_bytes()[:500])
-    place = ["--identity", str(identity), "--port", "0"]
-    cases = [
-        ([*who, "--model", str(tmp_path / "none.tflite"), *place], "config.file", 65),
-        ([*who, "--model", str(damaged), *place], "model.malformed", 71),
-        ([*who, *model, "--identity", str(tmp_path), "--port", "0"], "config.file", 65),
-        ([*who, *model, "--identity", str(identity)], "config.missing", 65),
-        (["--name", "a/b", *who[:2], *model, *place], "message.malformed", 71),
-        (["--client", "me", "--name", "digits", *model, *place], "certificate.malformed", 71),
-    ]
-    for arguments, code, status in cases:
-        done = start(*arguments)
-        assert (done.returncode, f"[{code}]" in done.stderr) == (status, True), done.stderr
-        assert "Traceback" not in done.stderr
-    nobody = start("--name", "digits", *model, *place)
-    assert nobody.returncode == 2
-    assert "--client" in nobody.stderr
-
-
-def test_a_listening_socket_may_be_passed(identity: Path) -> None:
+@pytest.mark.spec("SRV-35")
+def test_a_listening_socket_may_be_passed(identity: Path, tmp_path: Path) -> None:
     """Descriptor 3 with LISTEN_FDS, as the launcher does it; SIGINT ends the server cleanly."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         script = (
             "import os,sys;os.dup2(int(sys.argv[1]),3);os.set_inheritable(3,True);"
-            "os.environ.update(LISTEN_FDS='1',LISTEN_PID=str(os.getpid()));"
+            "os.environ.update(LISTEN_FDS='1',LISTEN_PID=str(os.getpid()),LISTEN_FDNAMES='rest');"
             "os.execv(sys.executable,[sys.executable,*sys.argv[2:]])"
         )
         command = [sys.executable, "-c", script, str(listener.fileno()), "-m",
                    "cloister.inference.server", "--model", str(MODELS / "digits.tflite"),
                    "--name", "digits", "--identity", str(identity),
-                   "--any-client", "a test of passing"]  # fmt: skip
+                   "--listeners", str(rules(tmp_path, rest=OPEN_RULE))]  # fmt: skip
         process = subprocess.Popen(
             command, pass_fds=[listener.fileno()], stderr=subprocess.PIPE, text=True
         )
@@ -510,49 +416,19 @@ def test_a_listening_socket_may_be_passed(identity: Path) -> None:
     assert errors.rstrip().endswith("stopped")
 
 
-def test_what_is_no_listening_socket_is_refused(identity: Path) -> None:
+@pytest.mark.spec("SRV-35")
+def test_what_is_no_listening_socket_is_refused(identity: Path, tmp_path: Path) -> None:
     """A file as descriptor 3 is named as the mistake that it is."""
     script = (
         "import os,sys;os.dup2(os.open('/dev/null',0),3);"
-        "os.environ.update(LISTEN_FDS='1',LISTEN_PID=str(os.getpid()));"
+        "os.environ.update(LISTEN_FDS='1',LISTEN_PID=str(os.getpid()),LISTEN_FDNAMES='rest');"
         "os.execv(sys.executable,[sys.executable,*sys.argv[1:]])"
     )
     command = [sys.executable, "-c", script, "-m", "cloister.inference.server", "--model",
                str(MODELS / "digits.tflite"), "--name", "digits", "--identity", str(identity),
-               "--any-client", "a test of passing"]  # fmt: skip
+               "--listeners", str(rules(tmp_path, rest=OPEN_RULE))]  # fmt: skip
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=60, check=False, env=os.environ
     )
     assert done.returncode == 65
     assert "[config.missing]" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("url", "changes", "code"),
-    [
-        ("http://127.0.0.1:1", {}, "config.value"),
-        ("https://127.0.0.1", {}, "config.value"),
-        ("https://127.0.0.1:99999", {}, "config.value"),
-        ("https://127.0.0.1:1/path", {}, "config.value"),
-        ("nonsense", {}, "config.value"),
-        ("https://127.0.0.1:1", {"identity": "me"}, "config.value"),
-        ("https://127.0.0.1:1", {"trust": "/nowhere/domain.json"}, "config.file"),
-        ("https://127.0.0.1:1", {"trust": __file__}, "config.file"),
-        ("https://127.0.0.1:1", {"trust": b"nonsense"}, "certificate.malformed"),
-    ],
-)
-def test_a_client_that_cannot_be_meant(url: str, changes: dict[str, object], code: str) -> None:
-    """Arguments are judged before anything is opened."""
-    options: dict[str, object] = {"trust": DOMAIN.ca_pem, "identity": SERVER_ID}
-    with pytest.raises(CloisterError) as caught:
-        Client(url, **(options | changes))  # type: ignore[arg-type]
-    assert caught.value.code == code
-
-
-def test_a_domain_file_of_another_name_is_refused(tmp_path: Path) -> None:
-    """The authority of one trust domain vouches for no identity of another."""
-    domain = tmp_path / "domain.json"
-    domain.write_text(json.dumps({"name": "other.example", "ca": DOMAIN.ca_pem.decode()}))
-    with pytest.raises(IdentityError) as caught:
-        Client("https://127.0.0.1:1", trust=domain, identity=SERVER_ID)
-    assert caught.value.code == "identity.peer"

@@ -97,6 +97,8 @@ def soak(directory: Path, *, kills: int, seed: int) -> Report:
         report.kills += 1
         report.kills_while_opening += opening
         durable = check(config, number, promised, report)
+        if report.kills % 50 == 0:
+            sys.stderr.write(f"{report}\n")
     return report
 
 

@@ -116,7 +116,12 @@ FORMATS: dict[str, Callable[..., None]] = {
     "key-release-v1": release,
 }
 CASES = [
-    pytest.param(name, path, id=f"{name}/{path.stem}")
+    pytest.param(
+        name,
+        path,
+        id=f"{name}/{path.stem}",
+        marks=pytest.mark.spec(json.loads(path.read_text())["clause"]),
+    )
     for name in FORMATS
     for path in sorted((ROOT / name).glob("*.json"))
 ]

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 from cloister.errors import ConfigError, MalformedError, MissingExtraError
 from cloister.inference.tensor import Array, TensorSpec, datatype_of
 
-__all__ = ["MAX_MODEL_BYTES", "LiteRTModel", "Model", "read_model"]
+__all__ = ["MAX_MODEL_BYTES", "LiteRTModel", "Model", "read_model_file"]
 
 MAX_MODEL_BYTES: Final = 2**31
 _MIN_MODEL_BYTES: Final = 24
@@ -71,13 +71,11 @@ class Model(Protocol):
         ...
 
 
-def read_model(path: Path, *, threads: int) -> LiteRTModel:
-    """Load a `.tflite` file by reading it, without mapping it into memory.
+def read_model_file(path: Path) -> bytes:
+    """Return the bytes of a model; they are read, not mapped, so the file may change later.
 
     Raises:
-        ConfigError: No such file, or too large.
-        MalformedError: `model.malformed`.
-        MissingExtraError: LiteRT is not installed.
+        ConfigError: `config.file`: no such file, or larger than `MAX_MODEL_BYTES`.
     """
     try:
         with path.open("rb") as file:
@@ -86,7 +84,7 @@ def read_model(path: Path, *, threads: int) -> LiteRTModel:
         raise ConfigError(f"cannot read the model {path}: {e.strerror}", code="config.file") from e
     if len(data) > MAX_MODEL_BYTES:
         raise ConfigError(f"the model {path} is larger than 2 GiB", code="config.file")
-    return LiteRTModel(data, threads=threads)
+    return data
 
 
 class LiteRTModel:

@@ -1,8 +1,8 @@
 """`python -m cloister.inference.server`: one model behind attested TLS, as a workload.
 
-The listening socket is passed by the launcher (`LISTEN_FDS`, descriptor 3), the identity lies in
-`/run/cloister/identity`, the model on a volume. This module is the edge of a process: it reads
-arguments, files and the clock, and decides nothing.
+The listening socket is passed by the launcher with its rule (`/run/cloister/listeners.json`), the
+identity lies in `/run/cloister/identity`, the model on a volume. This module is the edge of a
+process: it reads arguments, files and the clock, and decides nothing.
 
 Spec: serving-v1.
 """
@@ -24,14 +24,15 @@ from typing import Final
 from cloister.crypto.x509 import Identity
 from cloister.errors import CloisterError, ConfigError
 from cloister.inference.http import HTTPServer, Limits
-from cloister.inference.model import read_model
+from cloister.inference.listening import clients_of, open_listener, passed_listener
+from cloister.inference.model import LiteRTModel, read_model_file
+from cloister.inference.probe import require_survives
 from cloister.inference.service import InferenceService
 from cloister.network.tls import AnyClient, Credential, server_context
 
 __all__ = ["main"]
 
-_FIRST_PASSED: Final = 3
-_MAX_PEM_BYTES: Final = 65536
+_MAX_FILE_BYTES: Final = 1_048_577
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -47,25 +48,30 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    clients: tuple[Identity, ...] | AnyClient
-    if options.any_client is not None:
-        clients = AnyClient(options.any_client)
-    else:
-        clients = tuple(Identity.from_uri(uri) for uri in options.client)
+    listener, clients = _listener(options)
+    with listener:
+        return _serve_on(listener, clients, options)
+
+
+def _serve_on(
+    listener: socket.socket,
+    clients: tuple[Identity, ...] | AnyClient,
+    options: argparse.Namespace,
+) -> int:
     identity: Path = options.identity
     credential = Credential(_read(identity / "cert.pem"), _read(identity / "key.pem"))
     context = server_context(
         credential, ca_pem=_read(identity / "ca.pem"), clients=clients, clock=_now
     )
-    model = read_model(options.model, threads=options.threads)
+    data = read_model_file(options.model)
+    require_survives(data, threads=options.threads)
+    service = InferenceService({options.name: LiteRTModel(data, threads=options.threads)})
     limits = Limits(
         body_bytes=options.max_request_bytes,
         request_s=options.request_timeout,
         idle_s=options.idle_timeout,
         handshake_s=options.handshake_timeout,
     )
-    service = InferenceService({options.name: model})
-    listener = _listener(options.port)
     asyncio.run(_run(HTTPServer(service, context=context, limits=limits), listener))
     return 0
 
@@ -81,33 +87,37 @@ async def _run(server: HTTPServer, listener: socket.socket) -> None:
     _LOG.info("stopped")
 
 
-def _listener(port: int | None) -> socket.socket:
-    """Return the socket that was passed, or one on the loopback address where a port is given."""
-    if port is not None:
-        listener = socket.create_server(("127.0.0.1", port))
-    else:
-        passed = os.environ.get("LISTEN_FDS"), os.environ.get("LISTEN_PID", str(os.getpid()))
-        if passed != ("1", str(os.getpid())):
+def _listener(
+    options: argparse.Namespace,
+) -> tuple[socket.socket, tuple[Identity, ...] | AnyClient]:
+    """Return the passed socket with its rule, or one on the loopback address with its own."""
+    by_hand = options.client is not None or options.any_client is not None
+    if options.port is None:
+        if by_hand:
             raise ConfigError(
-                "no listening socket was passed (LISTEN_FDS is not 1)",
-                code="config.missing",
-                hint="the policy's workload needs one entry under listen:, or give --port",
+                "--client and --any-client go with --port; a passed socket has the policy's rule",
+                code="config.value",
             )
-        try:
-            listener = socket.socket(fileno=_FIRST_PASSED)
-            listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-        except OSError as e:
-            raise ConfigError("descriptor 3 is no socket", code="config.missing") from e
-        if not listening:
-            raise ConfigError("descriptor 3 is not a listening socket", code="config.missing")
+        passed = passed_listener(os.environ, process=os.getpid())
+        clients = clients_of(_read(options.listeners), name=passed.name)
+        listener = open_listener(passed)
+    else:
+        if not by_hand:
+            raise ConfigError("--port needs --client or --any-client", code="config.missing")
+        clients = (
+            AnyClient(options.any_client)
+            if options.any_client is not None
+            else tuple(Identity.from_uri(uri) for uri in options.client)
+        )
+        listener = socket.create_server(("127.0.0.1", options.port))
     listener.settimeout(0)
-    return listener
+    return listener, clients
 
 
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(_MAX_PEM_BYTES)
+            return file.read(_MAX_FILE_BYTES)
     except OSError as e:
         raise ConfigError(f"cannot read {path}: {e.strerror}", code="config.file") from e
 
@@ -127,7 +137,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         default=Path("/run/cloister/identity"),
         help="directory with cert.pem, key.pem and ca.pem",
     )
-    who = parser.add_mutually_exclusive_group(required=True)
+    parser.add_argument(
+        "--listeners",
+        type=Path,
+        default=Path("/run/cloister/listeners.json"),
+        help="the launcher's file with the rule of each passed socket",
+    )
+    parser.add_argument(
+        "--port", type=int, help="listen on 127.0.0.1 instead of a passed socket; needs a rule:"
+    )
+    who = parser.add_mutually_exclusive_group()
     who.add_argument(
         "--client",
         action="append",
@@ -137,7 +156,6 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     who.add_argument(
         "--any-client", metavar="REASON", help="ask for no client certificate, and say why"
     )
-    parser.add_argument("--port", type=int, help="listen on 127.0.0.1 instead of descriptor 3")
     parser.add_argument("--threads", type=int, default=1, help="threads of one computation")
     parser.add_argument("--max-request-bytes", type=int, default=limits.body_bytes)
     parser.add_argument("--request-timeout", type=float, default=limits.request_s, metavar="S")

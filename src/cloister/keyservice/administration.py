@@ -3,7 +3,7 @@
 Each operation reads its own arguments strictly, and each that changes state or hands out a secret
 appends its log entry in the same transaction.
 
-Spec: key-release-v1, clauses KR-70 to KR-89.
+Spec: key-release-v1, clauses KR-70 to KR-79.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from cloister.keyservice.policy.canonical import (
     policy_from_canonical,
     policy_hash,
 )
+from cloister.keyservice.policy.lint import require_sound
 from cloister.keyservice.records import Holder, PolicyRecord, VolumeRecord
 from cloister.keyservice.store import Store
 from cloister.wire import Fields, Value
@@ -118,6 +119,7 @@ class Administration:
         canonical = fields.octets("canonical", max_length=MAX_CANONICAL_BYTES)
         fields.end()
         policy = policy_from_canonical(canonical)
+        require_sound(policy)
         digest = policy_hash(policy)
         present = self._store.current_policy(policy.namespace, policy.name)
         if present is None or not same_bytes(present.hash, digest):

@@ -4,7 +4,7 @@ A request carries a code (HMAC) made with the lease's secret; replies are signed
 over the request, whose nonce the client chose. Repeating a recorded request changes nothing that
 matters: `advance` is a compare-and-swap, and `takeover` needs a challenge of the service.
 
-Spec: key-release-v1, clauses KR-50 to KR-58.
+Spec: key-release-v1, clauses KR-50 to KR-56.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Invariants:
        service's uptime clock; after a restart each held lease runs for one full lifetime, because
        nobody knows how much of it had passed.
 
-Spec: key-release-v1, clauses KR-40 to KR-49.
+Spec: key-release-v1, clauses KR-40 to KR-45.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Each decision, granted or refused, is an entry of a Merkle tree (`merkle`). A ch
 note in the form of C2SP tlog-checkpoint; a receipt is an entry with its inclusion proof.
 Entries hold no secret.
 
-Spec: key-release-v1, clauses KR-60 to KR-69.
+Spec: key-release-v1, clauses KR-60 to KR-64.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ class KeyService:
 
     def _release(self, body: bytes, moment: Moment) -> bytes:
         request = ReleaseRequest.from_bytes(body)
-        # KR-19, KR-20: meant for this service, and the challenge is spent now.
+        # KR-19, KR-11, KR-12. Meant for this service; the challenge is spent now.
         require_service(request.service, self.identity.raw)
         self._challenges.spend(request.nonce, uptime=moment.uptime)
         try:

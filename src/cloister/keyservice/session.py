@@ -5,7 +5,7 @@ Invariants:
     2. The table of challenges is bounded; a full table refuses new ones and forgets none.
     3. `decide` changes nothing. It raises, or says what the requester is entitled to.
 
-Spec: key-release-v1, clauses KR-10 to KR-39, whose numbers the steps below carry.
+Spec: key-release-v1, clauses KR-11 to KR-27, whose numbers the steps below carry.
 """
 
 from __future__ import annotations

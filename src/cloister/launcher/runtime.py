@@ -42,7 +42,7 @@ _SYSTEM: Final = Path("/usr")
 class MeasuredRoot:
     """A file or folder to measure, under its label.
 
-    Names in `skipped` are left out at any depth, those in `skipped_at_top` directly below it.
+    Folders named in `skipped` are left out at any depth, those in `skipped_at_top` directly below.
     """
 
     label: str

@@ -116,10 +116,9 @@ def _list_one(task: _Task, found: dict[bytes, Listing]) -> list[_Task]:
             with os.scandir(descriptor) as entries:
                 for entry in entries:
                     name = entry.name
-                    if name in skipped:
-                        continue
                     if entry.is_dir(follow_symlinks=False):
-                        folders.append(name)
+                        if name not in skipped:
+                            folders.append(name)
                         continue
                     s = entry.stat(follow_symlinks=False)
                     lines.append(

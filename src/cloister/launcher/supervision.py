@@ -94,7 +94,8 @@ def supervise(
     failure: CloisterError | None = None
     deadline: float | None = None
     poll = select.poll()
-    for descriptor in (sandbox.fileno(), stops.fileno(), *servers.filenos()):
+    watched = servers.filenos()
+    for descriptor in (sandbox.fileno(), stops.fileno(), *watched):
         poll.register(descriptor, select.POLLIN)
     while True:
         wait_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
@@ -113,7 +114,7 @@ def supervise(
             except CloisterError as e:
                 failure = e
                 deadline = time.monotonic()
-                for descriptor in servers.filenos():
+                for descriptor in watched:
                     poll.unregister(descriptor)
         if deadline is not None and time.monotonic() >= deadline:
             return _kill(sandbox, servers), failure

@@ -141,7 +141,7 @@ class _MemoryConnection(_Judged, ssl.SSLObject):
         try:
             self._judge(self.getpeercert(binary_form=True))
         except CloisterError as e:
-            _LOG.warning("peer refused code=%s", e.code)
+            _LOG.info("peer refused code=%s", e.code)
             # asyncio closes the transport quietly for an SSLError only
             raise ssl.SSLCertVerificationError(e.public) from e
 

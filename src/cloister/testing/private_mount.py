@@ -52,6 +52,13 @@ class MountedRun:
     failure: CloisterError | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    mount_point: Path
+    user_namespace: bool
+    read_only: bool
+
+
 def run_mounted(
     command: Sequence[str],
     *,
@@ -61,7 +68,7 @@ def run_mounted(
     config: bytes,
     options: SessionOptions,
     user_namespace: bool,
-    environment: dict[str, str] | None = None,
+    read_only: bool,
 ) -> MountedRun:
     """Serve a file system, and run `command` in it as its working directory.
 
@@ -73,7 +80,7 @@ def run_mounted(
         config: Given to `open_filesystem`.
         options: How to serve.
         user_namespace: Mount as root of a new user namespace, as an ordinary user would.
-        environment: Variables to add for the command.
+        read_only: Let the kernel refuse changes.
 
     Raises:
         UnsupportedError: This machine cannot mount or unshare.
@@ -83,11 +90,12 @@ def run_mounted(
     try:
         server.open(config, timeout_s=_TIMEOUT_S)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        variables = os.environ | (environment or {}) | {"CLOISTER_SERVER_PID": str(server.pid)}
+        place = _Place(mount_point=mount_point, user_namespace=user_namespace, read_only=read_only)
         pid = os.fork()
         if pid == 0:
             ours.close()
-            _inside(theirs, command, mount_point, variables, user_namespace=user_namespace)
+            variables = os.environ | {"CLOISTER_SERVER_PID": str(server.pid)}
+            _inside(theirs, command, place, variables)
         theirs.close()
         with ours:
             data, descriptors, _, _ = socket.recv_fds(ours, 4096, 1)
@@ -135,21 +143,16 @@ def enter_private_namespace(*, user_namespace: bool) -> None:
 
 
 def _inside(
-    channel: socket.socket,
-    command: Sequence[str],
-    mount_point: Path,
-    variables: dict[str, str],
-    *,
-    user_namespace: bool,
+    channel: socket.socket, command: Sequence[str], place: _Place, variables: dict[str, str]
 ) -> NoReturn:
     """Mount, hand the device out, wait until it is served, become the command."""
     try:
-        enter_private_namespace(user_namespace=user_namespace)
-        mounted = open_and_mount(mount_point, name="cloister-test", read_only=False)
+        enter_private_namespace(user_namespace=place.user_namespace)
+        mounted = open_and_mount(place.mount_point, name="cloister-test", read_only=place.read_only)
         socket.send_fds(channel, [mounted.device.encode()], [mounted.descriptor])
         os.close(mounted.descriptor)
         if channel.recv(16) == _READY:
-            os.chdir(mount_point)
+            os.chdir(place.mount_point)
             os.execvpe(command[0], list(command), variables)  # noqa: S606 a test's own command
     except UnsupportedError as e:
         channel.send(str(e).encode())
@@ -170,6 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("mount_point", type=Path)
     parser.add_argument("--user-namespace", action="store_true")
     parser.add_argument("--no-writeback", action="store_true")
+    parser.add_argument("--read-only", action="store_true")
+    parser.add_argument("--owner", type=int, help="user and group shown for every file")
     parser.add_argument("--filesystem", default="cloister.testing.private_mount:open_memory")
     parser.add_argument("--config", default="")
     parser.add_argument("command", nargs="+")
@@ -181,8 +186,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         open_filesystem=getattr(importlib.import_module(module), name),
         describe=describe_volume,
         config=chosen.config.encode(),
-        options=SessionOptions(writeback=not chosen.no_writeback),
+        options=SessionOptions(
+            writeback=not chosen.no_writeback,
+            owner=None if chosen.owner is None else (chosen.owner, chosen.owner),
+        ),
         user_namespace=chosen.user_namespace,
+        read_only=chosen.read_only,
     )
     for trouble in run.troubles:
         sys.stderr.write(f"trouble: {trouble}\n")

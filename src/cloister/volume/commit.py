@@ -33,6 +33,8 @@ __all__ = ["RESERVE", "Committer"]
 RESERVE: Final = "reserve"
 _RESERVE_BYTES: Final = 2**20
 _ROTATE_BYTES: Final = 4 * 2**20
+_ROTATE_ENTRIES: Final = 1024  # each costs a reader about 0.2 ms when the volume is opened
+_ENTRY_FOR_EACH: Final = 2**16  # bytes of a full entry; large ones are written less often
 _KEEP_FREE_BYTES: Final = 2 * 2**20
 _CREDIT_BYTES: Final = 8 * 2**20
 _log: Final = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class Committer:
         self._path = recovered.segment.path
         self._end = recovered.head.end
         self._full_bytes = recovered.segment.frames[0].end
+        self._entries = len(recovered.segment.frames)
         self._failure: CloisterError | None = None
         self._has_reserve = False
         self._full = False
@@ -145,7 +148,7 @@ class Committer:
         self._settle()
 
     def _write_entry(self) -> None:
-        rotate = self._end - self._full_bytes > max(_ROTATE_BYTES, 2 * self._full_bytes)
+        rotate = self._is_long()
         version = self._head[0] + 1
         pieces, root = seal_entry(
             self._keys,
@@ -164,6 +167,12 @@ class Committer:
         self._contents.journaled()
         self._head = (version, root)
 
+    def _is_long(self) -> bool:
+        """Tell whether reading a full entry and starting anew beats one more entry."""
+        added = self._end - self._full_bytes
+        entries = max(_ROTATE_ENTRIES, self._full_bytes // _ENTRY_FOR_EACH)
+        return self._entries >= entries or added > max(_ROTATE_BYTES, 2 * self._full_bytes)
+
     def _append(self, pieces: list[bytes]) -> None:
         try:
             self._handle.write(pieces, self._end)
@@ -172,6 +181,7 @@ class Committer:
             raise
         self._sync_journal(new_file=False)
         self._end += sum(map(len, pieces))
+        self._entries += 1
 
     def _start_segment(self, path: str, pieces: list[bytes]) -> None:
         handle = self._store.create(path)
@@ -185,6 +195,7 @@ class Committer:
         self._handle, self._path = handle, path
         self._sync_journal(new_file=True)
         self._end = self._full_bytes = sum(map(len, pieces))
+        self._entries = 1
 
     def _sync_journal(self, *, new_file: bool) -> None:
         try:

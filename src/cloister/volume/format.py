@@ -113,6 +113,11 @@ class Geometry:
         """How many pointers a table page holds."""
         return self.block // POINTER_BYTES
 
+    @property
+    def inline(self) -> int:
+        """The largest content that is kept in the index instead of in a block."""
+        return min(INLINE_BYTES, self.block // 64)
+
     def stored_length(self, plain: int) -> int:
         """Return how many bytes a block with `plain` meaningful bytes takes."""
         return min(self.block, -(-plain // self.granule) * self.granule)

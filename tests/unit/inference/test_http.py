@@ -1,6 +1,9 @@
 """Limits of the server, in this process, over loopback."""
 
 import asyncio
+import concurrent.futures
+import contextlib
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -48,8 +51,6 @@ class Running:
         self.port = 0
 
     async def _run(self) -> None:
-        import socket  # noqa: PLC0415
-
         context = server_context(
             DOMAIN.credential("serve"),
             ca_pem=DOMAIN.ca_pem,
@@ -72,11 +73,20 @@ class Running:
         return self
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        """Tell the server, and let it take notice."""
+
+        async def tell() -> None:
+            self._stop.set()
+            for _ in range(20):
+                await asyncio.sleep(0)
+
+        with contextlib.suppress(concurrent.futures.CancelledError):  # it may have ended by then
+            asyncio.run_coroutine_threadsafe(tell(), self._loop).result(10)
 
     def __exit__(self, *_: object) -> None:
         self._model.go_on.set()
-        self.stop()
+        if not self._stop.is_set():
+            self.stop()
         self._thread.join(20)
         assert not self._thread.is_alive()
 

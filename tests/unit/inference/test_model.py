@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cloister.errors import ConfigError, MalformedError, MissingExtraError
-from cloister.inference.model import LiteRTModel, read_model
+from cloister.inference.model import LiteRTModel, read_model_file
 from cloister.inference.tensor import TensorSpec
 
 litert = pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
@@ -17,7 +17,7 @@ DIGITS = (MODELS / "digits.tflite").read_bytes()
 
 def test_a_model_says_what_it_takes_and_gives() -> None:
     """Names are those of the signature, open axes are -1."""
-    model = read_model(MODELS / "digits.tflite", threads=1)
+    model = LiteRTModel(read_model_file(MODELS / "digits.tflite"), threads=1)
     assert model.inputs == (TensorSpec("image", "FP32", (-1, 8, 8, 1)),)
     assert model.outputs == (TensorSpec("output_0", "FP32", (-1, 10)),)
     assert model.platform == "tensorflow_lite"
@@ -41,7 +41,7 @@ def test_predictions_equal_those_of_the_interpreter(rows: int) -> None:
 
 def test_several_inputs_and_outputs_go_by_name() -> None:
     """Order is no matter."""
-    model = read_model(MODELS / "pair.tflite", threads=1)
+    model = LiteRTModel(read_model_file(MODELS / "pair.tflite"), threads=1)
     numbers = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.int32)
     results = model.predict({"weights": np.array([1, 0.5], np.float32), "numbers": numbers})
     assert results["sum"].tolist() == [6, 15]
@@ -51,7 +51,7 @@ def test_several_inputs_and_outputs_go_by_name() -> None:
 @pytest.mark.spec("SRV-34")
 def test_no_query_sees_another() -> None:
     """A model that counts what it is asked counts each query alone."""
-    model = read_model(MODELS / "counter.tflite", threads=1)
+    model = LiteRTModel(read_model_file(MODELS / "counter.tflite"), threads=1)
     totals = [
         model.predict({"step": np.array([3], np.float32)})["total"].tolist() for _ in range(3)
     ]
@@ -104,14 +104,14 @@ def test_a_damaged_model_is_refused(data: bytes) -> None:
 def test_a_model_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
     """The path is named."""
     with pytest.raises(ConfigError) as caught:
-        read_model(tmp_path / "no.tflite", threads=1)
+        LiteRTModel(read_model_file(tmp_path / "no.tflite"), threads=1)
     assert caught.value.code == "config.file"
     assert "no.tflite" in caught.value.public
 
 
 def test_an_input_that_the_model_cannot_run_is_malformed_and_harmless() -> None:
     """The next query is answered all the same."""
-    model = read_model(MODELS / "pair.tflite", threads=1)
+    model = LiteRTModel(read_model_file(MODELS / "pair.tflite"), threads=1)
     good = {"numbers": np.ones((2, 3), np.int32), "weights": np.ones(2, np.float32)}
     with pytest.raises(MalformedError) as caught:
         model.predict(good | {"numbers": np.ones((5, 3), np.int32)})

@@ -106,6 +106,15 @@ def test_what_is_no_policy_is_refused(owner: OwnerClient, data: bytes, code: str
     assert e.value.code == code
 
 
+@pytest.mark.spec("POL-71")
+def test_a_policy_that_undoes_itself_is_refused(bench: ServiceBench) -> None:
+    """Valid, yet with an error that lint finds: code from a volume whose state nobody pinned."""
+    with pytest.raises(MalformedError) as e:
+        bench.apply(policy_text(bench, root="latest"))
+    assert e.value.code == "policy.invalid"
+    assert "exact root" in e.value.public
+
+
 def test_an_unknown_policy_is_not_read(owner: OwnerClient) -> None:
     """The hash must be known."""
     with pytest.raises(ReleaseDeniedError) as e:

@@ -86,7 +86,7 @@ def test_other_methods_are_refused(bench: ServiceBench, method: str) -> None:
 
 
 def test_damage_to_the_state_stops_the_server(
-    bench: ServiceBench, monkeypatch: pytest.MonkeyPatch
+    bench: ServiceBench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A service that cannot trust its state says so once and does not go on."""
 
@@ -97,6 +97,7 @@ def test_damage_to_the_state_stops_the_server(
     stopped: list[int] = []
     assert call(bench, [b""], stopped=stopped)[0] == 500
     assert stopped == [1]
+    assert "state.tampered" in caplog.text
 
 
 def test_a_malformed_body_is_answered(bench: ServiceBench) -> None:

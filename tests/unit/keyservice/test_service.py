@@ -15,8 +15,10 @@ from cloister.errors import (
     IdentityError,
     MalformedError,
     ReleaseDeniedError,
+    StorageFullError,
     UnavailableError,
 )
+from cloister.keyservice import service
 from cloister.keyservice.client import Release, ReleaseClient
 from cloister.keyservice.messages import (
     RELEASE_PATH,
@@ -54,6 +56,37 @@ def refused(bench: ServiceBench, policy: bytes, **changes: object) -> CloisterEr
     with pytest.raises(CloisterError) as e:
         ask(bench, policy, **changes)
     return e.value
+
+
+@pytest.mark.spec("KR-32")
+def test_a_lease_without_its_log_entry_does_not_exist(
+    bench: ServiceBench, policy: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the entry cannot be written, nothing was granted and nobody is locked out."""
+
+    def full(entry: bytes) -> object:
+        raise StorageFullError("full", code="storage.full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.store, "append", full)
+        assert refused(bench, policy).code == "storage.full"
+    bench.restart()
+    assert ask(bench, policy).bundle.volumes["/data"].lease.epoch == 1
+
+
+@pytest.mark.spec("KR-34")
+@pytest.mark.parametrize("change", [{"subject": "serve"}, {"code": "x"}, {"evidence": b"e" * 32}])
+def test_a_receipt_for_another_decision_is_refused(
+    bench: ServiceBench, policy: bytes, monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
+) -> None:
+    """The log's entry must be about this very request, though the service signed it."""
+    real = service._entry
+    monkeypatch.setattr(
+        service, "_entry", lambda *args, **kw: dataclasses.replace(real(*args, **kw), **change)
+    )
+    error = refused(bench, policy)
+    assert isinstance(error, IdentityError)
+    assert error.code == "identity.keyservice"
 
 
 @pytest.mark.spec("KR-33")
@@ -321,6 +354,7 @@ def test_challenges_are_never_the_same(bench: ServiceBench) -> None:
     assert len(bodies) == 20
 
 
+@pytest.mark.spec("KR-30")
 def test_a_damaged_certificate_request_is_refused_and_logged(
     bench: ServiceBench, policy: bytes
 ) -> None:

@@ -175,7 +175,7 @@ class Story:
                 ),
                 "serve": WorkloadWords(
                     command=f"python -m cloister.inference.server --model /model/{MODEL_FILE} "
-                    f"--name {MODEL} --any-client 'anybody may ask in the demonstration'",
+                    f"--name {MODEL}",
                     volumes=(f"/model={sealed}/model:latest",),
                     listen=(f"predict={self._serving_port}",),
                 ),

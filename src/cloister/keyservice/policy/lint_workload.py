@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
-from cloister.keyservice.policy.model import CodeDigests, CodeVolume, Policy, Unchecked, Workload
+from cloister.keyservice.policy.model import CodeVolume, Policy, Unchecked, Workload
 from cloister.keyservice.policy.node import join, quote
 
 __all__ = ["CODE_MOUNT", "SYSTEM_PATHS", "findings_of_workload"]
@@ -65,14 +65,8 @@ def _code(policy: Policy, workload: Workload, path: str) -> Iterator[_Found]:
             "would choose the code; a code volume needs an exact root"
         )
         yield "error", "lint.code-root", join("volumes", name) + ".root", message
-    points = [point for point, mount in workload.volumes.items() if mount.volume == name]
-    if not points:
-        message = (
-            f"the code's volume {quote(name)} is mounted nowhere, so the workload cannot see it"
-        )
-        yield "warning", "lint.code-not-mounted", f"{path}.code.volume", message
-    for point in points:
-        if workload.volumes[point].access == "write":
+    for point, mount in workload.volumes.items():
+        if mount.volume == name and mount.access == "write":
             message = "the workload may write to its own code, whose state the policy fixes"
             yield "error", "lint.code-writable", join(f"{path}.volumes", point), message
 
@@ -103,21 +97,24 @@ def _mount_point(workload: Workload, point: str, place: str) -> Iterator[_Found]
         if _within(point, folder):
             message = f"an interpreter under {folder} would be hidden by a volume here"
             yield "warning", "lint.mount-installation", place, message
-    taken = set(workload.volumes) - {point}
-    if isinstance(workload.code, CodeDigests):
-        taken.add(CODE_MOUNT)
-    for other in sorted(taken):
+    for other in sorted({*workload.volumes, CODE_MOUNT} - {point}):
         if _within(point, other):
             message = f"lies within {other}, where something else is mounted"
             yield "error", "lint.mount-overlap", place, message
+    if point == CODE_MOUNT and not _is_code(workload, workload.volumes[point].volume):
+        message = f"{CODE_MOUNT} is where the measured code lies"
+        yield "error", "lint.mount-overlap", place, message
 
 
 def _repeated(workload: Workload, path: str) -> Iterator[_Found]:
     first: dict[str, str] = {}
+    if isinstance(workload.code, CodeVolume):
+        first[workload.code.volume] = CODE_MOUNT
     for point, mount in workload.volumes.items():
-        if mount.volume in first:
+        if first.get(mount.volume, point) != point:
             other = first[mount.volume]
-            writes = "write" in {mount.access, workload.volumes[other].access}
+            before = workload.volumes.get(other)
+            writes = mount.access == "write" or (before is not None and before.access == "write")
             message = f"volume {quote(mount.volume)} is mounted at {other} already"
             severity: Literal["error", "warning"] = "error" if writes else "warning"
             yield severity, "lint.volume-mounted-twice", join(f"{path}.volumes", point), message
@@ -199,8 +196,8 @@ def _open_ends(workload: Workload, path: str) -> Iterator[_Found]:
 
 
 def _volume_at(workload: Workload, path: str) -> str | None:
-    """Return the volume that holds a path, "" for measured code in plain, None for neither."""
-    if isinstance(workload.code, CodeDigests) and _within(path, CODE_MOUNT):
+    """Return the volume that holds a path, "" for the place of the code, None for neither."""
+    if _within(path, CODE_MOUNT):
         return ""
     points: Mapping[str, str] = {p: m.volume for p, m in workload.volumes.items()}
     inner = [point for point in points if _within(path, point)]

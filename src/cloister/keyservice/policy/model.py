@@ -78,7 +78,7 @@ class VolumeRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeVolume:
-    """Code that comes from a sealed volume, which must have an exact `root`."""
+    """Code that comes from a sealed volume with an exact `root`, mounted read-only at `/code`."""
 
     volume: str
 

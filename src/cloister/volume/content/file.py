@@ -16,7 +16,7 @@ from cloister.volume.content.blocks import BlockFile, BlockPlace
 from cloister.volume.content.shared import Shared
 from cloister.volume.content.space import SpaceMap
 from cloister.volume.content.table import Table, release_all
-from cloister.volume.format import INLINE_BYTES, POINTER_BYTES
+from cloister.volume.format import POINTER_BYTES
 from cloister.volume.index import NO_OBJECT, OBJECT_ID_BYTES, Inode
 
 __all__ = ["FileContent", "object_file"]
@@ -229,7 +229,7 @@ class FileContent:
         inode = self.inode
         if buffer is None:
             return
-        if inode.size <= INLINE_BYTES:
+        if inode.size <= self._shared.geometry.inline:
             self._release_packed()
             inode.inline = bytes(buffer[: inode.size])
         else:

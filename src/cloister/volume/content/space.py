@@ -59,7 +59,7 @@ class SpaceMap:
         Returns:
             Where it starts and how long it is.
         """
-        want = count
+        want = count if whole else min(count, self._free)
         while want and self._free >= want:
             start = self._states.find(bytes(want), self._hint)
             if start >= 0:

@@ -36,8 +36,10 @@ CASES = [
     ("2" * 32, "1" * 32, "error", "lint.volume-twice", "volumes.data.id"),
     ("{volume: code, access: read}", "{volume: code, access: write}", "error",
      "lint.code-writable", "workloads.train.volumes[/code]"),
-    ('"/code": {volume: code, access: read}\n', "\n", "warning", "lint.code-not-mounted",
-     "workloads.train.code.volume"),
+    ("{volume: code, access: read}", "{volume: data, access: read}", "error",
+     "lint.mount-overlap", "workloads.train.volumes[/code]"),
+    ('"/code": {volume: code', '"/elsewhere": {volume: code', "warning",
+     "lint.volume-mounted-twice", "workloads.train.volumes[/elsewhere]"),
     ('"/data"', '"/usr/share/data"', "error", "lint.mount-system",
      "workloads.train.volumes[/usr/share/data]"),
     ('"/data"', '"/tmp"', "error", "lint.mount-system", "workloads.train.volumes[/tmp]"),
@@ -122,6 +124,13 @@ def test_a_text_that_is_no_policy_is_reported_by_lint_as_well() -> None:
     """Validity problems are findings of severity error."""
     (finding,) = lint_text(sample_text().replace("logs: drop", "logs: x", 1).encode(), source="p")
     assert (finding.severity, finding.code) == ("error", "policy.invalid")
+
+
+@pytest.mark.spec("POL-16")
+def test_the_code_need_not_be_mounted() -> None:
+    """It lies at /code in any case."""
+    text = sample_text().replace('      "/code": {volume: code, access: read}\n', "")
+    assert [f.code for f in lint_text(text.encode(), source="p.yaml")] == ["lint.simulated"]
 
 
 @pytest.mark.parametrize(

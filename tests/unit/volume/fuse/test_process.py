@@ -126,6 +126,43 @@ def test_terminated_server_commits_first() -> None:
         started._status = status
 
 
+def test_server_outlives_a_killed_parent_only_to_commit(tmp_path: Path) -> None:
+    """When the launcher is killed its server commits what it has and ends."""
+    closed = tmp_path / "closed"
+
+    def opener(config: bytes) -> Filesystem:
+        made = MemoryFilesystem(clock=time.time_ns)
+        made.close = closed.touch  # type: ignore[method-assign]
+        return made
+
+    report, tell = os.pipe()
+    launcher = os.fork()
+    if launcher == 0:
+        try:
+            started = VolumeServerProcess.start(open_filesystem=opener, describe=lambda _: b"")
+            started.open(b"", timeout_s=10)
+            os.write(tell, b"%d" % started.pid)
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(launcher, 0)
+    os.close(tell)
+    pid = int(os.read(report, 20))
+    os.close(report)
+    deadline = time.monotonic() + 10
+    while is_alive(pid) and time.monotonic() < deadline:
+        os.sched_yield()
+    assert not is_alive(pid)
+    assert closed.exists()
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
 def test_it_ignores_interrupts_and_cannot_be_dumped(tmp_path: Path) -> None:
     """Ctrl-C is not for it; no core, no tracing, no new rights, no other descriptors."""
     extra = os.open(tmp_path, os.O_RDONLY)

@@ -1,0 +1,343 @@
+# ruff: noqa: D102, D103
+"""Write the vectors of volume-v1 beside this script, or into the directory given.
+
+All randomness is a counter's SHA-256, so that running it again changes no byte:
+
+    PYTHONPATH=src python docs/spec/vectors/volume-v1/generate.py
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import cloister.volume.content.file
+import cloister.volume.journal
+import cloister.volume.keys
+import cloister.volume.opening
+import cloister.volume.seal
+from cloister.testing.store import MemoryStore
+from cloister.testing.volume import VolumeBench, put, truncate
+from cloister.volume.filesystem import ROOT_INO
+from cloister.volume.format import NO_ROOT, EntryKind, VolumeKind
+from cloister.volume.index import Index
+from cloister.volume.journal import seal_entry
+from cloister.volume.keys import VolumeKeys, make_superblock
+from cloister.volume.seal import seal_store
+from cloister.volume.tree import VolumeFilesystem
+
+KEY = bytes(range(32))
+OTHER_KEY = bytes(range(32, 64))
+
+
+class Counter:
+    """Replaces the kernel's randomness."""
+
+    def __init__(self, seed: str) -> None:
+        self.seed, self.count = seed, 0
+
+    def __call__(self, length: int) -> bytes:
+        self.count += 1
+        return hashlib.sha256(f"{self.seed}/{self.count}".encode()).digest()[:length]
+
+
+def seed(name: str) -> None:
+    counter = Counter(name)
+    for module in (
+        cloister.volume.content.file,
+        cloister.volume.journal,
+        cloister.volume.keys,
+        cloister.volume.opening,
+        cloister.volume.seal,
+    ):
+        module.random_bytes = counter  # type: ignore[attr-defined]
+
+
+def pattern(length: int, step: int = 1) -> bytes:
+    return bytes(i * step % 251 for i in range(length))
+
+
+def new_bench(name: str) -> VolumeBench:
+    seed(name)
+    bench = VolumeBench(key=KEY)
+    bench.create()
+    return bench
+
+
+def fill(fs: VolumeFilesystem) -> None:
+    put(fs, b"inline", b"abc")
+    put(fs, b"packed", pattern(300))
+    put(fs, b"direct", pattern(3000))
+    put(fs, b"tree", pattern(20_000, 3))
+    put(fs, b"hole", b"x")
+    truncate(fs, fs.lookup(ROOT_INO, b"hole").ino, 200_000)
+    fs.write(fs.lookup(ROOT_INO, b"hole").ino, 199_000, memoryview(b"end"))
+    directory = fs.mkdir(ROOT_INO, b"dir", 0o750, 5, 6).ino
+    fs.link(fs.lookup(ROOT_INO, b"inline").ino, directory, b"again")
+    fs.symlink(directory, b"link", b"../packed", 0, 0)
+    fs.commit()
+
+
+def history(name: str) -> tuple[VolumeBench, list[MemoryStore]]:
+    bench = new_bench(name)
+    copies = [bench.store.copy()]
+    fs = bench.writer()
+    fill(fs)
+    copies.append(bench.store.copy())
+    fs.rename(ROOT_INO, b"packed", ROOT_INO, b"inline", no_replace=False)
+    fs.unlink(ROOT_INO, b"tree")
+    put(fs, b"direct", pattern(2000, 7))
+    fs.commit()
+    copies.append(bench.store.copy())
+    fs.close()
+    return bench, copies
+
+
+def journal_of(store: MemoryStore) -> str:
+    return next(path for path in store.files if path.startswith("journal/"))
+
+
+class Writer:
+    """Collects cases and writes them."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def case(
+        self, name: str, clause: str, comment: str, bench: VolumeBench, expect: str, **more: object
+    ) -> None:
+        files = {
+            path: bytes(data).hex()
+            for path, data in sorted(bench.store.files.items())
+            if path not in {"reserve", "lock"}
+        }
+        anchor = bench.holder.current
+        content: dict[str, object] = {}
+        if expect == "ok":
+            bench.crash()
+            content = {"content": content_of(bench.reader(), ROOT_INO, "")}
+        case = {
+            "comment": comment,
+            "clause": clause,
+            "key": bench.key.hex(),
+            "anchor": {"version": anchor.version, "root": anchor.root.hex()},
+            "files": files,
+            "expect": expect,
+            **content,
+            **more,
+        }
+        text = json.dumps(case, indent=1, sort_keys=True) + "\n"
+        (self.target / f"{name}.json").write_text(text)
+
+
+def content_of(fs: VolumeFilesystem, ino: int, prefix: str) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for entry in sorted(fs.list_directory(ino), key=lambda entry: entry.name):
+        path = prefix + os.fsdecode(entry.name)
+        attributes = fs.attributes(entry.ino)
+        item: dict[str, object] = {"mode": attributes.mode, "nlink": attributes.nlink}
+        if entry.mode == 0o120000:
+            item["target"] = os.fsdecode(fs.readlink(entry.ino))
+        elif entry.mode == 0o040000:
+            found |= content_of(fs, entry.ino, path + "/")
+        else:
+            out = bytearray(attributes.size)
+            fs.read_into(entry.ino, 0, memoryview(out))
+            item |= {"size": attributes.size, "sha256": hashlib.sha256(out).hexdigest()}
+        found[path] = item
+    return found
+
+
+def good(write: Writer) -> None:
+    bench = new_bench("empty")
+    write.case("ok-empty", "VOL-1", "a new, empty, mutable volume", bench, "ok")
+    bench, copies = history("history")
+    write.case("ok-history", "VOL-30", "two commits over a new volume", bench, "ok")
+    bench.store = copies[-1].copy()
+    bench.store.files[journal_of(bench.store)] += b"CLE1 torn"
+    write.case("ok-torn-tail", "VOL-42", "rest of a torn commit behind the anchored", bench, "ok")
+    bench, _ = history("unanchored")
+    state = bench.holder.current
+    fs = bench.writer()
+    put(fs, b"later", b"later")
+    fs.close()
+    bench.holder.current = state
+    write.case("ok-not-anchored-yet", "VOL-42", "readers stop at the anchored entry", bench, "ok")
+    seed("sealed")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "source")
+        source.mkdir(mode=0o755)
+        (source / "b.bin").write_bytes(pattern(5000))
+        (source / "a").mkdir(mode=0o755)
+        (source / "a" / "empty").write_bytes(b"")
+        (source / "a" / "to").symlink_to("../b.bin")
+        for path in (source / "a" / "empty", source / "b.bin", source / "a", source):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+            os.utime(path, ns=(0, 10**18))
+        os.utime(source / "a" / "to", ns=(0, 10**18), follow_symlinks=False)
+        bench = VolumeBench(key=KEY)
+        identity = seal_store(source, bench.store, KEY, block_bytes=512, progress=lambda _: None)
+    bench.holder.register(version=identity.version, root=identity.root)
+    write.case("ok-sealed", "VOL-2", "a sealed directory, with digests", bench, "ok")
+    cut_and_flip(write, bench, "sealed")
+
+
+def cut_and_flip(write: Writer, bench: VolumeBench, name: str) -> None:
+    path = next(p for p in bench.store.files if p.startswith("objects/") and "pack" not in p)
+    whole = bench.store.files[path]
+    bench.store.files[path] = bytearray(whole)
+    bench.store.files[path][700] ^= 1
+    write.case(f"{name}-data-flipped", "VOL-52", "one bit of data", bench, "volume.tampered")
+    swapped = bytearray(whole)
+    swapped[:512], swapped[512:1024] = whole[512:1024], whole[:512]
+    bench.store.files[path] = swapped
+    write.case(f"{name}-data-swapped", "VOL-52", "two blocks exchanged", bench, "volume.tampered")
+    bench.store.files[path] = bytearray(whole[:1000])
+    write.case(f"{name}-data-cut", "VOL-51", "a backing file cut", bench, "volume.truncated")
+    del bench.store.files[path]
+    write.case(f"{name}-data-gone", "VOL-51", "a backing file gone", bench, "volume.truncated")
+    bench.store.files[path] = whole
+
+
+def bad_superblocks(write: Writer) -> None:
+    for name, offset, value, code in (
+        ("magic", 0, 0, "volume.malformed"),
+        ("version", 9, 2, "volume.malformed"),
+        ("kind", 10, 3, "volume.malformed"),
+        ("block-size", 11, 40, "volume.malformed"),
+        ("reserved", 12, 1, "volume.malformed"),
+        ("id", 16, 0xFF, "volume.foreign"),
+        ("mac", 40, 0xFF, "volume.foreign"),
+    ):
+        bench = new_bench("superblock")
+        bench.store.files["superblock"][offset] = value
+        write.case(f"superblock-{name}", "VOL-1", f"superblock: {name} changed", bench, code)
+    bench = new_bench("superblock")
+    del bench.store.files["superblock"][-1]
+    write.case("superblock-short", "VOL-1", "63 bytes", bench, "volume.malformed")
+    del bench.store.files["superblock"]
+    write.case("superblock-gone", "VOL-40", "no superblock", bench, "volume.truncated")
+    bench = new_bench("superblock")
+    bench.key = OTHER_KEY
+    write.case("key-of-another", "VOL-3", "another volume's key", bench, "volume.foreign")
+
+
+def bad_histories(write: Writer) -> None:
+    for number, text in ((0, "as new"), (1, "one commit older")):
+        bench, copies = history("older")
+        bench.store = copies[number]
+        name, clause = f"rolled-back-{number}", "VOL-43"
+        write.case(name, clause, f"the whole volume, {text}", bench, "volume.rolled-back")
+    bench, _ = history("cut")
+    journal = bench.store.files[journal_of(bench.store)]
+    whole = bytes(journal)
+    del journal[-1]
+    write.case("journal-cut", "VOL-43", "last byte of the journal gone", bench, "volume.truncated")
+    journal[:] = whole
+    journal[-1] ^= 1
+    write.case("journal-last-flipped", "VOL-43", "last entry", bench, "volume.tampered")
+    journal[:] = whole
+    journal[120] ^= 1
+    write.case("journal-first-flipped", "VOL-43", "first entry", bench, "volume.tampered")
+    bench.store.files[journal_of(bench.store)] = bytearray()
+    write.case("journal-empty", "VOL-43", "journal emptied", bench, "volume.truncated")
+    del bench.store.files[journal_of(bench.store)]
+    write.case("journal-gone", "VOL-43", "journal removed", bench, "volume.truncated")
+    bench, _ = history("fork")
+    other, _ = history("another fork")
+    other.store.files["superblock"] = bench.store.files["superblock"]
+    bench.store = other.store
+    write.case("another-history", "VOL-43", "another history", bench, "volume.tampered")
+    bench, _ = history("segments")
+    for number in range(100):
+        bench.store.files[f"journal/{number:016x}"] = bytearray(1)
+    write.case("journal-crowded", "VOL-21", "too many segments", bench, "volume.malformed")
+
+
+def bad_indexes(write: Writer) -> None:
+    """Entries that somebody with the key made, and that are not an index."""
+    base = Index()
+    base.make_root(mode=0o755, at_ns=0)
+    root = base.full()
+    inode = root[1:]
+    file_inode = (2).to_bytes(8, "big") + (0o100644).to_bytes(4, "big") + bytes(8) + bytes(34)
+    directory = (2).to_bytes(8, "big") + (0o040755).to_bytes(4, "big") + bytes(8) + bytes(34)
+
+    def name_item(parent: int, ino: int, name: bytes) -> bytes:
+        head = b"\4" + parent.to_bytes(8, "big") + ino.to_bytes(8, "big")
+        return head + bytes([len(name)]) + name
+
+    file = b"\2" + file_inode
+    cases: dict[str, tuple[str, bytes, str]] = {
+        "unknown-item": ("VOL-30", root + b"\x09", "an item of unknown type"),
+        "cut-item": ("VOL-30", root + b"\2" + inode[:20], "an item that ends early"),
+        "no-root": ("VOL-36", file, "no root directory"),
+        "nameless": ("VOL-36", root + file, "an inode without a name"),
+        "slash": ("VOL-34", root + file + name_item(1, 2, b"a/b"), "a name with a slash"),
+        "dots": ("VOL-34", root + file + name_item(1, 2, b".."), "a name of dots"),
+        "empty-name": ("VOL-34", root + file + name_item(1, 2, b""), "an empty name"),
+        "twice": (
+            "VOL-34",
+            root + file + name_item(1, 2, b"a") + name_item(1, 2, b"a"),
+            "a name added twice",
+        ),
+        "in-a-file": (
+            "VOL-34",
+            root + file + name_item(1, 2, b"a") + name_item(2, 2, b"b"),
+            "a name in a file",
+        ),
+        "cycle": (
+            "VOL-36",
+            root + b"\2" + directory + name_item(2, 2, b"self"),
+            "a directory that only it contains",
+        ),
+        "session-order": (
+            "VOL-31",
+            root + b"\1" + (1).to_bytes(4, "big") + bytes(32),
+            "session 1 before session 0",
+        ),
+        "device": (
+            "VOL-32",
+            root + b"\2" + file_inode[:8] + (0o060644).to_bytes(4, "big") + file_inode[12:],
+            "an inode of an unknown type",
+        ),
+    }
+    for name, (clause, items, comment) in cases.items():
+        bench = forged(f"index-{name}", items)
+        write.case(f"index-{name}", clause, comment, bench, "volume.malformed")
+
+
+def forged(name: str, items: bytes) -> VolumeBench:
+    seed(name)
+    bench = VolumeBench(key=KEY)
+    superblock = make_superblock(
+        KEY, kind=VolumeKind.MUTABLE, block_bytes=512, volume_id=Counter(name)(16)
+    )
+    keys = VolumeKeys(KEY, superblock)
+    pieces, root = seal_entry(
+        keys, superblock, items, kind=EntryKind.FULL, version=1, epoch=0, previous=NO_ROOT
+    )
+    bench.store.create("superblock").write([superblock.to_bytes()], 0)
+    bench.store.create("journal/0000000000000001").write(pieces, 0)
+    bench.store.create("objects/pack")
+    bench.holder.register(version=1, root=root)
+    return bench
+
+
+STEPS: list[Callable[[Writer], None]] = [good, bad_superblocks, bad_histories, bad_indexes]
+
+
+def main() -> None:
+    """Write all cases."""
+    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    for step in STEPS:
+        step(Writer(target))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""What a client concludes from what a server sends."""
+
+import socket
+import threading
+import time
+
+import pytest
+
+from cloister.errors import (
+    CloisterError,
+    ConfigError,
+    IdentityError,
+    RemoteProtocolError,
+    UnavailableError,
+)
+from cloister.inference import Client
+from cloister.network.tls import AnyClient, server_context
+from cloister.testing.certificates import FakeDomain
+
+NOW = int(time.time())  # noqa: TID251  # OpenSSL asks the machine, whatever a test would like
+DOMAIN = FakeDomain("clinic.example", at=NOW)
+SERVER_ID = DOMAIN.identity("serve").uri
+
+HOSTILE = [
+    (b"", UnavailableError, "server.unreachable"),
+    (b"nonsense\r\n\r\n", RemoteProtocolError, "protocol.remote"),
+    (b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{}", UnavailableError, "server.unreachable"),
+    (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]", RemoteProtocolError, "protocol.remote"),
+    (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", ConfigError, "config.missing"),
+    (b"HTTP/1.1 200 OK\r\nx: " + b"a" * 100_000, RemoteProtocolError, "protocol.remote"),
+    (b"HTTP/1.1 500 No\r\ncontent-length: 14\r\n\r\n" + b'{"error": "\xff"}'[:14],
+     RemoteProtocolError, "protocol.remote"),
+    (b"HTTP/1.1 302 Go\r\nlocation: https://elsewhere/\r\ncontent-length: 0\r\n\r\n",
+     RemoteProtocolError, "protocol.remote"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reply", "kind", "code"), HOSTILE, ids=range(len(HOSTILE)))
+def test_a_server_that_answers_nonsense_is_found_out(
+    reply: bytes, kind: type[CloisterError], code: str
+) -> None:
+    """An attested server is trusted with the query, not with the client's memory or patience."""
+    context = server_context(
+        DOMAIN.credential("serve"),
+        ca_pem=DOMAIN.ca_pem,
+        clients=AnyClient("a test of nonsense"),
+        clock=lambda: NOW,
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            plain, _ = listener.accept()
+            with context.wrap_socket(plain, server_side=True) as connection:
+                connection.recv(65536)
+                connection.sendall(reply)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        client = Client(
+            f"https://127.0.0.1:{listener.getsockname()[1]}",
+            trust=DOMAIN.ca_pem,
+            identity=SERVER_ID,
+            timeout_s=5,
+        )
+        with client, pytest.raises(kind) as caught:
+            client.describe()
+        thread.join()
+    assert caught.value.code == code
+
+
+def test_a_server_without_our_protocol_is_refused() -> None:
+    """A certificate is not enough: the other side must mean to speak HTTP."""
+    context = server_context(
+        DOMAIN.credential("serve"),
+        ca_pem=DOMAIN.ca_pem,
+        clients=AnyClient("a test of protocols"),
+        clock=lambda: NOW,
+    )
+    context.set_alpn_protocols(["other/1"])
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            plain, _ = listener.accept()
+            try:
+                context.wrap_socket(plain, server_side=True).close()
+            except OSError:
+                plain.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = listener.getsockname()[1]
+        client = Client(f"https://127.0.0.1:{port}", trust=DOMAIN.ca_pem, identity=SERVER_ID)
+        with pytest.raises(IdentityError) as caught:
+            client.describe()
+        thread.join()
+    assert caught.value.code == "identity.tls"

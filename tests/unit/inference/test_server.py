@@ -1,0 +1,72 @@
+"""A server that cannot start says why, with a code and an exit status."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from cloister.inference.server import main
+from cloister.testing.certificates import FakeDomain
+from cloister.testing.serving import write_identity
+
+pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
+
+NOW = int(time.time())  # noqa: TID251  # OpenSSL asks the machine, whatever a test would like
+DOMAIN = FakeDomain("clinic.example", at=NOW)
+MODEL = Path(__file__).parents[2] / "data" / "models" / "digits.tflite"
+ANY = ["--any-client", "a test of starting"]
+PORT = ["--port", "0"]
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> list[str]:
+    credential = DOMAIN.credential("serve")
+    folder = write_identity(tmp_path / "identity", credential, ca_pem=DOMAIN.ca_pem)
+    return ["--identity", str(folder)]
+
+
+CASES = [
+    ([*ANY, *PORT, "--model", "/nowhere.tflite"], "config.file", 65),
+    ([*ANY, *PORT, "--identity", "/nowhere"], "config.file", 65),
+    ([*ANY, *PORT, "--name", "a/b"], "message.malformed", 71),
+    (["--any-client", "x", *PORT], "config.value", 65),
+    (["--client", "me", *PORT], "certificate.malformed", 71),
+    ([*ANY], "config.value", 65),
+    (["--client", DOMAIN.identity("client").uri], "config.value", 65),
+    (PORT, "config.missing", 65),
+    ([], "config.missing", 65),
+]
+
+
+@pytest.mark.spec("SRV-35")
+@pytest.mark.parametrize(("arguments", "code", "status"), CASES, ids=range(len(CASES)))
+def test_a_server_that_cannot_start_says_why(
+    identity: list[str],
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: str,
+    status: int,
+) -> None:
+    """Files, names, rules: each with its code; nothing listens afterwards."""
+    common = ["--model", str(MODEL), "--name", "digits", *identity]
+    assert main([*common, *arguments]) == status
+    assert f"[{code}]" in capsys.readouterr().err
+
+
+def test_a_damaged_model_starts_nothing(
+    tmp_path: Path, identity: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A cut file is found before the first query."""
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes(MODEL.read_bytes()[:500])
+    arguments = ["--model", str(damaged), "--name", "digits", *identity, *ANY, *PORT]
+    assert main(arguments) == 71
+    assert "[model.malformed]" in capsys.readouterr().err
+
+
+def test_two_rules_at_once_are_a_mistake(identity: list[str]) -> None:
+    """Either named clients or anybody."""
+    both = [*ANY, "--client", DOMAIN.identity("client").uri]
+    with pytest.raises(SystemExit) as caught:
+        main(["--model", str(MODEL), "--name", "digits", *identity, *PORT, *both])
+    assert caught.value.code == 2

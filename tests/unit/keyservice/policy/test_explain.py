@@ -1,0 +1,48 @@
+"""Explanations show every rule."""
+
+from dataclasses import replace
+
+import pytest
+
+from cloister.attestation.measurement import LaunchMeasurement
+from cloister.errors import AppraisalError, CloisterError
+from cloister.keyservice.policy.appraisal import appraise
+from cloister.keyservice.policy.explain import explain
+from cloister.testing.policies import (
+    CODE_ROOT,
+    VOLUME_ROOTS,
+    sample_claims,
+    sample_measurement,
+    sample_policy,
+)
+
+
+@pytest.mark.spec("POL-61")
+def test_an_explanation_judges_every_rule() -> None:
+    """With three rules broken, all three are shown, and the first is the one that refuses."""
+    claims = replace(sample_claims(), debug=True, security_version=0)
+    measurement = LaunchMeasurement(code=CODE_ROOT, runtime=bytes(32))
+    shown = explain(sample_policy(), "train", claims, measurement, volume_roots=VOLUME_ROOTS)
+    refused = [rule.code for rule in shown.rules if rule.verdict == "refused"]
+    assert refused == ["appraisal.debug", "appraisal.svn", "appraisal.runtime"]
+    record = shown.as_record()
+    assert record["refused"] is True
+    assert record["code"] == "appraisal.debug"
+    with pytest.raises(CloisterError) as caught:
+        appraise(sample_policy(), "train", claims, measurement, volume_roots=VOLUME_ROOTS)
+    assert caught.value.code == refused[0]
+
+
+@pytest.mark.spec("POL-61")
+def test_an_explanation_names_the_nearest_reference() -> None:
+    """A digest with one wrong digit is recognised as a typing mistake."""
+    almost = bytes.fromhex("b2" * 31 + "b3")
+    claims = replace(sample_claims(), measurement=almost)
+    shown = explain(
+        sample_policy(), "train", claims, sample_measurement(), volume_roots=VOLUME_ROOTS
+    )
+    assert shown.refused_by is not None
+    assert shown.refused_by.nearest == "sha256:" + "b2" * 32
+    with pytest.raises(AppraisalError) as caught:
+        appraise(sample_policy(), "train", claims, sample_measurement(), volume_roots=VOLUME_ROOTS)
+    assert caught.value.hint == f"it nearly is sha256:{'b2' * 32}"

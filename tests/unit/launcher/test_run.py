@@ -1,0 +1,32 @@
+"""What the sandbox of a run shows; runs themselves are in tests/integration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cloister.launcher.code import CodeFile, CodeTree
+from cloister.launcher.run import _code_files, _sandbox_spec
+from cloister.launcher.runtime import MeasuredRoot, RuntimeLayout
+
+
+def test_what_is_not_measured_is_hidden(tmp_path: Path) -> None:
+    """Folders that the measurement skips look empty inside."""
+    (tmp_path / "pkg" / "__pycache__").mkdir(parents=True)
+    (tmp_path / ".git").mkdir()
+    root = MeasuredRoot("sources/0", tmp_path, skipped=frozenset({"__pycache__", ".git"}))
+    layout = RuntimeLayout(Path("/usr/bin/python3"), (root,), (tmp_path,), ())
+    spec = _sandbox_spec(layout)
+    assert [bind.target for bind in spec.binds] == [str(tmp_path)]
+    assert set(spec.hidden) == {str(tmp_path / "pkg" / "__pycache__"), str(tmp_path / ".git")}
+
+
+def test_plain_code_is_placed_read_only() -> None:
+    """From the bytes that were digested, with the owner's executable bit for all."""
+    tree = CodeTree(
+        (CodeFile("a.py", b"1", executable=False), CodeFile("b", b"2", executable=True))
+    )
+    assert [(file.path, file.data, file.mode) for file in _code_files(tree)] == [
+        ("/code/a.py", b"1", 0o444),
+        ("/code/b", b"2", 0o555),
+    ]
+    assert _code_files(None) == []
