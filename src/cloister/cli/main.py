@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+from collections.abc import Sequence
+from typing import Any, Final
 
 import typer
 
@@ -10,9 +13,13 @@ from cloister import __version__
 from cloister.cli import doctor, init, keyservice, measure, policy, query, run, volume
 from cloister.cli.console import fail, lines, note
 from cloister.cli.demo import command as demo
-from cloister.errors import CloisterError
+from cloister.errors import CallerError, CloisterError, ConfigError, StorageFullError
 
 __all__ = ["app", "main"]
+
+_INTERRUPTED: Final = 130
+# Of click, which typer carries within itself from some version on.
+_UsageError: Final[type[Exception]] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="cloister",
@@ -49,11 +56,40 @@ def _root(version: bool = _VERSION) -> None:  # its callback prints
 
 
 def main() -> None:
-    """Run the command line; every error of ours ends in its own exit status."""
+    """Run the command line; every error ends in its own exit status, with `--json` as an object."""
+    as_json = "--json" in _own_words(sys.argv[1:])
     try:
-        app()
+        status = app(standalone_mode=False, prog_name="cloister")
+    except _UsageError as error:
+        sys.exit(_refuse_usage(error, as_json=as_json))
     except CloisterError as error:
-        sys.exit(fail(error, as_json="--json" in sys.argv[1:]))
-    except KeyboardInterrupt:
+        sys.exit(fail(error, as_json=as_json))
+    except OSError as error:
+        sys.exit(fail(_from_system(error), as_json=as_json))
+    except (KeyboardInterrupt, typer.Abort):
         note("interrupted")
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _own_words(words: Sequence[str]) -> Sequence[str]:
+    """Return the words before `--`: what follows belongs to another program."""
+    return words[: words.index("--")] if "--" in words else words
+
+
+def _refuse_usage(error: Any, *, as_json: bool) -> int:
+    """Say how the command is used."""
+    misuse = CallerError(error.format_message(), code="caller.misuse")
+    if as_json:
+        return fail(misuse, as_json=True)
+    error.show()
+    return misuse.exit_status
+
+
+def _from_system(error: OSError) -> CloisterError:
+    """Name what the system refused, where no command knew better."""
+    place = error.filename if isinstance(error.filename, str) else "a file"
+    said = f"{place}: {error.strerror or error}"
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return StorageFullError(said, code="storage.full", hint="make room and try again")
+    return ConfigError(said, code="config.file")

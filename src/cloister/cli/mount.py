@@ -24,7 +24,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     program: list[str] | None = typer.Argument(
         None,
         metavar="[-- COMMAND...]",
-        help="Runs where the volume is mounted [default: your shell; as root, none].",
+        help="Runs where the volume is mounted (default: your shell; as root, none).",
         show_default=False,
     ),
     write: bool = typer.Option(False, "--write", help="Mount for writing, as its one writer."),

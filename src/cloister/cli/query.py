@@ -69,7 +69,7 @@ def _read(file: Path) -> Any:
         return np.load(file, allow_pickle=False)
     except (OSError, ValueError, RecursionError) as e:
         raise ConfigError(
-            f"{file} is not an array: {e}",
+            f"{file} is not an array of numbers",
             code="config.file",
             hint="write one with numpy.save, or as JSON lists",
         ) from e

@@ -32,7 +32,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     code: Path | None = typer.Option(None, help="Plain code, where the policy digests it."),
     host: str = typer.Option("127.0.0.1", help="Address for the ports that the policy grants."),
     receipt: Path | None = typer.Option(
-        None, help="Where the receipt goes [default: a new file in receipts/]."
+        None, help="Where the receipt goes (default: a new file in receipts/)."
     ),
     domain: Path | None = settings.DOMAIN,
     as_json: bool = typer.Option(False, "--json", help="One JSON object; logs go to stderr."),
@@ -101,6 +101,7 @@ def _client(connection: settings.Connection) -> Callable[[], ReleaseClient]:
         from cloister.keyservice.client import PinnedService, ReleaseClient  # noqa: PLC0415
         from cloister.keyservice.clock import read_clock  # noqa: PLC0415
 
+        settings.hide_memory()
         domain = connection.domain
         service = PinnedService(domain.identity, domain.origin)
         # A first measurement takes longer than an embedded service waits for its next request.

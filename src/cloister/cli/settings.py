@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = [
     "Connection",
     "connect",
     "find_domain",
+    "hide_memory",
     "measure_local",
     "owner",
     "read_policy_bytes",
@@ -36,7 +38,7 @@ DOMAIN = typer.Option(
     None,
     "--domain",
     "-d",
-    help=f"The trust domain's folder [default: ${DOMAIN_VARIABLE}, else {_DEFAULT}].",
+    help=f"The trust domain's folder (default: ${DOMAIN_VARIABLE}, else {_DEFAULT}).",
 )
 
 
@@ -67,12 +69,24 @@ def connect(option: Path | None) -> Connection:
     return Connection(domain, url, HTTPTransport(url))
 
 
+def hide_memory() -> None:
+    """Keep what this process holds from now on out of core dumps and of other processes' reach.
+
+    Call it before the first key is here, and after the last fork: children inherit it.
+    """
+    from cloister.confinement import syscalls  # noqa: PLC0415
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    syscalls.set_dumpable(0)
+
+
 def owner(option: Path | None) -> Owner:
-    """Connect as the trust domain's owner."""
+    """Connect as the trust domain's owner; from here on this process may not be dumped."""
     from cloister.keyservice.clock import read_clock  # noqa: PLC0415
     from cloister.launcher.owner import Owner  # noqa: PLC0415
 
     connection = connect(option)
+    hide_memory()
     return Owner(connection.domain, connection.transport, clock=read_clock)
 
 

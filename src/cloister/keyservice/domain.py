@@ -87,7 +87,14 @@ class TrustDomain:
         Raises:
             ConfigError: Missing, open to others, or not this domain's.
         """
-        seed = read_secret_file(self.directory / "owner" / "owner.key", max_bytes=_SEED_BYTES)
+        path = self.directory / "owner" / "owner.key"
+        if not path.exists():
+            raise ConfigError(
+                f"this needs the owner's key, and {path} is not here",
+                code="config.missing",
+                hint="do it on the owner's machine, in the folder that cloister init made",
+            )
+        seed = read_secret_file(path, max_bytes=_SEED_BYTES)
         wrong = ConfigError("owner.key is not the key of this domain's owner", code="config.file")
         if len(seed) != _SEED_BYTES:
             raise wrong
@@ -115,7 +122,11 @@ class TrustDomain:
                 hint="use lower-case letters, digits, dots and dashes",
             )
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise ConfigError(f"{directory} is in use already", code="config.exists")
+            raise ConfigError(
+                f"{directory} is in use already",
+                code="config.exists",
+                hint="name a new folder: cloister init DIRECTORY",
+            )
         try:
             building = Path(tempfile.mkdtemp(prefix=".cloister-init-", dir=directory.parent))
         except OSError as e:
@@ -145,7 +156,7 @@ class TrustDomain:
             raise ConfigError(
                 f"no trust domain in {directory}: {e.strerror}",
                 code="config.missing",
-                hint="cloister init",
+                hint="make one with cloister init, or name yours with --domain or CLOISTER_DOMAIN",
             ) from e
         return _read(directory, data)
 

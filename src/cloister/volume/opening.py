@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from cloister.crypto.kdf import random_bytes
-from cloister.errors import ConfigError
+from cloister.errors import ConfigError, TamperedError
 from cloister.volume.anchor import Anchor
 from cloister.volume.commit import Committer
 from cloister.volume.content.blocks import Blocks
@@ -139,11 +139,12 @@ def open_volume(
         TamperedError: `volume.rolled-back`, `volume.truncated`, `volume.tampered`, or
             `volume.foreign` for another volume or key.
         MalformedError: Not a volume.
+        ConfigError: Code `config.missing`: there is no such directory.
         UnavailableError: `volume.busy`, or storage or anchor did not answer.
         ReleaseDeniedError: Code `release.fenced`: a newer writer holds the lease.
         CallerError: Writing to a sealed volume, or without a lease.
     """
-    store = PosixStore(directory, writable=writable)
+    store = _existing_store(directory, writable=writable)
     return open_store(store, volume_key, anchor=anchor, writable=writable, clocks=Clocks())
 
 
@@ -181,8 +182,22 @@ def open_store(
 
 def observe(directory: Path) -> VolumeIdentity:
     """Say which volume and state a directory claims to hold, without a key; see `observe_store`."""
-    store = PosixStore(directory, writable=False)
-    return observe_store(store)
+    return observe_store(_existing_store(directory, writable=False))
+
+
+def _existing_store(directory: Path, *, writable: bool) -> PosixStore:
+    """Name the directory where it is not there or no volume; what is inside is not looked at."""
+    if not directory.is_dir():
+        raise ConfigError(
+            f"there is no volume at {directory}",
+            code="config.missing",
+            hint="make one with cloister volume seal or create, or correct the path",
+        )
+    if not (directory / SUPERBLOCK).exists():
+        raise TamperedError(
+            f"{directory} holds no volume: its superblock is missing", code="volume.truncated"
+        )
+    return PosixStore(directory, writable=writable)
 
 
 def open_contents(store: Store, keys: VolumeKeys, superblock: Superblock, index: Index) -> Contents:

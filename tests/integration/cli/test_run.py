@@ -134,9 +134,7 @@ def test_the_receipt_verifies_and_holds_no_secret(desk: Desk) -> None:
     done = desk.json("run", "policy.yaml", "--workload", "copy").good()
     text = (desk.folder / done.record["receipt"]).read_bytes()
     domain = TrustDomain.load(desk.folder / ".cloister")
-    verified = verify_run_receipt(
-        text, ca=domain.ca, service=domain.identity, origin=domain.origin
-    )
+    verified = verify_run_receipt(text, ca=domain.ca, service=domain.identity, origin=domain.origin)
     assert verified.body["status"] == 0
     assert verified.body["instance"] == done.record["instance"]
     assert verified.hardware_rooted is False

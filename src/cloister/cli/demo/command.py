@@ -20,7 +20,7 @@ __all__ = ["command"]
 
 def command(
     folder: Path | None = typer.Option(
-        None, "--folder", help="Keep everything here [default: a temporary folder, removed]."
+        None, "--folder", help="Keep everything here (default: a temporary folder, removed)."
     ),
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
