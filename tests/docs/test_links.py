@@ -42,3 +42,13 @@ def test_every_page_for_people_can_be_reached() -> None:
         and not any(page.name in text for other, text in texts.items() if other != page)
     ]
     assert lonely == []
+
+
+def test_the_index_of_specifications_has_every_page_once() -> None:
+    """Whoever looks for a format finds its page, with what it is about, in one list."""
+    folder = ROOT / "docs" / "spec"
+    listed = re.findall(
+        r"^- \[[a-z-]+\]\(([^)]+)\): \S", (folder / "README.md").read_text("utf-8"), re.MULTILINE
+    )
+    pages = {page.name for page in folder.glob("*.md")} - {"README.md"}
+    assert sorted(listed) == sorted(pages)
