@@ -21,7 +21,9 @@ def test_public_names_exist_and_are_described(name: str) -> None:
     """Each module has a docstring; each name of its `__all__` exists, once."""
     try:
         module = importlib.import_module(name)
-    except (ImportError, MissingExtraError) as e:
+    except (ModuleNotFoundError, MissingExtraError) as e:
+        if isinstance(e, ModuleNotFoundError) and (e.name or "").startswith("cloister"):
+            raise
         pytest.skip(f"{name} needs an extra: {e}")
     assert module.__doc__, "a module says what it is for"
     public = getattr(module, "__all__", [])

@@ -27,7 +27,7 @@ State = Literal["ok", "missing", "partial"]
 _TRY_TIMEOUT_S: Final = 3.0
 _OLDEST_PYTHON: Final = (3, 11)
 _OLDEST_KERNEL: Final = (5, 12)
-_LIBRARIES: Final = ("cryptography", "cbor2", "pydantic", "h11", "starlette", "uvicorn")
+_LIBRARIES: Final = ("cryptography", "cbor2", "h11", "uvicorn")
 _FRAMEWORKS: Final = ("tensorflow", "tensorflow-cpu", "torch", "scikit-learn", "ai-edge-litert")
 
 
