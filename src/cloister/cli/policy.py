@@ -56,13 +56,17 @@ def show(file: Path = _FILE, as_json: bool = _JSON) -> None:
 
 
 @app.command("hash")
-def hash_(file: Path = _FILE) -> None:
+def hash_(file: Path = _FILE, as_json: bool = _JSON) -> None:
     """Print the policy's hash, which a successor names as its predecessor."""
     from cloister.crypto.digest import digest_to_text  # noqa: PLC0415
     from cloister.keyservice.policy import parse_policy, policy_hash  # noqa: PLC0415
 
     policy = parse_policy(settings.read_policy_bytes(file), source=str(file))
-    console.lines(digest_to_text(policy_hash(policy)))
+    digest = digest_to_text(policy_hash(policy))
+    if as_json:
+        console.emit({"policy": f"{policy.namespace}/{policy.name}", "hash": digest})
+    else:
+        console.lines(digest)
 
 
 def require_lint(file: Path) -> None:
@@ -73,7 +77,7 @@ def require_lint(file: Path) -> None:
         if finding.severity == "error":
             raise MalformedError(
                 f"{file}:{finding.line}: {finding.message}",
-                code="policy.invalid",
+                code=finding.code,
                 hint=finding.hint or f"cloister policy lint {file}",
             )
 
@@ -94,6 +98,7 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
     predecessor: str = typer.Option("none", help="Hash of the policy that this one replaces."),
     output: Path = typer.Option(Path("policy.yaml"), "--output", "-o", help="The new file."),
     domain: Path | None = settings.DOMAIN,
+    as_json: bool = _JSON,
 ) -> None:
     """Write a first policy for this machine, from what it would prove; read it before you apply."""
     from cloister.cli.draft import (  # noqa: PLC0415
@@ -116,10 +121,13 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
         predecessor=predecessor,
         base=output.parent,
     )
-    with console.progress("measuring the runtime", quiet=False) as step:
+    with console.progress("measuring the runtime", quiet=as_json) as step:
         facts = settings.measure_local(domain, program=program_of(command), progress=step)
     output.write_text(draft_from_words(words, facts), encoding="utf-8")
-    console.lines(f"{output} is written. Read it, then: cloister policy apply {output}")
+    if as_json:
+        console.emit({"file": str(output)})
+    else:
+        console.lines(f"{output} is written. Read it, then: cloister policy apply {output}")
 
 
 @app.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -18,6 +17,9 @@ SCRIPTS: Final = {
         echo and this beside >&2
         exit ${1:-0}
     """,
+    "read.sh": """
+        cat /data/* | wc -c
+    """,
     "wait.sh": """
         echo started > /out/wait.txt
         trap 'echo stopped > /out/wait.txt; exit 9' TERM INT
@@ -26,7 +28,7 @@ SCRIPTS: Final = {
     """,
     "steps.sh": """
         for step in 1 2 3 4 5 6; do
-            echo $step > /out/step.txt; sync /out/step.txt; echo step $step; sleep 0.5
+            echo $step > /out/step.txt; sync /out/step.txt; echo step $step; sleep 1
         done
     """,
     "fill.sh": """
@@ -37,6 +39,7 @@ SCRIPTS: Final = {
 ROLES: Final = {
     "copy": ["/bin/sh", "/code/copy.sh"],
     "seven": ["/bin/sh", "/code/copy.sh", "7"],
+    "read": ["/bin/sh", "/code/read.sh"],
     "wait": ["/bin/sh", "/code/wait.sh"],
     "steps": ["/bin/sh", "/code/steps.sh"],
     "fill": ["/bin/sh", "/code/fill.sh"],
@@ -54,7 +57,7 @@ def furnish(desk: Desk, *, policy: str = "work") -> Desk:
     data = desk.folder / "plain" / "data"
     data.mkdir()
     (data / "secret.txt").write_text(SECRET + "\n")
-    (data / "array.bin").write_bytes(bytes(range(256)) * 2048)
+    (data / "array.bin").write_bytes(bytes(range(256)) * 4096)
     desk.run("init").good()
     desk.run("volume", "seal", "plain/data", "sealed/data").good()
     desk.run("volume", "seal", "plain/code", "sealed/code", "--kind", "code").good()

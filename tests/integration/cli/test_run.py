@@ -151,6 +151,7 @@ def test_added_arguments_are_refused(desk: Desk) -> None:
     assert (done.status, done.code) == (77, "launch.argv")
 
 
+@pytest.mark.slow
 def test_a_second_writer_is_refused_and_the_first_goes_on(desk: Desk) -> None:
     """While one run writes a volume, the owner's mount and another run are told so."""
     with desk.running("run", "policy.yaml", "--workload", "wait") as process:

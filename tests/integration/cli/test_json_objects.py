@@ -1,0 +1,97 @@
+"""Every command with `--json` prints one object, also when it fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from cloister.cli.main import app
+from integration.cli.desk import Desk
+
+# Enough words for each command to be understood, and to fail for want of a trust domain or file.
+_WORDS = {
+    "doctor": (),
+    "init": ("there",),
+    "demo": ("--folder", "/proc/nowhere"),
+    "measure": (),
+    "run": ("none.yaml", "--workload", "x"),
+    "query": ("https://127.0.0.1:1", "none.npy", "--identity", "spiffe://x/y"),
+    "keyservice status": (),
+    "policy lint": ("none.yaml",),
+    "policy show": ("none.yaml",),
+    "policy hash": ("none.yaml",),
+    "policy apply": ("none.yaml",),
+    "policy explain": ("none.yaml", "--workload", "x"),
+    "policy draft": ("--name", "n", "--workload", "w", "--code", "none", "--command", "/bin/sh"),
+    "volume seal": ("none", "store"),
+    "volume create": ("store",),
+    "volume open": ("store", "target"),
+    "volume ls": ("store",),
+    "volume verify": ("store",),
+    "volume observe": ("store",),
+    "volume mount": ("store", "point"),
+}
+_WITHOUT_JSON = {"keyservice serve": "prints a line of JSON when it is ready, by itself"}
+
+
+def _commands() -> dict[str, Any]:
+    root = typer.main.get_command(app)
+    found = {}
+    for name, command in root.commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            found[name] = command
+        else:
+            found |= {f"{name} {each}": each_command for each, each_command in inner.items()}
+    return found
+
+
+def test_every_command_takes_json() -> None:
+    """A new command is listed here, and has the option or a reason."""
+    commands = _commands()
+    assert set(commands) == set(_WORDS) | set(_WITHOUT_JSON)
+    for name in _WORDS:
+        options = [option for parameter in commands[name].params for option in parameter.opts]
+        assert "--json" in options, name
+
+
+@pytest.mark.parametrize("name", [name for name in _WORDS if name not in {"doctor", "init"}])
+def test_an_error_is_one_object(tmp_path: Path, name: str) -> None:
+    """Code, message, hint and whether to try again; nothing else on standard output."""
+    done = Desk(tmp_path).json(*name.split(), *_WORDS[name])
+    assert done.status not in {0, 1, 2}, done
+    assert set(done.error) >= {"code", "message", "hint", "retryable"}
+    assert "Traceback" not in done.stderr
+
+
+def test_words_that_make_no_command_are_one_object(tmp_path: Path) -> None:
+    """Misuse has a code as well."""
+    for words in (("volume", "ls"), ("volume", "nothing"), ("run", "x", "--nothing")):
+        done = Desk(tmp_path).json(*words)
+        assert (done.status, done.code) == (64, "caller.misuse")
+
+
+def test_json_after_two_dashes_is_not_ours(tmp_path: Path) -> None:
+    """What follows `--` belongs to the other program: our error stays for people."""
+    done = Desk(tmp_path).run("volume", "mount", "store", "point", "--", "program", "--json")
+    assert done.stdout == ""
+    assert "config.missing" in done.stderr
+
+
+def test_success_is_one_object(desk: Desk) -> None:
+    """Commands that look only, on a furnished desk."""
+    for words in (
+        ("volume", "ls", "sealed/data"),
+        ("volume", "observe", "sealed/data"),
+        ("policy", "lint", "policy.yaml"),
+        ("policy", "show", "policy.yaml"),
+        ("policy", "hash", "policy.yaml"),
+        ("policy", "explain", "policy.yaml", "--workload", "copy"),
+        ("keyservice", "status"),
+        ("measure", "--program", "/bin/sh"),
+    ):
+        assert json.loads(desk.json(*words).good().stdout)
