@@ -1,4 +1,4 @@
-"""`make bench` writes what it says: a table, JSON and a plot. How fast anything is, is not tested."""
+"""`make bench` writes a table, JSON and a plot. How fast anything is, is not tested."""
 
 from __future__ import annotations
 
