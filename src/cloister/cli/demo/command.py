@@ -59,6 +59,7 @@ def _print(facts: Facts) -> None:
         ),
         ("found by the same search where protection is off", found),
     ]
+    rows += [("  found", f"{one['secret']} in {one['where']}") for one in facts.plaintext_found]
     rows += [
         (f"attack: {name}", f"refused, {attack['code']}" if attack["refused"] else "NOT REFUSED")
         for name, attack in facts.attacks.items()

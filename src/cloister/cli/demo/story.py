@@ -47,6 +47,7 @@ class Facts:
     predictions_equal: bool = False
     hardware_rooted: bool = False
     plaintext_hits: int = -1
+    plaintext_found: list[dict[str, str]] = field(default_factory=list)
     searched_bytes: int = 0
     captured_bytes: int = 0
     found_without_protection: list[str] = field(default_factory=list)
@@ -60,6 +61,7 @@ class Facts:
             "predictions_equal": self.predictions_equal,
             "hardware_rooted": self.hardware_rooted,
             "plaintext_hits": self.plaintext_hits,
+            "plaintext_found": self.plaintext_found,
             "searched_bytes": self.searched_bytes,
             "captured_bytes": self.captured_bytes,
             "found_without_protection": self.found_without_protection,
@@ -269,6 +271,10 @@ class Story:
             self.places, capture, markers, since_ns=self._began_ns, query=material.query
         )
         self.facts.plaintext_hits = len(seen.protected.findings)
+        self.facts.plaintext_found = [
+            {"secret": finding.secret, "where": finding.where}
+            for finding in seen.protected.findings
+        ]
         self.facts.searched_bytes = seen.protected.searched_bytes
         self.facts.captured_bytes = seen.captured_bytes
         wanted = sorted(seen.unprotected.secrets_found & set(material.markers))
