@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from cloister import __version__
-from cloister.cli import doctor, init, keyservice, measure, policy, query, run, volume
 from cloister.cli.console import fail, lines, note
-from cloister.cli.demo import command as demo
 from cloister.errors import CallerError, CloisterError, ConfigError, StorageFullError
 
 __all__ = ["app", "main"]
@@ -21,22 +21,48 @@ _INTERRUPTED: Final = 130
 # Of click, which typer carries within itself from some version on.
 _UsageError: Final[type[Exception]] = typer.BadParameter.__bases__[0]
 
+# A command's module is imported when it is named: `cloister run` does not wait for the others.
+_COMMANDS: Final = {
+    "demo": "cloister.cli.demo.command",
+    "doctor": "cloister.cli.doctor",
+    "init": "cloister.cli.init",
+    "measure": "cloister.cli.measure",
+    "run": "cloister.cli.run",
+    "query": "cloister.cli.query",
+    "keyservice": "cloister.cli.keyservice",
+    "policy": "cloister.cli.policy",
+    "volume": "cloister.cli.volume",
+}
+
+
+class _Commands(TyperGroup):
+    """The command tree, made as far as it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names in the order of the help page."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Import a command or a group of them; None for a name that is none."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(_COMMANDS[cmd_name])
+        alone = typer.Typer(add_completion=False)
+        if hasattr(module, "app"):
+            alone.add_typer(module.app, name=cmd_name)
+            return typer.main.get_group(alone).commands[cmd_name]
+        alone.command(cmd_name)(module.command)
+        return typer.main.get_command(alone)
+
+
 app = typer.Typer(
     name="cloister",
+    cls=_Commands,
     help="Machine learning on machines that their user does not trust.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("demo")(demo.command)
-app.command("doctor")(doctor.command)
-app.command("init")(init.command)
-app.command("measure")(measure.command)
-app.command("run")(run.command)
-app.command("query")(query.command)
-app.add_typer(keyservice.app, name="keyservice")
-app.add_typer(policy.app, name="policy")
-app.add_typer(volume.app, name="volume")
 
 
 def _print_version(value: bool) -> None:

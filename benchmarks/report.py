@@ -1,0 +1,109 @@
+"""The table, the JSON and the plot of one run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pairs import Row
+
+HEADER = ("what", "baseline", "Cloister", "result", "aim", "met")
+
+
+def write(folder: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> None:
+    """Write bench.md, bench.json and bench.png."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "bench.md").write_text("\n".join(_table(rows, facts)) + "\n")
+    record = facts | {
+        "rows": [
+            {
+                "part": row.part,
+                "name": row.name,
+                "result": row.result,
+                "aim": row.aim,
+                "met": row.met,
+                **row.facts,
+            }
+            for row in rows
+        ]
+    }
+    (folder / "bench.json").write_text(json.dumps(record, indent=1) + "\n")
+    _plot(folder / "bench.png", rows, facts)
+
+
+def _table(rows: Sequence[Row], facts: Mapping[str, object]) -> Iterator[str]:
+    yield "# Benchmarks"
+    yield ""
+    yield (
+        f"{facts['date']} · {facts['processor']}, {facts['cores']} cores, {facts['memory_gb']} GB "
+        f"· Linux {facts['kernel']} · Python {facts['python']} · {facts['mode']} run of "
+        f"{facts['seconds']} s · commit {facts['commit']}"
+    )
+    yield ""
+    yield (
+        f"Load of the machine: {facts['load_before']} before, {facts['load_after']} after; this "
+        "run alone makes one to two. Where it was higher, something else was measured as well."
+    )
+    yield ""
+    yield "Numbers are medians of pairs taken in turns, with (lowest to highest) behind them."
+    part = ""
+    for row in rows:
+        if row.part != part:
+            part = row.part
+            yield from ("", f"## {part[0].upper()}{part[1:]}", "")
+            yield "| " + " | ".join(HEADER) + " |"
+            yield "|" + "---|" * len(HEADER)
+        met = "" if row.met is None else "yes" if row.met else "**no**"
+        cells = (row.name, row.left, row.right, row.result, row.aim, met)
+        yield "| " + " | ".join(cells) + " |"
+
+
+def _plot(path: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> None:
+    import matplotlib as mpl  # noqa: PLC0415  # slow to load
+
+    mpl.use("agg")
+    import matplotlib.pyplot as plt  # noqa: PLC0415
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6), width_ratios=(3, 2))
+    volumes = [row for row in rows if row.facts.get("speed_ratios")]
+    for offset, (other, color) in enumerate((("plain", "#888888"), ("gocryptfs", "#2a7f9e"))):
+        bars = [
+            (place + 0.4 * offset, row.facts["speed_ratios"][other])  # type: ignore[index]
+            for place, row in enumerate(volumes)
+            if other in row.facts["speed_ratios"]  # type: ignore[operator]
+        ]
+        middles = [ratio["median"] for _, ratio in bars]
+        ends = [
+            [ratio["median"] - ratio["min"] for _, ratio in bars],
+            [ratio["max"] - ratio["median"] for _, ratio in bars],
+        ]
+        places = [place for place, _ in bars]
+        left.barh(places, middles, 0.38, xerr=ends, color=color, label=f"against {other}")
+    left.set_yticks([n + 0.2 for n in range(len(volumes))], [row.name for row in volumes])
+    left.axvline(1, color="black", linewidth=0.8)
+    left.set_xscale("log")
+    left.invert_yaxis()
+    left.set_title("a volume's speed, times that of (right is faster)")
+    left.legend()
+    _plot_stages(right, rows)
+    figure.suptitle(f"{facts['processor']}, {facts['cores']} cores, {facts['date']}", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _plot_stages(axes: object, rows: Sequence[Row]) -> None:
+    """Draw where the time of `cloister run` goes."""
+    found = [row for row in rows if row.facts.get("stages_s")]
+    stages = list(found[0].facts["stages_s"]) if found else []  # type: ignore[call-overload]
+    starts = [0.0] * len(found)
+    for stage in stages:
+        values = [row.facts["stages_s"][stage] for row in found]  # type: ignore[index]
+        axes.bar(range(len(found)), values, 0.5, bottom=starts, label=stage)  # type: ignore[attr-defined]
+        starts = [a + b for a, b in zip(starts, values, strict=True)]
+    names = [row.name.replace(" (", "\n(") for row in found]
+    axes.set_xticks(range(len(found)), names)  # type: ignore[attr-defined]
+    axes.set_title("`cloister run` of an empty script, seconds")  # type: ignore[attr-defined]
+    if found:
+        axes.legend(fontsize=8)  # type: ignore[attr-defined]

@@ -1,0 +1,106 @@
+"""Everything that is promised about speed, in one run, as a table, JSON and a plot.
+
+    python benchmarks/run.py [--quick] [--output FOLDER]
+
+Takes under eight minutes on two cores, `--quick` under two. Each comparison alternates between its
+sides within the same minutes; nothing here fails because something is slow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "src"))
+
+import domain as domains  # noqa: E402
+import pairs  # noqa: E402
+import releases  # noqa: E402
+import report  # noqa: E402
+import startup  # noqa: E402
+import volumes  # noqa: E402
+
+PARTS = ("training", "volumes", "start-up", "key service")
+
+
+def main() -> None:
+    """Run the chosen parts and write the three files."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller files")
+    parser.add_argument("--only", action="append", choices=PARTS, help="this part; repeatable")
+    parser.add_argument("--output", type=Path, default=HERE / "out")
+    parser.add_argument("--small-python", help="an interpreter with Cloister's requirements alone")
+    parser.add_argument(
+        "--directory", type=Path, default=HERE / "out", help="where volumes lie; a disk"
+    )
+    chosen = parser.parse_args()
+    chosen.directory.mkdir(parents=True, exist_ok=True)
+    began, before = time.monotonic(), pairs.load()
+    with (
+        tempfile.TemporaryDirectory(prefix="run-", dir=chosen.directory) as folder,
+        domains.founded(Path(folder) / "large") as domain,
+    ):
+        rows = list(_rows(chosen, Path(folder), domain))
+    facts = pairs.machine() | {
+        "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),  # noqa: TID251  # an edge
+        "mode": "quick" if chosen.quick else "full",
+        "seconds": round(time.monotonic() - began),
+        "commit": _commit(),
+        "load_before": before,
+        "load_after": pairs.load(),
+    }
+    report.write(chosen.output, rows, facts)
+    print((chosen.output / "bench.md").read_text())
+    print(f"written: {chosen.output}/bench.md, bench.json, bench.png")
+
+
+def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> Iterator[pairs.Row]:
+    quick = chosen.quick
+
+    def training() -> Iterator[pairs.Row]:
+        import training  # noqa: PLC0415  # needs what only `.[bench]` installs
+
+        return training.rows(domain, pairs=1 if quick else 5)
+
+    parts: dict[str, Callable[[], Iterator[pairs.Row]]] = {
+        "training": training,
+        "volumes": lambda: volumes.rows(
+            folder / "volumes",
+            rounds=1 if quick else 5,
+            megabytes=64 if quick else 512,
+            files=300 if quick else 2000,
+        ),
+        "start-up": lambda: startup.rows(
+            folder, domain, pairs=3 if quick else 11, small_python=chosen.small_python
+        ),
+        "key service": lambda: releases.rows(
+            seconds=1 if quick else 5, clients=(1, 4) if quick else (1, 4, 16)
+        ),
+    }
+    for name in chosen.only or PARTS:
+        began = time.monotonic()
+        for row in parts[name]():
+            sys.stderr.write(f"{row.part}: {row.name}: {row.result}\n")
+            yield row
+        sys.stderr.write(f"{name} took {time.monotonic() - began:.0f} s\n")
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "-C", str(HERE), "describe", "--always", "--dirty"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    main()
