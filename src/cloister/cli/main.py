@@ -38,11 +38,11 @@ _COMMANDS: Final = {
 class _Commands(TyperGroup):
     """The command tree, made as far as it is asked for."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002  # the base class names it
         """Return the names in the order of the help page."""
         return list(_COMMANDS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002  # likewise
         """Import a command or a group of them; None for a name that is none."""
         if cmd_name not in _COMMANDS:
             return None
