@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from cloister.cli import console, settings
-from cloister.errors import ConfigError
+from cloister.errors import AppraisalError, ConfigError
 
 if TYPE_CHECKING:
     from cloister.keyservice.client import ReleaseClient
@@ -54,7 +54,11 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         host=host,
         receipt=receipt,
     )
-    outcome = run_workload(request, _hooks(as_json=as_json), connect=_client(connection))
+    try:
+        outcome = run_workload(request, _hooks(as_json=as_json), connect=_client(connection))
+    except AppraisalError as error:
+        error.hint = error.hint or f"cloister policy explain {file} --workload {workload}"
+        raise
     _report(outcome, as_json=as_json)
     raise typer.Exit(outcome.status)
 

@@ -102,8 +102,9 @@ class VolumeServers:
             CloisterError: The first failure, naming the volume.
         """
         for item in self._served:
-            item.grant = grants[item.plan.target]
-            config = _config(item.plan, item.grant, self._settings)
+            item.grant = grants[item.plan.target]  # all of them first: `abandon` gives leases back
+        for item in self._served:
+            config = _config(item.plan, grants[item.plan.target], self._settings)
             with _naming(item.plan):
                 item.before = _state(item.server.open(config, timeout_s=_OPEN_TIMEOUT_S))
 

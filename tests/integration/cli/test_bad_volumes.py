@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -78,6 +79,15 @@ DAMAGE: Final[dict[str, tuple[Callable[[Path], None], str, str | None]]] = {
 }
 
 
+def test_a_refused_run_gives_its_leases_back(desk: Desk) -> None:
+    """After a volume was refused, the volumes that were released beside it can be had at once."""
+    began = time.monotonic()
+    refused = desk.json("run", "policy.yaml", "--workload", "copy", "--volume", "data=nowhere")
+    assert refused.code == "config.missing"
+    desk.json("run", "policy.yaml", "--workload", "copy").good()
+    assert time.monotonic() - began < 12
+
+
 @pytest.mark.parametrize("name", DAMAGE)
 def test_a_damaged_volume_is_refused_and_named(desk: Desk, name: str) -> None:
     """The owner's check and a run refuse it with a stable code; the real volume opens."""
@@ -92,6 +102,7 @@ def test_a_damaged_volume_is_refused_and_named(desk: Desk, name: str) -> None:
         assert done.code == run_code, done
         assert "volume data" in done.error["message"]
         assert SECRET not in done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
     finally:
         shutil.rmtree(store, ignore_errors=True)
     assert desk.json("volume", "verify", "sealed/data").good().record["files"] == 2

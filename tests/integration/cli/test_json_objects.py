@@ -39,14 +39,17 @@ _WITHOUT_JSON = {"keyservice serve": "prints a line of JSON when it is ready, by
 
 
 def _commands() -> dict[str, Any]:
+    """Return every command by the words that name it, as the parser finds them."""
     root = typer.main.get_command(app)
+    context = typer.Context(root)
     found = {}
-    for name, command in root.commands.items():  # type: ignore[attr-defined]
+    for name in root.list_commands(context):  # type: ignore[attr-defined]
+        command = root.get_command(context, name)  # type: ignore[attr-defined]
         inner = getattr(command, "commands", None)
-        if inner is None:
-            found[name] = command
-        else:
+        if inner:
             found |= {f"{name} {each}": each_command for each, each_command in inner.items()}
+        else:
+            found[name] = command
     return found
 
 

@@ -218,8 +218,12 @@ def _child(
     status = 1
     try:
         harden(channel, parent=parent)
-        work(channel, open_filesystem=open_filesystem, describe=describe)
-        status = 0
+        try:
+            work(channel, open_filesystem=open_filesystem, describe=describe)
+            status = 0
+        except WorkloadError:
+            # The launcher ended the conversation, or ended: nobody is left to be told.
+            status = 1
     except BaseException:  # noqa: BLE001 the outermost frame of this process
         traceback.print_exc()
     finally:
