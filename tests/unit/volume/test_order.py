@@ -96,7 +96,7 @@ def test_a_new_volume_is_written_from_its_data_to_its_superblock(
 def test_a_commit_is_data_then_entry_then_anchor(
     monkeypatch: pytest.MonkeyPatch, rotate_bytes: int
 ) -> None:
-    """Each step is durable before the next; what the anchored state uses stays till the anchor moved."""
+    """Each step is durable before the next; the state before stays till the anchor moved."""
     monkeypatch.setattr(commit, "_ROTATE_BYTES", rotate_bytes)
     bench = VolumeBench()
     bench.create()
