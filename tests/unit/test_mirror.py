@@ -19,7 +19,6 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "keyservice/embedded.py": "processes: integration/test_keyservice_process.py",
     "keyservice/founding.py": "driven by keyservice/test_domain.py",
     "keyservice/records.py": "types only; their bytes are driven by keyservice/test_store.py",
-    "launcher/local.py": "joins processes: integration/launcher",
     "launcher/mounting.py": "joins processes: integration/launcher",
     "launcher/owner.py": "joins processes: integration/launcher",
     "volume/anchor.py": "a protocol: contract/test_volume_anchor.py",
