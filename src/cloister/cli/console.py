@@ -10,14 +10,14 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cloister.errors import AppraisalError, CloisterError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["emit", "fail", "lines", "note", "progress", "stages", "table", "warn"]
+__all__ = ["SlowProgress", "emit", "fail", "lines", "note", "progress", "stages", "table", "warn"]
 
 
 def emit(record: Mapping[str, object]) -> None:
@@ -96,6 +96,46 @@ def progress(description: str, *, quiet: bool) -> Iterator[Callable[[int, int], 
             bars.update(task, completed=done, total=total or None)
 
         yield step
+
+
+class SlowProgress:
+    """A bar, or one line where nobody looks, for a step that turns out to take over a second.
+
+    Call it with (done, total); use it as a context, so that the bar goes when the step fails.
+    """
+
+    def __init__(self, description: str, *, clock: Callable[[], float]) -> None:
+        """Take what is being done, and a clock in seconds that only goes forward."""
+        self._description = description
+        self._clock = clock
+        self._began: float | None = None
+        self._stack = contextlib.ExitStack()
+        self._step: Callable[[int, int], None] | None = None
+
+    def __enter__(self) -> SlowProgress:
+        """Show nothing yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take the bar away."""
+        self._stack.close()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Note how far it is."""
+        if self._began is None:
+            self._began = self._clock()
+        if done >= total:
+            self._stack.close()
+            self._step = None
+        elif self._step is not None:
+            self._step(done, total)
+        elif self._clock() - self._began >= _SLOW_S:
+            if not sys.stderr.isatty():
+                note(f"... {self._description}: {total / 1e9:.1f} GB, once")
+            self._step = self._stack.enter_context(progress(self._description, quiet=False))
+
+
+_SLOW_S: Final = 1.0
 
 
 @contextlib.contextmanager

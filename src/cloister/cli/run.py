@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,7 @@ from cloister.errors import AppraisalError, ConfigError
 
 if TYPE_CHECKING:
     from cloister.keyservice.client import ReleaseClient
+    from cloister.launcher.fingerprint import Fingerprint
     from cloister.launcher.run import RunHooks, RunOutcome, RunRequest
 
 __all__ = ["command"]
@@ -41,24 +43,32 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
 
     The exit status is the workload's, or that of the error that stopped it.
     """
-    from cloister.launcher.run import run_workload  # noqa: PLC0415
+    from cloister.launcher.fingerprint import Fingerprint  # noqa: PLC0415
+    from cloister.launcher.runtime import running_layout  # noqa: PLC0415
 
-    connection = settings.connect(domain)
-    request = _request(
-        connection,
-        file,
-        workload=workload,
-        arguments=tuple(arguments or ()),
-        stores=_stores(volume),
-        code=code,
-        host=host,
-        receipt=receipt,
-    )
-    try:
-        outcome = run_workload(request, _hooks(as_json=as_json), connect=_client(connection))
-    except AppraisalError as error:
-        error.hint = error.hint or f"cloister policy explain {file} --workload {workload}"
-        raise
+    # First of all: it takes its time on another processor while this one loads the rest.
+    with Fingerprint(running_layout().roots) as fingerprint:
+        from cloister.launcher.run import run_workload  # noqa: PLC0415
+
+        connection = settings.connect(domain)
+        request = _request(
+            connection,
+            file,
+            workload=workload,
+            arguments=tuple(arguments or ()),
+            stores=_stores(volume),
+            code=code,
+            host=host,
+            receipt=receipt,
+            fingerprint=fingerprint,
+        )
+        with console.SlowProgress("hashing the runtime", clock=time.monotonic) as measuring:
+            hooks = _hooks(measuring, as_json=as_json)
+            try:
+                outcome = run_workload(request, hooks, connect=_client(connection))
+            except AppraisalError as error:
+                error.hint = error.hint or f"cloister policy explain {file} --workload {workload}"
+                raise
     _report(outcome, as_json=as_json)
     raise typer.Exit(outcome.status)
 
@@ -73,6 +83,7 @@ def _request(
     code: Path | None,
     host: str,
     receipt: Path | None,
+    fingerprint: Fingerprint,
 ) -> RunRequest:
     from cloister.keyservice.client import PinnedService  # noqa: PLC0415
     from cloister.keyservice.clock import read_clock  # noqa: PLC0415
@@ -97,6 +108,7 @@ def _request(
         stores=stores,
         arguments=arguments,
         host=host,
+        fingerprint=fingerprint,
     )
 
 
@@ -115,7 +127,7 @@ def _client(connection: settings.Connection) -> Callable[[], ReleaseClient]:
     return connect
 
 
-def _hooks(*, as_json: bool) -> RunHooks:
+def _hooks(measuring: Callable[[int, int], None], *, as_json: bool) -> RunHooks:
     from cloister.launcher.run import RunHooks  # noqa: PLC0415
 
     def log(stream: str, data: bytes) -> None:
@@ -130,7 +142,7 @@ def _hooks(*, as_json: bool) -> RunHooks:
     return RunHooks(
         log=log,
         stage=lambda _name, _seconds: None,
-        measuring=lambda _done, _total: None,
+        measuring=measuring,
         listening=listening,
     )
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cloister.launcher.cache import CacheKey
+from cloister.launcher.fingerprint import Fingerprint, is_settled, take_fingerprint
+from cloister.launcher.known import KnownDigests
 from cloister.launcher.manifest import RUNTIME_LABEL, Manifest
 from cloister.launcher.measure import MeasurementCache, Progress, measure
 from cloister.launcher.runtime import RuntimeLayout, executable_layout, running_layout
@@ -15,10 +17,13 @@ from cloister.tee.sim.attester import installed_image
 if TYPE_CHECKING:
     from cloister.tee.sim.platform import SimPlatform
 
-__all__ = ["LocalFacts", "layout_of", "local_facts", "measure_runtime"]
+__all__ = ["LocalFacts", "layout_of", "local_facts", "measure_runtime", "runtime_digest"]
 
 _CACHE_PURPOSE: Final = b"runtime measurement cache"
 _CACHE_NAME: Final = "runtime.cache"
+_KNOWN_PURPOSE: Final = b"runtime digests by fingerprint"
+_KNOWN_NAME: Final = "runtime.known"
+_SETTLED_S: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,47 @@ def measure_runtime(
         cache_directory / _CACHE_NAME, CacheKey(platform.sealing_key(_CACHE_PURPOSE))
     )
     return measure(layout.roots, cache=cache, at=at, progress=progress)
+
+
+def runtime_digest(
+    layout: RuntimeLayout,
+    platform: SimPlatform,
+    *,
+    cache_directory: Path,
+    at: int,
+    progress: Progress,
+    fingerprint: Fingerprint | None,
+) -> bytes:
+    """Return the runtime's digest: at once where the fingerprint is one that was measured before.
+
+    Args:
+        layout: What to measure.
+        platform: Whose caches they are.
+        cache_directory: Where it keeps them.
+        at: Now, in seconds since the epoch.
+        progress: Told while files are hashed.
+        fingerprint: Begun earlier; one of other roots is ignored. None measures the longer way.
+    """
+    before = None
+    if fingerprint is not None and fingerprint.roots == layout.roots:
+        before = fingerprint.value()
+    known = KnownDigests(
+        cache_directory / _KNOWN_NAME, CacheKey(platform.sealing_key(_KNOWN_PURPOSE))
+    )
+    digest = None if before is None else known.get(before)
+    if digest is None:
+        manifest = measure_runtime(
+            layout, platform, cache_directory=cache_directory, at=at, progress=progress
+        )
+        digest = manifest.digest(RUNTIME_LABEL)
+        # The same before and after hashing, and nothing so new that a change could hide (LM-22).
+        if (
+            before is not None
+            and before == take_fingerprint(layout.roots)
+            and is_settled(layout.roots, at=at, margin_s=_SETTLED_S)
+        ):
+            known.put(before, digest)
+    return digest
 
 
 def local_facts(

@@ -15,6 +15,7 @@ Example::
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -26,19 +27,18 @@ from cloister.attestation.measurement import LaunchMeasurement
 from cloister.confinement.mounts import Bind, FuseMount
 from cloister.confinement.sandbox import Command, PlacedFile, Sandbox, SandboxSpec
 from cloister.crypto.kdf import random_bytes
-from cloister.errors import CloisterError
+from cloister.errors import CloisterError, LocalProtocolError
 from cloister.keyservice.policy.canonical import policy_hash
 from cloister.launcher import plan as planning
 from cloister.launcher.code import CodeTree, read_code
 from cloister.launcher.listening import Listeners, listeners_document
-from cloister.launcher.local import layout_of, measure_runtime
+from cloister.launcher.local import layout_of, runtime_digest
 from cloister.launcher.logs import LogRelay, LogSink
 from cloister.launcher.manifest import RUNTIME_LABEL, Manifest
 from cloister.launcher.receipt import RunFacts, make_receipt, write_receipt
 from cloister.launcher.runtime import RuntimeLayout, volume_layout
 from cloister.launcher.supervision import StopRequests, supervise
 from cloister.launcher.volumes import ServerSettings, VolumeServers
-from cloister.volume.opening import observe
 
 if TYPE_CHECKING:
     from cloister.attestation.evidence import Attester
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from cloister.keyservice.client import PinnedService, Release, ReleaseClient
     from cloister.keyservice.clock import Clock
     from cloister.keyservice.policy.model import Policy
+    from cloister.launcher.fingerprint import Fingerprint
     from cloister.launcher.measure import Progress
     from cloister.launcher.plan import RunPlan
     from cloister.tee.sim.platform import SimPlatform
@@ -76,6 +77,7 @@ class RunRequest:
         arguments: What the operator would add to argv: refused unless empty.
         host: The address that granted ports are opened on.
         receipt: Where the receipt goes.
+        fingerprint: Of the runtime's files, begun earlier; saves measuring what has not changed.
         grace_s: Seconds between asking the workload to stop and killing it.
     """
 
@@ -92,6 +94,7 @@ class RunRequest:
     stores: Mapping[str, Path] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
     host: str = "127.0.0.1"
+    fingerprint: Fingerprint | None = None
     grace_s: float = GRACE_S
 
 
@@ -187,12 +190,13 @@ class _Run:
             servers = self._fork_servers(plan)
         with self._stage("measure"):
             platform = request.load_platform()
+            attester = _AttesterInTheMaking(platform)
             code = None if plan.code_folder is None else read_code(plan.code_folder)
             measured = LaunchMeasurement(
                 _code_digest(plan, code), self._runtime_digest(layout, platform)
             )
         with self._stage("attest"):
-            release = self._release(connect, platform, measured)
+            release = self._release(connect(), attester.result(), measured)
             planning.require_same(plan, release.bundle)
         with self._stage("volumes"):
             servers.open(dict(release.bundle.volumes))
@@ -210,25 +214,19 @@ class _Run:
     def _runtime_digest(self, layout: RuntimeLayout, platform: SimPlatform) -> bytes:
         if not layout.roots:
             return Manifest({}).digest(RUNTIME_LABEL)
-        manifest = measure_runtime(
+        return runtime_digest(
             layout,
             platform,
             cache_directory=self._request.cache_directory,
             at=self._request.clock().at,
             progress=self._hooks.measuring,
+            fingerprint=self._request.fingerprint,
         )
-        return manifest.digest(RUNTIME_LABEL)
 
     def _release(
-        self,
-        connect: Callable[[], ReleaseClient],
-        platform: SimPlatform,
-        measured: LaunchMeasurement,
+        self, client: ReleaseClient, attester: Attester, measured: LaunchMeasurement
     ) -> Release:
-        from cloister.tee.sim.attester import SimAttester  # noqa: PLC0415  # the chosen back end
-
-        attester: Attester = SimAttester(platform)
-        return connect().release(
+        return client.release(
             policy=policy_hash(self._request.policy),
             workload=self._request.workload,
             instance=self._instance,
@@ -303,6 +301,40 @@ class _Run:
         self._hooks.stage(name, self._stages[name])
 
 
+class _AttesterInTheMaking:
+    """Measures the launcher's own image in a thread: hashing lets the others go on meanwhile.
+
+    Made when all forking is done.
+    """
+
+    def __init__(self, platform: SimPlatform) -> None:
+        self._platform = platform
+        self._made: Attester | CloisterError | None = None
+        self._thread = threading.Thread(target=self._make, name="image", daemon=True)
+        self._thread.start()
+
+    def result(self) -> Attester:
+        """Wait for it.
+
+        Raises:
+            ConfigError: The image could not be read.
+        """
+        self._thread.join()
+        if isinstance(self._made, CloisterError):
+            raise self._made
+        if self._made is None:
+            raise LocalProtocolError("the image was not measured", code="protocol.local")
+        return self._made
+
+    def _make(self) -> None:
+        from cloister.tee.sim.attester import SimAttester  # noqa: PLC0415  # the chosen back end
+
+        try:
+            self._made = SimAttester(self._platform)
+        except CloisterError as e:
+            self._made = e
+
+
 def _layout(plan: RunPlan) -> RuntimeLayout:
     program = plan.command[0]
     if planning.is_inside_volume(program, plan):
@@ -328,6 +360,8 @@ def _code_digest(plan: RunPlan, code: CodeTree | None) -> bytes:
         return code.digest()
     if plan.code is None:
         raise LookupError("a plan has code in a volume or in a folder")
+    from cloister.volume.opening import observe  # noqa: PLC0415  # not every run has volumes
+
     return observe(plan.code.store).root
 
 

@@ -29,11 +29,6 @@ from cloister.keyservice.client import KeyServiceAnchor, PinnedService
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.transport import HTTPTransport
 from cloister.volume.anchor import AnchorState, PinnedAnchor
-from cloister.volume.fuse.mount import raise_read_ahead
-from cloister.volume.fuse.process import VolumeServerProcess
-from cloister.volume.fuse.session import SessionOptions
-from cloister.volume.opening import open_volume
-from cloister.volume.tree import VolumeFilesystem
 from cloister.wire import Fields, Value, encode
 
 if TYPE_CHECKING:
@@ -41,6 +36,7 @@ if TYPE_CHECKING:
     from cloister.keyservice.bundle import VolumeGrant
     from cloister.launcher.plan import VolumePlan
     from cloister.volume.filesystem import Filesystem
+    from cloister.volume.fuse.process import VolumeServerProcess
 
 __all__ = ["ServerSettings", "VolumeServers", "VolumeState", "describe_volume", "open_granted"]
 
@@ -87,13 +83,7 @@ class VolumeServers:
     def __init__(self, plans: Sequence[VolumePlan], settings: ServerSettings) -> None:
         """Fork them; call this before any secret is in memory and before threads exist."""
         self._settings = settings
-        self._served = [
-            _Served(
-                plan,
-                VolumeServerProcess.start(open_filesystem=open_granted, describe=describe_volume),
-            )
-            for plan in plans
-        ]
+        self._served = [_Served(plan, _start_server()) for plan in plans]
 
     def open(self, grants: dict[str, VolumeGrant]) -> None:
         """Give each server its key and lease; return when all have opened their volume.
@@ -110,6 +100,11 @@ class VolumeServers:
 
     def serve(self, mounted: Sequence[Mounted]) -> None:
         """Serve the mounts, in the order of the plans; the descriptors are closed here."""
+        if not (mounted or self._served):
+            return
+        from cloister.volume.fuse.mount import raise_read_ahead  # noqa: PLC0415  # not every run
+        from cloister.volume.fuse.session import SessionOptions  # noqa: PLC0415
+
         try:
             for item, mount in zip(self._served, mounted, strict=True):
                 options = SessionOptions(
@@ -215,12 +210,22 @@ class VolumeServers:
             _log.info("lease.kept volume=%s code=%s: it lapses by itself", grant.id.hex(), e.code)
 
 
+def _start_server() -> VolumeServerProcess:
+    """Fork a server; what it needs is loaded here, once for all of them, by runs with volumes."""
+    import cloister.volume.opening  # noqa: F401, PLC0415
+    from cloister.volume.fuse.process import VolumeServerProcess  # noqa: PLC0415
+
+    return VolumeServerProcess.start(open_filesystem=open_granted, describe=describe_volume)
+
+
 def open_granted(config: bytes) -> Filesystem:
     """Open a volume inside its server, from what the launcher sent.
 
     Raises:
         CloisterError: What opening raised.
     """
+    from cloister.volume.opening import open_volume  # noqa: PLC0415  # loaded before the fork
+
     fields = Fields.decode(config, what="volume server configuration", max_bytes=_MAX_CONFIG_BYTES)
     state = AnchorState(
         fields.integer("version"), fields.octets("root", length=32), fields.integer("epoch")
@@ -243,6 +248,8 @@ def open_granted(config: bytes) -> Filesystem:
 
 def describe_volume(filesystem: Filesystem) -> bytes:
     """Say which state a volume is in, for the launcher."""
+    from cloister.volume.tree import VolumeFilesystem  # noqa: PLC0415
+
     if not isinstance(filesystem, VolumeFilesystem):
         raise LocalProtocolError("not a volume", code="protocol.local")
     identity = filesystem.identity

@@ -39,17 +39,15 @@ _WITHOUT_JSON = {"keyservice serve": "prints a line of JSON when it is ready, by
 
 
 def _commands() -> dict[str, Any]:
-    """Return every command by the words that name it, as the parser finds them."""
-    root = typer.main.get_command(app)
-    context = typer.Context(root)
+    root: Any = typer.main.get_command(app)
     found = {}
-    for name in root.list_commands(context):  # type: ignore[attr-defined]
-        command = root.get_command(context, name)  # type: ignore[attr-defined]
+    for name in root.list_commands(None):
+        command = root.get_command(None, name)
         inner = getattr(command, "commands", None)
-        if inner:
-            found |= {f"{name} {each}": each_command for each, each_command in inner.items()}
-        else:
+        if inner is None:
             found[name] = command
+        else:
+            found |= {f"{name} {each}": each_command for each, each_command in inner.items()}
     return found
 
 

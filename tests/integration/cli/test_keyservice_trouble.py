@@ -172,11 +172,12 @@ def test_a_run_survives_a_restart_of_the_key_service(remote: Remote) -> None:
             assert process.stdout.readline() == "step 1\n"
             service.kill()
             service.wait(timeout=30)
-            assert process.stdout.readline()
             stack.enter_context(remote.served())
             rest = process.stdout.read().splitlines()
             assert rest[-1] == "step 6"
             assert process.wait(timeout=60) == 0
+            assert process.stderr is not None
+            assert "warning" not in process.stderr.read()
         assert remote.desk.read("sealed/out")["step.txt"] == b"6\n"
 
 

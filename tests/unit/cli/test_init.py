@@ -33,3 +33,12 @@ def test_a_bad_name_is_refused(tmp_path: Path) -> None:
     """Names end up in certificates."""
     found = CliRunner().invoke(app, ["init", str(tmp_path / "domain"), "--name", "No Name"])
     assert getattr(found.exception, "code", None) == "config.value"
+
+
+def test_init_says_which_folders_it_made(tmp_path: Path) -> None:
+    """For people and, under `made`, for machines."""
+    shown = CliRunner().invoke(app, ["init", str(tmp_path / "work" / "domain")])
+    assert shown.exit_code == 0
+    assert f"new folder   {tmp_path / 'work'}  (only you may enter)" in shown.output
+    again = CliRunner().invoke(app, ["init", str(tmp_path / "work" / "second"), "--json"])
+    assert json.loads(again.output)["made"] == []
