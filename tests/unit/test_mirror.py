@@ -11,16 +11,14 @@ UNIT: Final = ROOT / "tests" / "unit"
 
 # Modules without a unit test of their own, each with its reason. A folder stands for all in it.
 WITHOUT_TWIN: Final[dict[str, str]] = {
+    "cli/demo/files": "a script without imports of ours; the demonstration runs it",
     "testing": "doubles and benches; the contract tests hold them to their protocols",
-    "cli": "parses, calls, prints; tests/integration/cli and the guide's commands drive it",
     "attestation/claims.py": "types only",
     "crypto/mac.py": "driven by keyservice/test_anchoring.py",
     "keyservice/clock.py": "the edge: reads two clocks",
     "keyservice/embedded.py": "processes: integration/test_keyservice_process.py",
     "keyservice/founding.py": "driven by keyservice/test_domain.py",
     "keyservice/records.py": "types only; their bytes are driven by keyservice/test_store.py",
-    "launcher/mounting.py": "joins processes: integration/launcher",
-    "launcher/owner.py": "joins processes: integration/launcher",
     "volume/anchor.py": "a protocol: contract/test_volume_anchor.py",
     "volume/anchor_file.py": "contract/test_volume_anchor.py",
     "volume/filesystem.py": "a protocol: contract/test_filesystem.py",

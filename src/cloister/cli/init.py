@@ -12,17 +12,21 @@ __all__ = ["command"]
 
 
 def command(
-    directory: Path = typer.Argument(Path(".cloister"), help="A new or empty folder."),
+    directory: Path = typer.Argument(
+        Path(".cloister"), help="A new or empty folder; parents are made."
+    ),
     name: str = typer.Option("cloister.local", "--name", help="The trust domain's name."),
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """Make a trust domain: owner's key, simulated platform, embedded key service."""
     from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.keyservice.domain import TrustDomain  # noqa: PLC0415
+    from cloister.keyservice.domain import TrustDomain, missing_parents  # noqa: PLC0415
 
+    made = missing_parents(directory)
     domain = TrustDomain.create(directory, name, moment=read_clock())
     facts = {
         "directory": str(directory),
+        "made": [str(folder) for folder in made],
         "name": domain.name,
         "keyservice": domain.identity.text,
         "owner": domain.owner.text,
@@ -33,6 +37,8 @@ def command(
         console.emit(facts)
         return
     console.lines(f"Trust domain {domain.name} in {directory}")
+    for folder in made:
+        console.lines(f"  new folder   {folder}  (only you may enter)")
     console.lines(f"  key service  {domain.identity.text}  (started on demand)")
     console.lines(f"  owner        {domain.owner.text}  (secret: {directory}/owner/owner.key)")
     for root, keys in domain.anchors.items():

@@ -6,7 +6,8 @@
     platform/        the simulated platform
 
 Invariants:
-    1. `create` makes all of it or nothing: it builds beside the target and renames.
+    1. `create` makes all of it or nothing: it builds beside the target and renames, and takes away
+       the parent folders that it made where that fails.
     2. Secrets are 0600 in directories of 0700; loading refuses anything wider.
 """
 
@@ -17,6 +18,7 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +29,7 @@ from cloister.errors import ConfigError, MalformedError
 from cloister.keyservice.clock import Moment
 from cloister.tee.sim.platform import SimPlatform, read_secret_file, write_secret_file
 
-__all__ = ["EMBEDDED_URL", "TrustDomain", "log_origin"]
+__all__ = ["EMBEDDED_URL", "TrustDomain", "log_origin", "missing_parents"]
 
 EMBEDDED_URL: Final = "embedded"
 _FORMAT: Final = "cloister/domain/v1"
@@ -108,7 +110,7 @@ class TrustDomain:
         """Make a new trust domain in a directory that is not there yet, or is empty.
 
         Args:
-            directory: Its parent must exist.
+            directory: Its missing parent folders are made too, 0700.
             name: Lower-case letters, digits, dots and dashes.
             moment: Now; the certificate authority's lifetime starts here.
 
@@ -127,18 +129,20 @@ class TrustDomain:
                 code="config.exists",
                 hint="name a new folder: cloister init DIRECTORY",
             )
-        try:
-            building = Path(tempfile.mkdtemp(prefix=".cloister-init-", dir=directory.parent))
-        except OSError as e:
-            raise ConfigError(
-                f"cannot write in {directory.parent}: {e.strerror}", code="config.file"
-            ) from e
-        try:
+        with ExitStack() as undo:
+            try:
+                for folder in missing_parents(directory):
+                    folder.mkdir(mode=0o700)
+                    undo.callback(_remove_empty, folder)
+                building = Path(tempfile.mkdtemp(prefix=".cloister-init-", dir=directory.parent))
+            except OSError as e:
+                raise ConfigError(
+                    f"cannot write in {directory.parent}: {e.strerror}", code="config.file"
+                ) from e
+            undo.callback(shutil.rmtree, building, ignore_errors=True)
             _build(building, name, moment)
             building.replace(directory)
-        except BaseException:
-            shutil.rmtree(building, ignore_errors=True)
-            raise
+            undo.pop_all()
         return cls.load(directory)
 
     @classmethod
@@ -159,6 +163,16 @@ class TrustDomain:
                 hint="make one with cloister init, or name yours with --domain or CLOISTER_DOMAIN",
             ) from e
         return _read(directory, data)
+
+
+def missing_parents(directory: Path) -> tuple[Path, ...]:
+    """Return the folders above `directory` that are not there, outermost first."""
+    return tuple(folder for folder in reversed(directory.parents) if not folder.exists())
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _build(directory: Path, name: str, moment: Moment) -> None:

@@ -14,7 +14,7 @@ BAD: Final[dict[str, tuple[Callable[[str], str], str, str]]] = {
     "unknown-key": (
         lambda good: good.replace("minimum_svn: 1", "minimum_svn: 1\n    colour: red", 1),
         "policy.invalid",
-        "colour",
+        "unknown key",
     ),
     "missing-check": (
         lambda good: "\n".join(
@@ -23,7 +23,7 @@ BAD: Final[dict[str, tuple[Callable[[str], str], str, str]]] = {
         "policy.invalid",
         "debug",
     ),
-    "bad-yaml": (lambda good: good + "\n  - [unclosed\n", "policy.malformed", "line"),
+    "bad-yaml": (lambda good: good + "\n  - [unclosed\n", "policy.malformed", "not YAML"),
     "ten-megabytes": (lambda good: good + "#" * 10_000_000, "policy.too-large", ""),
     "empty": (lambda _good: "", "policy.malformed", ""),
 }

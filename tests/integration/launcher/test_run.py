@@ -117,6 +117,7 @@ def test_a_run_reads_and_writes_volumes_and_leaves_a_receipt(user_id: int) -> No
 
 
 @needs_python
+@pytest.mark.spec("RR-4")
 def test_dropped_logs_leave_neither_text_nor_digest() -> None:
     """Where the policy drops logs, the operator sees nothing of them."""
 

@@ -66,6 +66,7 @@ def test_pipes_are_refused_and_not_waited_for(folder: Path) -> None:
     assert caught.value.code == "config.value"
 
 
+@pytest.mark.spec("LM-34")
 @pytest.mark.parametrize("name", ["nowhere", "empty"])
 def test_no_code_is_refused(tmp_path: Path, name: str) -> None:
     """`config.missing` for a folder that is not there, or has no files."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import stat
 from pathlib import Path
 
 import pytest
@@ -223,3 +225,44 @@ def _failing_below(honest):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN
         return honest(task, found)
 
     return listing
+
+
+@pytest.mark.spec("LM-14")
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_what_is_neither_file_nor_link_is_refused(tree: Path, kind: str) -> None:
+    """`config.file`, without opening it: nobody waits for a pipe's writer."""
+    place = tree / "odd"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(place))
+    else:
+        try:
+            os.mknod(place, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("only root makes devices")
+    with pytest.raises(ConfigError) as caught:
+        _digest(tree)
+    assert caught.value.code == "config.file"
+    assert str(place) in caught.value.public
+
+
+@pytest.mark.spec("LM-14")
+def test_a_file_that_changes_while_it_is_measured_is_refused(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`config.file`: its content was hashed, and by the end it is another file's."""
+    hash_content = measure_module._hash_content
+
+    def change_meanwhile(path: bytes) -> tuple[bytes, os.stat_result]:
+        digest, _ = hash_content(path)
+        with open(path, "ab") as stream:  # noqa: PTH123  # bytes
+            stream.write(b"more")
+        return digest, os.lstat(path)
+
+    monkeypatch.setattr(measure_module, "_hash_content", change_meanwhile)
+    with pytest.raises(ConfigError) as caught:
+        _digest(tree)
+    assert caught.value.code == "config.file"
+    assert "changed while it was measured" in caught.value.public

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cloister.launcher.code import CodeFile, CodeTree
-from cloister.launcher.run import _code_files, _sandbox_spec
+import pytest
+
+from cloister.launcher.code import CodeFile, CodeTree, read_code
+from cloister.launcher.plan import RunPlan, VolumePlan
+from cloister.launcher.run import _code_digest, _code_files, _sandbox_spec
 from cloister.launcher.runtime import MeasuredRoot, RuntimeLayout
+from cloister.volume.seal import seal_tree
 
 
 def test_what_is_not_measured_is_hidden(tmp_path: Path) -> None:
@@ -30,3 +34,23 @@ def test_plain_code_is_placed_read_only() -> None:
         ("/code/b", b"2", 0o555),
     ]
     assert _code_files(None) == []
+
+
+@pytest.mark.spec("LM-2")
+def test_the_code_is_what_lies_on_the_disk(tmp_path: Path) -> None:
+    """A volume's root is computed from its bytes; a plain folder's digest from its manifest."""
+    source, store = tmp_path / "source", tmp_path / "store"
+    source.mkdir()
+    (source / "train.py").write_text("print(1)\n")
+    root = seal_tree(source, store, b"k" * 32, progress=lambda _: None).root
+    volume = VolumePlan("/code", "code", bytes(16), "read", store)
+    plan = RunPlan("train", ("python",), volume, None, (volume,))
+    assert _code_digest(plan, None) == root
+    (segment,) = (store / "journal").iterdir()
+    data = bytearray(segment.read_bytes())
+    data[-1] ^= 1
+    segment.write_bytes(data)
+    assert _code_digest(plan, None) not in {root, bytes(32)}
+    tree = read_code(source)
+    plain = RunPlan("train", ("python",), None, source, ())
+    assert _code_digest(plain, tree) == tree.digest()

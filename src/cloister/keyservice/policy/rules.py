@@ -231,9 +231,13 @@ def _volume_code(
 def _volumes(
     policy: Policy, role: Workload, base: str, volume_roots: Mapping[str, bytes]
 ) -> Iterator[Rule]:
-    uses = [(f"{base}.code.volume", role.code.volume)] if isinstance(role.code, CodeVolume) else []
-    uses += [(join(f"{base}.volumes", point), m.volume) for point, m in role.volumes.items()]
-    for path, name in uses:
+    # A volume has one state however often it is used: judged once, at its first use.
+    uses: dict[str, str] = {}
+    if isinstance(role.code, CodeVolume):
+        uses[role.code.volume] = f"{base}.code.volume"
+    for point, mount in role.volumes.items():
+        uses.setdefault(mount.volume, join(f"{base}.volumes", point))
+    for name, path in uses.items():
         yield _volume(policy, path, name, volume_roots)
 
 

@@ -57,7 +57,6 @@ def test_a_result_lists_what_was_checked_and_is_not_hardware_rooted() -> None:
         "volumes.code.root",
         "workloads.train.runtime",
         "volumes.code.root",
-        "volumes.code.root",
         "workloads.train.volumes[/data]",
         "workloads.train.volumes[/model]",
     ]

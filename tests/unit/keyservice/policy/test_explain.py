@@ -46,3 +46,31 @@ def test_an_explanation_names_the_nearest_reference() -> None:
     with pytest.raises(AppraisalError) as caught:
         appraise(sample_policy(), "train", claims, sample_measurement(), volume_roots=VOLUME_ROOTS)
     assert caught.value.hint == f"it nearly is sha256:{'b2' * 32}"
+
+
+@pytest.mark.spec("POL-58", "POL-60", "POL-61")
+def test_a_volume_is_judged_once_however_often_it_is_used() -> None:
+    """The sample's code volume is mounted too: step 9 shows its root once, and so does a result."""
+    arguments = (sample_policy(), "train", sample_claims(), sample_measurement())
+    shown = explain(*arguments, volume_roots=VOLUME_ROOTS)
+    judged = [(rule.number, rule.path) for rule in shown.rules if rule.number == 9]
+    assert judged == [
+        (9, "volumes.code.root"),
+        (9, "workloads.train.volumes[/data]"),
+        (9, "workloads.train.volumes[/model]"),
+    ]
+    result = appraise(*arguments, volume_roots=VOLUME_ROOTS)
+    held = [hit.rule for hit in result.checked]
+    assert held == [rule.path for rule in shown.rules]
+    assert held.count("volumes.code.root") == 2  # step 7 the measured state, step 9 the anchored
+
+
+@pytest.mark.spec("POL-58", "POL-61")
+def test_an_unregistered_code_volume_is_shown_once() -> None:
+    """At its first use, as code."""
+    roots = {name: root for name, root in VOLUME_ROOTS.items() if name != "code"}
+    shown = explain(
+        sample_policy(), "train", sample_claims(), sample_measurement(), volume_roots=roots
+    )
+    refused = [(rule.path, rule.code) for rule in shown.rules if rule.verdict == "refused"]
+    assert refused == [("workloads.train.code.volume", "release.volume-unknown")]

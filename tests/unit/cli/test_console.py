@@ -1,0 +1,65 @@
+"""What people and machines see."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cloister.cli import console
+from cloister.errors import AppraisalError, ConfigError
+
+
+def test_an_error_for_people_has_sentence_step_and_code(capsys: pytest.CaptureFixture[str]) -> None:
+    """It goes to standard error, and its class gives the exit status."""
+    error = ConfigError("no such thing", code="config.missing", hint="make one")
+    assert console.fail(error, as_json=False) == 65
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split() for line in err.splitlines()] == [
+        ["error:", "no", "such", "thing"],
+        ["next:", "make", "one"],
+        ["code:", "config.missing"],
+    ]
+
+
+def test_a_refusal_shows_rule_expected_and_found(capsys: pytest.CaptureFixture[str]) -> None:
+    """An appraisal explains itself."""
+    error = AppraisalError("no", code="appraisal.svn", rule="sim.svn", expected="2", found="1")
+    assert console.fail(error, as_json=False) == 77
+    err = capsys.readouterr().err
+    for text in ("sim.svn", "expected: 2", "found:    1"):
+        assert text in err
+
+
+def test_an_error_for_machines_is_an_object(capsys: pytest.CaptureFixture[str]) -> None:
+    """It goes to standard output."""
+    console.fail(ConfigError("no", code="config.value"), as_json=True)
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert json.loads(out)["error"]["code"] == "config.value"
+
+
+def test_octets_are_printed_as_hex(capsys: pytest.CaptureFixture[str]) -> None:
+    """JSON has no octets."""
+    console.emit({"root": b"\x01\xff"})
+    assert json.loads(capsys.readouterr().out) == {"root": "01ff"}
+
+
+def test_a_table_shows_every_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    """Titles, columns and rows are drawn on standard output."""
+    console.table("Title", ("a", "b"), [("cell", "refused"), ("[x]", "no")])
+    out = capsys.readouterr().out
+    for text in ("Title", "cell", "refused", "[x]"):
+        assert text in out
+
+
+def test_nothing_is_drawn_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    """Progress needs a terminal, stages are named in lines instead, and `--json` is silent."""
+    with console.progress("work", quiet=False) as step:
+        step(1, 2)
+    with console.stages(quiet=True) as begin:
+        begin("silent")
+    with console.stages(quiet=False) as begin:
+        begin("first")
+    assert capsys.readouterr().err == "... first\n"

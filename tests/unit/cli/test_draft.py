@@ -1,0 +1,98 @@
+"""The words of `cloister policy draft`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cloister.cli.draft import (
+    DraftWords,
+    WorkloadWords,
+    draft_from_words,
+    is_store,
+    program_of,
+)
+from cloister.errors import ConfigError
+from cloister.keyservice.policy import parse_policy
+from cloister.launcher.local import LocalFacts
+from cloister.volume.opening import create_volume
+
+_FACTS = LocalFacts("ed25519:" + "ab" * 32, b"l" * 32, b"r" * 32, 1)
+
+
+def _words(base: Path, code: Path, **role: tuple[str, ...]) -> DraftWords:
+    return DraftWords(
+        name="p",
+        namespace="n",
+        code=code,
+        workloads={"w": WorkloadWords(command="/bin/sh -c 'a b'", **role)},
+        logs="drop",
+        predecessor="none",
+        base=base,
+    )
+
+
+def test_a_draft_is_a_valid_policy(tmp_path: Path, plain: Path) -> None:
+    """Pins what is read, follows what is written, and names each volume once."""
+    for name in ("data", "Out Put"):
+        create_volume(tmp_path / name, b"k" * 32)
+    words = _words(
+        tmp_path,
+        plain,
+        volumes=(f"/data={tmp_path}/data:read", f"/out={tmp_path}/Out Put:write"),
+        environment=("SEED=7", "EMPTY="),
+        listen=("api=8443",),
+    )
+    policy = parse_policy(draft_from_words(words, _FACTS).encode(), source="draft")
+    role = policy.workloads["w"]
+    assert tuple(role.command) == ("/bin/sh", "-c", "a b")
+    assert dict(role.environment) == {"SEED": "7", "EMPTY": ""}
+    assert {path: mount.access for path, mount in role.volumes.items()} == {
+        "/data": "read",
+        "/out": "write",
+    }
+    assert policy.volumes["out-put"].root == "latest"
+    assert policy.volumes["data"].root.startswith("sha256:")
+    assert policy.volumes["data"].location == "data"
+    assert role.listen["api"].port == 8443
+    assert role.output.logs == "drop"
+
+
+def test_sealed_code_is_mounted_as_code(tmp_path: Path) -> None:
+    """A volume's store is told from a plain folder."""
+    create_volume(tmp_path / "code", b"k" * 32)
+    assert is_store(tmp_path / "code")
+    assert not is_store(tmp_path)
+    text = draft_from_words(_words(tmp_path, tmp_path / "code"), _FACTS)
+    policy = parse_policy(text.encode(), source="draft")
+    assert policy.workloads["w"].volumes["/code"].volume == "code"
+
+
+@pytest.mark.parametrize(
+    "role",
+    [
+        {"volumes": ("data=store:read",)},
+        {"volumes": ("/data=store",)},
+        {"volumes": ("/data=store:append",)},
+        {"environment": ("SEED",)},
+        {"listen": ("api=http",)},
+    ],
+)
+def test_words_that_cannot_be_read_are_refused(
+    tmp_path: Path, plain: Path, role: dict[str, tuple[str, ...]]
+) -> None:
+    """With how to write them."""
+    with pytest.raises(ConfigError) as caught:
+        draft_from_words(_words(tmp_path, plain, **role), _FACTS)
+    assert caught.value.code == "config.value"
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("command", ["", "'open"])
+def test_a_command_without_a_program_is_refused(command: str) -> None:
+    """There is nothing to measure."""
+    with pytest.raises(ConfigError) as caught:
+        program_of(command)
+    assert caught.value.code == "config.value"
+    assert program_of("python -m x") == "python"

@@ -1,0 +1,52 @@
+"""`cloister policy explain`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cloister.cli.explaining import explain_here
+from cloister.errors import ConfigError, ReleaseDeniedError
+from unit.cli.conftest import Door
+
+
+@pytest.fixture
+def policy(door: Door, plain: Path) -> Path:
+    """A policy that this machine meets."""
+    words = ("--name", "p", "--workload", "w", "--command", "/bin/sh /code/two.sh")
+    door.record("policy", "draft", *words, "--code", plain)
+    return door.folder / "policy.yaml"
+
+
+def test_this_machine_meets_what_was_drafted_on_it(policy: Path, plain: Path) -> None:
+    """No rule refuses."""
+    found = explain_here(policy, workload="w", code=plain, domain=None, quiet=True)
+    assert found.refused_by is None
+
+
+def test_changed_code_is_found_out(door: Door, policy: Path, plain: Path) -> None:
+    """The rule says what it expects and what is here; the command exits with 1."""
+    (plain / "two.sh").write_text("exit 3\n")
+    found = door.call("policy", "explain", policy, "--workload", "w", "--code", plain)
+    assert found.exit_code == 1
+    assert "refused: appraisal.code" in found.stdout
+
+
+def test_what_cannot_be_explained_is_refused(policy: Path, plain: Path) -> None:
+    """A role that is not there, and code that was not named."""
+    with pytest.raises(ReleaseDeniedError) as unknown:
+        explain_here(policy, workload="x", code=plain, domain=None, quiet=True)
+    assert unknown.value.code == "release.workload-unknown"
+    with pytest.raises(ConfigError) as missing:
+        explain_here(policy, workload="w", code=None, domain=None, quiet=True)
+    assert missing.value.code == "config.missing"
+
+
+def test_sealed_code_is_observed_in_place(door: Door, plain: Path) -> None:
+    """The volume's root is the code's digest."""
+    door.record("volume", "seal", plain, "code", "--kind", "code")
+    words = ("--name", "q", "--workload", "w", "--command", "/bin/sh /code/two.sh")
+    door.record("policy", "draft", *words, "--code", "code", "--output", "q.yaml")
+    found = explain_here(Path("q.yaml"), workload="w", code=None, domain=None, quiet=True)
+    assert found.refused_by is None

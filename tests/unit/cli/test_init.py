@@ -1,0 +1,44 @@
+"""`cloister init`."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from cloister.cli.main import app
+
+
+def test_a_trust_domain_is_made(tmp_path: Path) -> None:
+    """Public facts are printed; secrets are closed to others."""
+    folder = tmp_path / "domain"
+    found = CliRunner().invoke(app, ["init", str(folder), "--name", "lab.test", "--json"])
+    facts = json.loads(found.stdout)
+    assert (found.exit_code, facts["name"], facts["hardware_rooted"]) == (0, "lab.test", False)
+    key = folder / "owner" / "owner.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert key.read_bytes().hex() not in found.output
+
+
+def test_a_person_is_told_that_it_is_simulated(tmp_path: Path) -> None:
+    """And what to type next."""
+    found = CliRunner().invoke(app, ["init", str(tmp_path / "domain")])
+    assert "SIMULATED" in found.stdout
+    assert f"export CLOISTER_DOMAIN={tmp_path}/domain" in found.stdout
+
+
+def test_a_bad_name_is_refused(tmp_path: Path) -> None:
+    """Names end up in certificates."""
+    found = CliRunner().invoke(app, ["init", str(tmp_path / "domain"), "--name", "No Name"])
+    assert getattr(found.exception, "code", None) == "config.value"
+
+
+def test_init_says_which_folders_it_made(tmp_path: Path) -> None:
+    """For people and, under `made`, for machines."""
+    shown = CliRunner().invoke(app, ["init", str(tmp_path / "work" / "domain")])
+    assert shown.exit_code == 0
+    assert f"new folder   {tmp_path / 'work'}  (only you may enter)" in shown.output
+    again = CliRunner().invoke(app, ["init", str(tmp_path / "work" / "second"), "--json"])
+    assert json.loads(again.output)["made"] == []

@@ -1,0 +1,67 @@
+"""`cloister policy`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unit.cli.conftest import Door
+
+
+@pytest.fixture
+def drafted(door: Door, plain: Path) -> Path:
+    """A policy for plain code, drafted on this machine."""
+    words = ("--name", "p", "--workload", "w", "--command", "/bin/sh /code/two.sh")
+    found = door.record("policy", "draft", *words, "--code", plain)
+    assert found == {"file": "policy.yaml"}
+    return door.folder / "policy.yaml"
+
+
+def test_a_draft_passes_lint_and_is_applied(door: Door, drafted: Path) -> None:
+    """Its hash is the one that the key service then has."""
+    lint = door.record("policy", "lint", drafted)
+    assert lint["valid"] is True
+    applied = door.record("policy", "apply", drafted)
+    assert applied == door.record("policy", "hash", drafted)
+    assert applied["policy"] == "default/p"
+    [known] = door.record("keyservice", "status")["policies"]
+    assert known["name"] == "p"
+
+
+def test_a_draft_overwrites_nothing(door: Door, drafted: Path, plain: Path) -> None:
+    """An existing file is left alone."""
+    words = ("--name", "p", "--workload", "w", "--command", "/bin/sh")
+    found = door.call("policy", "draft", *words, "--code", plain)
+    assert getattr(found.exception, "code", None) == "config.exists"
+
+
+def test_lint_shows_line_column_and_code(door: Door, drafted: Path) -> None:
+    """And exits with 1."""
+    drafted.write_text(drafted.read_text() + "colour: red\n")
+    found = door.call("policy", "lint", drafted)
+    line = len(drafted.read_text().splitlines())
+    assert found.exit_code == 1
+    assert f"{drafted}:{line}:1: error: unknown key" in found.stdout
+    assert "not usable" in found.stdout
+
+
+def test_apply_refuses_what_lint_refuses_with_its_code(door: Door, drafted: Path) -> None:
+    """Nothing reaches the key service."""
+    drafted.write_text("a: [")
+    found = door.call("policy", "apply", drafted)
+    assert getattr(found.exception, "code", None) == "policy.malformed"
+    assert door.record("keyservice", "status")["policies"] == []
+
+
+def test_show_says_it_in_words(door: Door, drafted: Path) -> None:
+    """For people in lines, for machines in sections."""
+    assert "/bin/sh" in door.call("policy", "show", drafted).stdout
+    assert door.record("policy", "show", drafted)["sections"]
+
+
+def test_people_get_lines(door: Door, drafted: Path) -> None:
+    """Lint and apply end in one sentence, hash in one word."""
+    assert f"{drafted}: good" in door.call("policy", "lint", drafted).stdout
+    assert "default/p is sha256:" in door.call("policy", "apply", drafted).stdout
+    assert door.call("policy", "hash", drafted).stdout.startswith("sha256:")

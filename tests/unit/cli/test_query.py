@@ -1,0 +1,75 @@
+"""`cloister query`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cloister import inference
+from cloister.cli.query import _read
+from cloister.errors import ConfigError
+from unit.cli.conftest import Door
+
+
+class FakeClient:
+    """Doubles what it is asked; its outputs are named by the model's name."""
+
+    peer = SimpleNamespace(
+        identity=SimpleNamespace(uri="spiffe://x/y"), policy_hash=b"p" * 32, hardware_rooted=False
+    )
+
+    def __init__(self, _url: str, *, model: str | None, **_: Any) -> None:
+        self.model = model
+
+    def __enter__(self) -> FakeClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def predict(self, inputs: Any) -> Any:
+        answer = np.asarray(inputs) * 2
+        return {"a": answer, "b": answer} if self.model == "two" else answer
+
+
+@pytest.fixture(autouse=True)
+def _fake_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "Client", FakeClient)
+
+
+_ASK = ("query", "https://127.0.0.1:1", "in.npy", "--identity", "spiffe://x/*")
+
+
+def test_the_answer_names_the_peer_and_that_it_is_simulated(door: Door) -> None:
+    """For machines and for people."""
+    np.save(door.folder / "in.npy", np.array([1, 2]))
+    found = door.record(*_ASK)
+    assert found["outputs"] == {"output": [2, 4]}
+    assert (found["peer"], found["hardware_rooted"]) == ("spiffe://x/y", False)
+    said = door.call(*_ASK, "--output", "out.npy")
+    assert "[2 4]" in said.stdout
+    assert "SIMULATED" in said.stderr
+    assert np.load(door.folder / "out.npy").tolist() == [2, 4]
+
+
+def test_several_outputs_do_not_fit_in_one_file(door: Door) -> None:
+    """They are not guessed at."""
+    np.save(door.folder / "in.npy", np.array([1]))
+    found = door.call(*_ASK, "--model", "two", "--output", "out.npy")
+    assert getattr(found.exception, "code", None) == "config.value"
+
+
+def test_input_is_an_array_or_lists(tmp_path: Path) -> None:
+    """Anything else, and above all a pickle, is refused."""
+    (tmp_path / "a.json").write_text("[[1, 2], [3, 4]]")
+    assert _read(tmp_path / "a.json").shape == (2, 2)
+    np.save(tmp_path / "b.npy", np.array([object()]), allow_pickle=True)
+    for name in ("b.npy", "none.npy"):
+        with pytest.raises(ConfigError) as caught:
+            _read(tmp_path / name)
+        assert caught.value.code == "config.file"
+        assert "allow_pickle" not in caught.value.public

@@ -1,0 +1,88 @@
+"""What an owner does from her own machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cloister.errors import ReleaseDeniedError, StorageFullError, UnavailableError
+from cloister.keyservice.policy import parse_policy, policy_hash
+from cloister.launcher.owner import Owner
+from cloister.testing.keyservice import ServiceBench, policy_text
+from cloister.volume.reader import walk
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[ServiceBench]:
+    """A trust domain with its service."""
+    bench = ServiceBench.create(tmp_path)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def owner(bench: ServiceBench) -> Owner:
+    """Its owner."""
+    return Owner(bench.domain, bench, clock=bench.clock)
+
+
+def _seal(owner: Owner, folder: Path) -> Path:
+    (folder / "plain").mkdir()
+    (folder / "plain" / "secret").write_text("a secret")
+    owner.seal(folder / "plain", folder / "sealed", kind="data", progress=lambda _: None)
+    return folder / "sealed"
+
+
+def test_a_sealed_folder_is_read_back(owner: Owner, tmp_path: Path) -> None:
+    """Its key is the key service's, fresh for each volume; the store shows nothing."""
+    store = _seal(owner, tmp_path)
+    with owner.reading(store) as filesystem:
+        assert [entry.path for entry in walk(filesystem)] == ["secret"]
+    for path in store.rglob("*"):
+        assert not path.is_file() or b"a secret" not in path.read_bytes()
+
+
+def test_writing_holds_the_lease_and_gives_it_back(owner: Owner, tmp_path: Path) -> None:
+    """One writer at a time; after the block, the next."""
+    store = tmp_path / "out"
+    owner.create(store, kind="results")
+    with owner.writing(store) as (filesystem, anchor):
+        assert anchor.epoch > 0
+        assert filesystem.identity.version >= 1
+        with pytest.raises(UnavailableError) as caught, owner.writing(store):
+            pytest.fail("two writers")
+        assert caught.value.code in {"volume.leased", "volume.busy"}
+    with owner.writing(store) as (_, second):
+        assert second.epoch > anchor.epoch
+
+
+def test_the_lease_is_given_back_after_a_failure_too(owner: Owner, tmp_path: Path) -> None:
+    """An error inside does not lock the volume."""
+    store = tmp_path / "out"
+    owner.create(store, kind="results")
+    with pytest.raises(StorageFullError), owner.writing(store):
+        raise StorageFullError("no room", code="storage.full")
+    with owner.writing(store):
+        pass
+
+
+def test_a_volume_that_was_never_entrusted_is_refused(
+    owner: Owner, bench: ServiceBench, tmp_path: Path
+) -> None:
+    """Its key is somebody else's."""
+    other_bench = ServiceBench.create(tmp_path, "other.test")
+    other = Owner(other_bench.domain, other_bench, clock=other_bench.clock)
+    store = _seal(other, tmp_path)
+    with pytest.raises(ReleaseDeniedError) as caught, owner.reading(store):
+        pytest.fail("opened")
+    assert caught.value.code == "release.volume-unknown"
+    other_bench.close()
+
+
+def test_a_policy_is_applied_by_its_hash(owner: Owner, bench: ServiceBench) -> None:
+    """What the operator's copy is compared with."""
+    bench.register_volumes()
+    policy = parse_policy(policy_text(bench).encode(), source="policy.yaml")
+    assert owner.apply(policy) == policy_hash(policy)
