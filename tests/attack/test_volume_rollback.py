@@ -166,6 +166,7 @@ def test_a_reader_never_rolls_forward() -> None:
     assert b"late" not in {e.name for e in reader.list_directory(ROOT_INO)}
 
 
+@pytest.mark.spec("VOL-45")
 def test_rolled_forward_state_is_anchored_at_once() -> None:
     """Opening for writing moves the anchor to what it rolled forward to."""
     bench, _ = history(1)
@@ -183,6 +184,7 @@ def test_rolled_forward_state_is_anchored_at_once() -> None:
     assert get(fs, b"late") == b"l"
 
 
+@pytest.mark.spec("VOL-41")
 def test_anchor_without_state_opens_nothing() -> None:
     """An anchor that knows no commit does not accept whatever is on disk."""
     bench, _ = history(1)

@@ -225,6 +225,7 @@ def test_second_local_writer_is_kept_out() -> None:
     bench.writer().close()
 
 
+@pytest.mark.spec("VOL-41")
 def test_an_older_lease_cannot_open() -> None:
     """Opening for writing with a lease older than the last commit's is refused as fenced."""
     bench = make()
@@ -242,6 +243,7 @@ def stamps_of(store: MemoryStore, bench: VolumeBench) -> list[bytes]:
     return [e.data for e in store.events if e.kind is EventKind.WRITE and "objects/" in e.path]
 
 
+@pytest.mark.spec("VOL-37")
 def test_no_nonce_repeats_across_forced_rollbacks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that puts the volume back again and again never makes one key seal a nonce twice."""
     used: list[tuple[bytes, bytes]] = []

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -12,10 +13,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from cloister.cli.main import app
 from cloister.errors import (
     CloisterError,
     ConfigError,
@@ -24,6 +28,8 @@ from cloister.errors import (
 )
 from cloister.inference import Client
 from cloister.inference.model import LiteRTModel, read_model_file
+from cloister.keyservice.clock import read_clock
+from cloister.keyservice.domain import TrustDomain
 from cloister.network.tls import client_context, connect
 from cloister.testing.certificates import FakeDomain
 from cloister.testing.serving import ServerProcess, server_process, write_identity
@@ -107,6 +113,44 @@ def test_three_lines_predict(server: ServerProcess, tmp_path: Path) -> None:
     assert client.peer.hardware_rooted is False
     assert client.peer.identity.role == "serve"
     client.close()
+
+
+def test_the_readme_asks_a_server_as_written(
+    server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lines of Python, and its `cloister query`, with the address and the identity put in."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    domain = TrustDomain.create(tmp_path / "domain", DOMAIN.name, moment=read_clock())
+    pinned = domain.directory / "domain.json"
+    facts = json.loads(pinned.read_text())
+    pinned.write_text(json.dumps(facts | {"ca": DOMAIN.ca_pem.decode()}))
+    monkeypatch.chdir(domain.directory)
+    images = np.random.default_rng(3).random((2, 8, 8, 1), dtype=np.float32)
+    np.save("input.npy", images)
+    identity = SERVER_ID.rpartition("/")[0] + "/*"
+
+    (lines,) = re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    for example, real in {
+        "https://10.0.0.7:8443": server.url,
+        "spiffe://example.org/default/mine/serve/*": identity,
+    }.items():
+        assert lines.count(f'"{example}"') == 1
+        lines = lines.replace(example, real)
+    names: dict[str, Any] = {"images": images}
+    exec(compile(lines, "README.md", "exec"), names)  # noqa: S102
+    expected = names["client"].predict(images)
+    names["client"].close()
+
+    (command,) = re.findall(r"^cloister (query .*)$", readme, re.MULTILINE)
+    for example, real in {"https://HOST:PORT": server.url, "spiffe://…/*": identity}.items():
+        assert command.count(example) == 1
+        command = command.replace(example, real)
+    arguments = [*command.split(), "--domain", ".", "--json"]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0, shown.output
+    answer = json.loads(shown.stdout)
+    assert np.array_equal(np.float32(answer["outputs"]["output"]), expected)
+    assert answer["peer"].rpartition("/")[0] + "/*" == identity
 
 
 def test_large_inputs_go_in_several_queries(server: ServerProcess) -> None:

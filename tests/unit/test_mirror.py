@@ -26,7 +26,6 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "volume/format.py": "spec/test_volume_vectors.py and fuzz/test_volume_fuzz.py",
     "volume/index.py": "spec/test_volume_vectors.py and fuzz/test_volume_fuzz.py",
     "volume/journal.py": "spec/test_volume_vectors.py and attack/test_volume_rollback.py",
-    "volume/keys.py": "attack/test_volume_tampering.py: nonces; spec/test_volume_vectors.py",
     "volume/opening.py": "driven by volume/test_seal.py and attack/test_volume_rollback.py",
     "volume/reader.py": "driven by volume/test_seal.py and attack/test_volume_tampering.py",
     "volume/recovery.py": "attack/test_volume_rollback.py and property/test_volume_crash.py",

@@ -39,9 +39,10 @@ _WITHOUT_JSON = {"keyservice serve": "prints a line of JSON when it is ready, by
 
 
 def _commands() -> dict[str, Any]:
-    root = typer.main.get_command(app)
+    root: Any = typer.main.get_command(app)
     found = {}
-    for name, command in root.commands.items():  # type: ignore[attr-defined]
+    for name in root.list_commands(None):
+        command = root.get_command(None, name)
         inner = getattr(command, "commands", None)
         if inner is None:
             found[name] = command

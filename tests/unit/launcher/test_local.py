@@ -1,4 +1,4 @@
-"""What this machine would prove of itself."""
+"""What this machine would prove of itself, and the runtime's digest by its fingerprint."""
 
 from __future__ import annotations
 
@@ -7,9 +7,115 @@ from pathlib import Path
 import pytest
 
 from cloister.errors import ConfigError
-from cloister.launcher.local import layout_of, local_facts
+from cloister.launcher import local
+from cloister.launcher.fingerprint import take_fingerprint
+from cloister.launcher.local import layout_of, local_facts, measure_runtime, runtime_digest
+from cloister.launcher.manifest import RUNTIME_LABEL
+from cloister.launcher.runtime import MeasuredRoot, RuntimeLayout
 from cloister.tee.sim.attester import installed_image
 from cloister.tee.sim.platform import SimPlatform
+
+_LATER = 4_000_000_000  # far behind every file's change time
+
+
+class _Taken:
+    """A fingerprint without a process."""
+
+    def __init__(self, layout: RuntimeLayout) -> None:
+        self.roots = layout.roots
+
+    def value(self) -> bytes | None:
+        """Take it now."""
+        return take_fingerprint(self.roots)
+
+
+class _Bench:
+    """A tree, a platform, and how often the tree was measured."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.tree = folder / "packages"
+        self.tree.mkdir()
+        (self.tree / "a.py").write_text("a = 1\n")
+        root = MeasuredRoot("packages/0", self.tree)
+        self.layout = RuntimeLayout(Path("/usr/bin/python3"), (root,), (), ())
+        self.platform = SimPlatform.create(folder / "platform", svn=1, debug=False)
+        self.cache = folder / "cache"
+        self.measured = 0
+
+        def counted(*arguments: object, **named: object) -> object:
+            self.measured += 1
+            return measure_runtime(*arguments, **named)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(local, "measure_runtime", counted)
+
+    def digest(self, *, at: int = _LATER, fingerprint: object = "taken") -> bytes:
+        """Ask as a run does."""
+        taken = _Taken(self.layout) if fingerprint == "taken" else fingerprint
+        return runtime_digest(
+            self.layout,
+            self.platform,
+            cache_directory=self.cache,
+            at=at,
+            progress=lambda _done, _total: None,
+            fingerprint=taken,  # type: ignore[arg-type]
+        )
+
+    def afresh(self) -> bytes:
+        """Hash everything."""
+        manifest = measure_runtime(
+            self.layout,
+            self.platform,
+            cache_directory=self.cache / "none",
+            at=_LATER,
+            progress=lambda _done, _total: None,
+        )
+        return manifest.digest(RUNTIME_LABEL)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Bench:
+    """A tree of one file."""
+    return _Bench(tmp_path, monkeypatch)
+
+
+@pytest.mark.spec("LM-20", "LM-25")
+def test_an_unchanged_tree_is_not_measured_again(bench: _Bench) -> None:
+    """The digest is the one that hashing everything gives, also after a change."""
+    assert bench.digest() == bench.digest() == bench.afresh()
+    assert bench.measured == 1
+    (bench.tree / "a.py").write_text("a = 2\n")
+    assert bench.digest() == bench.afresh()
+    assert bench.measured == 2
+
+
+@pytest.mark.spec("LM-22", "LM-25")
+def test_a_tree_that_just_changed_is_measured_again(bench: _Bench) -> None:
+    """Within the margin, the next change might not show."""
+    changed = int((bench.tree / "a.py").stat().st_ctime)
+    for _ in range(2):
+        assert bench.digest(at=changed + 1) == bench.afresh()
+    assert bench.measured == 2
+
+
+@pytest.mark.spec("LM-25")
+def test_a_change_while_hashing_is_not_remembered(
+    bench: _Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fingerprint from before and one from after must be the same."""
+    monkeypatch.setattr(local, "take_fingerprint", lambda _roots: b"another" * 4)
+    for _ in range(2):
+        assert bench.digest() == bench.afresh()
+    assert bench.measured == 2
+
+
+def test_without_a_fingerprint_everything_is_measured(bench: _Bench) -> None:
+    """None was begun, it could not be taken, or it is of other roots."""
+    other = _Taken(RuntimeLayout(Path("/x"), (MeasuredRoot("b", bench.tree),), (), ()))
+    untakable = _Taken(bench.layout)
+    untakable.value = lambda: None  # type: ignore[method-assign]
+    for fingerprint in (None, other, untakable):
+        assert bench.digest(fingerprint=fingerprint) == bench.afresh()
+    assert bench.measured == 3
 
 
 @pytest.fixture
