@@ -67,15 +67,15 @@ def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> I
     def training() -> Iterator[pairs.Row]:
         import training  # noqa: PLC0415  # needs what only `.[bench]` installs
 
-        return training.rows(domain, pairs=1 if quick else 5)
+        return training.rows(domain, pairs=1 if quick else 3)
 
     parts: dict[str, Callable[[], Iterator[pairs.Row]]] = {
         "training": training,
         "volumes": lambda: volumes.rows(
             folder / "volumes",
-            rounds=1 if quick else 5,
-            megabytes=64 if quick else 512,
-            files=300 if quick else 2000,
+            rounds=1 if quick else 3,
+            megabytes=64 if quick else 256,
+            files=300 if quick else 1000,
         ),
         "start-up": lambda: startup.rows(
             folder, domain, pairs=3 if quick else 11, small_python=chosen.small_python
