@@ -196,10 +196,9 @@ def test_refusals_say_what_is_wrong(tmp_path: Path, attempt: object, code: str) 
 
 
 def test_missing_volume(tmp_path: Path) -> None:
-    """A directory that is missing or empty is a truncated volume."""
-    for name in ("none", "empty"):
-        if name == "empty":
-            (tmp_path / name).mkdir()
+    """An empty directory is a truncated volume; one that is not there was mistyped."""
+    (tmp_path / "empty").mkdir()
+    for name, code in (("none", "config.missing"), ("empty", "volume.truncated")):
         with pytest.raises(CloisterError) as caught:
             observe(tmp_path / name)
-        assert caught.value.code == "volume.truncated"
+        assert caught.value.code == code
