@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from cloister import __version__
 from cloister.cli.console import fail, lines, note
+from cloister.cli.loading import loading
 from cloister.errors import CallerError, CloisterError, ConfigError, StorageFullError
 
 __all__ = ["app", "main"]
@@ -46,7 +47,8 @@ class _Commands(TyperGroup):
         """Import a command or a group of them; None for a name that is none."""
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(_COMMANDS[cmd_name])
+        with loading():
+            module = importlib.import_module(_COMMANDS[cmd_name])
         alone = typer.Typer(add_completion=False)
         if hasattr(module, "app"):
             alone.add_typer(module.app, name=cmd_name)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from cloister.cli import console, settings
+from cloister.cli.loading import loading
 from cloister.errors import AppraisalError, ConfigError
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
 
     # First of all: it takes its time on another processor while this one loads the rest.
     with Fingerprint(running_layout().roots) as fingerprint:
-        from cloister.launcher.run import run_workload  # noqa: PLC0415
+        with loading():
+            from cloister.launcher.run import run_workload  # noqa: PLC0415
 
         connection = settings.connect(domain)
         request = _request(
