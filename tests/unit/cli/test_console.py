@@ -63,3 +63,29 @@ def test_nothing_is_drawn_where_nobody_looks(capsys: pytest.CaptureFixture[str])
     with console.stages(quiet=False) as begin:
         begin("first")
     assert capsys.readouterr().err == "... first\n"
+
+
+def test_slow_progress_says_nothing_of_a_quick_step(capsys: pytest.CaptureFixture[str]) -> None:
+    """A step under a second is done before anybody asks."""
+    now = [0.0]
+    with console.SlowProgress("hashing", clock=lambda: now[0]) as step:
+        step(0, 10)
+        now[0] = 0.9
+        step(5, 10)
+        step(10, 10)
+    assert capsys.readouterr().err == ""
+
+
+def test_slow_progress_speaks_once_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line on standard error after a second, also where the step then fails."""
+    now = [0.0]
+    with (
+        pytest.raises(KeyboardInterrupt),
+        console.SlowProgress("hashing", clock=lambda: now[0]) as step,
+    ):
+        step(0, 3_000_000_000)
+        now[0] = 1.5
+        step(1, 3_000_000_000)
+        step(2, 3_000_000_000)
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "... hashing: 3.0 GB, once\n"
