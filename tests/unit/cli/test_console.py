@@ -79,7 +79,7 @@ def test_slow_progress_says_nothing_of_a_quick_step(capsys: pytest.CaptureFixtur
 def test_slow_progress_speaks_once_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
     """One line on standard error after a second, also where the step then fails."""
     now = [0.0]
-    with (
+    with (  # noqa: PT012  # what is shown comes from the block's steps
         pytest.raises(KeyboardInterrupt),
         console.SlowProgress("hashing", clock=lambda: now[0]) as step,
     ):
