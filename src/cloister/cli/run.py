@@ -162,7 +162,7 @@ def _report(outcome: RunOutcome, *, as_json: bool) -> None:
                 "seconds": {name: round(value, 4) for name, value in outcome.stages.items()},
                 "processor_ms": outcome.processor_ms,
                 "peak_bytes": outcome.peak_bytes,
-                "hardware_rooted": False,
+                "hardware_rooted": outcome.hardware_rooted,
             }
         )
     else:

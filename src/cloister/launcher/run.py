@@ -128,6 +128,7 @@ class RunOutcome:
         stages: Stage to seconds.
         processor_ms: The workload's processor time.
         peak_bytes: The largest memory of one of its processes.
+        hardware_rooted: What the attestation result says: False for `sim`.
     """
 
     status: int
@@ -137,6 +138,7 @@ class RunOutcome:
     stages: Mapping[str, float]
     processor_ms: int
     peak_bytes: int
+    hardware_rooted: bool
 
 
 def run_workload(
@@ -291,6 +293,7 @@ class _Run:
             stages=dict(self._stages),
             processor_ms=ended.processor_ms,
             peak_bytes=ended.peak_bytes,
+            hardware_rooted=release.result.hardware_rooted,
         )
 
     @contextmanager

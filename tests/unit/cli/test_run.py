@@ -33,6 +33,7 @@ def asked(door: Door, monkeypatch: pytest.MonkeyPatch) -> list[RunRequest]:
             stages={"run": 0.12345},
             processor_ms=1,
             peak_bytes=2,
+            hardware_rooted=False,
         )
 
     connection = settings.Connection(door.bench.domain, "unix:///x", None)  # type: ignore[arg-type]
