@@ -7,6 +7,7 @@ same, in size and in time.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Final
 
 import h11
@@ -85,7 +86,8 @@ class Channel:
         done = False
         try:
             connection = self._open()
-            self._send(connection, request, deadline)
+            with suppress(OSError):  # a server may answer, and close, before it has read it all
+                self._send(connection, request, deadline)
             response = self._receive(connection, deadline)
             done = True
         except OSError as e:

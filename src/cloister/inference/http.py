@@ -13,6 +13,7 @@ import asyncio
 import logging
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +26,8 @@ __all__ = ["HTTPServer", "Limits"]
 
 _LOG: Final = logging.getLogger(__name__)
 _READ_BYTES: Final = 262_144
+_LINGER_S: Final = 2.0
+_LINGER_BYTES: Final = 2**26
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,7 @@ class HTTPServer:
             request = await connection.receive()
         except _Refused as e:
             await connection.send(e.response)
+            await connection.linger()
             return False
         if request is None:
             return False
@@ -217,6 +221,18 @@ class _Connection:
         self._writer.write(b"".join(self._http.send(event) or b"" for event in events))
         async with asyncio.timeout(self._limits.response_s):
             await self._writer.drain()
+
+    async def linger(self) -> None:
+        """Read and drop what a refused client still sends, for a while.
+
+        Closing while its bytes are on the way would reset the connection, and the client might
+        lose the answer that says why.
+        """
+        left = _LINGER_BYTES
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(_LINGER_S):
+                while left > 0 and (data := await self._reader.read(_READ_BYTES)):
+                    left -= len(data)
 
     def may_go_on(self) -> bool:
         """Prepare for the next request, where both sides are willing."""

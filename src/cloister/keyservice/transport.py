@@ -100,6 +100,8 @@ class HTTPTransport:
             self._drop()
 
     def _exchange(self, path: str, body: bytes, timeout_s: float) -> bytes:
+        import http.client  # noqa: PLC0415
+
         connection = self._connection
         if connection is None:
             connection = self._connection = self._open(timeout_s)
@@ -108,10 +110,12 @@ class HTTPTransport:
         connection.request("POST", path, body, {"Content-Type": MEDIA_TYPE})
         answer = connection.getresponse()
         data = answer.read(MAX_REPLY_BYTES + 1)
-        if len(data) > MAX_REPLY_BYTES or not answer.isclosed():
+        if len(data) > MAX_REPLY_BYTES:
             raise UnavailableError(
                 "the answer is longer than any of a key service", code="keyservice.unreachable"
             )
+        if answer.length or not answer.isclosed():  # the server died between head and body
+            raise http.client.IncompleteRead(data, answer.length)
         if answer.status == _HTTP_UNAVAILABLE and answer.getheader("Content-Type") != MEDIA_TYPE:
             raise UnavailableError("the key service is overloaded", code="keyservice.busy")
         return data

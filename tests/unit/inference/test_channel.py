@@ -14,7 +14,9 @@ from cloister.errors import (
     UnavailableError,
 )
 from cloister.inference import Client
-from cloister.network.tls import AnyClient, server_context
+from cloister.inference.channel import Channel
+from cloister.inference.service import HTTPRequest
+from cloister.network.tls import AnyClient, client_context, server_context
 from cloister.testing.certificates import FakeDomain
 
 NOW = int(time.time())  # noqa: TID251  # OpenSSL asks the machine, whatever a test would like
@@ -94,3 +96,41 @@ def test_a_server_without_our_protocol_is_refused() -> None:
             client.describe()
         thread.join()
     assert caught.value.code == "identity.tls"
+
+
+def test_an_answer_before_the_request_was_read_is_told() -> None:
+    """A server that refuses a long request and closes has said why; a reset must not hide it."""
+    context = server_context(
+        DOMAIN.credential("serve"),
+        ca_pem=DOMAIN.ca_pem,
+        clients=AnyClient("a test of early answers"),
+        clock=lambda: NOW,
+    )
+    body = b'{"error": "too long"}'
+    reply = b"HTTP/1.1 413 No\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            plain, _ = listener.accept()
+            with context.wrap_socket(plain, server_side=True) as connection:
+                connection.recv(1024)
+                connection.sendall(reply)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = listener.getsockname()[1]
+        channel = Channel(
+            ("127.0.0.1", port),
+            context=client_context(
+                ca_pem=DOMAIN.ca_pem,
+                expected=DOMAIN.identity("serve"),
+                credential=None,
+                clock=lambda: NOW,
+            ),
+            timeout_s=5,
+            max_response_bytes=1000,
+        )
+        response = channel.exchange(HTTPRequest("POST", "/", {}, bytes(64 << 20)))
+        channel.close()
+        thread.join()
+    assert (response.status, response.body) == (413, body)

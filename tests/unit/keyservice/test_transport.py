@@ -82,11 +82,12 @@ def test_silence_is_slow(answering: Serve) -> None:
     [
         b"nonsense\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n",
     ],
 )
 def test_a_broken_answer_is_unreachable(answering: Serve, answer: bytes) -> None:
-    """Not HTTP, cut short, or endless headers."""
+    """Not HTTP, cut short, cut before its body, or endless headers."""
     with pytest.raises(UnavailableError) as e:
         HTTPTransport(answering(answer)).post("/x", b"q", timeout_s=5)
     assert e.value.code == "keyservice.unreachable"

@@ -103,18 +103,22 @@ class Capture:
             yield from list(self._streams.values())
 
     def stop(self) -> int:
-        """Stop recording and return the number of frames lost."""
-        lost = self.dropped()
+        """Stop recording and return the number of frames lost; what crossed before is kept."""
         self._stopping.set()
         self._thread.join()
+        lost = self.dropped()
         self._socket.close()
         return lost
 
     def _record(self) -> None:
-        while not self._stopping.is_set():
+        """Read frames until told to stop, and then those that still wait to be read."""
+        while True:
             try:
-                frame, address = self._socket.recvfrom(_MAX_FRAME)
-            except TimeoutError:
+                flags = socket.MSG_DONTWAIT if self._stopping.is_set() else 0
+                frame, address = self._socket.recvfrom(_MAX_FRAME, flags)
+            except (TimeoutError, BlockingIOError):
+                if self._stopping.is_set():
+                    return
                 continue
             except OSError:
                 return

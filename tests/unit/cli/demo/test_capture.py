@@ -1,8 +1,13 @@
 """The operator's tap."""
 
+import contextlib
+import socket
 import struct
 
-from cloister.cli.demo.capture import Stream, _tcp_segment
+import pytest
+
+from cloister.cli.demo.capture import Capture, Stream, _tcp_segment
+from cloister.errors import UnsupportedError
 
 
 def frame(
@@ -37,3 +42,23 @@ def test_only_tcp_over_ipv4_is_kept() -> None:
     assert _tcp_segment(frame(b"x", protocol=17)) is None
     assert _tcp_segment(frame(b"x", ethertype=0x86DD)) is None
     assert _tcp_segment(b"short") is None
+
+
+def test_what_crossed_before_the_end_is_kept_however_slow_the_reader_is() -> None:
+    """A busy machine delays the reader; stopping waits for it."""
+    try:
+        capture = Capture()
+    except UnsupportedError:
+        pytest.skip("no packet socket may be opened here: needs root")
+    marker = b"crossed just before the end "
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        sender = stack.enter_context(socket.create_connection(listener.getsockname()))
+        receiver = stack.enter_context(listener.accept()[0])
+        with capture._lock:  # the reader waits here after its first frame
+            for number in range(100):
+                sender.sendall(marker + b"%03d" % number)
+                receiver.recv(1024)
+    assert capture.stop() == 0
+    found = b"".join(stream.content() for stream in capture.streams())
+    assert all(marker + b"%03d" % number in found for number in range(100))
