@@ -21,7 +21,8 @@ CloisterError
 ├── ConfinementError         sandboxed code tried to leave
 ├── WorkloadError            the workload ended badly; carries its exit status
 └── UnavailableError         retryable; the only one that is
-    └── StorageFullError     the disk or quota is full; what was committed stays
+    ├── StorageFullError     the disk or quota is full; what was committed stays
+    └── StateMovedError      another replica decided first; decide again
 
 Codes are dotted, stable and never reused; `docs/spec/errors.md` lists them, and a test
 compares that page with `CODES`. Each class fixes the exit status of the command line.
@@ -48,6 +49,7 @@ __all__ = [
     "RefusedError",
     "ReleaseDeniedError",
     "RemoteProtocolError",
+    "StateMovedError",
     "StorageFullError",
     "TamperedError",
     "UnavailableError",
@@ -258,6 +260,10 @@ class StorageFullError(UnavailableError):
     exit_status = 74
 
 
+class StateMovedError(UnavailableError):
+    """Another replica changed the state first; nothing changed here, and deciding again may do."""
+
+
 # One line for each code; `docs/spec/errors.md` explains them. Retired codes stay here as comments.
 CODES: Final[dict[str, type[CloisterError]]] = {
     # caller
@@ -320,6 +326,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "volume.truncated": TamperedError,
     "volume.foreign": TamperedError,
     "state.tampered": TamperedError,
+    "state.rolled-back": TamperedError,
+    "state.forked": TamperedError,
     "log.proof": TamperedError,
     # confinement and workload
     "confinement.setup": ConfinementError,
@@ -331,6 +339,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "keyservice.slow": UnavailableError,
     "keyservice.busy": UnavailableError,
     "keyservice.state": UnavailableError,
+    "keyservice.moved": StateMovedError,
     "volume.leased": UnavailableError,
     "volume.busy": UnavailableError,
     "volume.io": UnavailableError,

@@ -63,7 +63,7 @@ def test_the_state_of_yesterday_is_refused(bench: ServiceBench, tmp_path: Path) 
     bench.store.close()
     shutil.rmtree(directory)
     shutil.copytree(tmp_path / "yesterday", directory)
-    assert refused(bench) == "state.tampered"
+    assert refused(bench) == "state.rolled-back"
 
 
 @pytest.mark.spec("KR-91")

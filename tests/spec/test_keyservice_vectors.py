@@ -21,6 +21,7 @@ from cloister.keyservice.anchoring import AnchorRequest, SealedAnchorRequest
 from cloister.keyservice.log import Receipt, verify_receipt
 from cloister.keyservice.messages import Challenge, Failure, ReleaseRequest, SignedReply
 from cloister.keyservice.ownership import SignedOwnerRequest
+from cloister.keyservice.state.record import Head, StateKey
 from cloister.tee.sim.verifier import SimVerifier
 
 ROOT = Path(__file__).parents[2] / "docs" / "spec" / "vectors"
@@ -107,6 +108,21 @@ def release(case: Case) -> None:
         assert entry.at == 2
 
 
+def state(case: Case) -> None:
+    """keyservice-state-v1, by kind of row."""
+    key, sealed = StateKey(bytes.fromhex(case["key"])), bytes.fromhex(case["sealed"])
+    if case["kind"] == "record":
+        before = Head(int(case["sequence"]), bytes.fromhex(case["head"]))
+        head, record = key.open_record(sealed, after=before)
+        assert head == Head(before.sequence + 1, bytes.fromhex(case["new_head"]))
+        plain = record.to_bytes()
+    elif case["kind"] == "snapshot":
+        plain = key.open_snapshot(sealed, sequence=int(case["sequence"]))[1].to_bytes()
+    else:
+        plain = key.open_entry(sealed, position=int(case["position"]))
+    assert plain.hex() == case["plain"]
+
+
 FORMATS: dict[str, Callable[..., None]] = {
     "evidence-envelope-v1": envelope,
     "report-data-binding-v1": binding,
@@ -114,6 +130,7 @@ FORMATS: dict[str, Callable[..., None]] = {
     "attestation-result-v1": result,
     "shield-certificate-v1": certificate,
     "key-release-v1": release,
+    "keyservice-state-v1": state,
 }
 CASES = [
     pytest.param(

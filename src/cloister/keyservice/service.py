@@ -13,7 +13,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from cloister.crypto.digest import DIGEST_BYTES, sha256
 from cloister.crypto.hpke import HPKEPrivateKey, HPKEPublicKey
@@ -26,6 +27,7 @@ from cloister.errors import (
     ProtocolError,
     RefusedError,
     ReleaseDeniedError,
+    StateMovedError,
     StorageFullError,
     TamperedError,
     UnavailableError,
@@ -74,6 +76,8 @@ __all__ = ["Answer", "KeyService"]
 _LOG: Final = logging.getLogger(__name__)
 _NONCE_BYTES: Final = 32
 _NO_DIGEST: Final = bytes(DIGEST_BYTES)
+_ATTEMPTS: Final = 8
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +169,30 @@ class KeyService:
         # KR-19, KR-11, KR-12. Meant for this service; the challenge is spent now.
         require_service(request.service, self.identity.raw)
         self._challenges.spend(request.nonce, uptime=moment.uptime)
-        try:
+
+        def attempt() -> bytes:
             approval = decide(request, records=self._store, at=moment.at)
             return self._grant(request, approval, body, moment)
+
+        try:
+            return self._settle(attempt)
         except (RefusedError, MalformedError, UnavailableError) as e:
             if not isinstance(e, StorageFullError):
-                with self._store.transaction():
-                    self._store.append(_entry(request, moment, code=e.code).to_bytes())
+                self._settle(partial(self._append, _entry(request, moment, code=e.code)))
             raise
+
+    def _append(self, entry: LogEntry) -> None:
+        with self._store.transaction():
+            self._store.append(entry.to_bytes())
+
+    def _settle(self, attempt: Callable[[], _Result]) -> _Result:
+        """Decide, and decide again on what another replica changed meanwhile."""
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return attempt()
+            except StateMovedError:
+                self._store.refresh()
+        return attempt()
 
     def _grant(
         self, request: ReleaseRequest, approval: Approval, body: bytes, moment: Moment
@@ -277,6 +297,13 @@ class KeyService:
         sealed = SealedAnchorRequest.from_bytes(body)
         request = AnchorRequest.from_bytes(sealed.body)
         require_service(request.service, self.identity.raw)
+        if request.operation == "takeover":
+            self._challenges.spend(request.nonce, uptime=moment.uptime)
+        return self._settle(lambda: self._answer_anchor(request, sealed, moment))
+
+    def _answer_anchor(
+        self, request: AnchorRequest, sealed: SealedAnchorRequest, moment: Moment
+    ) -> bytes:
         record = self._store.volume(request.volume)
         if record is None:
             raise ReleaseDeniedError(
@@ -323,7 +350,6 @@ class KeyService:
                 f"the lease of volume {record.id.hex()} is over", code="release.fenced"
             )
         sealed.require(record.holder.secret)
-        self._challenges.spend(request.nonce, uptime=moment.uptime)
         changed = replace(record, epoch=record.epoch + 1)
         with self._store.transaction():
             self._store.put_volume(changed)
@@ -338,9 +364,9 @@ class KeyService:
         self._challenges.spend(request.nonce, uptime=moment.uptime)
         reply_key = HPKEPublicKey(request.reply_key)
         try:
-            result = self._administration.carry_out(request, moment)
+            result = self._settle(lambda: self._administration.carry_out(request, moment))
         except (RefusedError, MalformedError) as e:
-            self._note_refusal(request, moment, e)
+            self._settle(partial(self._note_refusal, request, moment, e))
             raise
         _LOG.info("owner.done operation=%s", request.operation)
         info = owner_reply_info(service=self.identity.raw, nonce=request.nonce, request=body)

@@ -1,83 +1,42 @@
-"""The service's state: one encrypted database, one transaction for each change of state.
+"""The service's state as the service sees it: typed rows over the journal of `state`.
 
 Invariants:
-    1. What a method has returned from is durable: WAL, `synchronous=FULL`, committed.
-    2. Every page is encrypted and authenticated under the platform's sealing key; a foreign,
-       changed or cut database is refused at opening (`state.tampered`).
-    3. A counter in the database grows with every change, and the platform's counter follows it.
-       A database whose counter is behind the platform's is an old copy and is refused.
-    4. One process at a time: a lock on a file beside the database.
+    1. What `transaction` has returned from is durable, and the witness outside knows of it.
+    2. Nothing of a transaction that failed is seen, here or after opening again.
+    3. An older copy, and a second service that went on from a copy, are refused
+       (`state.rolled-back`, `state.forked`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import sqlcipher3
-
-from cloister.crypto.digest import DIGEST_BYTES
-from cloister.errors import (
-    CloisterError,
-    ConfigError,
-    StorageFullError,
-    TamperedError,
-    UnavailableError,
-)
+from cloister.crypto.aead import AEADKey
+from cloister.crypto.kdf import random_bytes
+from cloister.errors import TamperedError
 from cloister.keyservice import merkle
-from cloister.keyservice.records import Holder, PolicyRecord, VolumeRecord
-from cloister.tee.sim.platform import MonotonicCounter, SimPlatform
+from cloister.keyservice.records import PolicyRecord, VolumeRecord
+from cloister.keyservice.state import rows
+from cloister.keyservice.state.backend import Backend, LogRow
+from cloister.keyservice.state.freshness import Freshness, PlatformFreshness
+from cloister.keyservice.state.record import FIRST_HEAD, Record, Snapshot, StateKey
+from cloister.keyservice.state.rows import ServiceSecrets
+from cloister.keyservice.state.sqlcipher import SQLCipherBackend
+from cloister.keyservice.state.tables import Tables
+from cloister.tee.sim.platform import SimPlatform
 
 __all__ = ["Appended", "ServiceSecrets", "Store"]
 
-_DATABASE: Final = "state.db"
-_LOCK: Final = "lock"
-_SCHEMA_VERSION: Final = 1
-_PURPOSE: Final = b"cloister/keyservice/v1/database"
+SNAPSHOT_EVERY: Final = 2000
+_KEY_BYTES: Final = 32
+_DATABASE_PURPOSE: Final = b"cloister/keyservice/v1/database"
+_KEY_PURPOSE: Final = b"cloister/keyservice/v1/state-key"
+_KEY_SLOT: Final = "state-key"
 _COUNTER: Final = "keyservice"
-_SCHEMA: Final = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE policies (
-    hash BLOB PRIMARY KEY, canonical BLOB NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
-    current INTEGER NOT NULL, at INTEGER NOT NULL
-) STRICT;
-CREATE UNIQUE INDEX current_policy ON policies (namespace, name) WHERE current = 1;
-CREATE TABLE volumes (
-    id BLOB PRIMARY KEY, key BLOB NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
-    root BLOB NOT NULL, state_epoch INTEGER NOT NULL, epoch INTEGER NOT NULL,
-    holder BLOB, secret BLOB
-) STRICT;
-CREATE TABLE log (position INTEGER PRIMARY KEY, entry BLOB NOT NULL, leaf BLOB NOT NULL) STRICT;
-"""
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class ServiceSecrets:
-    """What makes the service itself; born in `Store.create` and never leaving the database.
-
-    Attributes:
-        signing_seed: The service's Ed25519 seed: its identity.
-        hpke_seed: The key that owners seal volume keys to.
-        ca_key: DER of the certificate authority's key.
-        ca_certificate: DER of its certificate.
-        reader_secret: From which readers' anchor secrets derive.
-        owner: The owner's Ed25519 public key.
-        trust_domain: Its name.
-    """
-
-    signing_seed: bytes
-    hpke_seed: bytes
-    ca_key: bytes
-    ca_certificate: bytes
-    reader_secret: bytes
-    owner: bytes
-    trust_domain: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,170 +50,193 @@ class Appended:
 
 
 class Store:
-    """The open database. Not shared between threads; every method is one transaction at most."""
+    """The open state. Not shared between threads."""
 
-    def __init__(self, connection: Any, lock_fd: int, counter: MonotonicCounter) -> None:
-        """Wrap an opened database; use `create` or `open`."""
-        self._db = connection
-        self._lock_fd = lock_fd
-        self._counter = counter
-        self._count = 0
+    def __init__(self, backend: Backend, key: StateKey, freshness: Freshness) -> None:
+        """Take over an open backend and its witness; `create` and `open` choose them."""
+        self._backend = backend
+        self._key = key
+        self._freshness = freshness
+        self._tables = Tables()
+        self._head = FIRST_HEAD
         self._size = 0
         self._peaks: tuple[bytes, ...] = ()
-        self._in_transaction = False
+        self._entries: list[bytes] = []
+        self._snapshot_at = 0
 
     @classmethod
     def create(cls, directory: Path, platform: SimPlatform, secrets: ServiceSecrets) -> None:
-        """Make a new database in a directory that exists and is the service's own.
+        """Make a new embedded state in a directory that exists and is the service's own.
 
         Raises:
             ConfigError: There is one already.
         """
-        path = directory / _DATABASE
-        if path.exists():
-            raise ConfigError(f"{path} exists already", code="config.exists")
-        lock_fd = _lock(directory)
-        counter = platform.counter(_COUNTER)
-        with _translated(path):
-            store = cls(_connect(path, platform.sealing_key(_PURPOSE)), lock_fd, counter)
-            store._db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-            with store.transaction():
-                for name, value in _secrets_to_rows(secrets).items():
-                    store._set_meta(name, value)
-                store._set_meta("schema", _SCHEMA_VERSION.to_bytes(4, "big"))
-                store._set_meta("peaks", b"")
-            store.close()
+        backend = SQLCipherBackend.create(directory, platform.sealing_key(_DATABASE_PURPOSE))
+        freshness = PlatformFreshness(platform.counter(_COUNTER))
+        cls.found(backend, platform, freshness, secrets).close()
 
     @classmethod
     def open(cls, directory: Path, platform: SimPlatform) -> Store:
-        """Open the service's database, checking every page of it.
+        """Open an embedded state, checking all of it.
 
         Raises:
             UnavailableError: Another process has it open (`keyservice.busy`), or the disk fails
                 (`keyservice.state`).
-            TamperedError: Missing, foreign, changed, or an old copy (`state.tampered`).
+            TamperedError: Missing, foreign or changed (`state.tampered`), or an old copy
+                (`state.rolled-back`).
         """
-        path = directory / _DATABASE
-        lock_fd = _lock(directory)
-        counter = platform.counter(_COUNTER)
+        backend = SQLCipherBackend.open(directory, platform.sealing_key(_DATABASE_PURPOSE))
+        freshness = PlatformFreshness(platform.counter(_COUNTER))
+        return cls.load(backend, platform, freshness)
+
+    @classmethod
+    def found(
+        cls,
+        backend: Backend,
+        platform: SimPlatform,
+        freshness: Freshness,
+        secrets: ServiceSecrets,
+    ) -> Store:
+        """Begin a state in an empty backend, under a fresh key that this platform can unseal."""
+        secret = random_bytes(_KEY_BYTES)
+        sealing = AEADKey(platform.sealing_key(_KEY_PURPOSE))
+        backend.put_slot(_slot(platform), sealing.seal_random(secret, b""))
+        store = cls(backend, StateKey(secret), freshness)
+        with store.transaction():
+            for name, value in rows.secrets_to_rows(secrets).items():
+                store._tables.put("meta", name.encode(), value)
+        return store
+
+    @classmethod
+    def load(cls, backend: Backend, platform: SimPlatform, freshness: Freshness) -> Store:
+        """Read the state of a backend; closes backend and witness where that fails.
+
+        Raises:
+            TamperedError: This platform cannot unseal it, it was changed (`state.tampered`), or
+                it is an old copy (`state.rolled-back`).
+        """
         try:
-            if not path.is_file():
-                raise TamperedError(
-                    "the key service's database is missing", code="state.tampered", detail=str(path)
-                )
-            with _translated(path):
-                store = cls(_connect(path, platform.sealing_key(_PURPOSE)), lock_fd, counter)
-                store._check()
+            sealed = backend.slot(_slot(platform))
+            wrong = TamperedError(
+                "this platform cannot unseal the key service's state",
+                code="state.tampered",
+                detail="no state key for this platform" if sealed is None else "state key",
+            )
+            if sealed is None:
+                raise wrong
+            sealing = AEADKey(platform.sealing_key(_KEY_PURPOSE))
+            store = cls(backend, StateKey(sealing.open_random(sealed, b"", error=wrong)), freshness)
+            store._load()
+            freshness.opened(store._head)
         except BaseException:
-            counter.close()
-            os.close(lock_fd)
+            freshness.close()
+            backend.close()
             raise
         return store
 
     def close(self) -> None:
-        """Close the database and let the lock go."""
-        with _translated(Path(_DATABASE)):
-            self._db.close()
-        self._counter.close()
-        os.close(self._lock_fd)
+        """Close the backend and the witness."""
+        try:
+            self._backend.close()
+        finally:
+            self._freshness.close()
+
+    # -- transactions
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """Make everything inside durable together, or nothing of it.
 
-        In-memory parts (log peaks, counter) go back with the database.
+        Raises:
+            StateMovedError: Another replica changed the state first; this one has caught up, and
+                the decision has to be made again.
+            TamperedError: Another service went on from a copy of this state (`state.forked`).
+            StorageFullError, UnavailableError: Nothing changed.
         """
-        before = (self._count, self._size, self._peaks)
-        with _translated(Path(_DATABASE)):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._count += 1
-                self._set_meta("counter", self._count.to_bytes(8, "big"))
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._count, self._size, self._peaks = before
-                with contextlib.suppress(sqlcipher3.Error):
-                    self._db.execute("ROLLBACK")
-                raise
-        self._counter.raise_to(self._count)
+        size, peaks = self._size, self._peaks
+        try:
+            yield
+            self._commit(size)
+        except BaseException:
+            self._size, self._peaks = size, peaks
+            self._tables.discard()
+            self._entries.clear()
+            raise
+
+    def _commit(self, size: int) -> None:
+        record = Record(self._tables.pending(), tuple(self._entries))
+        before = self._head
+        self._freshness.committing(before)
+        head, sealed = self._key.seal_record(record, after=before)
+        log = [
+            LogRow(
+                size + number,
+                self._key.seal_entry(entry, position=size + number),
+                merkle.leaf_hash(entry),
+            )
+            for number, entry in enumerate(record.entries)
+        ]
+        self._backend.append(head.sequence, sealed, log)
+        self._freshness.committed(before, head)
+        self._head = head
+        self._tables.apply(record.changes)
+        self._entries.clear()
+        if head.sequence - self._snapshot_at >= SNAPSHOT_EVERY:
+            self._take_snapshot()
+
+    def _take_snapshot(self) -> None:
+        snapshot = Snapshot(self._size, self._peaks, self._tables.all())
+        sealed = self._key.seal_snapshot(snapshot, head=self._head)
+        self._backend.put_snapshot(self._head.sequence, sealed, keep=self._snapshot_at)
+        self._snapshot_at = self._head.sequence
+
+    # -- what makes the service
 
     def secrets(self) -> ServiceSecrets:
         """Return what makes the service."""
-        rows = {
-            name: self._meta(name)
-            for name in (
-                "signing_seed",
-                "hpke_seed",
-                "ca_key",
-                "ca_certificate",
-                "reader_secret",
-                "owner",
-            )
-        }
-        return ServiceSecrets(**rows, trust_domain=self._meta("trust_domain").decode())
+        return rows.secrets_from_rows(dict(self._tables.rows("meta")))
 
     # -- policies
 
     def policy(self, digest: bytes) -> PolicyRecord | None:
         """Return the policy with this hash, current or not."""
-        row = self._row("SELECT * FROM policies WHERE hash = ?", digest)
-        return None if row is None else _policy(row)
+        data = self._tables.get("policies", digest)
+        if data is None:
+            return None
+        record = rows.policy_from_row(digest, data, current=False)
+        newest = self._tables.get("current", rows.name_key(record.namespace, record.name))
+        return rows.policy_from_row(digest, data, current=newest == digest)
 
     def current_policy(self, namespace: str, name: str) -> PolicyRecord | None:
         """Return the newest policy of that name."""
-        sql = "SELECT * FROM policies WHERE namespace = ? AND name = ? AND current = 1"
-        row = self._row(sql, namespace, name)
-        return None if row is None else _policy(row)
+        digest = self._tables.get("current", rows.name_key(namespace, name))
+        return None if digest is None else self.policy(digest)
 
     def policies(self) -> list[PolicyRecord]:
         """Return every policy, oldest first."""
-        with _translated(Path(_DATABASE)):
-            rows = self._db.execute("SELECT * FROM policies ORDER BY at, rowid").fetchall()
-        return [_policy(row) for row in rows]
+        found = [self.policy(digest) for digest, _ in self._tables.rows("policies")]
+        return [record for record in found if record is not None]
 
     def put_policy(self, record: PolicyRecord) -> None:
         """Add a policy as the current one of its name; inside a transaction."""
-        self._db.execute(
-            "UPDATE policies SET current = 0 WHERE namespace = ? AND name = ?",
-            (record.namespace, record.name),
-        )
-        self._db.execute(
-            "INSERT INTO policies VALUES (?, ?, ?, ?, 1, ?)"
-            " ON CONFLICT (hash) DO UPDATE SET current = 1",
-            (record.hash, record.canonical, record.namespace, record.name, record.at),
-        )
+        self._tables.put("policies", record.hash, rows.policy_to_row(record))
+        self._tables.put("current", rows.name_key(record.namespace, record.name), record.hash)
 
     # -- volumes
 
     def volume(self, volume_id: bytes) -> VolumeRecord | None:
         """Return a registered volume."""
-        row = self._row("SELECT * FROM volumes WHERE id = ?", volume_id)
-        return None if row is None else _volume(row)
+        data = self._tables.get("volumes", volume_id)
+        return None if data is None else rows.volume_from_row(volume_id, data)
 
     def volumes(self) -> list[VolumeRecord]:
         """Return every registered volume, by identity."""
-        with _translated(Path(_DATABASE)):
-            rows = self._db.execute("SELECT * FROM volumes ORDER BY id").fetchall()
-        return [_volume(row) for row in rows]
+        found = sorted(self._tables.rows("volumes"))
+        return [rows.volume_from_row(volume_id, data) for volume_id, data in found]
 
     def put_volume(self, record: VolumeRecord) -> None:
         """Add or replace a volume; inside a transaction."""
-        holder = record.holder
-        self._db.execute(
-            "INSERT OR REPLACE INTO volumes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                record.id,
-                record.key,
-                record.kind,
-                record.version,
-                record.root,
-                record.state_epoch,
-                record.epoch,
-                None if holder is None else holder.key_digest,
-                None if holder is None else holder.secret,
-            ),
-        )
+        self._tables.put("volumes", record.id, rows.volume_to_row(record))
 
     # -- the log
 
@@ -269,153 +251,58 @@ class Store:
 
     def append(self, entry: bytes) -> Appended:
         """Append an entry to the log; inside a transaction."""
-        leaf = merkle.leaf_hash(entry)
         index, before = self._size, self._peaks
-        self._peaks = merkle.append(before, index, leaf)
-        self._size = index + 1
-        self._db.execute("INSERT INTO log VALUES (?, ?, ?)", (index, entry, leaf))
-        self._set_meta("peaks", b"".join(self._peaks))
+        self._grow(entry)
+        self._entries.append(entry)
         proof = merkle.newest_leaf_proof(before)
         return Appended(index, proof, self._size, self.log_root())
 
     def entries(self, first: int, count: int) -> list[bytes]:
         """Return up to `count` entries from number `first`."""
-        sql = "SELECT entry FROM log WHERE position >= ? ORDER BY position LIMIT ?"
-        with _translated(Path(_DATABASE)):
-            return [row[0] for row in self._db.execute(sql, (first, count)).fetchall()]
+        return [
+            self._key.open_entry(row.sealed, position=row.position)
+            for row in self._backend.log(first, count)
+        ]
 
     def leaves(self) -> list[bytes]:
         """Return every leaf hash, for proofs about old trees."""
-        with _translated(Path(_DATABASE)):
-            rows = self._db.execute("SELECT leaf FROM log ORDER BY position").fetchall()
-        return [row[0] for row in rows]
+        return list(self._backend.leaves())
 
     # -- inside
 
-    def _check(self) -> None:
-        if self._db.execute("PRAGMA cipher_integrity_check").fetchone() is not None:
-            raise _tampered("a page does not authenticate")
-        if int.from_bytes(self._meta("schema"), "big") != _SCHEMA_VERSION:
-            raise _tampered("unknown schema version")
-        self._count = int.from_bytes(self._meta("counter"), "big")
-        if self._count < self._counter.value:
-            raise TamperedError(
-                "the key service's database is an old copy",
-                code="state.tampered",
-                detail=f"counter {self._count}, platform has {self._counter.value}",
-            )
-        row = self._db.execute("SELECT count(*), max(position) FROM log").fetchone()
-        peaks = self._meta("peaks")
-        self._size = row[0]
-        self._peaks = tuple(peaks[i : i + DIGEST_BYTES] for i in range(0, len(peaks), DIGEST_BYTES))
-        if (row[1] is not None and row[1] + 1 != row[0]) or len(
-            self._peaks
-        ) != self._size.bit_count():
-            raise _tampered("the log has a gap")
+    def _grow(self, entry: bytes) -> None:
+        self._peaks = merkle.append(self._peaks, self._size, merkle.leaf_hash(entry))
+        self._size += 1
 
-    def _row(self, sql: str, *values: object) -> Sequence[Any] | None:
-        with _translated(Path(_DATABASE)):
-            row: Sequence[Any] | None = self._db.execute(sql, values).fetchone()
-        return row
+    def _load(self) -> None:
+        found = self._backend.snapshot()
+        if found is not None:
+            self._head, snapshot = self._key.open_snapshot(found[1], sequence=found[0])
+            self._tables = Tables(snapshot.tables)
+            self._size, self._peaks = snapshot.log_size, snapshot.peaks
+            self._snapshot_at = self._head.sequence
+        self.refresh()
+        if self._head == FIRST_HEAD:
+            raise TamperedError("the key service's state is empty", code="state.tampered")
 
-    def _meta(self, name: str) -> bytes:
-        row = self._row("SELECT value FROM meta WHERE name = ?", name)
-        if row is None:
-            raise _tampered(f"{name} is missing")
-        return bytes(row[0])
+    def refresh(self) -> None:
+        """Catch up with records that others have added.
 
-    def _set_meta(self, name: str, value: bytes) -> None:
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+        Raises:
+            TamperedError: They do not continue the state (`state.tampered`).
+        """
+        for sequence, sealed in self._backend.records(self._head.sequence):
+            if sequence != self._head.sequence + 1:
+                raise TamperedError(
+                    "a record of the key service's state is missing",
+                    code="state.tampered",
+                    detail=f"{sequence} follows {self._head.sequence}",
+                )
+            self._head, record = self._key.open_record(sealed, after=self._head)
+            for entry in record.entries:
+                self._grow(entry)
+            self._tables.apply(record.changes)
 
 
-def _connect(path: Path, key: bytes) -> Any:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    os.close(fd)
-    connection = sqlcipher3.connect(str(path), isolation_level=None, timeout=5)
-    connection.execute("PRAGMA cipher_log_level = NONE").fetchall()
-    connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
-    connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA temp_store = MEMORY")
-    return connection
-
-
-def _lock(directory: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        fd = os.open(directory / _LOCK, flags, 0o600)
-    except OSError as e:
-        raise UnavailableError(
-            "the key service's state cannot be opened", code="keyservice.state", detail=str(e)
-        ) from e
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e:
-        os.close(fd)
-        raise UnavailableError(
-            "another key service has this state open", code="keyservice.busy"
-        ) from e
-    return fd
-
-
-@contextlib.contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    """Turn the library's errors into ours; the one seam where they can appear."""
-    try:
-        yield
-    except sqlcipher3.Error as e:
-        raise _ours(e, path) from e
-    except OSError as e:
-        if e.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise _full() from e
-        raise UnavailableError(
-            "the key service's state cannot be used", code="keyservice.state", detail=str(e)
-        ) from e
-
-
-def _ours(error: Exception, path: Path) -> CloisterError:
-    name = getattr(error, "sqlite_errorname", "") or ""
-    if name.startswith("SQLITE_FULL"):
-        return _full()
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return UnavailableError("the key service's state is in use", code="keyservice.busy")
-    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_CONSTRAINT", "SQLITE_ERROR")):
-        return _tampered(f"{path}: {error}")
-    return UnavailableError(
-        "the key service's state cannot be used", code="keyservice.state", detail=f"{name} {error}"
-    )
-
-
-def _full() -> StorageFullError:
-    return StorageFullError("the disk of the key service is full", code="storage.full")
-
-
-def _tampered(detail: str) -> TamperedError:
-    return TamperedError(
-        "the key service's database was changed, or belongs to another platform",
-        code="state.tampered",
-        detail=detail,
-    )
-
-
-def _secrets_to_rows(secrets: ServiceSecrets) -> dict[str, bytes]:
-    return {
-        "signing_seed": secrets.signing_seed,
-        "hpke_seed": secrets.hpke_seed,
-        "ca_key": secrets.ca_key,
-        "ca_certificate": secrets.ca_certificate,
-        "reader_secret": secrets.reader_secret,
-        "owner": secrets.owner,
-        "trust_domain": secrets.trust_domain.encode(),
-    }
-
-
-def _policy(row: Sequence[Any]) -> PolicyRecord:
-    digest, canonical, namespace, name, current, at = row
-    return PolicyRecord(digest, canonical, namespace, name, bool(current), at)
-
-
-def _volume(row: Sequence[Any]) -> VolumeRecord:
-    volume_id, key, kind, version, root, state_epoch, epoch, holder, secret = row
-    held = None if holder is None else Holder(holder, secret)
-    return VolumeRecord(volume_id, key, kind, version, root, state_epoch, epoch, held)
+def _slot(platform: SimPlatform) -> str:
+    return f"{_KEY_SLOT}/{platform.anchor.text}"

@@ -1,19 +1,25 @@
 """The encrypted database: durable, its own, and never old."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import cloister.keyservice.store
 from cloister.errors import (
     ConfigError,
+    StateMovedError,
     StorageFullError,
     TamperedError,
     UnavailableError,
 )
 from cloister.keyservice.records import Holder, PolicyRecord, VolumeRecord
+from cloister.keyservice.state.freshness import PlatformFreshness
+from cloister.keyservice.state.record import Snapshot
 from cloister.keyservice.store import ServiceSecrets, Store
 from cloister.tee.sim.platform import SimPlatform
+from cloister.testing.state import MemoryBackend, MemoryFreshness
 
 SECRETS = ServiceSecrets(
     signing_seed=b"PLAIN-SIGNING-SEED",
@@ -187,7 +193,7 @@ def test_an_older_copy_is_refused(directory: Path, platform: SimPlatform, tmp_pa
     shutil.copytree(tmp_path / "copy", directory)
     with pytest.raises(TamperedError) as e:
         Store.open(directory, platform)
-    assert e.value.code == "state.tampered"
+    assert e.value.code == "state.rolled-back"
     assert "old copy" in e.value.public
 
 
@@ -202,7 +208,7 @@ def test_a_journal_that_was_thrown_away_is_seen(directory: Path, platform: SimPl
     (directory / "state.db").write_bytes(saved)
     with pytest.raises(TamperedError) as e:
         Store.open(directory, platform)
-    assert e.value.code == "state.tampered"
+    assert e.value.code == "state.rolled-back"
 
 
 @pytest.mark.spec("KR-93")
@@ -233,9 +239,9 @@ def test_an_unusable_directory_is_a_state_error(tmp_path: Path, platform: SimPla
 def test_a_full_disk_keeps_what_was_committed(directory: Path, platform: SimPlatform) -> None:
     """The failed change is gone, the rest is there."""
     store = Store.open(directory, platform)
-    store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
-    store._db.execute(f"PRAGMA max_page_count = {pages}").fetchall()
+    store._backend._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    pages = store._backend._db.execute("PRAGMA page_count").fetchone()[0]
+    store._backend._db.execute(f"PRAGMA max_page_count = {pages}").fetchall()
 
     def fill() -> None:
         for _ in range(100):
@@ -250,3 +256,141 @@ def test_a_full_disk_keeps_what_was_committed(directory: Path, platform: SimPlat
     again = Store.open(directory, platform)
     assert again.log_size == size >= 40
     again.close()
+
+
+# -- replicas, snapshots, faults: over a backend that several stores share
+
+
+@pytest.fixture
+def shared(platform: SimPlatform) -> MemoryBackend:
+    """A founded state in memory."""
+    backend = MemoryBackend()
+    Store.found(backend, platform, MemoryFreshness(), SECRETS)
+    return backend
+
+
+def replica(backend: MemoryBackend, platform: SimPlatform) -> Store:
+    """One more store over a backend."""
+    return Store.load(backend, platform, MemoryFreshness())
+
+
+def add(store: Store, number: int) -> None:
+    """Change the state once."""
+    with store.transaction():
+        store.append(b"entry %d" % number)
+        store.put_volume(replace(VOLUME, version=number))
+
+
+@pytest.mark.spec("KS-31")
+def test_the_slower_replica_catches_up_and_decides_again(
+    shared: MemoryBackend, platform: SimPlatform
+) -> None:
+    """Nothing of its first attempt stays."""
+    first, second = replica(shared, platform), replica(shared, platform)
+    add(first, 1)
+    with pytest.raises(StateMovedError):
+        add(second, 2)
+    assert second.log_size == 0
+    second.refresh()
+    assert second.volume(VOLUME.id) == first.volume(VOLUME.id)
+    add(second, 2)
+    first.refresh()
+    assert first.volume(VOLUME.id) == replace(VOLUME, version=2)
+    assert (first.log_size, first.log_root()) == (2, second.log_root())
+
+
+@pytest.mark.spec("KS-22")
+def test_a_snapshot_opens_to_the_same_state(
+    shared: MemoryBackend, platform: SimPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its place between the records."""
+    monkeypatch.setattr(cloister.keyservice.store, "SNAPSHOT_EVERY", 5)
+    store = replica(shared, platform)
+    for number in range(23):
+        add(store, number)
+        again = replica(shared, platform)
+        assert again.volume(VOLUME.id) == store.volume(VOLUME.id)
+        assert (again.log_size, again.log_root()) == (number + 1, store.log_root())
+        assert again.secrets() == SECRETS
+    assert len(shared.rows) < 11
+    assert store.entries(0, 1) == [b"entry 0"]
+
+
+@pytest.mark.spec("KS-13")
+@pytest.mark.parametrize("change", ["drop", "swap", "flip", "cut-snapshot", "older-snapshot"])
+def test_a_backend_that_lies_is_refused(
+    shared: MemoryBackend, platform: SimPlatform, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """It is trusted to be durable, not to be honest."""
+    monkeypatch.setattr(cloister.keyservice.store, "SNAPSHOT_EVERY", 6)
+    store = replica(shared, platform)
+    for number in range(4):
+        add(store, number)
+    old = store._key.seal_snapshot(Snapshot(0, (), {}), head=store._head)
+    for number in range(4, 9):
+        add(store, number)
+    rows = shared.rows
+    newest = max(rows)
+    if change == "drop":
+        del rows[newest - 1]
+    elif change == "swap":
+        rows[newest], rows[newest - 1] = rows[newest - 1], rows[newest]
+    elif change == "flip":
+        rows[newest] = rows[newest][:-1] + bytes([rows[newest][-1] ^ 1])
+    elif change == "cut-snapshot":
+        assert shared.kept is not None
+        shared.kept = (shared.kept[0], shared.kept[1][:-1])
+    else:
+        assert shared.kept is not None
+        shared.kept = (shared.kept[0], old)
+    with pytest.raises(TamperedError) as e:
+        replica(shared, platform)
+    assert e.value.code == "state.tampered"
+
+
+@pytest.mark.spec("KR-92", "KS-32")
+def test_a_service_on_a_copy_stops_before_it_answers(platform: SimPlatform, tmp_path: Path) -> None:
+    """Two copies started from one snapshot: one goes on, the other stops."""
+    backend = MemoryBackend()
+
+    def counter() -> PlatformFreshness:
+        return PlatformFreshness(platform.counter("copies"))
+
+    Store.found(backend, platform, counter(), SECRETS)
+    copy = backend.copy()
+    first = Store.load(backend, platform, counter())
+    second = Store.load(copy, platform, counter())
+    add(first, 1)
+    with pytest.raises(TamperedError) as e:
+        add(second, 2)
+    assert e.value.code == "state.forked"
+    assert second.log_size == 0
+    assert len(copy.rows) == 1
+    add(first, 3)
+
+
+def test_an_append_whose_outcome_is_unknown_is_found_again(
+    shared: MemoryBackend, platform: SimPlatform
+) -> None:
+    """A lost connection after the commit: the change is there once the store catches up."""
+    store = replica(shared, platform)
+
+    def lose() -> None:
+        raise UnavailableError("connection lost", code="keyservice.state")
+
+    shared.after_append = lose
+    with pytest.raises(UnavailableError):
+        add(store, 1)
+    assert store.log_size == 0
+    shared.after_append = None
+    store.refresh()
+    assert store.log_size == 1
+    add(store, 2)
+
+
+def test_an_empty_backend_is_no_state(shared: MemoryBackend, platform: SimPlatform) -> None:
+    """A database that lost everything but the key is refused."""
+    shared.rows.clear()
+    with pytest.raises(TamperedError) as e:
+        replica(shared, platform)
+    assert e.value.code == "state.tampered"

@@ -9,9 +9,12 @@ Invariants:
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -116,11 +119,37 @@ class MonotonicCounter:
         """The largest number ever written."""
         return self._value
 
+    def read(self) -> int:
+        """Return the number as it is now; another process may have moved it on."""
+        found = os.pread(self._fd, _COUNTER_BYTES, 0)
+        self._value = max(self._value, int.from_bytes(found, "big"))
+        return self._value
+
     def raise_to(self, value: int) -> None:
         """Move forward to `value`; a smaller value changes nothing."""
-        if value > self._value:
-            os.pwrite(self._fd, value.to_bytes(_COUNTER_BYTES, "big"), 0)
-            self._value = value
+        with self._alone():
+            if value > self.read():
+                self._write(value)
+
+    def exchange(self, expected: int, value: int) -> bool:
+        """Move forward from `expected` to `value`; False where it is not at `expected`."""
+        with self._alone():
+            if self.read() != expected or value <= expected:
+                return False
+            self._write(value)
+        return True
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _write(self, value: int) -> None:
+        os.pwrite(self._fd, value.to_bytes(_COUNTER_BYTES, "big"), 0)
+        self._value = value
 
     def close(self) -> None:
         """Close the file."""

@@ -1,0 +1,68 @@
+"""What a durable store of the state does, and what passes between it and the journal.
+
+A backend keeps rows of ciphertext and public hashes. It is trusted to be durable, not to be honest:
+whatever it returns is authenticated by whoever asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["Backend", "LogRow"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """One entry of the log: where it stands, its sealed bytes, and its leaf hash."""
+
+    position: int
+    sealed: bytes
+    leaf: bytes
+
+
+class Backend(Protocol):
+    """Durable rows. One transaction a call; what a call returned from is durable."""
+
+    def slot(self, name: str) -> bytes | None:
+        """Return what was kept under a name, such as a sealed state key."""
+        ...
+
+    def put_slot(self, name: str, value: bytes) -> None:
+        """Keep a value under a name."""
+        ...
+
+    def append(self, sequence: int, sealed: bytes, log: Iterable[LogRow]) -> None:
+        """Add record `sequence` and its log rows, all or nothing.
+
+        Raises:
+            StateMovedError: Somebody else has added a record of that number.
+            StorageFullError: Nothing was added.
+            UnavailableError: It is not known whether it was added: the state must be opened again.
+        """
+        ...
+
+    def records(self, after: int) -> Iterable[tuple[int, bytes]]:
+        """Return the records behind number `after`, in order, with their numbers."""
+        ...
+
+    def snapshot(self) -> tuple[int, bytes] | None:
+        """Return the newest snapshot and the number of the record that it stands for."""
+        ...
+
+    def put_snapshot(self, sequence: int, sealed: bytes, *, keep: int) -> None:
+        """Replace the snapshot, and drop records up to number `keep`."""
+        ...
+
+    def log(self, first: int, count: int) -> Iterable[LogRow]:
+        """Return up to `count` rows of the log from position `first`."""
+        ...
+
+    def leaves(self) -> Iterable[bytes]:
+        """Return every leaf hash, in order."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is held."""
+        ...

@@ -1,0 +1,97 @@
+"""A backend of the key service's state in memory, which several stores may share, with faults.
+
+It does what a database server does for several replicas: one list of records, whoever is first
+adds the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from cloister.errors import StateMovedError
+from cloister.keyservice.state.backend import LogRow
+from cloister.keyservice.state.record import Head
+
+__all__ = ["MemoryBackend", "MemoryFreshness"]
+
+
+@dataclass(slots=True)
+class MemoryBackend:
+    """Rows in memory; `before_append` may raise, and `after_append` too, as a lost connection."""
+
+    slots: dict[str, bytes] = field(default_factory=dict)
+    rows: dict[int, bytes] = field(default_factory=dict)
+    kept: tuple[int, bytes] | None = None
+    log_rows: list[LogRow] = field(default_factory=list)
+    before_append: Callable[[], None] | None = None
+    after_append: Callable[[], None] | None = None
+
+    def slot(self, name: str) -> bytes | None:
+        """Return what was kept under a name."""
+        return self.slots.get(name)
+
+    def put_slot(self, name: str, value: bytes) -> None:
+        """Keep a value under a name."""
+        self.slots[name] = value
+
+    def append(self, sequence: int, sealed: bytes, log: Iterable[LogRow]) -> None:
+        """Add a record and its log rows."""
+        if self.before_append is not None:
+            self.before_append()
+        if sequence in self.rows:
+            raise StateMovedError("the state has moved on", code="keyservice.moved")
+        self.rows[sequence] = sealed
+        self.log_rows.extend(log)
+        if self.after_append is not None:
+            self.after_append()
+
+    def records(self, after: int) -> Iterable[tuple[int, bytes]]:
+        """Return the records behind a number."""
+        return sorted(row for row in self.rows.items() if row[0] > after)
+
+    def snapshot(self) -> tuple[int, bytes] | None:
+        """Return the newest snapshot."""
+        return self.kept
+
+    def put_snapshot(self, sequence: int, sealed: bytes, *, keep: int) -> None:
+        """Replace the snapshot."""
+        self.kept = (sequence, sealed)
+        self.rows = {number: row for number, row in self.rows.items() if number > keep}
+
+    def log(self, first: int, count: int) -> Iterable[LogRow]:
+        """Return rows of the log."""
+        return self.log_rows[first : first + count]
+
+    def leaves(self) -> Iterable[bytes]:
+        """Return every leaf hash."""
+        return [row.leaf for row in self.log_rows]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def copy(self) -> MemoryBackend:
+        """Return another backend with the same rows: a snapshot of the disk."""
+        return MemoryBackend(dict(self.slots), dict(self.rows), self.kept, list(self.log_rows))
+
+
+@dataclass(slots=True)
+class MemoryFreshness:
+    """A witness that several replicas share: it only knows the newest number."""
+
+    newest: int = 0
+
+    def opened(self, head: Head) -> None:
+        """Take note; replicas of one state are never behind it for long."""
+        self.newest = max(self.newest, head.sequence)
+
+    def committing(self, head: Head) -> None:
+        """Others may be ahead: then the backend refuses."""
+
+    def committed(self, before: Head, head: Head) -> None:
+        """Take note."""
+        del before
+        self.newest = max(self.newest, head.sequence)
+
+    def close(self) -> None:
+        """Nothing is held."""
