@@ -87,8 +87,8 @@ def _request(
     receipt: Path | None,
     fingerprint: Fingerprint,
 ) -> RunRequest:
-    from cloister.keyservice.client import PinnedService  # noqa: PLC0415
     from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+    from cloister.keyservice.pinned import PinnedService  # noqa: PLC0415
     from cloister.keyservice.policy import parse_policy  # noqa: PLC0415
     from cloister.launcher.run import RunRequest  # noqa: PLC0415
 
@@ -116,8 +116,9 @@ def _request(
 
 def _client(connection: settings.Connection) -> Callable[[], ReleaseClient]:
     def connect() -> ReleaseClient:
-        from cloister.keyservice.client import PinnedService, ReleaseClient  # noqa: PLC0415
+        from cloister.keyservice.client import ReleaseClient  # noqa: PLC0415
         from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+        from cloister.keyservice.pinned import PinnedService  # noqa: PLC0415
 
         settings.hide_memory()
         domain = connection.domain

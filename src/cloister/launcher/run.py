@@ -43,8 +43,9 @@ from cloister.launcher.volumes import ServerSettings, VolumeServers
 if TYPE_CHECKING:
     from cloister.attestation.evidence import Attester
     from cloister.keyservice.bundle import Bundle
-    from cloister.keyservice.client import PinnedService, Release, ReleaseClient
+    from cloister.keyservice.client import Release, ReleaseClient
     from cloister.keyservice.clock import Clock
+    from cloister.keyservice.pinned import PinnedService
     from cloister.keyservice.policy.model import Policy
     from cloister.launcher.fingerprint import Fingerprint
     from cloister.launcher.measure import Progress
