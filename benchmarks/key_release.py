@@ -24,15 +24,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cloister.attestation.measurement import LaunchMeasurement
-from cloister.keyservice.client import (
-    AnchoredState,
-    KeyServiceAnchor,
-    OwnerClient,
-    PinnedService,
-    ReleaseClient,
-)
+from cloister.keyservice.anchors import AnchoredState, KeyServiceAnchor
+from cloister.keyservice.client import ReleaseClient
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.domain import TrustDomain
+from cloister.keyservice.owner import OwnerClient
+from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.policy import canonical_bytes, parse_policy
 from cloister.keyservice.transport import HTTPTransport
 from cloister.tee.sim.attester import SimAttester

@@ -16,7 +16,7 @@ from cloister.crypto.hpke import HPKEPrivateKey
 from cloister.crypto.x509 import TLSKey
 from cloister.errors import CloisterError, EvidenceError, IdentityError
 from cloister.keyservice.bundle import Bundle
-from cloister.keyservice.client import PinnedService, Release, ReleaseClient
+from cloister.keyservice.client import Release, ReleaseClient
 from cloister.keyservice.messages import (
     CHALLENGE_PATH,
     RELEASE_PATH,
@@ -28,6 +28,7 @@ from cloister.keyservice.messages import (
     SignedReply,
     bundle_info,
 )
+from cloister.keyservice.pinned import PinnedService
 from cloister.testing.keyservice import DATA_KEY, MEASUREMENT, ServiceBench, policy_text
 
 

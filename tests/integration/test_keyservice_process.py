@@ -21,11 +21,14 @@ import pytest
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.crypto.digest import digest_to_text, sha256
 from cloister.errors import CloisterError, TamperedError, UnavailableError
-from cloister.keyservice.client import KeyServiceAnchor, OwnerClient, PinnedService, ReleaseClient
+from cloister.keyservice.anchors import KeyServiceAnchor
+from cloister.keyservice.client import ReleaseClient
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.domain import TrustDomain
 from cloister.keyservice.embedded import ensure_service, running_service
 from cloister.keyservice.log import verify_receipt
+from cloister.keyservice.owner import OwnerClient
+from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.policy import canonical_bytes, parse_policy
 from cloister.keyservice.transport import HTTPTransport
 from cloister.tee.sim.attester import SimAttester

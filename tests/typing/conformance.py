@@ -7,7 +7,7 @@ from typing import assert_type
 from cloister.attestation.evidence import Attester, EvidenceVerifier
 from cloister.inference import Client
 from cloister.inference.model import LiteRTModel, Model
-from cloister.keyservice.client import KeyServiceAnchor
+from cloister.keyservice.anchors import KeyServiceAnchor
 from cloister.keyservice.policy import Policy, parse_policy, policy_hash
 from cloister.keyservice.records import Records
 from cloister.keyservice.store import Store as ServiceStore

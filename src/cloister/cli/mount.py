@@ -12,7 +12,7 @@ import typer
 from cloister.cli import console, settings
 
 if TYPE_CHECKING:
-    from cloister.keyservice.client import OwnerClient
+    from cloister.keyservice.owner import OwnerClient
     from cloister.launcher.mounting import MountOutcome, MountRequest
 
 __all__ = ["command"]
@@ -52,7 +52,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
 
 
 def _request(store: Path, mount_point: Path, *, write: bool, domain: Path | None) -> MountRequest:
-    from cloister.keyservice.client import PinnedService  # noqa: PLC0415
+    from cloister.keyservice.pinned import PinnedService  # noqa: PLC0415
     from cloister.launcher.mounting import MountRequest  # noqa: PLC0415
 
     connection = settings.connect(domain)

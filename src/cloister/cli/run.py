@@ -17,6 +17,7 @@ from cloister.errors import AppraisalError, ConfigError
 
 if TYPE_CHECKING:
     from cloister.keyservice.client import ReleaseClient
+    from cloister.launcher.errand import Errand
     from cloister.launcher.fingerprint import Fingerprint
     from cloister.launcher.run import RunHooks, RunOutcome, RunRequest
 
@@ -44,11 +45,16 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
 
     The exit status is the workload's, or that of the error that stopped it.
     """
+    from cloister.launcher.errand import Errand  # noqa: PLC0415
     from cloister.launcher.fingerprint import Fingerprint  # noqa: PLC0415
     from cloister.launcher.runtime import running_layout  # noqa: PLC0415
+    from cloister.tee.sim.image import IMAGE_BYTES, installed_image  # noqa: PLC0415
 
-    # First of all: it takes its time on another processor while this one loads the rest.
-    with Fingerprint(running_layout().roots) as fingerprint:
+    # First of all: they take their time on another processor while this one loads the rest.
+    with (
+        Fingerprint(running_layout().roots) as fingerprint,
+        Errand(installed_image, size=IMAGE_BYTES) as image,
+    ):
         with loading():
             from cloister.launcher.run import run_workload  # noqa: PLC0415
 
@@ -63,6 +69,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
             host=host,
             receipt=receipt,
             fingerprint=fingerprint,
+            image=image,
         )
         with console.SlowProgress("hashing the runtime", clock=time.monotonic) as measuring:
             hooks = _hooks(measuring, as_json=as_json)
@@ -86,9 +93,10 @@ def _request(
     host: str,
     receipt: Path | None,
     fingerprint: Fingerprint,
+    image: Errand,
 ) -> RunRequest:
-    from cloister.keyservice.client import PinnedService  # noqa: PLC0415
     from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+    from cloister.keyservice.pinned import PinnedService  # noqa: PLC0415
     from cloister.keyservice.policy import parse_policy  # noqa: PLC0415
     from cloister.launcher.run import RunRequest  # noqa: PLC0415
 
@@ -111,13 +119,15 @@ def _request(
         arguments=arguments,
         host=host,
         fingerprint=fingerprint,
+        image=image,
     )
 
 
 def _client(connection: settings.Connection) -> Callable[[], ReleaseClient]:
     def connect() -> ReleaseClient:
-        from cloister.keyservice.client import PinnedService, ReleaseClient  # noqa: PLC0415
+        from cloister.keyservice.client import ReleaseClient  # noqa: PLC0415
         from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+        from cloister.keyservice.pinned import PinnedService  # noqa: PLC0415
 
         settings.hide_memory()
         domain = connection.domain

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from typing import Final
 
+from cloister.launcher.errand import Errand
 from cloister.launcher.runtime import MeasuredRoot
 
 __all__ = ["Fingerprint", "is_settled", "take_fingerprint"]
@@ -37,17 +37,7 @@ class Fingerprint:
     def __init__(self, roots: Sequence[MeasuredRoot]) -> None:
         """Fork a process that walks the roots; call this before threads exist."""
         self.roots: Final = tuple(roots)
-        self._result: bytes | None = None
-        self._reader, writer = os.pipe2(os.O_CLOEXEC)
-        self._pid = os.fork()
-        if self._pid == 0:
-            try:
-                os.setpgid(0, 0)
-                os.close(self._reader)
-                os.write(writer, take_fingerprint(self.roots) or b"")
-            finally:
-                os._exit(0)
-        os.close(writer)
+        self._errand = Errand(lambda: take_fingerprint(self.roots), size=_BYTES)
 
     def __enter__(self) -> Fingerprint:
         """Use as a context that ends the process."""
@@ -59,24 +49,11 @@ class Fingerprint:
 
     def value(self) -> bytes | None:
         """Wait for it and return 32 bytes, or None where it could not be taken."""
-        if self._pid:
-            data = os.read(self._reader, _BYTES)
-            self._result = data if len(data) == _BYTES else None
-            self.close()
-        return self._result
+        return self._errand.value()
 
     def close(self) -> None:
         """End the process if it still runs; may be called at any time."""
-        if not self._pid:
-            return
-        os.close(self._reader)
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._pid, signal.SIGKILL)
-        with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
-        with suppress(ChildProcessError):
-            os.waitpid(self._pid, 0)
-        self._pid = 0
+        self._errand.close()
 
 
 def is_settled(roots: Sequence[MeasuredRoot], *, at: int, margin_s: int) -> bool:

@@ -12,7 +12,7 @@ from cloister.launcher.known import KnownDigests
 from cloister.launcher.manifest import RUNTIME_LABEL, Manifest
 from cloister.launcher.measure import MeasurementCache, Progress, measure
 from cloister.launcher.runtime import RuntimeLayout, executable_layout, running_layout
-from cloister.tee.sim.attester import installed_image
+from cloister.tee.sim.image import installed_image
 
 if TYPE_CHECKING:
     from cloister.tee.sim.platform import SimPlatform

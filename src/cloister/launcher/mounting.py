@@ -43,7 +43,8 @@ from cloister.volume.opening import observe
 from cloister.wire import Fields
 
 if TYPE_CHECKING:
-    from cloister.keyservice.client import OwnerClient, PinnedService
+    from cloister.keyservice.owner import OwnerClient
+    from cloister.keyservice.pinned import PinnedService
 
 __all__ = ["MountOutcome", "MountRequest", "mount_for_command", "mount_here"]
 

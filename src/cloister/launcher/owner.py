@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import ReleaseDeniedError
-from cloister.keyservice.client import KeyServiceAnchor, OwnerClient, PinnedService
+from cloister.keyservice.anchors import KeyServiceAnchor
+from cloister.keyservice.owner import OwnerClient
+from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.policy import Policy, canonical_bytes
 from cloister.volume.anchor import PinnedAnchor
 from cloister.volume.opening import create_volume, observe, open_volume

@@ -15,7 +15,6 @@ Example::
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -27,7 +26,7 @@ from cloister.attestation.measurement import LaunchMeasurement
 from cloister.confinement.mounts import Bind, FuseMount
 from cloister.confinement.sandbox import Command, PlacedFile, Sandbox, SandboxSpec
 from cloister.crypto.kdf import random_bytes
-from cloister.errors import CloisterError, LocalProtocolError
+from cloister.errors import CloisterError
 from cloister.keyservice.policy.canonical import policy_hash
 from cloister.launcher import plan as planning
 from cloister.launcher.code import CodeTree, read_code
@@ -43,9 +42,11 @@ from cloister.launcher.volumes import ServerSettings, VolumeServers
 if TYPE_CHECKING:
     from cloister.attestation.evidence import Attester
     from cloister.keyservice.bundle import Bundle
-    from cloister.keyservice.client import PinnedService, Release, ReleaseClient
+    from cloister.keyservice.client import Release, ReleaseClient
     from cloister.keyservice.clock import Clock
+    from cloister.keyservice.pinned import PinnedService
     from cloister.keyservice.policy.model import Policy
+    from cloister.launcher.errand import Errand
     from cloister.launcher.fingerprint import Fingerprint
     from cloister.launcher.measure import Progress
     from cloister.launcher.plan import RunPlan
@@ -78,6 +79,7 @@ class RunRequest:
         host: The address that granted ports are opened on.
         receipt: Where the receipt goes.
         fingerprint: Of the runtime's files, begun earlier; saves measuring what has not changed.
+        image: The launcher's own measurement, begun earlier; saves waiting for it.
         grace_s: Seconds between asking the workload to stop and killing it.
     """
 
@@ -95,6 +97,7 @@ class RunRequest:
     arguments: tuple[str, ...] = ()
     host: str = "127.0.0.1"
     fingerprint: Fingerprint | None = None
+    image: Errand | None = None
     grace_s: float = GRACE_S
 
 
@@ -192,13 +195,13 @@ class _Run:
             servers = self._fork_servers(plan)
         with self._stage("measure"):
             platform = request.load_platform()
-            attester = _AttesterInTheMaking(platform)
+            attester = _attester(platform, request.image)
             code = None if plan.code_folder is None else read_code(plan.code_folder)
             measured = LaunchMeasurement(
                 _code_digest(plan, code), self._runtime_digest(layout, platform)
             )
         with self._stage("attest"):
-            release = self._release(connect(), attester.result(), measured)
+            release = self._release(connect(), attester, measured)
             planning.require_same(plan, release.bundle)
         with self._stage("volumes"):
             servers.open(dict(release.bundle.volumes))
@@ -304,38 +307,11 @@ class _Run:
         self._hooks.stage(name, self._stages[name])
 
 
-class _AttesterInTheMaking:
-    """Measures the launcher's own image in a thread: hashing lets the others go on meanwhile.
+def _attester(platform: SimPlatform, image: Errand | None) -> Attester:
+    """Use the image's measurement where it was begun earlier and did not fail."""
+    from cloister.tee.sim.attester import SimAttester  # noqa: PLC0415  # the chosen back end
 
-    Made when all forking is done.
-    """
-
-    def __init__(self, platform: SimPlatform) -> None:
-        self._platform = platform
-        self._made: Attester | CloisterError | None = None
-        self._thread = threading.Thread(target=self._make, name="image", daemon=True)
-        self._thread.start()
-
-    def result(self) -> Attester:
-        """Wait for it.
-
-        Raises:
-            ConfigError: The image could not be read.
-        """
-        self._thread.join()
-        if isinstance(self._made, CloisterError):
-            raise self._made
-        if self._made is None:
-            raise LocalProtocolError("the image was not measured", code="protocol.local")
-        return self._made
-
-    def _make(self) -> None:
-        from cloister.tee.sim.attester import SimAttester  # noqa: PLC0415  # the chosen back end
-
-        try:
-            self._made = SimAttester(self._platform)
-        except CloisterError as e:
-            self._made = e
+    return SimAttester(platform, image=None if image is None else image.value())
 
 
 def _layout(plan: RunPlan) -> RuntimeLayout:

@@ -24,9 +24,10 @@ from cloister.errors import (
     WorkloadError,
     error_from_wire,
 )
+from cloister.keyservice.anchors import KeyServiceAnchor
 from cloister.keyservice.bundle import Lease
-from cloister.keyservice.client import KeyServiceAnchor, PinnedService
 from cloister.keyservice.clock import read_clock
+from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.transport import HTTPTransport
 from cloister.volume.anchor import AnchorState, PinnedAnchor
 from cloister.wire import Fields, Value, encode

@@ -18,15 +18,13 @@ from cloister.attestation.measurement import LaunchMeasurement
 from cloister.crypto.digest import digest_to_text
 from cloister.crypto.signature import SigningKey
 from cloister.errors import UnavailableError
+from cloister.keyservice.anchors import KeyServiceAnchor
 from cloister.keyservice.bundle import Lease
-from cloister.keyservice.client import (
-    KeyServiceAnchor,
-    OwnerClient,
-    PinnedService,
-    ReleaseClient,
-)
+from cloister.keyservice.client import ReleaseClient
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.domain import TrustDomain
+from cloister.keyservice.owner import OwnerClient
+from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.policy import canonical_bytes, parse_policy
 from cloister.keyservice.service import KeyService
 from cloister.keyservice.store import Store

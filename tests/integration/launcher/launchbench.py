@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cloister.crypto.digest import digest_to_text
-from cloister.keyservice.client import PinnedService, ReleaseClient
+from cloister.keyservice.client import ReleaseClient
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.domain import TrustDomain
 from cloister.keyservice.embedded import ensure_service
+from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.policy import parse_policy
 from cloister.keyservice.policy.draft import PolicyDraft, draft_policy
 from cloister.keyservice.policy.model import (

@@ -15,7 +15,7 @@ from cloister.errors import (
     TamperedError,
     UnavailableError,
 )
-from cloister.keyservice.client import OwnerClient
+from cloister.keyservice.owner import OwnerClient
 from cloister.testing.keyservice import CODE_ID, DATA_ID, DATA_KEY, ServiceBench, policy_text
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from cloister.errors import CloisterError, MalformedError, ReleaseDeniedError, UnavailableError
 from cloister.keyservice.anchoring import AnchorReply, AnchorRequest, SealedAnchorRequest
+from cloister.keyservice.anchors import KeyServiceAnchor
 from cloister.keyservice.bundle import Lease
-from cloister.keyservice.client import KeyServiceAnchor
 from cloister.keyservice.leases import AnchorMove
 from cloister.testing.keyservice import CODE_ID, CODE_ROOT, DATA_ID, MEASUREMENT, ServiceBench
 

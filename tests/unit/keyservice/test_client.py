@@ -6,7 +6,9 @@ import sys
 import pytest
 
 from cloister.errors import CloisterError, IdentityError, UnavailableError
-from cloister.keyservice.client import OwnerClient, PinnedService, ReleaseClient
+from cloister.keyservice.client import ReleaseClient
+from cloister.keyservice.owner import OwnerClient
+from cloister.keyservice.pinned import PinnedService
 from cloister.testing.keyservice import MEASUREMENT, ServiceBench
 
 

@@ -12,7 +12,7 @@ from cloister.launcher.fingerprint import take_fingerprint
 from cloister.launcher.local import layout_of, local_facts, measure_runtime, runtime_digest
 from cloister.launcher.manifest import RUNTIME_LABEL
 from cloister.launcher.runtime import MeasuredRoot, RuntimeLayout
-from cloister.tee.sim.attester import installed_image
+from cloister.tee.sim.image import installed_image
 from cloister.tee.sim.platform import SimPlatform
 
 _LATER = 4_000_000_000  # far behind every file's change time

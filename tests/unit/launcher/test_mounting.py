@@ -12,8 +12,9 @@ import pytest
 
 from cloister.confinement.channel import Channel
 from cloister.errors import CloisterError, ConfigError
+from cloister.keyservice.anchors import AnchoredState
 from cloister.keyservice.bundle import Lease
-from cloister.keyservice.client import AnchoredState, OwnerLease
+from cloister.keyservice.owner import OwnerLease
 from cloister.launcher import mounting
 from cloister.launcher.mounting import MountRequest
 from cloister.launcher.plan import VolumePlan

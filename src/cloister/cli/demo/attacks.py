@@ -19,10 +19,11 @@ from cloister.cli.demo.material import SCRIPT, copy_store
 from cloister.cli.demo.places import Places
 from cloister.cli.demo.programs import cloister, free_port, running, wait_for_port
 from cloister.errors import CloisterError, UnavailableError
-from cloister.keyservice.client import PinnedService, ReleaseClient
+from cloister.keyservice.client import ReleaseClient
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.domain import TrustDomain
 from cloister.keyservice.messages import RELEASE_PATH, Failure, SignedReply
+from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.policy import parse_policy, policy_hash
 from cloister.keyservice.transport import HTTPTransport
 from cloister.launcher.owner import Owner

@@ -1,0 +1,215 @@
+"""The owner's operations over one key service.
+
+Spec: key-release-v1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cloister.crypto.hpke import HPKEPrivateKey, HPKEPublicKey
+from cloister.crypto.signature import SigningKey
+from cloister.keyservice.anchors import AnchoredState
+from cloister.keyservice.bundle import Lease
+from cloister.keyservice.clock import Clock
+from cloister.keyservice.exchange import DEADLINE_S, Call, another_service
+from cloister.keyservice.log import Checkpoint, LogEntry, verify_extension
+from cloister.keyservice.messages import MAX_REPLY_BYTES, OWNER_PATH
+from cloister.keyservice.ownership import OwnerRequest, owner_reply_info, volume_key_info
+from cloister.keyservice.pinned import PinnedService
+from cloister.keyservice.transport import Transport
+from cloister.wire import Fields, Value
+
+__all__ = ["EnrolledClient", "OwnerClient", "OwnerLease", "ServiceStatus"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class OwnerLease:
+    """A volume as its owner holds it: key, state, and for writing a lease."""
+
+    key: bytes
+    state: AnchoredState
+    lease: Lease | None
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledClient:
+    """A client's identity: SPIFFE ID, certificate and authority, all public."""
+
+    identity: str
+    certificate: bytes
+    ca: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """What the key service holds; nothing secret. `policies` and `volumes` are plain records."""
+
+    policies: tuple[Mapping[str, Value], ...]
+    volumes: tuple[Mapping[str, Value], ...]
+    checkpoint: Checkpoint
+
+
+class OwnerClient:
+    """The owner's operations: each signed over a fresh challenge, each answer sealed to us."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        service: PinnedService,
+        *,
+        owner: SigningKey,
+        clock: Clock,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        """Make a fresh key for answers; leases that this object takes belong to it."""
+        self._call = Call(transport, service, clock, deadline_s)
+        self._owner = owner
+        self._hpke = HPKEPrivateKey.generate()
+
+    def apply_policy(self, canonical: bytes) -> bytes:
+        """Make a policy the current one of its name; returns its hash.
+
+        Raises:
+            ReleaseDeniedError: It does not name its predecessor (`release.predecessor`), or the
+                signer is not the owner (`release.not-owner`).
+        """
+        fields = self._do("policy.apply", {"canonical": canonical})
+        digest = fields.octets("hash", length=32)
+        fields.end()
+        return digest
+
+    def read_policy(self, digest: bytes) -> bytes:
+        """Return the canonical bytes of a policy that was applied."""
+        fields = self._do("policy.read", {"hash": digest})
+        canonical = fields.octets("canonical", max_length=MAX_REPLY_BYTES)
+        fields.boolean("current")
+        fields.integer("at")
+        fields.end()
+        return canonical
+
+    def register_volume(
+        self,
+        volume: bytes,
+        *,
+        key: bytes,
+        version: int,
+        root: bytes,
+        kind: str,
+        service_hpke: HPKEPublicKey,
+    ) -> None:
+        """Entrust a volume's key and its first anchored state to the key service.
+
+        Asking again with the same facts succeeds; with others it is refused (`config.exists`).
+        """
+        info = volume_key_info(service=self._call.service.identity.raw, volume=volume)
+        arguments: dict[str, Value] = {
+            "id": volume,
+            "sealed_key": service_hpke.seal(key, info=info),
+            "kind": kind,
+            "version": version,
+            "root": root,
+        }
+        self._do("volume.register", arguments).end()
+
+    def volume_key(self, volume: bytes) -> OwnerLease:
+        """Read a volume's key and state; logged like every release."""
+        fields = self._do("volume.key", {"id": volume})
+        return _owner_lease(fields, lease=None)
+
+    def take_lease(self, volume: bytes) -> OwnerLease:
+        """Read a volume's key and become its one writer.
+
+        Raises:
+            UnavailableError: It has another writer (`volume.leased`).
+        """
+        fields = self._do("lease.take", {"id": volume})
+        return _owner_lease(fields, lease=Lease.from_fields(fields.submap("lease")))
+
+    def break_lease(self, volume: bytes) -> None:
+        """End whatever lease the volume has; its holder is fenced."""
+        self._do("lease.break", {"id": volume}).end()
+
+    def enroll_client(
+        self, *, namespace: str, name: str, instance: str, certificate_request: bytes
+    ) -> EnrolledClient:
+        """Have a client's certificate signed: `…/<namespace>/clients/<name>/<instance>`."""
+        fields = self._do(
+            "client.enroll",
+            {
+                "namespace": namespace,
+                "name": name,
+                "instance": instance,
+                "certificate_request": certificate_request,
+            },
+        )
+        client = EnrolledClient(
+            fields.text("identity"), fields.octets("certificate"), fields.octets("ca")
+        )
+        fields.end()
+        return client
+
+    def status(self) -> ServiceStatus:
+        """List policies and volumes, with the log's newest checkpoint."""
+        fields = self._do("status", {})
+        policies = _records(fields.array("policies", max_items=1 << 20))
+        volumes = _records(fields.array("volumes", max_items=1 << 20))
+        checkpoint = self._checkpoint(fields)
+        fields.end()
+        return ServiceStatus(policies, volumes, checkpoint)
+
+    def read_log(
+        self, *, first: int, count: int, old: Checkpoint | None
+    ) -> tuple[list[LogEntry], Checkpoint]:
+        """Return entries and the newest checkpoint, proved to extend `old` where that is given.
+
+        Raises:
+            TamperedError: The log is not an extension of `old` (`log.proof`).
+        """
+        old_size = 0 if old is None else old.size
+        fields = self._do("log.read", {"first": first, "count": count, "old_size": old_size})
+        raw = [item for item in fields.array("entries") if isinstance(item, bytes)]
+        proof = [item for item in fields.array("consistency") if isinstance(item, bytes)]
+        checkpoint = self._checkpoint(fields)
+        fields.end()
+        if old is not None and old.size:
+            verify_extension(old, checkpoint, proof)
+        return [LogEntry.from_bytes(item) for item in raw], checkpoint
+
+    def _checkpoint(self, fields: Fields) -> Checkpoint:
+        service = self._call.service
+        note = fields.text("checkpoint", max_length=4096)
+        return Checkpoint.from_note(note, service=service.identity, origin=service.origin)
+
+    def _do(self, operation: str, arguments: Mapping[str, Value]) -> Fields:
+        def attempt(timeout_s: float) -> Fields:
+            nonce = self._call.challenge(timeout_s=timeout_s)
+            service = self._call.service.identity.raw
+            request = OwnerRequest(
+                service=service,
+                nonce=nonce,
+                owner=self._owner.public.raw,
+                operation=operation,
+                arguments=arguments,
+                reply_key=self._hpke.public.raw,
+            )
+            body = request.signed(self._owner).to_bytes()
+            sealed = self._call.exchange(OWNER_PATH, body, timeout_s=timeout_s)
+            info = owner_reply_info(service=service, nonce=nonce, request=body)
+            plain = self._hpke.open(sealed, info=info, error=another_service())
+            return Fields.decode(plain, what=operation, max_bytes=MAX_REPLY_BYTES)
+
+        return self._call.until_deadline(attempt)
+
+
+def _owner_lease(fields: Fields, *, lease: Lease | None) -> OwnerLease:
+    key = fields.octets("key", length=32)
+    version, root = fields.integer("version"), fields.octets("root", length=32)
+    state = AnchoredState(version, root, fields.integer("epoch"))
+    fields.end()
+    return OwnerLease(key, state, lease)
+
+
+def _records(items: list[Value]) -> tuple[Mapping[str, Value], ...]:
+    return tuple(item for item in items if isinstance(item, Mapping))
