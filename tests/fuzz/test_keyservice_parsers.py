@@ -19,7 +19,7 @@ from cloister.errors import IdentityError, MalformedError, ReleaseDeniedError
 from cloister.keyservice.anchoring import AnchorReply, AnchorRequest, SealedAnchorRequest
 from cloister.keyservice.bundle import Bundle, Lease, ListenerGrant, VolumeGrant
 from cloister.keyservice.leases import AnchorMove
-from cloister.keyservice.log import Checkpoint, LogEntry, Receipt
+from cloister.keyservice.log import Checkpoint, LogEntry, Receipt, StateCommitment, read_leaf
 from cloister.keyservice.messages import (
     Challenge,
     ChallengeRequest,
@@ -144,6 +144,8 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
         LogEntry.from_bytes,
         LogEntry(1, "release", "", b"p" * 32, "a", "b", b"e" * 32, b"r" * 32).to_bytes(),
     ),
+    "state commitment": (StateCommitment.from_bytes, StateCommitment(1, b"d" * 32).to_bytes()),
+    "leaf": (read_leaf, StateCommitment(1, b"d" * 32).to_bytes()),
     "receipt": (Receipt.from_bytes, RECEIPT.to_bytes()),
     "note": (open_note, NOTE.encode()),
     "result": (AttestationResult.from_bytes, RESULT.to_bytes()),

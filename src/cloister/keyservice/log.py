@@ -1,43 +1,53 @@
-"""The log of decisions: entries, signed checkpoints, receipts, and their offline verification.
+"""The log of decisions: leaves, signed checkpoints, receipts, and their offline verification.
 
-Each decision, granted or refused, is an entry of a Merkle tree (`merkle`). A checkpoint is a signed
-note in the form of C2SP tlog-checkpoint; a receipt is an entry with its inclusion proof.
-Entries hold no secret.
+Each decision, granted or refused, is a leaf of a Merkle tree (`merkle`); so is a commitment to each
+change of the service's state. A checkpoint is a signed note in the form of C2SP tlog-checkpoint; a
+receipt is an entry with its inclusion proof. Leaves hold no secret.
 
-Spec: key-release-v1, clauses KR-60 to KR-64.
+Spec: release-log-v1.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from cloister.crypto.digest import DIGEST_BYTES, sha256
-from cloister.crypto.signature import SIGNATURE_BYTES, SigningKey, VerifyingKey
+from cloister.crypto.digest import DIGEST_BYTES
+from cloister.crypto.signature import SigningKey, VerifyingKey
 from cloister.errors import IdentityError, MalformedError
 from cloister.keyservice.merkle import leaf_hash, verify_consistency, verify_inclusion
+from cloister.keyservice.notes import (
+    MAX_NOTE_BYTES,
+    MAX_NUMBER,
+    Note,
+    NoteLine,
+    from_base64,
+    is_key_name,
+    key_id,
+    read_decimal,
+)
 from cloister.wire import Fields, Value, encode
 
 __all__ = [
     "MAX_ENTRY_BYTES",
+    "MAX_RECEIPT_BYTES",
     "Checkpoint",
     "LogEntry",
     "Receipt",
+    "StateCommitment",
+    "read_leaf",
     "verify_extension",
     "verify_receipt",
 ]
 
 MAX_ENTRY_BYTES: Final = 4096
 MAX_PROOF: Final = 64
+MAX_RECEIPT_BYTES: Final = 4 * MAX_ENTRY_BYTES
 _VERSION: Final = 1
-_MAX_NOTE_BYTES: Final = 4096
 _NOTE_ED25519: Final = b"\x01"
-_KEY_ID_BYTES: Final = 4
-_SIGNATURE_MARK: Final = "\u2014 "
-_NO_DIGEST: Final = bytes(DIGEST_BYTES)
+_STATE: Final = "state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +75,12 @@ class LogEntry:
     requester: bytes
 
     def __post_init__(self) -> None:
-        """Exact lengths."""
+        """Exact lengths; the operation is none that another kind of leaf has."""
         digests = (self.policy, self.evidence, self.requester)
         if any(len(digest) != DIGEST_BYTES for digest in digests):
             raise MalformedError("a digest has 32 bytes", code="message.malformed")
+        if self.operation == _STATE:
+            raise MalformedError("a decision is no change of state", code="message.malformed")
 
     @property
     def granted(self) -> bool:
@@ -111,6 +123,58 @@ class LogEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class StateCommitment:
+    """One change of the service's state, committed to without showing anything of it.
+
+    Whoever holds the log can tell a service whose state was put back: it would have to sign another
+    commitment under a number that the log has already.
+
+    Attributes:
+        sequence: The change's number; larger than that of any commitment before it in the log.
+        digest: SHA-256 of the sealed record of the change.
+    """
+
+    sequence: int
+    digest: bytes
+
+    def __post_init__(self) -> None:
+        """Exact length and range."""
+        if len(self.digest) != DIGEST_BYTES or not 0 <= self.sequence <= MAX_NUMBER:
+            raise MalformedError("not a state commitment", code="message.malformed")
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes: the leaf's content."""
+        return encode(
+            {
+                "version": _VERSION,
+                "operation": _STATE,
+                "sequence": self.sequence,
+                "digest": self.digest,
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> StateCommitment:
+        """Read from untrusted bytes."""
+        fields = Fields.decode(data, what="state commitment", max_bytes=MAX_ENTRY_BYTES)
+        fields.constant("version", _VERSION)
+        fields.constant("operation", _STATE)
+        found = cls(fields.integer("sequence"), fields.octets("digest", length=DIGEST_BYTES))
+        fields.end()
+        return found
+
+
+def read_leaf(data: bytes) -> LogEntry | StateCommitment:
+    """Read a leaf of either kind from untrusted bytes; its `operation` says which it is.
+
+    Raises:
+        MalformedError: Neither. Spec: RL-1.
+    """
+    operation = Fields.decode(data, what="log leaf", max_bytes=MAX_ENTRY_BYTES).text("operation")
+    return StateCommitment.from_bytes(data) if operation == _STATE else LogEntry.from_bytes(data)
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """The log's size and root at one moment."""
 
@@ -119,16 +183,18 @@ class Checkpoint:
     root: bytes
 
     def __post_init__(self) -> None:
-        """An origin is one line without spaces at its ends or plus signs."""
-        bad = not self.origin or self.origin != self.origin.strip() or "+" in self.origin
-        if bad or not self.origin.isprintable() or len(self.root) != DIGEST_BYTES or self.size < 0:
+        """An origin is one line without spaces or plus signs."""
+        if not is_key_name(self.origin) or len(self.root) != DIGEST_BYTES:
+            raise MalformedError("not a checkpoint", code="message.malformed")
+        if not 0 <= self.size <= MAX_NUMBER:
             raise MalformedError("not a checkpoint", code="message.malformed")
 
     def to_note(self, key: SigningKey) -> str:
         """Return the signed note."""
         body = self._body()
-        signature = _key_id(self.origin, key.public) + key.sign_text(body.encode())
-        return f"{body}\n{_SIGNATURE_MARK}{self.origin} {base64.b64encode(signature).decode()}\n"
+        signature = key.sign_text(body.encode())
+        line = NoteLine(self.origin, key_id(self.origin, _NOTE_ED25519, key.public), signature)
+        return Note(body, (line,)).to_text()
 
     @classmethod
     def from_note(cls, note: str, *, service: VerifyingKey, origin: str) -> Checkpoint:
@@ -138,21 +204,18 @@ class Checkpoint:
             MalformedError: Not a signed note of a checkpoint.
             IdentityError: Not signed by the pinned service for this log.
         """
-        body, separator, tail = note.partition("\n\n")
-        if not separator or not tail.endswith("\n") or len(note) > _MAX_NOTE_BYTES:
-            raise _not_a_note()
-        checkpoint = _read_body(body + "\n")
+        parsed = Note.from_text(note)
+        checkpoint = _read_body(parsed.body)
         wrong = IdentityError(
             "the log's checkpoint was not signed by the pinned key service",
             code="identity.keyservice",
         )
         if checkpoint.origin != origin:
             raise wrong
-        for line in tail[:-1].split("\n"):
-            name, blob = _read_signature(line)
-            if name == origin and blob[:_KEY_ID_BYTES] == _key_id(origin, service):
-                text = (body + "\n").encode()
-                service.verify_text(text, blob[_KEY_ID_BYTES:], error=wrong)
+        ours = key_id(origin, _NOTE_ED25519, service)
+        for line in parsed.lines:
+            if (line.name, line.key_id) == (origin, ours):
+                service.verify_text(parsed.body.encode(), line.signature, error=wrong)
                 return checkpoint
         raise wrong
 
@@ -192,14 +255,14 @@ class Receipt:
             if not isinstance(node, bytes) or len(node) != DIGEST_BYTES:
                 raise MalformedError("a proof holds digests only", code="message.malformed")
             proof.append(node)
-        checkpoint = fields.text("checkpoint", max_length=_MAX_NOTE_BYTES)
+        checkpoint = fields.text("checkpoint", max_length=MAX_NOTE_BYTES)
         fields.end()
         return cls(entry, index, tuple(proof), checkpoint)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Receipt:
         """Read from untrusted bytes."""
-        return cls.from_fields(Fields.decode(data, what="receipt", max_bytes=4 * MAX_ENTRY_BYTES))
+        return cls.from_fields(Fields.decode(data, what="receipt", max_bytes=MAX_RECEIPT_BYTES))
 
 
 def verify_receipt(receipt: Receipt, *, service: VerifyingKey, origin: str) -> LogEntry:
@@ -228,38 +291,12 @@ def verify_extension(old: Checkpoint, new: Checkpoint, proof: Sequence[bytes]) -
     )
 
 
-def _key_id(name: str, key: VerifyingKey) -> bytes:
-    return sha256(name.encode() + b"\n" + _NOTE_ED25519 + key.raw)[:_KEY_ID_BYTES]
-
-
 def _read_body(body: str) -> Checkpoint:
     lines = body.split("\n")
     if len(lines) != 4 or lines[3]:  # noqa: PLR2004  # origin, size, root, and the end
         raise _not_a_note()
     origin, size, root, _ = lines
-    if not size.isascii() or not size.isdecimal() or len(size) > 19 or str(int(size)) != size:  # noqa: PLR2004
-        raise _not_a_note()
-    return Checkpoint(origin, int(size), _from_base64(root))
-
-
-def _read_signature(line: str) -> tuple[str, bytes]:
-    name, separator, blob = line.removeprefix(_SIGNATURE_MARK).partition(" ")
-    if not line.startswith(_SIGNATURE_MARK) or not separator:
-        raise _not_a_note()
-    signature = _from_base64(blob)
-    if len(signature) < _KEY_ID_BYTES + 1 or len(signature) > _KEY_ID_BYTES + 4 * SIGNATURE_BYTES:
-        raise _not_a_note()
-    return name, signature
-
-
-def _from_base64(text: str) -> bytes:
-    try:
-        data = base64.b64decode(text.encode("ascii"), validate=True)
-    except (binascii.Error, UnicodeEncodeError, ValueError) as e:
-        raise _not_a_note() from e
-    if base64.b64encode(data).decode() != text:
-        raise _not_a_note()
-    return data
+    return Checkpoint(origin, read_decimal(size), from_base64(root))
 
 
 def _not_a_note() -> MalformedError:

@@ -2,7 +2,7 @@
 
 A growing log keeps only its *peaks*: the roots of the complete subtrees that make up its size, from
 the largest (leftmost) to the smallest. Appending, the root, and the inclusion proof of the newest
-leaf need nothing else. Other proofs need the leaf hashes.
+leaf need nothing else. Other proofs need the leaf hashes, or the stored nodes of `nodes`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ __all__ = [
     "inclusion_proof",
     "leaf_hash",
     "newest_leaf_proof",
+    "node_hash",
     "root_of_leaves",
     "root_of_peaks",
+    "split_point",
     "verify_consistency",
     "verify_inclusion",
 ]
@@ -34,8 +36,14 @@ def leaf_hash(entry: bytes) -> bytes:
     return sha256(b"\x00" + entry)
 
 
-def _node(left: bytes, right: bytes) -> bytes:
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Hash two neighbours as their parent."""
     return sha256(b"\x01" + left + right)
+
+
+def split_point(count: int) -> int:
+    """Return how many of `count` leaves, two at least, are left of the root."""
+    return 1 << ((count - 1).bit_length() - 1)
 
 
 def append(peaks: Sequence[bytes], size: int, leaf: bytes) -> tuple[bytes, ...]:
@@ -44,7 +52,7 @@ def append(peaks: Sequence[bytes], size: int, leaf: bytes) -> tuple[bytes, ...]:
         raise LocalProtocolError("peaks do not fit the tree's size", code="protocol.local")
     merged, stack = leaf, list(peaks)
     while size & 1:
-        merged = _node(stack.pop(), merged)
+        merged = node_hash(stack.pop(), merged)
         size >>= 1
     return (*stack, merged)
 
@@ -55,7 +63,7 @@ def root_of_peaks(peaks: Sequence[bytes]) -> bytes:
         return EMPTY_ROOT
     root = peaks[-1]
     for peak in reversed(peaks[:-1]):
-        root = _node(peak, root)
+        root = node_hash(peak, root)
     return root
 
 
@@ -78,7 +86,7 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
         raise LocalProtocolError("no such leaf", code="protocol.local")
     if len(leaves) == 1:
         return ()
-    split = _split(len(leaves))
+    split = split_point(len(leaves))
     if index < split:
         return (*inclusion_proof(leaves[:split], index), root_of_leaves(leaves[split:]))
     return (*inclusion_proof(leaves[split:], index - split), root_of_leaves(leaves[:split]))
@@ -107,11 +115,11 @@ def verify_inclusion(
         if last == 0:
             raise error
         if first & 1 or first == last:
-            computed = _node(node, computed)
+            computed = node_hash(node, computed)
             while not first & 1 and first:
                 first, last = first >> 1, last >> 1
         else:
-            computed = _node(computed, node)
+            computed = node_hash(computed, node)
         first, last = first >> 1, last >> 1
     if last != 0 or not same_bytes(computed, root):
         raise error
@@ -151,11 +159,14 @@ def _climb(
         if last == 0:
             raise _wrong_proof()
         if first & 1 or first == last:
-            old_computed, new_computed = _node(node, old_computed), _node(node, new_computed)
+            old_computed, new_computed = (
+                node_hash(node, old_computed),
+                node_hash(node, new_computed),
+            )
             while not first & 1 and first:
                 first, last = first >> 1, last >> 1
         else:
-            new_computed = _node(new_computed, node)
+            new_computed = node_hash(new_computed, node)
         first, last = first >> 1, last >> 1
     if last != 0:
         raise _wrong_proof()
@@ -165,14 +176,10 @@ def _climb(
 def _subproof(leaves: Sequence[bytes], old: int, *, whole: bool) -> tuple[bytes, ...]:
     if old == len(leaves):
         return () if whole else (root_of_leaves(leaves),)
-    split = _split(len(leaves))
+    split = split_point(len(leaves))
     if old <= split:
         return (*_subproof(leaves[:split], old, whole=whole), root_of_leaves(leaves[split:]))
     return (*_subproof(leaves[split:], old - split, whole=False), root_of_leaves(leaves[:split]))
-
-
-def _split(count: int) -> int:
-    return 1 << ((count - 1).bit_length() - 1)
 
 
 def _wrong_proof() -> TamperedError:

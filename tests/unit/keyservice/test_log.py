@@ -12,9 +12,12 @@ from cloister.keyservice.log import (
     Checkpoint,
     LogEntry,
     Receipt,
+    StateCommitment,
+    read_leaf,
     verify_extension,
     verify_receipt,
 )
+from cloister.wire import encode
 
 KEY = SigningKey(b"k" * 32)
 ORIGIN = "example.test/cloister-log"
@@ -38,7 +41,7 @@ def receipt(entries: list[bytes], index: int) -> Receipt:
     return Receipt(entries[index], index, proof, checkpoint.to_note(KEY))
 
 
-@pytest.mark.spec("KR-60")
+@pytest.mark.spec("KR-60", "RL-2")
 def test_entries_round_trip() -> None:
     """What was written is read."""
     assert LogEntry.from_bytes(ENTRY.to_bytes()) == ENTRY
@@ -52,7 +55,7 @@ def test_an_entry_has_exact_digests() -> None:
         dataclasses.replace(ENTRY, evidence=b"")
 
 
-@pytest.mark.spec("KR-62")
+@pytest.mark.spec("KR-62", "RL-10", "RL-11", "RL-12")
 def test_a_checkpoint_is_a_signed_note() -> None:
     """Origin, size, root, empty line, signature line with key id."""
     note = Checkpoint(ORIGIN, 3, b"r" * 32).to_note(KEY)
@@ -64,7 +67,7 @@ def test_a_checkpoint_is_a_signed_note() -> None:
     assert read == Checkpoint(ORIGIN, 3, b"r" * 32)
 
 
-@pytest.mark.spec("KR-62")
+@pytest.mark.spec("KR-62", "RL-12")
 def test_other_signers_lines_are_skipped() -> None:
     """A witness may add its own."""
     note = Checkpoint(ORIGIN, 3, b"r" * 32).to_note(KEY)
@@ -76,7 +79,7 @@ def test_other_signers_lines_are_skipped() -> None:
         Checkpoint.from_note(f"{body}\n\n{witness}", service=KEY.public, origin=ORIGIN)
 
 
-@pytest.mark.spec("KR-62")
+@pytest.mark.spec("KR-62", "RL-12")
 def test_another_signer_or_log_is_refused() -> None:
     """Only the pinned service, only for this log."""
     note = Checkpoint(ORIGIN, 3, b"r" * 32).to_note(KEY)
@@ -86,7 +89,7 @@ def test_another_signer_or_log_is_refused() -> None:
         assert e.value.code == "identity.keyservice"
 
 
-@pytest.mark.spec("KR-62")
+@pytest.mark.spec("KR-62", "RL-12")
 def test_every_changed_character_is_refused() -> None:
     """Of the body or the signature."""
     note = Checkpoint(ORIGIN, 3, b"r" * 32).to_note(KEY)
@@ -117,14 +120,14 @@ def test_malformed_notes_are_refused(note: str) -> None:
     assert e.value.code == "message.malformed"
 
 
-@pytest.mark.parametrize("origin", ["", " a", "a+b", "a\nb"])
+@pytest.mark.parametrize("origin", ["", " a", "a b", "a+b", "a\nb"])
 def test_an_origin_is_one_plain_line(origin: str) -> None:
     """As the format wants it."""
     with pytest.raises(MalformedError):
         Checkpoint(origin, 1, b"r" * 32)
 
 
-@pytest.mark.spec("KR-63")
+@pytest.mark.spec("KR-63", "RL-20")
 @pytest.mark.parametrize("index", range(5))
 def test_a_receipt_is_verified_offline(index: int) -> None:
     """Entry, path and checkpoint are enough."""
@@ -134,7 +137,7 @@ def test_a_receipt_is_verified_offline(index: int) -> None:
     assert verify_receipt(found, service=KEY.public, origin=ORIGIN).at == index
 
 
-@pytest.mark.spec("KR-63")
+@pytest.mark.spec("KR-63", "RL-20")
 def test_a_receipt_for_another_entry_is_refused() -> None:
     """An entry that the log does not hold has no receipt."""
     entries = [dataclasses.replace(ENTRY, at=at).to_bytes() for at in range(5)]
@@ -158,3 +161,78 @@ def test_a_log_that_was_rewritten_is_seen() -> None:
     with pytest.raises(TamperedError) as e:
         verify_extension(old, forged, merkle.consistency_proof(rewritten, 3))
     assert e.value.code == "log.proof"
+
+
+COMMITMENT = StateCommitment(7, b"d" * 32)
+
+
+@pytest.mark.spec("RL-1", "RL-2", "RL-3")
+def test_a_leaf_is_of_one_of_two_kinds() -> None:
+    """Its operation says which."""
+    assert read_leaf(ENTRY.to_bytes()) == ENTRY
+    assert read_leaf(COMMITMENT.to_bytes()) == COMMITMENT
+    assert StateCommitment.from_bytes(COMMITMENT.to_bytes()) == COMMITMENT
+
+
+@pytest.mark.spec("RL-1")
+def test_neither_kind_reads_as_the_other() -> None:
+    """A decision cannot hide as a commitment, nor the other way round."""
+    with pytest.raises(MalformedError) as e:
+        LogEntry.from_bytes(COMMITMENT.to_bytes())
+    assert e.value.code == "message.malformed"
+    with pytest.raises(MalformedError) as e:
+        StateCommitment.from_bytes(ENTRY.to_bytes())
+    assert e.value.code == "message.malformed"
+    with pytest.raises(MalformedError) as e:
+        dataclasses.replace(ENTRY, operation="state")
+    assert e.value.code == "message.malformed"
+    disguised = ENTRY.to_bytes().replace(b"\x67release", b"\x65state")
+    with pytest.raises(MalformedError) as e:
+        read_leaf(disguised)
+    assert e.value.code == "message.malformed"
+
+
+@pytest.mark.spec("RL-3")
+@pytest.mark.parametrize(("sequence", "digest"), [(-1, b"d" * 32), (2**63, b"d" * 32), (0, b"d")])
+def test_a_commitment_has_a_number_and_a_digest(sequence: int, digest: bytes) -> None:
+    """In range, of exact length."""
+    with pytest.raises(MalformedError) as e:
+        StateCommitment(sequence, digest)
+    assert e.value.code == "message.malformed"
+
+
+@pytest.mark.spec("RL-1")
+@pytest.mark.parametrize(
+    ("leaf", "code"),
+    [
+        (b"", "wire.malformed"),
+        (b"x" * 4097, "wire.too-large"),
+        (encode([1]), "message.malformed"),
+        (encode({"version": 1}), "message.malformed"),
+        (encode({"version": 1, "operation": 1}), "message.malformed"),
+        (
+            encode({"version": 2, "operation": "state", "sequence": 1, "digest": b"d" * 32}),
+            "message.malformed",
+        ),
+        (
+            encode(
+                {"version": 1, "operation": "state", "sequence": 1, "digest": b"d" * 32, "x": 1}
+            ),
+            "message.malformed",
+        ),
+    ],
+)
+def test_other_bytes_are_no_leaf(leaf: bytes, code: str) -> None:
+    """Readers are strict."""
+    with pytest.raises(MalformedError) as e:
+        read_leaf(leaf)
+    assert e.value.code == code
+
+
+@pytest.mark.spec("RL-20")
+def test_a_state_commitment_has_no_receipt() -> None:
+    """A receipt proves a decision."""
+    found = receipt([ENTRY.to_bytes(), COMMITMENT.to_bytes()], 1)
+    with pytest.raises(MalformedError) as e:
+        verify_receipt(found, service=KEY.public, origin=ORIGIN)
+    assert e.value.code == "message.malformed"

@@ -34,7 +34,7 @@ ROOTS = [
 LEAVES = [merkle.leaf_hash(entry) for entry in ENTRIES]
 
 
-@pytest.mark.spec("KR-61")
+@pytest.mark.spec("KR-61", "RL-5", "RL-6")
 @pytest.mark.parametrize("size", range(1, 9))
 def test_roots_are_the_published_ones(size: int) -> None:
     """Eight trees that other implementations share."""
@@ -46,7 +46,7 @@ def test_the_empty_tree_has_the_hash_of_nothing() -> None:
     assert merkle.root_of_peaks(()) == hashlib.sha256(b"").digest()
 
 
-@pytest.mark.spec("KR-61")
+@pytest.mark.spec("KR-61", "RL-5", "RL-6")
 @pytest.mark.parametrize("size", range(1, 18))
 def test_every_inclusion_proof_holds_and_no_other_does(size: int) -> None:
     """Each leaf at its place, and only there."""
@@ -69,7 +69,7 @@ def test_every_inclusion_proof_holds_and_no_other_does(size: int) -> None:
                 merkle.verify_inclusion(leaf=leaf, index=index, size=size, proof=bad, root=root)
 
 
-@pytest.mark.spec("KR-64")
+@pytest.mark.spec("KR-64", "RL-6")
 @pytest.mark.parametrize("size", range(1, 18))
 def test_every_consistency_proof_holds_and_no_other_does(size: int) -> None:
     """Each older tree is a prefix, and a changed one is not."""
