@@ -10,8 +10,6 @@ A message's `from_bytes` reads like its table in the specification::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from cloister.errors import MalformedError
 from cloister.wire.cbor import Value, decode
 
@@ -24,7 +22,7 @@ class Fields:
     def __init__(self, value: Value, *, what: str) -> None:
         """Take a decoded value that must be a map; `what` names it in errors."""
         self._what = what
-        if not isinstance(value, Mapping):
+        if not isinstance(value, dict):
             raise self._error("is not a map")
         self._left: dict[str, Value] = dict(value)
 
