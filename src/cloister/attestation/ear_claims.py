@@ -4,7 +4,7 @@ Three profiles are read: the IETF draft's, which Cloister writes, and those of V
 which spell the same claims with dots. An `EarClaims` is untrusted: `cloister.attestation.ear` makes
 a `VerifiedEar` of it.
 
-Spec: ear-v1, clauses EAR-20 to EAR-37.
+Spec: ear-v1, clauses EAR-20 to EAR-35.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ def read_claims(data: bytes) -> EarClaims:
         MalformedError: Not strict JSON, another profile, a claim that is missing or of another
             form, two spellings at once, or a status better than what it rests on.
 
-    Spec: ear-v1, clauses EAR-20 to EAR-37.
+    Spec: ear-v1, clauses EAR-20 to EAR-35.
     """
     value = read_json(
         data,

@@ -9,7 +9,7 @@ Example::
     keys = KeySet.from_bytes(pinned_jwks)
     token = verify_compact(text, keys=keys, types=("eat+jwt",))     # raises, or holds
 
-Spec: ear-v1, clauses EAR-1 to EAR-15.
+Spec: ear-v1, clauses EAR-1 to EAR-14.
 """
 
 from __future__ import annotations
@@ -354,7 +354,7 @@ def verify_compact(token: str, *, keys: KeySet, types: Collection[str]) -> Verif
         MalformedError: `token.malformed`, `wire.too-large`.
         EvidenceError: `token.key-unknown`, `token.algorithm`, `token.signature`.
 
-    Spec: ear-v1, clauses EAR-1 to EAR-9.
+    Spec: ear-v1, clauses EAR-1 to EAR-7.
     """
     # 1  Size and form.
     if len(token) > MAX_TOKEN_BYTES:
