@@ -175,7 +175,7 @@ class RefusedError(CloisterError):
 
 
 class EvidenceError(RefusedError):
-    """Signature, freshness or binding of evidence did not hold."""
+    """Signature, freshness or binding of evidence, or of a token about it, did not hold."""
 
 
 class EndorsementError(RefusedError):
@@ -288,6 +288,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "certificate.malformed": MalformedError,
     "message.malformed": MalformedError,
     "model.malformed": MalformedError,
+    "token.malformed": MalformedError,
     # protocol
     "protocol.local": LocalProtocolError,
     "protocol.remote": RemoteProtocolError,
@@ -297,6 +298,12 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "evidence.replayed": EvidenceError,
     "evidence.expired": EvidenceError,
     "evidence.kind": EvidenceError,
+    "token.key-unknown": EvidenceError,
+    "token.algorithm": EvidenceError,
+    "token.signature": EvidenceError,
+    "token.expired": EvidenceError,
+    "token.audience": EvidenceError,
+    "token.nonce": EvidenceError,
     "endorsement.anchor": EndorsementError,
     # appraisal: one for each rule of the policy
     "appraisal.root-of-trust": AppraisalError,
@@ -306,6 +313,9 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "appraisal.code": AppraisalError,
     "appraisal.runtime": AppraisalError,
     "appraisal.volume-root": AppraisalError,
+    # appraisal by others, told in a token
+    "token.simulated": AppraisalError,
+    "token.status": AppraisalError,
     # release
     "release.policy-unknown": ReleaseDeniedError,
     "release.policy-changed": ReleaseDeniedError,
