@@ -32,6 +32,7 @@ from cloister.wire import Fields, Value, encode
 
 __all__ = [
     "MAX_ENTRY_BYTES",
+    "MAX_PROOF",
     "MAX_RECEIPT_BYTES",
     "Checkpoint",
     "LogEntry",
