@@ -33,6 +33,7 @@ _COMMANDS: Final = {
     "keyservice": "cloister.cli.keyservice",
     "policy": "cloister.cli.policy",
     "volume": "cloister.cli.volume",
+    "audit": "cloister.cli.audit",
 }
 
 
