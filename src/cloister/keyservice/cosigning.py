@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -155,7 +154,8 @@ class Quorum:
             WitnessError: Fewer than required, or one of these witnesses' lines does not hold
                 (`log.witnesses`).
         """
-        found = self.count(note.lines, note)
+        verified = (witness.verify(note) for witness in self.witnesses)
+        found = tuple(each for each in verified if each is not None)
         if len(found) < self.required:
             raise WitnessError(
                 f"{len(found)} of {len(self.witnesses)} witnesses have cosigned the checkpoint, "
@@ -163,12 +163,6 @@ class Quorum:
                 code="log.witnesses",
             )
         return found
-
-    def count(self, lines: Sequence[NoteLine], note: Note) -> tuple[Cosignature, ...]:
-        """Return what these lines say of the note's text, each witness once."""
-        seen = Note(note.body, tuple(lines))
-        verified = (witness.verify(seen) for witness in self.witnesses)
-        return tuple(each for each in verified if each is not None)
 
 
 def _message(at: int, body: str) -> bytes:

@@ -39,7 +39,10 @@ _WORDS = {
     "volume observe": ("store",),
     "volume mount": ("store", "point"),
 }
-_WITHOUT_JSON = {"keyservice serve": "prints a line of JSON when it is ready, by itself"}
+_WITHOUT_JSON = {
+    "keyservice serve": "prints a line of JSON when it is ready, by itself",
+    "keyservice witness": "likewise",
+}
 
 
 def _commands() -> dict[str, Any]:
