@@ -28,6 +28,7 @@ app = typer.Typer(help="Check the key service's log of decisions, offline.", no_
 _JSON = typer.Option(False, "--json", help="One JSON object.")
 _MIRROR = typer.Argument(help="The folder that holds the copy of the log.")
 _SHORT = 8
+_WITNESS_DEADLINE_S = 10.0
 _COLUMNS = ("number", "time", "operation", "decision", "subject", "instance", "policy")
 
 
@@ -99,6 +100,32 @@ def verify(  # noqa: PLR0917  # options: typer passes them by name
         console.lines(f"{len(checkpoint)} checkpoints and {len(receipt)} receipts are of this log")
     for each in audit.cosignatures:
         console.lines(f"cosigned by {each.witness} at {_time(each.at)}")
+
+
+@app.command()
+def cosign(
+    mirror: Path = _MIRROR,
+    witness: list[str] = typer.Option(help="A witness, as http://HOST:PORT=KEY."),
+    quorum: int | None = typer.Option(None, help="How many are required (default: all)."),
+    domain: Path | None = settings.DOMAIN,
+    as_json: bool = _JSON,
+) -> None:
+    """Have the copy's newest checkpoint cosigned, and keep the witnesses' lines with it."""
+    from cloister.keyservice.auditing import cosign as cosign_mirror  # noqa: PLC0415
+    from cloister.keyservice.mirror import Mirror, MirrorWriter  # noqa: PLC0415
+    from cloister.keyservice.witnessing import WitnessCircle, WitnessEndpoint  # noqa: PLC0415
+
+    service = _pinned(settings.find_domain(domain))
+    endpoints = [WitnessEndpoint.from_text(text) for text in witness]
+    required = len(endpoints) if quorum is None else quorum
+    circle = WitnessCircle(endpoints, required=required, deadline_s=_WITNESS_DEADLINE_S)
+    Mirror(mirror).note()
+    with MirrorWriter(mirror) as writer:
+        checkpoint = cosign_mirror(writer, circle, service=service)
+    if as_json:
+        console.emit({"mirror": str(mirror), "size": checkpoint.size, "required": required})
+    else:
+        console.lines(f"{mirror}: {checkpoint.size} entries, cosigned by {required} or more")
 
 
 @app.command()

@@ -35,7 +35,9 @@ from cloister.keyservice.log import (
     verify_receipt,
 )
 from cloister.keyservice.mirror import Mirror, MirrorWriter
-from cloister.keyservice.notes import Note
+from cloister.keyservice.nodes import new_nodes, node_position, prove_consistency
+from cloister.keyservice.notes import MAX_NOTE_BYTES, Note
+from cloister.keyservice.witnessing import WitnessCircle
 
 __all__ = [
     "MAX_PAGE",
@@ -43,6 +45,7 @@ __all__ = [
     "Evidence",
     "Fetched",
     "LogReader",
+    "cosign",
     "fetch",
     "read_leaves",
     "verify",
@@ -150,8 +153,33 @@ def fetch(
             code="log.proof",
             hint="they were dropped; fetch again",
         )
-    mirror.put_note(page.note)
+    mirror.put_note(_with_kept_lines(mirror, page.note))
     return Fetched(old.size, target.size)
+
+
+def cosign(mirror: MirrorWriter, circle: WitnessCircle, *, service: PinnedService) -> Checkpoint:
+    """Have a mirror's newest checkpoint cosigned, and keep the witnesses' lines with it.
+
+    Whoever keeps a mirror can do that without the service: a witness asks who signed, not who sent.
+
+    Raises:
+        UnavailableError: Too few witnesses cosigned (`keyservice.witnesses`); nothing is changed.
+        CloisterError: The mirror does not hold, as from `verify`.
+
+    Spec: RL-44.
+    """
+    text = mirror.note()
+    newest = _checkpoint(text, service)
+    _replayed(mirror, newest)
+    nodes = _nodes_of(mirror, newest.size)
+
+    def prove(old: int) -> tuple[bytes, ...]:
+        return prove_consistency(
+            old, newest.size, lambda level, index: nodes[node_position(level, index)]
+        )
+
+    mirror.put_note(circle.cosign(text, prove))
+    return newest
 
 
 def verify(
@@ -267,6 +295,29 @@ def _newest(log: LogReader, old: Checkpoint) -> LogPage:
     except TamperedError as e:
         raise _forked(old.size) from e
     return page
+
+
+def _with_kept_lines(mirror: MirrorWriter, text: str) -> str:
+    """Return a note with the witnesses' lines that the mirror has for the same checkpoint."""
+    if mirror.is_new:
+        return text
+    note, kept = Note.from_text(text), Note.from_text(mirror.note())
+    if note.body != kept.body:
+        return text
+    more = tuple(line for line in kept.lines if line not in note.lines)
+    merged = Note(note.body, (*note.lines, *more)).to_text()
+    return merged if len(merged.encode()) <= MAX_NOTE_BYTES else text
+
+
+def _nodes_of(mirror: Mirror, size: int) -> list[bytes]:
+    """Return the complete nodes of the tree of the first leaves, by `node_position`."""
+    nodes: list[bytes] = []
+    peaks: tuple[bytes, ...] = ()
+    for number, leaf in enumerate(islice(mirror.leaves(), size)):
+        found = merkle.leaf_hash(leaf)
+        nodes += (node.hash for node in new_nodes(number, found, peaks))
+        peaks = merkle.append(peaks, number, found)
+    return nodes
 
 
 def _roots_of(

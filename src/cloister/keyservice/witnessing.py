@@ -65,6 +65,17 @@ class WitnessEndpoint:
                 hint="use http://HOST:PORT",
             )
 
+    @classmethod
+    def from_text(cls, text: str) -> WitnessEndpoint:
+        """Read `<address>=<key>`.
+
+        Raises:
+            ConfigError: Not an address (`config.value`).
+            MalformedError: Not a key.
+        """
+        url, _, key = text.partition("=")
+        return cls(url, WitnessKey.from_text(key))
+
 
 @dataclass(frozen=True, slots=True)
 class _Answer:

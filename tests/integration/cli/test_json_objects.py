@@ -22,6 +22,7 @@ _WORDS = {
     "query": ("https://127.0.0.1:1", "none.npy", "--identity", "spiffe://x/y"),
     "keyservice status": (),
     "audit fetch": ("mirror",),
+    "audit cosign": ("mirror", "--witness", "http://127.0.0.1:1=x"),
     "audit verify": ("mirror",),
     "audit show": ("mirror",),
     "audit receipt": ("none",),

@@ -12,10 +12,11 @@ from cloister.cli import settings
 from cloister.crypto.digest import digest_to_text
 from cloister.crypto.signature import SigningKey, VerifyingKey
 from cloister.errors import CloisterError
-from cloister.keyservice.cosigning import Cosigner
+from cloister.keyservice.cosigning import Cosigner, Quorum
 from cloister.keyservice.log import Checkpoint, LogEntry, Receipt
 from cloister.keyservice.merkle import leaf_hash
 from cloister.keyservice.notes import Note
+from cloister.keyservice.witnessing import WitnessCircle
 from cloister.testing.keyservice import CODE_KEY, DATA_KEY, MEASUREMENT, policy_text
 from unit.cli.conftest import Door
 
@@ -235,3 +236,29 @@ def test_nothing_that_a_requester_chose_commands_the_terminal(door: Door) -> Non
     shown = door.call("audit", "receipt", "kept").stdout
     assert "\x1b" not in shown
     assert "a\ufffd[31mb" in shown
+
+
+def test_cosign_asks_witnesses_for_the_copy(
+    door: Door, policy: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that are named, unless a quorum is."""
+    door.call("audit", "fetch", "log")
+    key = Cosigner("w0", SigningKey(b"0" * 32))
+
+    def cosigned(self: WitnessCircle, note: str, prove: object) -> str:
+        assert self.quorum == Quorum((key.public,), 1)
+        parsed = Note.from_text(note)
+        return Note(parsed.body, (*parsed.lines, key.cosign(parsed, at=9))).to_text()
+
+    monkeypatch.setattr(WitnessCircle, "cosign", cosigned)
+    witness = f"http://127.0.0.1:1={key.public.text}"
+    words = ("audit", "cosign", "log", "--witness", witness)
+    assert door.record(*words) == {"mirror": "log", "size": 5, "required": 1}
+    assert "cosigned by 1 or more" in door.call(*words).stdout
+    found = door.record("audit", "verify", "log", "--witness", key.public.text)
+    assert found["cosignatures"] == [{"witness": "w0", "at": 9}]
+    assert failure(door, *words, "--quorum", "2") == ("config.value", 65)
+    assert failure(door, *words[:4], "nonsense") == ("message.malformed", 71)
+    assert failure(door, *words[:4], f"nonsense={key.public.text}") == ("config.value", 65)
+    assert failure(door, "audit", "cosign", "none", *words[3:]) == ("config.missing", 65)
+    assert not (door.folder / "none").exists()

@@ -11,12 +11,21 @@ import pytest
 from cloister.crypto.signature import SigningKey
 from cloister.errors import CloisterError, MalformedError, TamperedError, UnavailableError
 from cloister.keyservice import auditing
-from cloister.keyservice.auditing import Audit, Evidence, Fetched, fetch, read_leaves, verify
+from cloister.keyservice.auditing import (
+    Audit,
+    Evidence,
+    Fetched,
+    cosign,
+    fetch,
+    read_leaves,
+    verify,
+)
 from cloister.keyservice.client import LogPage
 from cloister.keyservice.cosigning import Cosigner, Quorum
-from cloister.keyservice.log import StateCommitment
+from cloister.keyservice.log import StateCommitment, verify_extension
 from cloister.keyservice.mirror import Mirror, MirrorWriter
-from cloister.keyservice.notes import Note
+from cloister.keyservice.notes import Note, NoteLine
+from cloister.keyservice.witnessing import Prover, WitnessCircle
 from cloister.testing.keyservice import ServiceBench, policy_text
 from cloister.testing.log import MemoryLog, decision
 
@@ -407,3 +416,72 @@ def test_too_few_witnesses_are_refused(folder: Path, log: MemoryLog) -> None:
     with pytest.raises(CloisterError) as e:
         audit(folder, log, Evidence(quorum=Quorum((WITNESS.public,), 1)))
     assert (e.value.code, e.value.exit_status) == ("log.witnesses", 82)
+
+
+# -- having it cosigned
+
+
+class InMemory(WitnessCircle):
+    """Witnesses that are asked without a network."""
+
+    def __init__(self, *witnesses: Cosigner, held: int) -> None:
+        """They have seen so many leaves."""
+        self.witnesses = witnesses
+        self.size = held
+
+    def cosign(self, note: str, prove: Prover) -> str:
+        """Check the proof as a witness does, and add the lines."""
+        parsed = Note.from_text(note)
+        if not self.witnesses:
+            raise UnavailableError("none", code="keyservice.witnesses")
+        proof = prove(self.size)
+        log = MemoryLog()
+        log.decide(10)
+        verify_extension(log.checkpoint(self.size), log.checkpoint(), proof)
+        lines = (witness.cosign(parsed, at=5) for witness in self.witnesses)
+        return Note(parsed.body, (*parsed.lines, *lines)).to_text()
+
+
+@pytest.mark.spec("RL-44")
+@pytest.mark.parametrize("held", range(1, 11))
+def test_a_mirror_is_cosigned_without_the_service(folder: Path, log: MemoryLog, held: int) -> None:
+    """Proofs come from the mirror; fetching the same checkpoint again keeps the lines."""
+    quorum = Evidence(quorum=Quorum((WITNESS.public,), 1))
+    with MirrorWriter(folder) as mirror:
+        found = cosign(mirror, InMemory(WITNESS, held=held), service=log.service)
+    assert found == log.checkpoint()
+    assert len(audit(folder, log, quorum).cosignatures) == 1
+    update(folder, log)
+    assert len(audit(folder, log, quorum).cosignatures) == 1
+    log.decide(1)
+    update(folder, log)
+    assert refused(folder, log, quorum) == "log.witnesses"
+
+
+def test_what_cannot_be_cosigned_stays_as_it_was(folder: Path, log: MemoryLog) -> None:
+    """Too few witnesses, a mirror that does not hold, or another service's."""
+    before = contents(folder)
+    with MirrorWriter(folder) as mirror:
+        with pytest.raises(UnavailableError) as e:
+            cosign(mirror, InMemory(held=1), service=log.service)
+        assert e.value.code == "keyservice.witnesses"
+        other = MemoryLog(key=SigningKey(b"o" * 32))
+        with pytest.raises(CloisterError) as e2:
+            cosign(mirror, InMemory(WITNESS, held=1), service=other.service)
+        assert e2.value.code == "identity.keyservice"
+    assert contents(folder) == before
+    change(folder, 3, decision(99).to_bytes())
+    with MirrorWriter(folder) as mirror, pytest.raises(TamperedError) as e3:
+        cosign(mirror, InMemory(WITNESS, held=1), service=log.service)
+    assert e3.value.code == "log.proof"
+
+
+def test_lines_that_have_no_room_are_let_go(folder: Path, log: MemoryLog) -> None:
+    """The service's own note is what counts."""
+    note = Note.from_text(log.note())
+    filler = [NoteLine("x" * 64, bytes([n]) * 4, b"s" * 72) for n in range(22)]
+    (folder / "checkpoint").write_text(Note(note.body, (*filler, *note.lines)).to_text())
+    cosigned = Note(note.body, (*note.lines, WITNESS.cosign(note, at=5))).to_text()
+    log.note = lambda *_: cosigned
+    update(folder, log)
+    assert (folder / "checkpoint").read_text() == cosigned
