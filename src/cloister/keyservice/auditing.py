@@ -125,13 +125,13 @@ def fetch(
     Spec: RL-32.
     """
     old = _mirrored(mirror, service)
-    tree = _replayed(mirror, old)
+    tree = _replayed(mirror, old, progress)
     mirror.keep(tree.size)
     page = _newest(log, old)
     target = page.checkpoint
     if tree.size > target.size:
         mirror.keep(old.size)
-        tree = _replayed(mirror, old)
+        tree = _replayed(mirror, old, progress)
     progress(tree.size, target.size)
     while tree.size < target.size:
         count = min(MAX_PAGE, target.size - tree.size)
@@ -170,7 +170,7 @@ def cosign(mirror: MirrorWriter, circle: WitnessCircle, *, service: PinnedServic
     """
     text = mirror.note()
     newest = _checkpoint(text, service)
-    _replayed(mirror, newest)
+    _replayed(mirror, newest, lambda _done, _total: None)
     nodes = _nodes_of(mirror, newest.size)
 
     def prove(old: int) -> tuple[bytes, ...]:
@@ -215,12 +215,13 @@ def verify(
             raise LogRolledBackError(
                 f"the log has {newest.size} entries and had {each.size} before",
                 code="log.rolled-back",
+                hint="fetch it again; if it stays smaller, it was put back",
             )
         if not same_bytes(roots[each.size], each.root):
             raise _forked(each.size)
     for receipt in evidence.receipts:
         verify_receipt(receipt, service=service.identity, origin=service.origin)
-    counts = _count(read_leaves(mirror, newest.size))
+    counts = _count(read_leaves(mirror, newest.size), newest.size, progress)
     cosignatures = evidence.quorum.require(Note.from_text(text))
     return Audit(newest, *counts, cosignatures)
 
@@ -256,7 +257,7 @@ def _mirrored(mirror: MirrorWriter, service: PinnedService) -> Checkpoint:
     return _checkpoint(mirror.note(), service)
 
 
-def _replayed(mirror: Mirror, old: Checkpoint) -> _Tree:
+def _replayed(mirror: Mirror, old: Checkpoint, progress: Progress) -> _Tree:
     """Return the tree of the mirror's leaves, of which the first must give `old`.
 
     Behind those lies what an interrupted fetch left; it is used up to where it is damaged.
@@ -264,6 +265,8 @@ def _replayed(mirror: Mirror, old: Checkpoint) -> _Tree:
     tree, leaves = _Tree(), mirror.leaves()
     for leaf in islice(leaves, old.size):
         tree.append(leaf)
+        if tree.size % MAX_PAGE == 0:
+            progress(tree.size - 1, old.size)
     if tree.size < old.size:
         raise _truncated(tree.size, old.size)
     _require_root(tree, old)
@@ -331,18 +334,22 @@ def _roots_of(
         if tree.size in sizes:
             roots[tree.size] = tree.root()
         if tree.size % MAX_PAGE == 0:
-            progress(tree.size, newest.size)
+            progress(tree.size // 2, newest.size)
     if tree.size < newest.size:
         raise _truncated(tree.size, newest.size)
     _require_root(tree, newest)
-    progress(newest.size, newest.size)
     return roots
 
 
-def _count(leaves: Iterator[LogEntry | StateCommitment]) -> tuple[int, int, int]:
+def _count(
+    leaves: Iterator[LogEntry | StateCommitment], size: int, progress: Progress
+) -> tuple[int, int, int]:
+    """Read each leaf; the second half of verifying, as `_roots_of` is the first."""
     granted = refused = states = 0
     sequence = -1
-    for leaf in leaves:
+    for number, leaf in enumerate(leaves):
+        if number % MAX_PAGE == 0:
+            progress((size + number) // 2, size)
         if isinstance(leaf, LogEntry):
             granted, refused = granted + leaf.granted, refused + (not leaf.granted)
             continue
@@ -354,6 +361,7 @@ def _count(leaves: Iterator[LogEntry | StateCommitment]) -> tuple[int, int, int]
                 code="log.rolled-back",
             )
         sequence = leaf.sequence
+    progress(size, size)
     return granted, refused, states
 
 

@@ -262,9 +262,11 @@ def _reason(answer: _Answer) -> str:
 
 
 def _too_few(quorum: Quorum, count: int, reasons: dict[WitnessEndpoint, str]) -> UnavailableError:
+    said = "; ".join(f"{each.key.name}: {reason}" for each, reason in reasons.items())
     return UnavailableError(
         f"{count} of {len(quorum.witnesses)} witnesses cosigned the log in time, and "
         f"{quorum.required} are required",
         code="keyservice.witnesses",
-        detail="; ".join(f"{each.key.name}: {reason}" for each, reason in reasons.items()),
+        detail=said,
+        hint=f"see to those that did not: {said}",
     )

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,6 +120,16 @@ def test_large_logs_come_in_pages(tmp_path: Path) -> None:
         fetch(mirror, log, service=log.service, progress=lambda *step: steps.append(step))
     assert steps == [(0, 2500), (1000, 2500), (2000, 2500), (2500, 2500)]
     assert audit(tmp_path, log).granted == 2500
+    steps.clear()
+    verify(
+        Mirror(tmp_path),
+        service=log.service,
+        evidence=Evidence(),
+        progress=lambda *step: steps.append(step),
+    )
+    assert steps[0] == (500, 2500)
+    assert steps[-1] == (2500, 2500)
+    assert steps == sorted(steps)
 
 
 class Dying(MemoryLog):
@@ -146,6 +160,44 @@ def test_an_interrupted_fetch_is_resumed(tmp_path: Path, monkeypatch: pytest.Mon
         fetch(mirror, log, service=log.service, progress=lambda *step: steps.append(step))
     assert steps[0] == (8, 11)
     assert audit(tmp_path, log).granted == 11
+
+
+class Crash(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.spec("RL-31", "RL-32")
+@pytest.mark.parametrize("torn", [0, 5])
+@pytest.mark.parametrize("step", range(12))
+def test_a_crash_at_any_step_costs_nothing(
+    folder: Path, log: MemoryLog, monkeypatch: pytest.MonkeyPatch, step: int, torn: int
+) -> None:
+    """The mirror is the old one or the new one, and the next fetch finishes."""
+    log.decide(9)
+    monkeypatch.setattr(auditing, "MAX_PAGE", 4)
+    left = [step]
+
+    def failing(name: str) -> Callable[..., Any]:
+        original = getattr(os, name)
+
+        def call(*arguments: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                if name == "write":
+                    original(arguments[0], bytes(arguments[1])[:torn])
+                raise Crash
+            return original(*arguments)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in ("write", "fsync", "ftruncate", "replace"):
+            patch.setattr(os, name, failing(name))
+        with contextlib.suppress(Crash):
+            update(folder, log)
+    assert audit(folder, log).granted in {10, 19}
+    assert update(folder, log).after == 19
+    assert audit(folder, log).granted == 19
 
 
 @pytest.mark.spec("RL-31")
