@@ -35,6 +35,7 @@ _COMMANDS: Final = {
     "policy": "cloister.cli.policy",
     "token": "cloister.cli.token",
     "volume": "cloister.cli.volume",
+    "audit": "cloister.cli.audit",
 }
 
 
