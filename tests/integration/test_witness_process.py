@@ -12,49 +12,10 @@ from pathlib import Path
 import pytest
 
 from cloister.errors import UnavailableError
-from cloister.keyservice.cosigning import WitnessKey
 from cloister.keyservice.notes import Note
-from cloister.keyservice.witnessing import WitnessCircle, WitnessEndpoint
+from cloister.keyservice.witnessing import WitnessCircle
 from cloister.testing.log import ORIGIN, MemoryLog, decision
-
-
-class WitnessProcess:
-    """`cloister keyservice witness`, which can be killed and started again on the same port."""
-
-    def __init__(self, state: Path, log: MemoryLog) -> None:
-        """Start it."""
-        self.state = state
-        self.log = log
-        self.url = "http://127.0.0.1:0"
-        self.start()
-
-    def start(self) -> None:
-        """Start and wait until it is ready."""
-        words = ["keyservice", "witness", "--state", str(self.state), "--name", self.state.name]
-        words += ["--origin", ORIGIN, "--service-key", self.log.key.public.text]
-        words += ["--listen", self.url.removeprefix("http://")]
-        code = "from cloister.cli.main import main; main()"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", code, *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        assert self.process.stdout is not None
-        facts = json.loads(self.process.stdout.readline())
-        self.url = facts["url"]
-        self.key = WitnessKey.from_text(facts["witness"])
-
-    def end(self, number: signal.Signals) -> int:
-        """Send a signal and wait; returns the exit status."""
-        self.process.send_signal(number)
-        status = self.process.wait(timeout=30)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-        return status
-
-    def endpoint(self) -> WitnessEndpoint:
-        """Where and as whom it answers."""
-        return WitnessEndpoint(self.url, self.key)
+from integration.witnesses import WitnessProcess
 
 
 @pytest.fixture
@@ -68,7 +29,9 @@ def log() -> MemoryLog:
 @pytest.fixture
 def witnesses(tmp_path: Path, log: MemoryLog) -> Iterator[list[WitnessProcess]]:
     """Three of them."""
-    found = [WitnessProcess(tmp_path / f"w{n}", log) for n in range(3)]
+    found = [
+        WitnessProcess(tmp_path / f"w{n}", origin=ORIGIN, key=log.key.public) for n in range(3)
+    ]
     yield found
     for each in found:
         if each.process.poll() is None:
@@ -134,7 +97,7 @@ def test_a_witness_ends_when_it_is_told(witnesses: list[WitnessProcess]) -> None
     """Without an error; and a second one on its folder is refused with a status."""
     first = witnesses[0]
     words = ["keyservice", "witness", "--state", str(first.state), "--name", first.state.name]
-    words += ["--origin", ORIGIN, "--service-key", first.log.key.public.text]
+    words += ["--origin", ORIGIN, "--service-key", first.service_key.text]
     code = "from cloister.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, *words], capture_output=True, check=False, timeout=60

@@ -18,13 +18,20 @@ app = typer.Typer(help="Run the key service and see what it holds.", no_args_is_
 def serve(
     domain: Path | None = settings.DOMAIN,
     listen: str = typer.Option("", "--listen", help="HOST:PORT; empty for a unix socket."),
+    witness_at: list[str] = typer.Option(
+        [], "--witness", help="URL=KEY of a witness that sees each change before it is answered."
+    ),
+    witness_quorum: int = typer.Option(0, help="How many of the witnesses must have seen it."),
 ) -> None:
     """Run the trust domain's key service in the foreground until interrupted."""
     from cloister.keyservice.server import main  # noqa: PLC0415
 
     found = settings.find_domain(domain)
     arguments = ["--domain", str(found.directory)]
-    raise typer.Exit(main([*arguments, "--listen", listen] if listen else arguments))
+    arguments += ["--listen", listen] if listen else []
+    arguments += [part for each in witness_at for part in ("--witness", each)]
+    arguments += ["--witness-quorum", str(witness_quorum)] if witness_quorum else []
+    raise typer.Exit(main(arguments))
 
 
 @app.command()

@@ -70,6 +70,8 @@ class Administration:
         self._leases = leases
         self._trust_domain = trust_domain
         self._origin = origin
+        self.cosigned = ""
+        """The newest checkpoint that witnesses have signed as well, if there are any."""
         self._operations: Final[dict[str, _Operation]] = {
             "policy.apply": self._apply_policy,
             "policy.read": self._read_policy,
@@ -292,7 +294,10 @@ class Administration:
         if old_size:
             proof = list(merkle.consistency_proof(self._store.leaves(), old_size))
         entries: list[Value] = list(self._store.entries(first, count))
-        return {"entries": entries, "checkpoint": self.checkpoint(), "consistency": proof}
+        note = self.checkpoint()
+        if self.cosigned.startswith(note):
+            note = self.cosigned
+        return {"entries": entries, "checkpoint": note, "consistency": proof}
 
     def _volume(self, fields: Fields) -> VolumeRecord:
         volume_id = fields.octets("id", length=VOLUME_ID_BYTES)

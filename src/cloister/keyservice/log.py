@@ -136,7 +136,7 @@ class StateCommitment:
 
     Attributes:
         sequence: The change's number; larger than that of any commitment before it in the log.
-        digest: SHA-256 of the sealed record of the change.
+        digest: Names the change and shows nothing of it (KS-33).
     """
 
     sequence: int

@@ -33,11 +33,13 @@ from cloister.keyservice.front import Application, BoundedProtocol
 from cloister.keyservice.leases import LEASE_TTL_S
 from cloister.keyservice.service import KeyService
 from cloister.keyservice.store import Store
+from cloister.keyservice.witnessing import WitnessCircle, WitnessEndpoint
 
 __all__ = ["ServerSettings", "main", "serve"]
 
 IDLE_CONNECTION_S: Final = 75
 MAX_CONNECTIONS: Final = 512
+WITNESS_DEADLINE_S: Final = 3.0
 _SOCKET_NAME: Final = "service.sock"
 _MAX_SOCKET_PATH: Final = 100
 _PR_SET_DUMPABLE: Final = 4
@@ -54,12 +56,16 @@ class ServerSettings:
             `DIR/keyservice`.
         idle_exit_s: Exit after so many seconds without a request; 0 for never.
         lease_ttl_s: Lifetime of a lease.
+        witnesses: `URL=KEY` of those who see every change before it is answered.
+        witness_quorum: How many of them must.
     """
 
     domain: Path
     listen: str
     idle_exit_s: int
     lease_ttl_s: int
+    witnesses: tuple[str, ...] = ()
+    witness_quorum: int = 0
 
 
 def serve(settings: ServerSettings, *, ready: Callable[[dict[str, str]], None]) -> None:
@@ -76,7 +82,12 @@ def serve(settings: ServerSettings, *, ready: Callable[[dict[str, str]], None]) 
     store = Store.open(domain.keyservice_directory, domain.platform())
     with contextlib.ExitStack() as stack:
         stack.callback(store.close)
-        service = KeyService(store, moment=read_clock(), lease_ttl_s=settings.lease_ttl_s)
+        service = KeyService(
+            store,
+            moment=read_clock(),
+            witnesses=_circle(settings),
+            lease_ttl_s=settings.lease_ttl_s,
+        )
         if service.identity != domain.identity:
             raise ConfigError(
                 "domain.json and the key service's state do not belong together", code="config.file"
@@ -162,6 +173,13 @@ async def _stop_when_idle(
             return
 
 
+def _circle(settings: ServerSettings) -> WitnessCircle | None:
+    if not settings.witnesses and not settings.witness_quorum:
+        return None
+    endpoints = [WitnessEndpoint.from_text(text) for text in settings.witnesses]
+    return WitnessCircle(endpoints, required=settings.witness_quorum, deadline_s=WITNESS_DEADLINE_S)
+
+
 def _facts(service: KeyService, url: str) -> dict[str, str]:
     return {"url": url, "identity": service.identity.text}
 
@@ -218,9 +236,18 @@ def _read_arguments(arguments: list[str]) -> ServerSettings:
     parser.add_argument("--domain", type=Path, required=True, help="the trust domain's directory")
     parser.add_argument("--listen", default="", metavar="HOST:PORT", help="default: a unix socket")
     parser.add_argument("--idle-exit", type=int, default=0, metavar="SECONDS")
+    parser.add_argument("--witness", action="append", default=[], metavar="URL=KEY")
+    parser.add_argument("--witness-quorum", type=int, default=0, metavar="K")
     parser.add_argument("--lease-ttl", type=int, default=LEASE_TTL_S, metavar="SECONDS")
     found = parser.parse_args(arguments)
-    return ServerSettings(found.domain, found.listen, found.idle_exit, found.lease_ttl)
+    return ServerSettings(
+        found.domain,
+        found.listen,
+        found.idle_exit,
+        found.lease_ttl,
+        tuple(found.witness),
+        found.witness_quorum,
+    )
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ from cloister.keyservice.clock import Moment
 from cloister.keyservice.domain import log_origin
 from cloister.keyservice.leases import LEASE_TTL_S, LeaseTable, advance, require_epoch, take
 from cloister.keyservice.log import Checkpoint, LogEntry, Receipt
+from cloister.keyservice.merkle import consistency_proof
 from cloister.keyservice.messages import (
     ANCHOR_PATH,
     CHALLENGE_PATH,
@@ -71,6 +72,7 @@ from cloister.keyservice.session import (
     require_service,
 )
 from cloister.keyservice.store import Appended, Store
+from cloister.keyservice.witnessing import WitnessCircle
 from cloister.wire import encode
 
 __all__ = ["Answer", "Call", "KeyService"]
@@ -107,10 +109,17 @@ class KeyService:
         store: Store,
         *,
         moment: Moment,
+        witnesses: WitnessCircle | None = None,
         nonce_lifetime_s: int = NONCE_LIFETIME_S,
         lease_ttl_s: int = LEASE_TTL_S,
     ) -> None:
-        """Load the service's keys; `moment` is the start, from which old leases run out."""
+        """Load the service's keys; `moment` is the start, from which old leases run out.
+
+        Raises:
+            TamperedError: The witnesses have seen a newer state (`state.rolled-back`) or another
+                one (`state.forked`).
+            UnavailableError: Too few of them answer (`keyservice.witnesses`).
+        """
         secrets = store.secrets()
         self._store = store
         self._key = SigningKey(secrets.signing_seed)
@@ -130,6 +139,14 @@ class KeyService:
             trust_domain=secrets.trust_domain,
             origin=self._origin,
         )
+        self._witnesses = witnesses
+        self._witnessed = store.head
+        if witnesses is not None:
+            store.commit_to_log()
+            try:
+                self._show_to_witnesses(witnesses)
+            except UnavailableError as e:
+                raise witnesses.contradiction or e from e
         self._routes: Final[dict[str, Callable[[bytes, Moment], _Decision]]] = {
             CHALLENGE_PATH: self._challenge,
             RELEASE_PATH: self._release,
@@ -159,9 +176,7 @@ class KeyService:
             try:
                 if error is not None:
                     self._store.refresh()
-                with self._store.group():
-                    pairs = zip(calls, decisions, strict=True)
-                    return [self._answer(call, decision, moment) for call, decision in pairs]
+                return self._decide_together(calls, decisions, moment)
             except StateMovedError as e:  # by another replica: decide again on what it changed
                 error = e
             except CloisterError as e:
@@ -170,6 +185,26 @@ class KeyService:
         if error is None:
             raise LocalProtocolError("no attempt was made", code="protocol.local")
         return [self._refuse(call, error, moment) for call in calls]
+
+    def _decide_together(
+        self, calls: Sequence[Call], decisions: Sequence[_Decision], moment: Moment
+    ) -> list[Answer]:
+        with self._store.group():
+            pairs = zip(calls, decisions, strict=True)
+            answers = [self._answer(call, decision, moment) for call, decision in pairs]
+        if self._witnesses is not None and self._store.head != self._witnessed:
+            self._show_to_witnesses(self._witnesses)
+        return answers
+
+    def _show_to_witnesses(self, witnesses: WitnessCircle) -> None:
+        """Return when enough witnesses have seen the log as it is now."""
+        head = self._store.head
+        if self._store.log_size:
+            note = self._administration.checkpoint()
+            self._administration.cosigned = witnesses.cosign(
+                note, lambda old: consistency_proof(self._store.leaves(), old)
+            )
+        self._witnessed = head
 
     def _prepare(self, call: Call, moment: Moment) -> _Decision:
         """Read a request and spend its nonce, once; return what decides it, as often as needed."""

@@ -17,14 +17,16 @@ from pathlib import Path
 from typing import Final
 
 from cloister.crypto.aead import AEADKey
+from cloister.crypto.digest import framed, sha256
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import TamperedError
 from cloister.keyservice import merkle
+from cloister.keyservice.log import StateCommitment
 from cloister.keyservice.records import PolicyRecord, VolumeRecord
 from cloister.keyservice.state import rows
 from cloister.keyservice.state.backend import Backend, LogRow
 from cloister.keyservice.state.freshness import Freshness, PlatformFreshness
-from cloister.keyservice.state.record import FIRST_HEAD, Record, Snapshot, StateKey
+from cloister.keyservice.state.record import FIRST_HEAD, Head, Record, Snapshot, StateKey
 from cloister.keyservice.state.rows import ServiceSecrets
 from cloister.keyservice.state.sqlcipher import SQLCipherBackend
 from cloister.keyservice.state.tables import Tables
@@ -65,6 +67,7 @@ class Store:
         self._entries: list[bytes] = []
         self._snapshot_at = 0
         self._grouped = False
+        self._committing_to_log = False
 
     @classmethod
     def create(cls, directory: Path, platform: SimPlatform, secrets: ServiceSecrets) -> None:
@@ -191,7 +194,25 @@ class Store:
             del self._entries[entries:]
             raise
 
+    def commit_to_log(self) -> None:
+        """From now on, make the log say of every change of the state that it happened.
+
+        For a service with witnesses: what they have seen of the log then shows how far the state
+        had come, and two services that go on from one copy have different logs at once.
+        """
+        self._committing_to_log = True
+
+    def _commit_to_log(self) -> None:
+        """Add an entry whose digest names this change and tells nothing about it."""
+        before = self._head
+        self._tables.put("meta", b"salt", random_bytes(_KEY_BYTES))
+        changes = Record(self._tables.pending(), ()).to_bytes()
+        digest = sha256(framed(before.digest, changes))
+        self.append(StateCommitment(before.sequence + 1, digest).to_bytes())
+
     def _commit(self, size: int) -> None:
+        if self._committing_to_log:
+            self._commit_to_log()
         record = Record(self._tables.pending(), tuple(self._entries))
         before = self._head
         self._freshness.committing(before)
@@ -265,6 +286,11 @@ class Store:
     def put_volume(self, record: VolumeRecord) -> None:
         """Add or replace a volume; inside a transaction."""
         self._tables.put("volumes", record.id, rows.volume_to_row(record))
+
+    @property
+    def head(self) -> Head:
+        """The newest record."""
+        return self._head
 
     # -- the log
 

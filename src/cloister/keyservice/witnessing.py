@@ -24,7 +24,13 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from cloister.errors import ConfigError, MalformedError, UnavailableError, WitnessError
+from cloister.errors import (
+    ConfigError,
+    MalformedError,
+    TamperedError,
+    UnavailableError,
+    WitnessError,
+)
 from cloister.keyservice.cosigning import Quorum, WitnessKey
 from cloister.keyservice.notes import Note, NoteLine, read_decimal
 from cloister.keyservice.witness import (
@@ -38,7 +44,7 @@ __all__ = ["MAX_WITNESSES", "Prover", "WitnessCircle", "WitnessEndpoint"]
 
 MAX_WITNESSES: Final = 16
 _MAX_ANSWER_BYTES: Final = 16384
-_OK, _CONFLICT = 200, 409
+_OK, _CONFLICT, _UNPROCESSABLE = 200, 409, 422
 
 Prover = Callable[[int], Sequence[bytes]]
 """Returns the consistency proof from an older size, 1 at least, to the checkpoint's."""
@@ -166,6 +172,10 @@ class WitnessCircle:
         self._deadline_s: Final = deadline_s
         self._sizes: Final[dict[WitnessEndpoint, int]] = {}
         self._busy: Final[set[WitnessEndpoint]] = set()
+        self.contradiction: TamperedError | None = None
+        """What the witnesses' refusals mean where so many refused that the number is out of reach:
+        they have seen a larger log (`state.rolled-back`) or another one (`state.forked`). Refusals
+        are not signed: good for a diagnosis and for not starting, not for anything else."""
 
     def cosign(self, note: str, prove: Prover) -> str:
         """Return the note with the lines of at least the required number of witnesses.
@@ -177,11 +187,13 @@ class WitnessCircle:
         Raises:
             UnavailableError: Too few cosigned before the deadline (`keyservice.witnesses`).
         """
+        self.contradiction = None
         parsed = Note.from_text(note)
         size = read_decimal(parsed.body.split("\n")[1])
         current = _Round(self._deadline_s)
         lines: dict[WitnessEndpoint, NoteLine] = {}
         reasons = dict.fromkeys(self._endpoints, "no answer in time")
+        against: dict[WitnessEndpoint, int] = {}
 
         def ask(endpoint: WitnessEndpoint, old: int) -> int:
             request = AddCheckpoint(old, tuple(prove(old)) if old else (), note)
@@ -201,10 +213,14 @@ class WitnessCircle:
                     lines[endpoint], self._sizes[endpoint] = line, size
                 else:
                     reasons[endpoint] = _reason(answer)
+                    if held is not None or answer.status == _UNPROCESSABLE:
+                        against[endpoint] = size if held is None else held
         finally:
             current.end()
         if len(lines) < self.quorum.required:
             missing = {each: why for each, why in reasons.items() if each not in lines}
+            if len(self._endpoints) - len(against) < self.quorum.required:
+                self.contradiction = _another_history(size, against)
             raise _too_few(self.quorum, len(lines), missing)
         return Note(parsed.body, (*parsed.lines, *lines.values())).to_text()
 
@@ -259,6 +275,23 @@ def _reason(answer: _Answer) -> str:
     if answer.status:
         return f"answered {answer.status}"
     return f"cannot be reached: {answer.body.decode()}"
+
+
+def _another_history(size: int, against: dict[WitnessEndpoint, int]) -> TamperedError:
+    said = "; ".join(f"{each.key.name} holds {held}" for each, held in against.items())
+    if max(against.values()) > size:
+        return TamperedError(
+            "the witnesses have seen a larger log: this state is an old copy",
+            code="state.rolled-back",
+            detail=f"{size} entries here; {said}",
+            hint="put the newest state back",
+        )
+    return TamperedError(
+        "the witnesses have seen another log: another key service went on from a copy",
+        code="state.forked",
+        detail=f"{size} entries here; {said}",
+        hint="keep the one that went on, and stop this one for good",
+    )
 
 
 def _too_few(quorum: Quorum, count: int, reasons: dict[WitnessEndpoint, str]) -> UnavailableError:
