@@ -128,7 +128,13 @@ def run_all(domain: TrustDomain, url: str, server: int, options: argparse.Namesp
     """Every number of clients, releases first, then anchors."""
     pinned = PinnedService(domain.identity, domain.origin)
     attester = SimAttester(domain.platform())
-    owner = OwnerClient(HTTPTransport(url), pinned, owner=domain.owner_key(), clock=read_clock)
+    owner = OwnerClient(
+        HTTPTransport(url),
+        pinned,
+        owner=domain.owner_key(),
+        reference=domain.service,
+        clock=read_clock,
+    )
     text = POLICY.format(
         anchor=domain.anchors["sim"][0].text,
         image=attester.measurement.hex(),

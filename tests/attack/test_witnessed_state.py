@@ -42,7 +42,9 @@ class Watched:
         """A service over a state, that shows it to the witnesses before it answers anything."""
         endpoints = [each.endpoint() for each in self.witnesses]
         circle = WitnessCircle(endpoints, required=2, deadline_s=DEADLINE_S)
-        return KeyService(store, moment=self.bench.clock(), witnesses=circle)
+        return KeyService(
+            store, moment=self.bench.clock(), attester=self.bench.attester(), witnesses=circle
+        )
 
     def release(self, policy: bytes) -> None:
         """Have a workload admitted."""

@@ -103,6 +103,7 @@ class Server:
             transport(self.url),
             PinnedService(self.domain.identity, self.domain.origin),
             owner=self.domain.owner_key(),
+            reference=self.domain.service,
             clock=read_clock,
             deadline_s=deadline_s,
         )
@@ -292,7 +293,13 @@ def test_no_secret_reaches_the_servers_log(domain: TrustDomain) -> None:
 def apply_policy(domain: TrustDomain, url: str) -> bytes:
     """A policy with one reader of the volume."""
     pinned = PinnedService(domain.identity, domain.origin)
-    owner = OwnerClient(transport(url), pinned, owner=domain.owner_key(), clock=read_clock)
+    owner = OwnerClient(
+        transport(url),
+        pinned,
+        owner=domain.owner_key(),
+        reference=domain.service,
+        clock=read_clock,
+    )
     owner.register_volume(
         VOLUME,
         key=sha256(VOLUME),
@@ -388,7 +395,13 @@ def test_an_embedded_service_ends_when_idle_and_comes_back(domain: TrustDomain) 
     assert running_service(domain) is None
     again = ensure_service(domain, deadline_s=30, idle_exit_s=1)
     pinned = PinnedService(domain.identity, domain.origin)
-    owner = OwnerClient(transport(again), pinned, owner=domain.owner_key(), clock=read_clock)
+    owner = OwnerClient(
+        transport(again),
+        pinned,
+        owner=domain.owner_key(),
+        reference=domain.service,
+        clock=read_clock,
+    )
     assert len(owner.status().policies) == 1
 
 

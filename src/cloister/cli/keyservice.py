@@ -60,6 +60,37 @@ def witness(
 
 
 @app.command()
+def pin(
+    domain: Path | None = settings.DOMAIN,
+    measurement: list[str] = typer.Option(
+        [], "--measurement", help="sha256:… of an image; default: this installation."
+    ),
+    keep: bool = typer.Option(False, "--keep", help="Go on accepting the images pinned so far."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object."),
+) -> None:
+    """Say which images of Cloister the key service may run, after an update; for the owner."""
+    from cloister.crypto.digest import digest_from_text, digest_to_text  # noqa: PLC0415
+    from cloister.tee.sim.image import installed_image  # noqa: PLC0415
+
+    found = settings.find_domain(domain)
+    found.owner_key()  # whoever has not got it has nothing to pin here
+    fresh = [digest_from_text(text) for text in measurement] or [installed_image()]
+    before = list(found.service.measurements)
+    after = list(dict.fromkeys([*before, *fresh] if keep else fresh))
+    found.pin_service(after)
+    facts = {
+        "before": [digest_to_text(each) for each in before],
+        "pinned": [digest_to_text(each) for each in after],
+    }
+    if as_json:
+        console.emit(facts)
+        return
+    for name, values in facts.items():
+        for value in values:
+            console.lines(f"{name:<8} {value}")
+
+
+@app.command()
 def status(
     domain: Path | None = settings.DOMAIN,
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),

@@ -18,22 +18,29 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from cloister.crypto.digest import digest_from_text, digest_to_text
 from cloister.crypto.hpke import HPKEPublicKey
 from cloister.crypto.signature import SigningKey, VerifyingKey
 from cloister.errors import ConfigError, MalformedError
 from cloister.keyservice.clock import Moment
+from cloister.keyservice.genuine import ServiceReference
+from cloister.tee.sim.image import installed_image
 from cloister.tee.sim.platform import SimPlatform, read_secret_file, write_secret_file
 
 __all__ = ["EMBEDDED_URL", "TrustDomain", "log_origin", "missing_parents"]
 
 EMBEDDED_URL: Final = "embedded"
 _FORMAT: Final = "cloister/domain/v1"
-_KEYS: Final = {"format", "name", "url", "identity", "hpke", "ca", "owner", "anchors"}
+_KEYS: Final = {
+    "format", "name", "url", "identity", "hpke", "ca", "owner", "anchors", "service"
+}  # fmt: skip
+_SERVICE_KEYS: Final = {"root_of_trust", "measurement", "minimum_svn", "debug"}
 _MAX_BYTES: Final = 65536
 _SEED_BYTES: Final = 32
 _CA_LIFETIME_S: Final = 10 * 365 * 86400
@@ -58,6 +65,7 @@ class TrustDomain:
         ca: PEM of the certificate authority.
         owner: The owner's public key.
         anchors: Root of trust to the platforms of this domain, such as `sim`.
+        service: What the key service must prove to run.
     """
 
     directory: Path
@@ -68,6 +76,7 @@ class TrustDomain:
     ca: bytes
     owner: VerifyingKey
     anchors: dict[str, tuple[VerifyingKey, ...]]
+    service: ServiceReference
 
     @property
     def origin(self) -> str:
@@ -106,13 +115,17 @@ class TrustDomain:
         return key
 
     @classmethod
-    def create(cls, directory: Path, name: str, *, moment: Moment) -> TrustDomain:
+    def create(
+        cls, directory: Path, name: str, *, moment: Moment, image: bytes | None = None
+    ) -> TrustDomain:
         """Make a new trust domain in a directory that is not there yet, or is empty.
 
         Args:
             directory: Its missing parent folders are made too, 0700.
             name: Lower-case letters, digits, dots and dashes.
             moment: Now; the certificate authority's lifetime starts here.
+            image: What the key service is pinned to run, as `installed_image` measured it in this
+                very process; None measures now.
 
         Raises:
             ConfigError: The name is none, or the directory is in use.
@@ -140,10 +153,31 @@ class TrustDomain:
                     f"cannot write in {directory.parent}: {e.strerror}", code="config.file"
                 ) from e
             undo.callback(shutil.rmtree, building, ignore_errors=True)
-            _build(building, name, moment)
+            _build(building, name, moment, installed_image() if image is None else image)
             building.replace(directory)
             undo.pop_all()
         return cls.load(directory)
+
+    def pin_service(self, measurements: Sequence[bytes]) -> TrustDomain:
+        """Replace the images that the key service may run; the owner's decision, as a whole file.
+
+        Raises:
+            ConfigError: domain.json cannot be replaced.
+        """
+        path = self.directory / "domain.json"
+        try:
+            facts = json.loads(path.read_bytes())
+            facts["service"]["measurement"] = [digest_to_text(each) for each in measurements]
+            fresh = path.with_suffix(".json.new")
+            with fresh.open("w", encoding="utf-8") as file:
+                json.dump(facts, file, indent=2)
+                file.write("\n")
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise ConfigError(f"{path} cannot be replaced", code="config.file") from e
+        return self.load(self.directory)
 
     @classmethod
     def load(cls, directory: Path) -> TrustDomain:
@@ -175,7 +209,7 @@ def _remove_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _build(directory: Path, name: str, moment: Moment) -> None:
+def _build(directory: Path, name: str, moment: Moment, image: bytes) -> None:
     # Imported here: making a domain needs the database library, using one does not.
     from cloister.keyservice.founding import found_service  # noqa: PLC0415
 
@@ -201,6 +235,12 @@ def _build(directory: Path, name: str, moment: Moment) -> None:
         "ca": service.ca.decode(),
         "owner": owner.public.text,
         "anchors": {"sim": [platform.anchor.text]},
+        "service": {
+            "root_of_trust": "sim",
+            "measurement": [digest_to_text(image)],
+            "minimum_svn": platform.svn,
+            "debug": "refused",
+        },
     }
     path = directory / "domain.json"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -227,6 +267,7 @@ def _read(directory: Path, data: bytes) -> TrustDomain:
     if not all(isinstance(text, str) for text in texts) or _NAME.fullmatch(facts["name"]) is None:
         raise wrong
     try:
+        anchors = _read_anchors(facts["anchors"])
         return TrustDomain(
             directory=directory,
             name=facts["name"],
@@ -235,7 +276,8 @@ def _read(directory: Path, data: bytes) -> TrustDomain:
             hpke=HPKEPublicKey(bytes.fromhex(facts["hpke"].removeprefix("hpke:"))),
             ca=facts["ca"].encode(),
             owner=VerifyingKey.from_text(facts["owner"]),
-            anchors=_read_anchors(facts["anchors"]),
+            anchors=anchors,
+            service=_read_reference(facts["service"], anchors),
         )
     except (MalformedError, ValueError) as e:
         raise wrong from e
@@ -250,3 +292,22 @@ def _read_anchors(value: Any) -> dict[str, tuple[VerifyingKey, ...]]:
             raise MalformedError("anchors are lists of keys", code="message.malformed")
         anchors[root] = tuple(VerifyingKey.from_text(key) for key in keys)
     return anchors
+
+
+def _read_reference(value: Any, anchors: dict[str, tuple[VerifyingKey, ...]]) -> ServiceReference:
+    wrong = MalformedError("not a reference for the key service", code="message.malformed")
+    if not isinstance(value, dict) or set(value) != _SERVICE_KEYS:
+        raise wrong
+    root, measurement = value["root_of_trust"], value["measurement"]
+    svn, debug = value["minimum_svn"], value["debug"]
+    if root not in anchors or not isinstance(measurement, list) or type(svn) is not int:
+        raise wrong
+    if debug not in {"refused", "accepted"} or not all(isinstance(m, str) for m in measurement):
+        raise wrong
+    return ServiceReference(
+        root_of_trust=root,
+        anchors=anchors[root],
+        measurements=tuple(digest_from_text(text) for text in measurement),
+        minimum_svn=svn,
+        debug=debug == "accepted",
+    )

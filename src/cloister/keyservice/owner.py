@@ -8,13 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cloister.attestation.binding import NONCE_BYTES
+from cloister.attestation.evidence import Evidence
 from cloister.crypto.hpke import HPKEPrivateKey, HPKEPublicKey
+from cloister.crypto.kdf import random_bytes
 from cloister.crypto.signature import SigningKey
 from cloister.errors import MalformedError
 from cloister.keyservice.anchors import AnchoredState
 from cloister.keyservice.bundle import Lease
 from cloister.keyservice.clock import Clock
 from cloister.keyservice.exchange import DEADLINE_S, Call, another_service
+from cloister.keyservice.genuine import (
+    ATTEST_PATH,
+    AttestRequest,
+    ServiceReference,
+    require_genuine,
+)
 from cloister.keyservice.log import (
     MAX_PROOF,
     Checkpoint,
@@ -79,10 +88,22 @@ class OwnerClient:
         service: PinnedService,
         *,
         owner: SigningKey,
+        reference: ServiceReference,
         clock: Clock,
         deadline_s: float = DEADLINE_S,
     ) -> None:
-        """Make a fresh key for answers; leases that this object takes belong to it."""
+        """Make a fresh key for answers; leases that this object takes belong to it.
+
+        Args:
+            transport: Carries bytes; not trusted.
+            service: Who must answer.
+            owner: Signs the requests.
+            reference: What the service must prove to run before it is sent a secret.
+            clock: Time and uptime.
+            deadline_s: For each operation.
+        """
+        self._reference = reference
+        self._attested: bytes = b""
         self._call = Call(transport, service, clock, deadline_s)
         self._owner = owner
         self._hpke = HPKEPrivateKey.generate()
@@ -121,7 +142,11 @@ class OwnerClient:
         """Entrust a volume's key and its first anchored state to the key service.
 
         Asking again with the same facts succeeds; with others it is refused (`config.exists`).
+
+        Raises:
+            RefusedError: The service does not prove that it is what was pinned; nothing was sent.
         """
+        self.require_genuine_service(service_hpke)
         info = volume_key_info(service=self._call.service.identity.raw, volume=volume)
         arguments: dict[str, Value] = {
             "id": volume,
@@ -131,6 +156,34 @@ class OwnerClient:
             "root": root,
         }
         self._do("volume.register", arguments).end()
+
+    def require_genuine_service(self, hpke: HPKEPublicKey) -> None:
+        """Have the service prove what it runs, before a first secret is sealed to this key of its.
+
+        Once for this object: what it proved holds for its identity, which signs every answer.
+
+        Raises:
+            RefusedError: It runs something else than was pinned, or proved it for another key.
+        """
+        if self._attested == hpke.raw:
+            return
+        service = self._call.service.identity.raw
+
+        def attempt(timeout_s: float) -> None:
+            nonce = random_bytes(NONCE_BYTES)
+            request = AttestRequest(nonce).to_bytes()
+            answer = self._call.exchange(ATTEST_PATH, request, timeout_s=timeout_s)
+            require_genuine(
+                Evidence.from_bytes(answer),
+                self._reference,
+                service=service,
+                hpke_key=hpke.raw,
+                nonce=nonce,
+                at=self._call.clock().at,
+            )
+
+        self._call.until_deadline(attempt)
+        self._attested = hpke.raw
 
     def volume_key(self, volume: bytes) -> OwnerLease:
         """Read a volume's key and state; logged like every release."""

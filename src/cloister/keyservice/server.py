@@ -26,6 +26,7 @@ from typing import Final
 import uvicorn
 import uvloop
 
+from cloister.attestation.evidence import Evidence, ReportData
 from cloister.errors import CloisterError, ConfigError, UnavailableError
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.domain import TrustDomain
@@ -34,6 +35,8 @@ from cloister.keyservice.leases import LEASE_TTL_S
 from cloister.keyservice.service import KeyService
 from cloister.keyservice.store import Store
 from cloister.keyservice.witnessing import WitnessCircle, WitnessEndpoint
+from cloister.tee.sim.attester import SimAttester
+from cloister.tee.sim.platform import SimPlatform
 
 __all__ = ["ServerSettings", "main", "serve"]
 
@@ -85,6 +88,7 @@ def serve(settings: ServerSettings, *, ready: Callable[[dict[str, str]], None]) 
         service = KeyService(
             store,
             moment=read_clock(),
+            attester=_LaterMeasured(domain.platform()),
             witnesses=_circle(settings),
             lease_ttl_s=settings.lease_ttl_s,
         )
@@ -171,6 +175,20 @@ async def _stop_when_idle(
         if read_clock().uptime - application.last_request > idle_exit_s:
             server.should_exit = True
             return
+
+
+class _LaterMeasured:
+    """Measures the image when somebody asks for evidence first: starting does not wait for it."""
+
+    def __init__(self, platform: SimPlatform) -> None:
+        self._platform = platform
+        self._attester: SimAttester | None = None
+
+    def collect(self, report_data: ReportData) -> Evidence:
+        """Return evidence over these 64 bytes."""
+        if self._attester is None:
+            self._attester = SimAttester(self._platform)
+        return self._attester.collect(report_data)
 
 
 def _circle(settings: ServerSettings) -> WitnessCircle | None:

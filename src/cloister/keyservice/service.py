@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, NoReturn
 
+from cloister.attestation.evidence import Attester
 from cloister.crypto.digest import DIGEST_BYTES, sha256
 from cloister.crypto.hpke import HPKEPrivateKey, HPKEPublicKey
 from cloister.crypto.kdf import random_bytes
@@ -44,6 +45,7 @@ from cloister.keyservice.anchoring import (
 from cloister.keyservice.bundle import KEY_BYTES, Bundle, Lease, ListenerGrant, VolumeGrant
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.domain import log_origin
+from cloister.keyservice.genuine import ATTEST_PATH, AttestRequest, bind_service
 from cloister.keyservice.leases import LEASE_TTL_S, LeaseTable, advance, require_epoch, take
 from cloister.keyservice.log import Checkpoint, LogEntry, Receipt
 from cloister.keyservice.merkle import consistency_proof
@@ -109,11 +111,20 @@ class KeyService:
         store: Store,
         *,
         moment: Moment,
+        attester: Attester,
         witnesses: WitnessCircle | None = None,
         nonce_lifetime_s: int = NONCE_LIFETIME_S,
         lease_ttl_s: int = LEASE_TTL_S,
     ) -> None:
-        """Load the service's keys; `moment` is the start, from which old leases run out.
+        """Load the service's keys.
+
+        Args:
+            store: Open; stays the caller's to close.
+            moment: The start, from which old leases run out.
+            attester: The root of trust that the service itself runs under.
+            witnesses: Who must see every change before it is answered; None for nobody.
+            nonce_lifetime_s: Of a challenge.
+            lease_ttl_s: Of a lease.
 
         Raises:
             TamperedError: The witnesses have seen a newer state (`state.rolled-back`) or another
@@ -139,6 +150,8 @@ class KeyService:
             trust_domain=secrets.trust_domain,
             origin=self._origin,
         )
+        self._attester = attester
+        self._hpke = HPKEPrivateKey(secrets.hpke_seed)
         self._witnesses = witnesses
         self._witnessed = store.head
         if witnesses is not None:
@@ -149,6 +162,7 @@ class KeyService:
                 raise witnesses.contradiction or e from e
         self._routes: Final[dict[str, Callable[[bytes, Moment], _Decision]]] = {
             CHALLENGE_PATH: self._challenge,
+            ATTEST_PATH: self._attest,
             RELEASE_PATH: self._release,
             ANCHOR_PATH: self._anchor,
             OWNER_PATH: self._own,
@@ -247,6 +261,16 @@ class KeyService:
         self._challenges.add(nonce, uptime=moment.uptime)
         challenge = Challenge(self.identity.raw, nonce, self._challenges.lifetime_s)
         return challenge.to_bytes
+
+    # -- the service itself
+
+    def _attest(self, body: bytes, moment: Moment) -> _Decision:
+        del moment
+        request = AttestRequest.from_bytes(body)
+        report_data = bind_service(
+            service=self.identity.raw, hpke_key=self._hpke.public.raw, nonce=request.nonce
+        )
+        return lambda: self._attester.collect(report_data).to_bytes()
 
     # -- release
 

@@ -52,7 +52,13 @@ class Owner:
         self._transport = transport
         self._clock = clock
         self._service = PinnedService(domain.identity, domain.origin)
-        self.client = OwnerClient(transport, self._service, owner=domain.owner_key(), clock=clock)
+        self.client = OwnerClient(
+            transport,
+            self._service,
+            owner=domain.owner_key(),
+            reference=domain.service,
+            clock=clock,
+        )
 
     def seal(
         self, source: Path, store: Path, *, kind: str, progress: ProgressReport

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,7 @@ from cloister.keyservice.policy import canonical_bytes, parse_policy
 from cloister.keyservice.service import KeyService
 from cloister.keyservice.store import Store
 from cloister.tee.sim.attester import SimAttester
+from cloister.tee.sim.image import installed_image
 from cloister.tee.sim.platform import SimPlatform
 
 __all__ = ["CODE_ID", "DATA_ID", "MEASUREMENT", "HandClock", "ServiceBench", "policy_text"]
@@ -82,17 +84,18 @@ class ServiceBench:
     def create(cls, parent: Path, name: str = "example.test") -> ServiceBench:
         """Make a domain in a new directory `name` of `parent` and open its service."""
         clock = HandClock()
-        domain = TrustDomain.create(parent / name, name, moment=clock())
+        domain = TrustDomain.create(parent / name, name, moment=clock(), image=_image())
         platform = domain.platform()
         store = Store.open(domain.keyservice_directory, platform)
-        service = KeyService(store, moment=clock())
+        attester = SimAttester(platform, image=_image())
+        service = KeyService(store, moment=clock(), attester=attester)
         return cls(domain, platform, store, service, clock, domain.owner_key())
 
     def restart(self) -> None:
         """Close the service and open it again, as after a crash."""
         self.store.close()
         self.store = Store.open(self.domain.keyservice_directory, self.platform)
-        self.service = KeyService(self.store, moment=self.clock())
+        self.service = KeyService(self.store, moment=self.clock(), attester=self.attester())
 
     def close(self) -> None:
         """Close the service."""
@@ -113,7 +116,7 @@ class ServiceBench:
 
     def attester(self) -> SimAttester:
         """An attester on the domain's platform."""
-        return SimAttester(self.platform)
+        return SimAttester(self.platform, image=_image())
 
     def release_client(self) -> ReleaseClient:
         """A client with fresh keys, which gives up at once."""
@@ -122,7 +125,12 @@ class ServiceBench:
     def owner(self) -> OwnerClient:
         """The owner, who gives up at once."""
         return OwnerClient(
-            self, self.pinned, owner=self.owner_key, clock=self.clock, deadline_s=0.0
+            self,
+            self.pinned,
+            owner=self.owner_key,
+            reference=self.domain.service,
+            clock=self.clock,
+            deadline_s=0.0,
         )
 
     def anchor(self, volume: bytes, lease: Lease) -> KeyServiceAnchor:
@@ -155,6 +163,12 @@ class ServiceBench:
         """Apply a policy; returns its hash."""
         policy = parse_policy(text.encode(), source="policy.yaml")
         return self.owner().apply_policy(canonical_bytes(policy))
+
+
+@cache
+def _image() -> bytes:
+    """Measure this installation once for all benches of a process."""
+    return installed_image()
 
 
 def policy_text(bench: ServiceBench, *, predecessor: str = "none", **changes: str) -> str:

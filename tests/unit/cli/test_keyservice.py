@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cloister.errors import ConfigError
 from cloister.keyservice import server, witness_server
 from unit.cli.conftest import Door
 
@@ -65,3 +66,27 @@ def test_witness_wants_one_key_for_each_log(
         words += ["--service-key", text, "--service-key", text]
     found = door.call(*words)
     assert getattr(found.exception, "code", None) == code
+
+
+def test_pin_says_which_images_the_service_may_run(door: Door) -> None:
+    """The owner's word after an update; the old ones go unless they are kept."""
+    from cloister.keyservice.domain import TrustDomain  # noqa: PLC0415
+
+    directory = door.bench.domain.directory
+    first = door.record("keyservice", "pin", "--measurement", "sha256:" + "ab" * 32)
+    assert first["pinned"] == ["sha256:" + "ab" * 32]
+    assert TrustDomain.load(directory).service.measurements == (b"\xab" * 32,)
+    second = door.record("keyservice", "pin", "--keep")
+    assert second["before"] == first["pinned"]
+    assert second["pinned"][0] == first["pinned"][0]
+    assert len(second["pinned"]) == 2
+    found = door.call("keyservice", "pin")
+    assert "pinned   sha256:" in found.stdout
+
+
+def test_pin_is_for_whoever_has_the_owners_key(door: Door) -> None:
+    """Others may pin what they like in a copy of their own; here it would only mislead."""
+    (door.bench.domain.directory / "owner" / "owner.key").unlink()
+    found = door.call("keyservice", "pin")
+    assert isinstance(found.exception, ConfigError)
+    assert found.exception.code == "config.missing"

@@ -10,12 +10,14 @@ from cloister.crypto.signature import SigningKey
 from cloister.crypto.x509 import TLSKey
 from cloister.errors import (
     ConfigError,
+    EvidenceError,
     MalformedError,
     ReleaseDeniedError,
     TamperedError,
     UnavailableError,
 )
 from cloister.keyservice.owner import OwnerClient
+from cloister.keyservice.ownership import volume_key_info
 from cloister.testing.keyservice import CODE_ID, DATA_ID, DATA_KEY, ServiceBench, policy_text
 
 
@@ -34,7 +36,12 @@ def test_every_operation_is_refused_for_another_signer(
 ) -> None:
     """Only the key that founded the domain is the owner."""
     thief = OwnerClient(
-        bench, bench.pinned, owner=SigningKey.generate(), clock=bench.clock, deadline_s=0.0
+        bench,
+        bench.pinned,
+        owner=SigningKey.generate(),
+        reference=bench.domain.service,
+        clock=bench.clock,
+        deadline_s=0.0,
     )
     attempts = {
         "apply": lambda: thief.apply_policy(b"x"),
@@ -141,10 +148,14 @@ def test_a_key_sealed_for_another_service_or_volume_is_refused(
 ) -> None:
     """The seal names both."""
     facts = {"version": 0, "root": bytes(32), "kind": "data"}
+    other = HPKEPrivateKey.generate().public
+    with pytest.raises(EvidenceError) as refused:
+        owner.register_volume(b"n" * 16, key=b"k" * 32, **facts, service_hpke=other)
+    assert refused.value.code == "evidence.binding"
+    info = volume_key_info(service=bench.domain.identity.raw, volume=b"n" * 16)
+    sealed = other.seal(b"k" * 32, info=info)
     with pytest.raises(MalformedError) as e:
-        owner.register_volume(
-            b"n" * 16, key=b"k" * 32, **facts, service_hpke=HPKEPrivateKey.generate().public
-        )
+        owner._do("volume.register", {"id": b"n" * 16, "sealed_key": sealed, **facts})
     assert e.value.code == "message.malformed"
     sealed = bench.domain.hpke.seal(b"k" * 32, info=b"another purpose")
     with pytest.raises(MalformedError):

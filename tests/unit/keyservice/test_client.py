@@ -31,7 +31,12 @@ class Flaky:
 def owner(bench: ServiceBench, transport: object, deadline_s: float) -> OwnerClient:
     """An owner over some transport."""
     return OwnerClient(
-        transport, bench.pinned, owner=bench.owner_key, clock=bench.clock, deadline_s=deadline_s
+        transport,
+        bench.pinned,
+        owner=bench.owner_key,
+        reference=bench.domain.service,
+        clock=bench.clock,
+        deadline_s=deadline_s,
     )
 
 
@@ -82,7 +87,12 @@ def test_another_key_service_is_refused(bench: ServiceBench, tmp_path: object) -
     """Pinning is by public key, not by address."""
     other = ServiceBench.create(tmp_path, "other.test")
     client = OwnerClient(
-        other, bench.pinned, owner=bench.owner_key, clock=bench.clock, deadline_s=0.0
+        other,
+        bench.pinned,
+        owner=bench.owner_key,
+        reference=bench.domain.service,
+        clock=bench.clock,
+        deadline_s=0.0,
     )
     with pytest.raises(IdentityError) as e:
         client.status()
@@ -93,7 +103,14 @@ def test_another_key_service_is_refused(bench: ServiceBench, tmp_path: object) -
 def test_another_log_name_is_refused(bench: ServiceBench) -> None:
     """Receipts are of the pinned log."""
     pinned = PinnedService(bench.domain.identity, "other.test/cloister-log")
-    client = OwnerClient(bench, pinned, owner=bench.owner_key, clock=bench.clock, deadline_s=0.0)
+    client = OwnerClient(
+        bench,
+        pinned,
+        owner=bench.owner_key,
+        reference=bench.domain.service,
+        clock=bench.clock,
+        deadline_s=0.0,
+    )
     with pytest.raises(IdentityError) as e:
         client.status()
     assert e.value.code == "identity.keyservice"
