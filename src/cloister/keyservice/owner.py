@@ -18,6 +18,7 @@ from cloister.keyservice.log import Checkpoint, LogEntry, verify_extension
 from cloister.keyservice.messages import MAX_REPLY_BYTES, OWNER_PATH
 from cloister.keyservice.ownership import OwnerRequest, owner_reply_info, volume_key_info
 from cloister.keyservice.pinned import PinnedService
+from cloister.keyservice.secret_messages import SecretFact, secret_value_info
 from cloister.keyservice.transport import Transport
 from cloister.wire import Fields, Value
 
@@ -176,6 +177,43 @@ class OwnerClient:
         if old is not None and old.size:
             verify_extension(old, checkpoint, proof)
         return [LogEntry.from_bytes(item) for item in raw], checkpoint
+
+    def put_secret(
+        self,
+        value: bytes,
+        *,
+        namespace: str,
+        policy: str,
+        name: str,
+        epoch: int,
+        service_hpke: HPKEPublicKey,
+    ) -> None:
+        """Entrust the value of an opaque secret to the key service, for one epoch.
+
+        Asking again with the same value succeeds; with another it is refused (`config.exists`).
+        """
+        info = secret_value_info(
+            service=self._call.service.identity.raw,
+            namespace=namespace,
+            policy=policy,
+            name=name,
+            epoch=epoch,
+        )
+        arguments: dict[str, Value] = {
+            "namespace": namespace,
+            "policy": policy,
+            "name": name,
+            "epoch": epoch,
+            "sealed_value": service_hpke.seal(value, info=info),
+        }
+        self._do("secret.put", arguments).end()
+
+    def list_secrets(self, *, namespace: str, policy: str) -> tuple[SecretFact, ...]:
+        """List the secrets of a policy, every epoch that resolves; never a value."""
+        fields = self._do("secret.list", {"namespace": namespace, "policy": policy})
+        facts = tuple(SecretFact.from_value(item) for item in fields.array("secrets"))
+        fields.end()
+        return facts
 
     def _checkpoint(self, fields: Fields) -> Checkpoint:
         service = self._call.service
