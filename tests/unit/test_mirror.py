@@ -14,6 +14,7 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "cli/demo/files": "a script without imports of ours; the demonstration runs it",
     "testing": "doubles and benches; the contract tests hold them to their protocols",
     "attestation/claims.py": "types only",
+    "confinement/unswapped.py": "mounts: integration/confinement/test_sandbox.py",
     "crypto/mac.py": "driven by keyservice/test_anchoring.py",
     "keyservice/anchors.py": "keyservice/test_anchoring.py and contract/test_volume_anchor.py",
     "keyservice/clock.py": "the edge: reads two clocks",
