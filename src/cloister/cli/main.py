@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "query": "cloister.cli.query",
     "keyservice": "cloister.cli.keyservice",
     "policy": "cloister.cli.policy",
+    "secret": "cloister.cli.secret",
     "volume": "cloister.cli.volume",
 }
 

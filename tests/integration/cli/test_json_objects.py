@@ -26,6 +26,8 @@ _WORDS = {
     "policy hash": ("none.yaml",),
     "policy apply": ("none.yaml",),
     "policy explain": ("none.yaml", "--workload", "x"),
+    "secret put": ("none.yaml", "x"),
+    "secret list": ("none.yaml",),
     "policy draft": ("--name", "n", "--workload", "w", "--code", "none", "--command", "/bin/sh"),
     "volume seal": ("none", "store"),
     "volume create": ("store",),

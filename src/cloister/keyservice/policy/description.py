@@ -12,8 +12,9 @@ from cloister.crypto.digest import digest_to_text
 from cloister.keyservice.policy.canonical import policy_hash
 from cloister.keyservice.policy.model import CodeVolume, Policy, Unchecked, Workload
 from cloister.keyservice.policy.secret_rules import SecretRule
+from cloister.keyservice.policy.templates import parse_template
 
-__all__ = ["Row", "Section", "describe", "say_secret"]
+__all__ = ["Row", "Section", "describe", "say_secret", "secrets_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,20 @@ def _secrets(policy: Policy) -> Iterator[Row]:
             yield Row(f"{name} may be imported by", f"{target.namespace}/{target.policy}")
     for name, source in sorted((policy.imports or {}).items()):
         yield Row(name, f"imported: {source.secret} of {source.namespace}/{source.policy}")
+
+
+def secrets_of(policy: Policy, workload: Workload) -> tuple[Row, ...]:
+    """Return the secrets that a workload's templates name, by name and kind.
+
+    Raises:
+        MalformedError: A template cannot be read; lint says which.
+    """
+    if not policy.has_templates:
+        return ()
+    texts = [*workload.command, *workload.environment.values()]
+    texts += [file.content for file in (workload.files or {}).values()]
+    used = {found.name for text in texts for found in parse_template(text).references}
+    return tuple(row for row in _secrets(policy) if row.label in used)
 
 
 def say_secret(rule: SecretRule) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from cloister.keyservice.policy import canonical_bytes, parse_policy, policy_from_canonical
 from cloister.keyservice.policy.description import describe
+from cloister.keyservice.policy.explain import explain
 from cloister.keyservice.policy.reader import diagnose
 from cloister.keyservice.policy.secret_rules import (
     PARTS,
@@ -15,7 +16,12 @@ from cloister.keyservice.policy.secret_rules import (
     PasswordForm,
     SecretRule,
 )
-from cloister.testing.policies import sample_text
+from cloister.testing.policies import (
+    VOLUME_ROOTS,
+    sample_claims,
+    sample_measurement,
+    sample_text,
+)
 from cloister.testing.secrets import EVERY_KIND
 
 EXTRA = f"""
@@ -88,6 +94,18 @@ def test_what_is_no_secret_is_refused(entry: str) -> None:
     """Each form is strict, and a name has no dot."""
     text = sample_text() + f"\nsecrets:\n  {entry}\n"
     assert diagnose(text.encode(), source="p.yaml").policy is None
+
+
+def test_an_explanation_names_what_the_workload_gets() -> None:
+    """By name and kind, and only what its own templates name."""
+    text = sample_text().replace('"1"', '"${secret:db}${secret:far}"', 1) + EXTRA
+    policy = parse_policy(text.encode(), source="p.yaml")
+    wanted = {"db": "password, epoch 1", "far": "imported: x of lab/other"}
+    given = (sample_claims(), sample_measurement())
+    found = explain(policy, "train", *given, volume_roots=VOLUME_ROOTS)
+    assert found.secrets == found.as_record()["secrets"] == wanted
+    assert explain(policy, "serve", *given, volume_roots=VOLUME_ROOTS).secrets == {}
+    assert explain(policy, "nobody", *given, volume_roots=VOLUME_ROOTS).secrets == {}
 
 
 def test_files_have_permission_bits() -> None:
