@@ -27,7 +27,7 @@ def put(
     policy: Path = _POLICY,
     name: str = typer.Argument(help="An opaque secret of it."),
     file: Path | None = typer.Option(
-        None, "--file", "-f", help="Where the value is, byte for byte; standard input otherwise."
+        None, "--file", "-f", help="Where the value is, byte for byte; otherwise standard input."
     ),
     domain: Path | None = settings.DOMAIN,
     as_json: bool = _JSON,
@@ -38,7 +38,7 @@ def put(
     read = _read(policy)
     owner = settings.owner(domain)
     try:
-        value = _value(file, MAX_SECRET_BYTES + 1)
+        value = _value(file, MAX_SECRET_BYTES + 1, what=name)
     except OSError as e:
         raise ConfigError(f"cannot read {file}: {e.strerror}", code="config.file") from e
     if not 1 <= len(value) <= MAX_SECRET_BYTES:
@@ -84,7 +84,11 @@ def _read(file: Path) -> Policy:
     return parse_policy(settings.read_policy_bytes(file), source=str(file))
 
 
-def _value(file: Path | None, limit: int) -> bytes:
+def _value(file: Path | None, limit: int, *, what: str) -> bytes:
+    """Read at most `limit` bytes; from a person, one line that the terminal does not show."""
+    if file is None and sys.stdin.isatty():
+        typed: str = typer.prompt(what, hide_input=True)
+        return typed.encode()
     if file is None:
         return sys.stdin.buffer.read(limit)
     with file.open("rb") as stream:

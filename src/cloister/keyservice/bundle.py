@@ -275,7 +275,7 @@ class Bundle:
         environment = fields.submap("environment")
         volumes = fields.submap("volumes")
         listen = fields.submap("listen")
-        files = fields.submap("files") if fields.has("files") else Fields({}, what="files")
+        files = _files(fields)
         bundle = cls(
             policy=fields.octets("policy", length=DIGEST_BYTES),
             workload=fields.text("workload", max_length=64),
@@ -299,10 +299,18 @@ class Bundle:
             ca=fields.octets("ca", max_length=_MAX_PEM),
             result=fields.octets("result", max_length=_MAX_RESULT),
             receipt=Receipt.from_fields(fields.submap("receipt")),
-            files={
-                path: FileGrant.from_fields(files.submap(path))
-                for path in files.keys()  # noqa: SIM118
-            },
+            files=files,
         )
         fields.end()
         return bundle
+
+
+def _files(fields: Fields) -> dict[str, FileGrant]:
+    """Read the files; none is spelled by leaving the field out, and not otherwise."""
+    if not fields.has("files"):
+        return {}
+    files = fields.submap("files")
+    found = {path: FileGrant.from_fields(files.submap(path)) for path in files.keys()}  # noqa: SIM118  # a method of Fields
+    if not found:
+        raise MalformedError("a bundle without files has no such field", code="message.malformed")
+    return found

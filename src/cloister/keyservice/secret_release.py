@@ -7,7 +7,7 @@ Invariants:
     2. Only what a template names is looked up.
     3. No error, log line or `repr` shows a value.
 
-Spec: secret-release-v1, clauses SEC-40 to SEC-46.
+Spec: secret-release-v1, clauses SEC-40 to SEC-45.
 """
 
 from __future__ import annotations

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
+from cloister.cli import secret
+from cloister.cli.main import app
+from cloister.keyservice.secret_store import SecretStore
 from cloister.testing.secrets import EVERY_KIND, secret_policy
 from unit.cli.conftest import Door
 
@@ -34,6 +40,31 @@ def test_a_value_is_put_from_a_file_and_listed_without_it(door: Door, policy: Pa
     assert kinds["ca"] == ("authority", True)
     ca = next(secret for secret in record["secrets"] if secret["name"] == "ca")
     assert ca["public"]["certificate"].startswith("-----BEGIN CERTIFICATE-----")
+
+
+def test_a_value_is_put_from_standard_input(door: Door, policy: Path) -> None:
+    """Byte for byte; never from an argument, where other processes could read it."""
+    runner = CliRunner()
+    done = runner.invoke(app, ["secret", "put", str(policy), "token"], input=b"planted\x00\n")
+    assert done.exit_code == 0
+    assert "planted" not in done.output
+    held = SecretStore(door.bench.store).secret("lab", "keeper", "token", 1)
+    assert held is not None
+    assert held.parts["value"] == b"planted\x00\n"
+
+
+def test_a_person_types_a_value_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line, which the terminal does not show."""
+    asked: list[object] = []
+
+    def prompt(what: str, *, hide_input: bool) -> str:
+        asked.append((what, hide_input))
+        return "typed"
+
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr(typer, "prompt", prompt)
+    assert secret._value(None, 10, what="token") == b"typed"
+    assert asked == [("token", True)]
 
 
 def test_people_get_a_table(door: Door, policy: Path) -> None:
