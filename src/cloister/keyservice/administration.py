@@ -74,6 +74,8 @@ class Administration:
         self._origin = origin
         self._secrets = SecretStore(store)
         secrets = SecretOperations(self._secrets, hpke=hpke, service=key.public.raw, note=self.note)
+        self.cosigned = ""
+        """The newest checkpoint that witnesses have signed as well, if there are any."""
         self._operations: Final[dict[str, _Operation]] = {
             "policy.apply": self._apply_policy,
             "policy.read": self._read_policy,
@@ -298,7 +300,10 @@ class Administration:
         if old_size:
             proof = list(merkle.consistency_proof(self._store.leaves(), old_size))
         entries: list[Value] = list(self._store.entries(first, count))
-        return {"entries": entries, "checkpoint": self.checkpoint(), "consistency": proof}
+        note = self.checkpoint()
+        if self.cosigned.startswith(note):
+            note = self.cosigned
+        return {"entries": entries, "checkpoint": note, "consistency": proof}
 
     def _volume(self, fields: Fields) -> VolumeRecord:
         volume_id = fields.octets("id", length=VOLUME_ID_BYTES)

@@ -1,7 +1,8 @@
 """The service's state as the service sees it: typed rows over the journal of `state`.
 
 Invariants:
-    1. What `transaction` has returned from is durable, and the witness outside knows of it.
+    1. What `group`, or a `transaction` outside one, has returned from is durable, and the witness
+       outside knows of it.
     2. Nothing of a transaction that failed is seen, here or after opening again.
     3. An older copy, and a second service that went on from a copy, are refused
        (`state.rolled-back`, `state.forked`).
@@ -16,14 +17,16 @@ from pathlib import Path
 from typing import Final
 
 from cloister.crypto.aead import AEADKey
+from cloister.crypto.digest import framed, sha256
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import TamperedError
 from cloister.keyservice import merkle
+from cloister.keyservice.log import StateCommitment
 from cloister.keyservice.records import PolicyRecord, VolumeRecord
 from cloister.keyservice.state import rows
 from cloister.keyservice.state.backend import Backend, LogRow
 from cloister.keyservice.state.freshness import Freshness, PlatformFreshness
-from cloister.keyservice.state.record import FIRST_HEAD, Record, Snapshot, StateKey
+from cloister.keyservice.state.record import FIRST_HEAD, Head, Record, Snapshot, StateKey
 from cloister.keyservice.state.rows import ServiceSecrets
 from cloister.keyservice.state.sqlcipher import SQLCipherBackend
 from cloister.keyservice.state.tables import Tables
@@ -63,6 +66,8 @@ class Store:
         self._peaks: tuple[bytes, ...] = ()
         self._entries: list[bytes] = []
         self._snapshot_at = 0
+        self._grouped = False
+        self._committing_to_log = False
 
     @classmethod
     def create(cls, directory: Path, platform: SimPlatform, secrets: ServiceSecrets) -> None:
@@ -144,26 +149,70 @@ class Store:
     # -- transactions
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Make everything inside durable together, or nothing of it.
+    def group(self) -> Iterator[None]:
+        """Make the transactions inside durable together, at its end; with none, do nothing.
+
+        A transaction that fails leaves the others of its group alone.
 
         Raises:
-            StateMovedError: Another replica changed the state first; this one has caught up, and
-                the decision has to be made again.
+            StateMovedError: Another replica changed the state first; `refresh`, and make every
+                decision of the group again.
             TamperedError: Another service went on from a copy of this state (`state.forked`).
-            StorageFullError, UnavailableError: Nothing changed.
+            StorageFullError, UnavailableError: Nothing of the group has happened.
         """
         size, peaks = self._size, self._peaks
+        self._grouped = True
         try:
             yield
-            self._commit(size)
+            if self._entries or self._tables.changed:
+                self._commit(size)
         except BaseException:
             self._size, self._peaks = size, peaks
             self._tables.discard()
             self._entries.clear()
             raise
+        finally:
+            self._grouped = False
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Do everything inside, or nothing of it; durable when the group that it is in ends.
+
+        Outside a group it is a group of its own.
+        """
+        if not self._grouped:
+            with self.group(), self.transaction():
+                yield
+            return
+        size, peaks, entries = self._size, self._peaks, len(self._entries)
+        mark = self._tables.mark()
+        try:
+            yield
+        except BaseException:
+            self._size, self._peaks = size, peaks
+            self._tables.back_to(mark)
+            del self._entries[entries:]
+            raise
+
+    def commit_to_log(self) -> None:
+        """From now on, make the log say of every change of the state that it happened.
+
+        For a service with witnesses: what they have seen of the log then shows how far the state
+        had come, and two services that go on from one copy have different logs at once.
+        """
+        self._committing_to_log = True
+
+    def _commit_to_log(self) -> None:
+        """Add an entry whose digest names this change and tells nothing about it."""
+        before = self._head
+        self._tables.put("meta", b"salt", random_bytes(_KEY_BYTES))
+        changes = Record(self._tables.pending(), ()).to_bytes()
+        digest = sha256(framed(before.digest, changes))
+        self.append(StateCommitment(before.sequence + 1, digest).to_bytes())
 
     def _commit(self, size: int) -> None:
+        if self._committing_to_log:
+            self._commit_to_log()
         record = Record(self._tables.pending(), tuple(self._entries))
         before = self._head
         self._freshness.committing(before)
@@ -242,6 +291,11 @@ class Store:
     def put_volume(self, record: VolumeRecord) -> None:
         """Add or replace a volume; inside a transaction."""
         self._tables.put("volumes", record.id, rows.volume_to_row(record))
+
+    @property
+    def head(self) -> Head:
+        """The newest record."""
+        return self._head
 
     # -- the log
 
