@@ -14,6 +14,7 @@ import pytest
 
 from cloister.errors import CloisterError
 from cloister.keyservice.messages import OWNER_PATH, Failure, SignedReply
+from cloister.keyservice.secret_records import SecretRecord
 from cloister.keyservice.secret_store import SecretStore
 from cloister.testing.keyservice import CODE_ROOT, ServiceBench
 from cloister.testing.secrets import EVERY_KIND, ask, secret_policy
@@ -288,3 +289,19 @@ def test_a_renewed_certificate_is_kept(bench: ServiceBench) -> None:
     assert second != first
     bench.restart()
     assert ask(bench, policy).files == second
+
+
+def test_what_is_too_much_at_once_changes_nothing(bench: ServiceBench) -> None:
+    """A change that no record holds is refused as a whole; the state goes on, and opens again."""
+    files = '\n      /run/a: {content: "${secret:db}"}\n'
+    policy = bench.apply(secret_policy(bench, secrets=EVERY_KIND, files=files))
+    store = SecretStore(bench.store)
+    with pytest.raises(CloisterError) as e, bench.store.transaction():
+        for epoch in range(100, 165):
+            parts = {"value": bytes(65536)}
+            store.put(SecretRecord("lab", "keeper", "db", epoch, "opaque", parts, 0))
+    assert e.value.code == "keyservice.busy"
+    assert store.secret("lab", "keeper", "db", 100) is None
+    before = ask(bench, policy).files
+    bench.restart()
+    assert ask(bench, policy).files == before
