@@ -296,10 +296,15 @@ def test_what_is_too_much_at_once_changes_nothing(bench: ServiceBench) -> None:
     files = '\n      /run/a: {content: "${secret:db}"}\n'
     policy = bench.apply(secret_policy(bench, secrets=EVERY_KIND, files=files))
     store = SecretStore(bench.store)
-    with pytest.raises(CloisterError) as e, bench.store.transaction():
-        for epoch in range(100, 165):
-            parts = {"value": bytes(65536)}
-            store.put(SecretRecord("lab", "keeper", "db", epoch, "opaque", parts, 0))
+
+    def put_many() -> None:
+        with bench.store.transaction():
+            for epoch in range(100, 165):
+                parts = {"value": bytes(65536)}
+                store.put(SecretRecord("lab", "keeper", "db", epoch, "opaque", parts, 0))
+
+    with pytest.raises(CloisterError) as e:
+        put_many()
     assert e.value.code == "keyservice.busy"
     assert store.secret("lab", "keeper", "db", 100) is None
     before = ask(bench, policy).files
