@@ -112,10 +112,7 @@ class _Source:
 
     def value(self, reference: Reference) -> bytes:
         """Return what stands in the place of a reference."""
-        policy, name = self._declared(reference)
-        rule = (policy.secrets or {}).get(name)
-        if rule is None:
-            raise _missing(f"{reference}: there is no such secret")
+        policy, name, rule = self._declared(reference)
         epoch = rule.current if reference.epoch is None else reference.epoch
         if epoch not in rule.epochs:
             raise _missing(f"{reference}: this epoch is neither current nor readable")
@@ -130,10 +127,11 @@ class _Source:
             raise _form(f"{reference}: a secret of kind {record.kind} has no such part")
         return part_of(record, reference.part)
 
-    def _declared(self, reference: Reference) -> tuple[Policy, str]:
-        """Return the policy that declares the secret, and its name there."""
-        if reference.name in (self.policy.secrets or {}):
-            return self.policy, reference.name
+    def _declared(self, reference: Reference) -> tuple[Policy, str, SecretRule]:
+        """Return the policy that declares the secret, its name there, and its rule."""
+        own = (self.policy.secrets or {}).get(reference.name)
+        if own is not None:
+            return self.policy, reference.name, own
         wanted = (self.policy.imports or {}).get(reference.name)
         if wanted is None:
             raise _missing(f"{reference}: no secret and no import has this name")
@@ -149,7 +147,7 @@ class _Source:
                 code="release.secret-not-exported",
                 hint="the owner of the other policy has to list this one under export",
             )
-        return exporter, wanted.secret
+        return exporter, wanted.secret, rule
 
     def _record(
         self, policy: Policy, name: str, rule: SecretRule, epoch: int

@@ -244,3 +244,5 @@ def test_a_certificate_is_issued_again_once() -> None:
     assert certificate.encode() == renewed.parts["certificate"] != tls["certificate"]
     assert chain.startswith(certificate)
     assert refused(given, memory, at=AT + 100 * DAY).code == "release.secret-expired"
+    del memory.values["clinic", "digits", "ca", 1]
+    assert refused(given, memory).code == "release.secret-missing"
