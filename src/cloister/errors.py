@@ -315,6 +315,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "policy.malformed": MalformedError,
     "policy.invalid": MalformedError,
     "policy.too-large": MalformedError,
+    "policy.epoch": MalformedError,
     "evidence.malformed": MalformedError,
     "volume.malformed": MalformedError,
     "certificate.malformed": MalformedError,
@@ -356,6 +357,10 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "release.predecessor": ReleaseDeniedError,
     "release.not-owner": ReleaseDeniedError,
     "release.fenced": ReleaseDeniedError,
+    "release.secret-not-exported": ReleaseDeniedError,
+    "release.secret-missing": ReleaseDeniedError,
+    "release.secret-form": ReleaseDeniedError,
+    "release.secret-expired": ReleaseDeniedError,
     "launch.argv": ReleaseDeniedError,
     # identity
     "identity.keyservice": IdentityError,

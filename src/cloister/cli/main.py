@@ -33,6 +33,7 @@ _COMMANDS: Final = {
     "query": "cloister.cli.query",
     "keyservice": "cloister.cli.keyservice",
     "policy": "cloister.cli.policy",
+    "secret": "cloister.cli.secret",
     "token": "cloister.cli.token",
     "volume": "cloister.cli.volume",
     "audit": "cloister.cli.audit",

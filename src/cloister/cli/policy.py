@@ -166,6 +166,8 @@ def explain(
         ]
         columns = ("step", "rule", "expected", "found", "verdict", "why")
         console.table(f"{workload} on this machine", columns, rows)
+        for name, kind in found.secrets.items():
+            console.lines(f"secret {name}: {kind}")
         refused = found.refused_by
         console.lines("would be released" if refused is None else f"refused: {refused.code}")
     if found.refused_by is not None:

@@ -1,8 +1,8 @@
 """The launcher's handle on a sandbox: build it, put volumes and files in, let it go, see it end.
 
-Order of calls: `start` (returns while the stage is being built), any number of `mount` and `place`,
-`go` once, then `wait` or a selector on `fileno`, and `close` always. Nothing of the workload runs
-before `go`, so the caller can attest, fetch keys and serve volumes in between.
+Order of calls: `start` (returns while the stage is being built), `keep` at most once, any number of
+`mount` and `place`, `go` once, then `wait` or a selector on `fileno`, and `close` always. Nothing
+of the workload runs before `go`, so the caller can attest, fetch keys and serve volumes in between.
 
 The caller's thread that calls `start` must outlive the sandbox: the kernel ties the stage's life
 to that thread.
@@ -29,6 +29,7 @@ from cloister.confinement.mounts import (
     require_volume_target,
 )
 from cloister.confinement.stage import StagePlan, run_supervisor
+from cloister.confinement.unswapped import PlacedFile
 from cloister.errors import CloisterError, ConfinementError, LocalProtocolError, WorkloadError
 from cloister.wire import Fields, Value
 
@@ -52,15 +53,6 @@ class SandboxSpec:
     binds: tuple[Bind, ...]
     hidden: tuple[str, ...] = ()
     hostname: str = "cloister"
-
-
-@dataclass(frozen=True, slots=True)
-class PlacedFile:
-    """A file of the launcher's, in memory only. `mode` is its permission bits."""
-
-    path: str
-    data: bytes = field(repr=False)
-    mode: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +165,19 @@ class Sandbox:
                 batch, size = [], 0
         if batch:
             self._ask({"do": "place", "files": batch})
+
+    def keep(self, files: Sequence[PlacedFile]) -> None:
+        """Put files into memory that is never swapped, read-only; before any `mount`, once.
+
+        Raises:
+            ConfinementError: A path is taken or cannot be written, or a volume is mounted already.
+        """
+        self._await_build()
+        if files:
+            batch: list[Value] = [
+                {"path": file.path, "data": file.data, "mode": file.mode} for file in files
+            ]
+            self._ask({"do": "keep", "files": batch})
 
     def go(
         self,

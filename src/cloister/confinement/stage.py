@@ -10,12 +10,14 @@ pid 1 hangs up when the channel closes, and the death of pid 1 ends every proces
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import resource
 import select
 import signal
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -33,6 +35,7 @@ from cloister.confinement.mounts import (
     freeze_root,
     mount_proc,
 )
+from cloister.confinement.unswapped import PlacedFile, place_unswapped
 from cloister.errors import CloisterError
 from cloister.wire import Fields
 
@@ -100,6 +103,16 @@ class _Order:
             environment={n: variables.text(n, max_length=_MAX_TEXT) for n in variables.keys()},  # noqa: SIM118  # not a mapping
             directory=message.text("directory", max_length=4096),
             listeners=message.texts("listeners"),
+        )
+
+
+def _files(message: Fields) -> Iterator[PlacedFile]:
+    for item in message.array("files", max_items=1 << 20):
+        file = Fields(item, what="file")
+        yield PlacedFile(
+            file.text("path", max_length=4096),
+            file.octets("data", max_length=1 << 30),
+            file.integer("mode", maximum=0o777),
         )
 
 
@@ -210,8 +223,8 @@ class _Init:
         try:
             if order == "mount":
                 self._mount(message)
-            elif order == "place":
-                self._place(message)
+            elif order in {"place", "keep"}:
+                self._place(message, kept=order == "keep")
             elif order == "go":
                 self._go(message, descriptors)
             elif order == "signal" and self.workload:
@@ -243,19 +256,27 @@ class _Init:
         # The last copy must be the server's: its death is what ends every waiting call.
         os.close(mounted.descriptor)
 
-    def _place(self, message: Fields) -> None:
+    def _place(self, message: Fields, *, kept: bool) -> None:
+        if kept:
+            self._keep(message)
+            return
         with _Step("place"):
-            for item in message.array("files", max_items=1 << 20):
-                file = Fields(item, what="file")
-                path = Path(file.text("path", max_length=4096))
-                data = file.octets("data", max_length=1 << 30)
+            for file in _files(message):
+                path = Path(file.path)
                 path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
                 descriptor = os.open(path, flags, 0o600)
                 with os.fdopen(descriptor, "wb") as stream:
-                    stream.write(data)
-                    os.fchmod(descriptor, file.integer("mode", maximum=0o777))
+                    stream.write(file.data)
+                    os.fchmod(descriptor, file.mode)
         self.channel.send({"done": "place"})
+
+    def _keep(self, message: Fields) -> None:
+        with _Step("keep"):
+            if self.targets:
+                raise OSError(errno.EBUSY, "a volume is mounted, and a file could land on it")
+            place_unswapped(_files(message))
+        self.channel.send({"done": "keep"})
 
     def _go(self, message: Fields, descriptors: list[int]) -> None:
         order = _Order.read(message)

@@ -32,6 +32,8 @@ from cloister.keyservice.policy.canonical import (
 )
 from cloister.keyservice.policy.lint import require_sound
 from cloister.keyservice.records import Holder, PolicyRecord, VolumeRecord
+from cloister.keyservice.secret_operations import SecretOperations
+from cloister.keyservice.secret_store import SecretStore
 from cloister.keyservice.store import Store
 from cloister.wire import Fields, Value
 
@@ -70,6 +72,8 @@ class Administration:
         self._leases = leases
         self._trust_domain = trust_domain
         self._origin = origin
+        self._secrets = SecretStore(store)
+        secrets = SecretOperations(self._secrets, hpke=hpke, service=key.public.raw, note=self.note)
         self.cosigned = ""
         """The newest checkpoint that witnesses have signed as well, if there are any."""
         self._operations: Final[dict[str, _Operation]] = {
@@ -82,6 +86,7 @@ class Administration:
             "client.enroll": self._enroll_client,
             "status": self._status,
             "log.read": self._read_log,
+            **secrets.table(),
         }
 
     def carry_out(self, request: OwnerRequest, moment: Moment) -> dict[str, Value]:
@@ -138,6 +143,7 @@ class Administration:
             )
             with self._store.transaction():
                 self._store.put_policy(record)
+                self._secrets.follow(policy, at=moment.at)
                 self.note(request, moment, subject=policy.name, policy=digest, code="")
         return {"hash": digest}
 

@@ -9,7 +9,7 @@ Spec: key-release-v1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from cloister.crypto.digest import DIGEST_BYTES
@@ -18,11 +18,12 @@ from cloister.keyservice.log import Receipt
 from cloister.keyservice.messages import PROTOCOL_VERSION, VOLUME_ID_BYTES, require_name
 from cloister.wire import Fields, Value, encode
 
-__all__ = ["MAX_BUNDLE_BYTES", "Bundle", "Lease", "ListenerGrant", "VolumeGrant"]
+__all__ = ["MAX_BUNDLE_BYTES", "Bundle", "FileGrant", "Lease", "ListenerGrant", "VolumeGrant"]
 
 MAX_BUNDLE_BYTES: Final = 1 << 21
 KEY_BYTES: Final = 32
-_MAX_ARGUMENT: Final = 4096
+_MAX_ARGUMENT: Final = 65_536  # a policy's texts are shorter; secrets may make them this long
+_MAX_FILE: Final = 1 << 20
 _MAX_PEM: Final = 16384
 _MAX_RESULT: Final = 262144
 _ACCESS: Final = ("read", "write")
@@ -174,6 +175,30 @@ class ListenerGrant:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class FileGrant:
+    """A file for the workload, in memory only: its bytes, and its permission bits."""
+
+    content: bytes
+    mode: int
+
+    def __post_init__(self) -> None:
+        """Permission bits and nothing else."""
+        if not 0 <= self.mode <= 0o777 or len(self.content) > _MAX_FILE:  # noqa: PLR2004
+            raise MalformedError("not a file", code="message.malformed")
+
+    def to_value(self) -> dict[str, Value]:
+        """Return it as part of the bundle."""
+        return {"content": self.content, "mode": self.mode}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> FileGrant:
+        """Read it from the bundle."""
+        grant = cls(fields.octets("content", max_length=_MAX_FILE), fields.integer("mode"))
+        fields.end()
+        return grant
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Bundle:
     """All that one instance of one workload gets.
 
@@ -191,6 +216,7 @@ class Bundle:
         ca: PEM of the trust domain's authority.
         result: Canonical bytes of the attestation result.
         receipt: That the log holds this decision.
+        files: Absolute path to file; absent from the bytes where there is none.
     """
 
     policy: bytes
@@ -206,6 +232,7 @@ class Bundle:
     ca: bytes
     result: bytes
     receipt: Receipt
+    files: Mapping[str, FileGrant] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """A command is not empty; names are plain."""
@@ -220,24 +247,25 @@ class Bundle:
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes: secret until sealed."""
-        return encode(
-            {
-                "version": PROTOCOL_VERSION,
-                "policy": self.policy,
-                "workload": self.workload,
-                "instance": self.instance,
-                "identity": self.identity,
-                "command": list(self.command),
-                "environment": dict(self.environment),
-                "volumes": {path: grant.to_value() for path, grant in self.volumes.items()},
-                "listen": {name: grant.to_value() for name, grant in self.listen.items()},
-                "logs": self.logs,
-                "certificate": self.certificate,
-                "ca": self.ca,
-                "result": self.result,
-                "receipt": self.receipt.to_value(),
-            }
-        )
+        value: dict[str, Value] = {
+            "version": PROTOCOL_VERSION,
+            "policy": self.policy,
+            "workload": self.workload,
+            "instance": self.instance,
+            "identity": self.identity,
+            "command": list(self.command),
+            "environment": dict(self.environment),
+            "volumes": {path: grant.to_value() for path, grant in self.volumes.items()},
+            "listen": {name: grant.to_value() for name, grant in self.listen.items()},
+            "logs": self.logs,
+            "certificate": self.certificate,
+            "ca": self.ca,
+            "result": self.result,
+            "receipt": self.receipt.to_value(),
+        }
+        if self.files:
+            value["files"] = {path: file.to_value() for path, file in self.files.items()}
+        return encode(value)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Bundle:
@@ -247,6 +275,7 @@ class Bundle:
         environment = fields.submap("environment")
         volumes = fields.submap("volumes")
         listen = fields.submap("listen")
+        files = _files(fields)
         bundle = cls(
             policy=fields.octets("policy", length=DIGEST_BYTES),
             workload=fields.text("workload", max_length=64),
@@ -270,6 +299,18 @@ class Bundle:
             ca=fields.octets("ca", max_length=_MAX_PEM),
             result=fields.octets("result", max_length=_MAX_RESULT),
             receipt=Receipt.from_fields(fields.submap("receipt")),
+            files=files,
         )
         fields.end()
         return bundle
+
+
+def _files(fields: Fields) -> dict[str, FileGrant]:
+    """Read the files; none is spelled by leaving the field out, and not otherwise."""
+    if not fields.has("files"):
+        return {}
+    files = fields.submap("files")
+    found = {path: FileGrant.from_fields(files.submap(path)) for path in files.keys()}  # noqa: SIM118  # a method of Fields
+    if not found:
+        raise MalformedError("a bundle without files has no such field", code="message.malformed")
+    return found

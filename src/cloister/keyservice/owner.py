@@ -36,6 +36,7 @@ from cloister.keyservice.messages import MAX_REPLY_BYTES, OWNER_PATH
 from cloister.keyservice.notes import MAX_NOTE_BYTES
 from cloister.keyservice.ownership import OwnerRequest, owner_reply_info, volume_key_info
 from cloister.keyservice.pinned import PinnedService
+from cloister.keyservice.secret_messages import SecretFact, secret_value_info
 from cloister.keyservice.transport import Transport
 from cloister.wire import Fields, Value
 
@@ -260,6 +261,47 @@ class OwnerClient:
         )
         fields.end()
         return page
+
+    def put_secret(
+        self,
+        value: bytes,
+        *,
+        namespace: str,
+        policy: str,
+        name: str,
+        epoch: int,
+        service_hpke: HPKEPublicKey,
+    ) -> None:
+        """Entrust the value of an opaque secret to the key service, for one epoch.
+
+        Asking again with the same value succeeds; with another it is refused (`config.exists`).
+
+        Raises:
+            RefusedError: The service does not prove that it is what was pinned; nothing was sent.
+        """
+        self.require_genuine_service(service_hpke)
+        info = secret_value_info(
+            service=self._call.service.identity.raw,
+            namespace=namespace,
+            policy=policy,
+            name=name,
+            epoch=epoch,
+        )
+        arguments: dict[str, Value] = {
+            "namespace": namespace,
+            "policy": policy,
+            "name": name,
+            "epoch": epoch,
+            "sealed_value": service_hpke.seal(value, info=info),
+        }
+        self._do("secret.put", arguments).end()
+
+    def list_secrets(self, *, namespace: str, policy: str) -> tuple[SecretFact, ...]:
+        """List the secrets of a policy, every epoch that resolves; never a value."""
+        fields = self._do("secret.list", {"namespace": namespace, "policy": policy})
+        facts = tuple(SecretFact.from_value(item) for item in fields.array("secrets"))
+        fields.end()
+        return facts
 
     def _checkpoint(self, fields: Fields) -> Checkpoint:
         service = self._call.service

@@ -39,6 +39,8 @@ OPERATIONS: Final = (
     "client.enroll",
     "status",
     "log.read",
+    "secret.put",
+    "secret.list",
 )
 
 

@@ -65,6 +65,8 @@ from cloister.keyservice.messages import (
 from cloister.keyservice.ownership import OwnerRequest, SignedOwnerRequest, owner_reply_info
 from cloister.keyservice.policy.model import Listener, Unchecked
 from cloister.keyservice.records import Holder, VolumeRecord
+from cloister.keyservice.secret_release import resolve
+from cloister.keyservice.secret_store import SecretStore
 from cloister.keyservice.session import (
     NONCE_LIFETIME_S,
     Approval,
@@ -140,6 +142,7 @@ class KeyService:
         self._trust_domain = secrets.trust_domain
         self._origin = log_origin(secrets.trust_domain)
         self._challenges = ChallengeTable(lifetime_s=nonce_lifetime_s)
+        self._secrets = SecretStore(store)
         self._leases = LeaseTable(ttl_s=lease_ttl_s, uptime=moment.uptime)
         self._administration = Administration(
             store=store,
@@ -310,6 +313,8 @@ class KeyService:
             at=moment.at,
             lifetime_s=CERTIFICATE_LIFETIME_S,
         )
+        # SEC-40. Every secret that the workload names, by the rules of this moment.
+        resolved = resolve(approval.policy, approval.workload, self._secrets, at=moment.at)
         # KR-31. One writer for each volume.
         holder_key = requester.identity
         written = {
@@ -331,6 +336,8 @@ class KeyService:
         with self._store.transaction():
             for record in taken.values():
                 self._store.put_volume(record)
+            for secret in resolved.renewed:
+                self._secrets.put(secret)
             appended = self._store.append(entry)
         for volume_id in taken:
             self._leases.extend(volume_id, uptime=moment.uptime)
@@ -341,8 +348,8 @@ class KeyService:
             workload=request.workload,
             instance=request.instance,
             identity=identity.uri,
-            command=workload.command,
-            environment=workload.environment,
+            command=resolved.command,
+            environment=resolved.environment,
             volumes={
                 path: self._grant_volume(claim, taken) for path, claim in approval.volumes.items()
             },
@@ -352,6 +359,7 @@ class KeyService:
             ca=self._authority.certificate_pem,
             result=approval.result.to_bytes(),
             receipt=self._receipt(entry, appended),
+            files=resolved.files,
         )
         _LOG.info(
             "release.granted identity=%s policy=%s evidence=%s entry=%d",

@@ -245,6 +245,11 @@ class Store:
         """Return what makes the service."""
         return rows.secrets_from_rows(dict(self._tables.rows("meta")))
 
+    @property
+    def tables(self) -> Tables:
+        """The rows, for modules that keep tables of their own; change them in a transaction."""
+        return self._tables
+
     # -- policies
 
     def policy(self, digest: bytes) -> PolicyRecord | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloister.crypto.kdf import random_bytes
-from cloister.errors import ReleaseDeniedError
+from cloister.errors import ConfigError, ReleaseDeniedError
 from cloister.keyservice.anchors import KeyServiceAnchor
 from cloister.keyservice.owner import OwnerClient
 from cloister.keyservice.pinned import PinnedService
@@ -29,6 +29,7 @@ from cloister.volume.opening import create_volume, observe, open_volume
 if TYPE_CHECKING:
     from cloister.keyservice.clock import Clock
     from cloister.keyservice.domain import TrustDomain
+    from cloister.keyservice.secret_messages import SecretFact
     from cloister.keyservice.transport import Transport
     from cloister.volume.format import VolumeIdentity
     from cloister.volume.seal import ProgressReport
@@ -123,6 +124,34 @@ class Owner:
     def apply(self, policy: Policy) -> bytes:
         """Make a policy the current one of its name; returns its 32-byte hash."""
         return self.client.apply_policy(canonical_bytes(policy))
+
+    def put_secret(self, policy: Policy, name: str, value: bytes) -> int:
+        """Entrust the value of an opaque secret for its current epoch, which is returned.
+
+        Raises:
+            ConfigError: The policy has no such secret (`config.missing`), or another value was put
+                for this epoch (`config.exists`).
+        """
+        rule = (policy.secrets or {}).get(name)
+        if rule is None or rule.opaque is None:
+            raise ConfigError(
+                f"policy {policy.namespace}/{policy.name} has no opaque secret {name}",
+                code="config.missing",
+                hint="declare it: {opaque: {max_bytes: …}}; other kinds are made by the service",
+            )
+        self.client.put_secret(
+            value,
+            namespace=policy.namespace,
+            policy=policy.name,
+            name=name,
+            epoch=rule.current,
+            service_hpke=self._domain.hpke,
+        )
+        return rule.current
+
+    def list_secrets(self, policy: Policy) -> tuple[SecretFact, ...]:
+        """List what the key service holds for a policy; never a value."""
+        return self.client.list_secrets(namespace=policy.namespace, policy=policy.name)
 
     def _register(self, identity: VolumeIdentity, key: bytes, kind: str) -> None:
         self.client.register_volume(

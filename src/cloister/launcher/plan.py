@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cloister.errors import ConfigError, ReleaseDeniedError, RemoteProtocolError
 from cloister.keyservice.policy.model import CodeVolume
+from cloister.keyservice.policy.templates import parse_template
 
 if TYPE_CHECKING:
     from cloister.keyservice.bundle import Bundle
@@ -72,6 +73,8 @@ class RunPlan:
         code: The volume that is measured as the code, or None for a plain folder.
         code_folder: The plain folder, or None for a volume.
         volumes: By mount point, parents first.
+        files: Path to permission bits of the files that the policy gives the workload.
+        templated: Whether secrets stand in the command of the bundle.
     """
 
     workload: str
@@ -79,6 +82,8 @@ class RunPlan:
     code: VolumePlan | None
     code_folder: Path | None
     volumes: tuple[VolumePlan, ...]
+    files: Mapping[str, int] = field(default_factory=dict)
+    templated: bool = False
 
 
 def plan_run(
@@ -126,6 +131,8 @@ def plan_run(
         code=at_code if isinstance(role.code, CodeVolume) else None,
         code_folder=_code_folder(role, code_folder),
         volumes=volumes,
+        files={path: file.bits for path, file in (role.files or {}).items()},
+        templated=policy.has_templates,
     )
 
 
@@ -148,9 +155,9 @@ def require_same(plan: RunPlan, bundle: Bundle) -> None:
 
     Raises:
         ReleaseDeniedError: The command is another (`launch.argv`).
-        RemoteProtocolError: The volumes are others.
+        RemoteProtocolError: The volumes or the files are others.
     """
-    if bundle.command != plan.command:
+    if not _same_command(plan, bundle.command):
         raise ReleaseDeniedError(
             "the released command is not the one that was planned", code="launch.argv"
         )
@@ -160,6 +167,20 @@ def require_same(plan: RunPlan, bundle: Bundle) -> None:
         raise RemoteProtocolError(
             "the released volumes are not those that were planned", code="protocol.remote"
         )
+    if {path: file.mode for path, file in bundle.files.items()} != plan.files:
+        raise RemoteProtocolError(
+            "the released files are not those that were planned", code="protocol.remote"
+        )
+
+
+def _same_command(plan: RunPlan, command: tuple[str, ...]) -> bool:
+    """Compare argv word for word; where secrets stand, what lies around them."""
+    if not plan.templated:
+        return command == plan.command
+    return len(command) == len(plan.command) and all(
+        parse_template(planned).admits(released)
+        for planned, released in zip(plan.command, command, strict=True)
+    )
 
 
 def is_inside_volume(program: str, plan: RunPlan) -> bool:

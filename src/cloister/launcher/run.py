@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Final
 
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.confinement.mounts import Bind, FuseMount
-from cloister.confinement.sandbox import Command, PlacedFile, Sandbox, SandboxSpec
+from cloister.confinement.sandbox import Command, Sandbox, SandboxSpec
+from cloister.confinement.unswapped import PlacedFile
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import CloisterError
 from cloister.keyservice.policy.canonical import policy_hash
@@ -204,6 +205,7 @@ class _Run:
             release = self._release(connect(), attester, measured)
             planning.require_same(plan, release.bundle)
         with self._stage("volumes"):
+            sandbox.keep(_secret_files(release.bundle))
             servers.open(dict(release.bundle.volumes))
             servers.serve(sandbox.mount([_mount(volume) for volume in plan.volumes]))
         return self._go(sandbox, servers, release, layout=layout, code=code)
@@ -368,6 +370,10 @@ def _code_files(code: CodeTree | None) -> list[PlacedFile]:
         )
         for file in (code.files if code is not None else ())
     ]
+
+
+def _secret_files(bundle: Bundle) -> list[PlacedFile]:
+    return [PlacedFile(path, file.content, file.mode) for path, file in bundle.files.items()]
 
 
 def _identity_files(release: Release) -> list[PlacedFile]:

@@ -31,6 +31,8 @@ _WORDS = {
     "policy hash": ("none.yaml",),
     "policy apply": ("none.yaml",),
     "policy explain": ("none.yaml", "--workload", "x"),
+    "secret put": ("none.yaml", "x"),
+    "secret list": ("none.yaml",),
     "policy draft": ("--name", "n", "--workload", "w", "--code", "none", "--command", "/bin/sh"),
     "token verify": ("none", "--jwks", "none", "--audience", "a", "--nonce", "bm9uY2Utbm9uY2U"),
     "volume seal": ("none", "store"),

@@ -480,3 +480,65 @@ def test_start_failure_names_the_step() -> None:
     outcome = run_apart(users()[0], probe)
     assert outcome["code"] in {"confinement.setup", "config.missing"}
     assert "/nowhere/at/all" in outcome["public"]
+
+
+_LOOK = """
+import os, sys
+path = sys.argv[1]
+print(open(path).read(), oct(os.stat(path).st_mode & 0o777), os.listdir('/'))
+print([line.split(' - ')[1].split()[0] for line in open('/proc/self/mountinfo')
+       if line.split()[4] == path])
+for act in (lambda: open(path, 'w'), lambda: os.unlink(path), lambda: os.chmod(path, 0o777)):
+    try:
+        act()
+        print('done')
+    except OSError as e:
+        print(e.errno)
+"""
+
+
+@pytest.mark.spec("SEC-62")
+@everybody
+@pytest.mark.parametrize("path", ["/run/secrets/a", "/etc/app/a", "/home/a", "/deep/er/a"])
+def test_kept_files_are_in_memory_that_is_not_swapped(user_id: int, path: str) -> None:
+    """A ramfs at its place alone, with its mode; the workload reads it, and cannot change it."""
+
+    def inside() -> Any:
+        out, out_end = os.pipe()
+        with Sandbox(_SPEC) as sandbox:
+            sandbox.start()
+            sandbox.keep([PlacedFile(path, b"kept", 0o440)])
+            sandbox.place([PlacedFile("/code/x", b"", 0o444)])
+            command = Command((_PYTHON, "-c", _LOOK, path), {}, "/")
+            sandbox.go(command, stdout=out_end, stderr=2, listeners={})
+            os.close(out_end)
+            text = _drain(out)
+            found = sandbox.wait(timeout_s=20)
+        assert found is not None
+        return [found.status, text]
+
+    status, text = run_apart(user_id, inside)
+    lines = text.splitlines()
+    assert status == 0
+    assert lines[0].startswith("kept 0o440 ")
+    assert ".unswapped" not in lines[0]
+    assert lines[1] == "['ramfs']"
+    refused = {str(number) for number in (errno.EROFS, errno.EACCES, errno.EBUSY, errno.EPERM)}
+    assert set(lines[2:]) <= refused
+
+
+@pytest.mark.spec("SEC-62")
+def test_files_are_kept_before_any_volume_and_only_where_nothing_is() -> None:
+    """A path that is taken, one below a read-only bind, and one that a volume could swallow."""
+
+    def refused(path: str, *, mounted: bool) -> Any:
+        with Sandbox(_SPEC) as sandbox:
+            sandbox.start()
+            if mounted:
+                (mount,) = sandbox.mount([FuseMount("/data", fsname="test", read_only=False)])
+                os.close(mount.descriptor)
+            sandbox.keep([PlacedFile(path, b"kept", 0o400)])
+
+    for path, mounted in (("/etc/passwd", False), ("/usr/x", False), ("/data/x", True)):
+        found = run_apart(users()[0], lambda p=path, m=mounted: refused(p, mounted=m))
+        assert found["code"] == "confinement.setup"

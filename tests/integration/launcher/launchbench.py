@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from cloister.keyservice.clock import read_clock
 from cloister.keyservice.domain import TrustDomain
 from cloister.keyservice.embedded import ensure_service
 from cloister.keyservice.pinned import PinnedService
-from cloister.keyservice.policy import parse_policy
+from cloister.keyservice.policy import Policy, parse_policy
 from cloister.keyservice.policy.draft import PolicyDraft, draft_policy
 from cloister.keyservice.policy.model import (
     CodeDigests,
@@ -26,6 +27,7 @@ from cloister.keyservice.policy.model import (
     VolumeRule,
     Workload,
 )
+from cloister.keyservice.policy.secret_rules import FileRule
 from cloister.keyservice.transport import HTTPTransport
 from cloister.launcher.code import read_code
 from cloister.launcher.local import local_facts
@@ -87,8 +89,13 @@ class LaunchBench:
         plain_code: bool = False,
         runtime: bool = True,
         data: Mapping[str, bytes] | None = None,
+        secrets: str = "",
+        files: Mapping[str, FileRule] | None = None,
     ) -> LaunchBench:
-        """Seal a script and data, make a volume for results, and apply a policy over them."""
+        """Seal a script and data, make a volume for results, and apply a policy over them.
+
+        `secrets` is what stands under that key of the policy, indented.
+        """
         facts = local_facts(
             self.domain.platform(),
             program=command[0] if not command[0].startswith("/code") else "python",
@@ -146,8 +153,20 @@ class LaunchBench:
                 predecessor="none",
             )
         )
+        if secrets:
+            self.text += f"secrets:\n{secrets}"
+        if files:
+            lines = "".join(
+                f"      {path}: {{content: {json.dumps(file.content)}, mode: '{file.bits:04o}'}}\n"
+                for path, file in files.items()
+            )
+            self.text = self.text.replace("    output: {", f"    files:\n{lines}    output: {{", 1)
         self.owner.apply(parse_policy(self.text.encode(), source="policy.yaml"))
         return self
+
+    def policy(self) -> Policy:
+        """Return the policy that was applied."""
+        return parse_policy(self.text.encode(), source="policy.yaml")
 
     def request(self, **changes: Any) -> RunRequest:
         """Return the request for the prepared policy."""

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from cloister.errors import MalformedError
-from cloister.keyservice.bundle import Bundle, Lease, ListenerGrant, VolumeGrant
+from cloister.keyservice.bundle import Bundle, FileGrant, Lease, ListenerGrant, VolumeGrant
 from cloister.keyservice.log import Receipt
+from cloister.wire import decode, encode
 
 READER = Lease(0, b"s" * 32, 15)
 GRANT = VolumeGrant(
@@ -40,6 +41,29 @@ BUNDLE = Bundle(
 def test_bytes_round_trip() -> None:
     """What was written is read."""
     assert Bundle.from_bytes(BUNDLE.to_bytes()) == BUNDLE
+
+
+@pytest.mark.spec("SEC-60")
+def test_files_stand_in_the_bytes_where_there_are_any() -> None:
+    """A bundle without them has the bytes that it always had; an empty map is refused."""
+    files = {"/run/a": FileGrant(b"SECRET\x00", 0o400), "/b": FileGrant(b"", 0o755)}
+    bundle = dataclasses.replace(BUNDLE, files=files)
+    assert Bundle.from_bytes(bundle.to_bytes()) == bundle
+    assert "SECRET" not in repr(bundle) + repr(files)
+    value = decode(BUNDLE.to_bytes(), max_bytes=1 << 20)
+    assert isinstance(value, dict)
+    assert "files" not in value
+    with pytest.raises(MalformedError) as e:
+        Bundle.from_bytes(encode(value | {"files": {}}))
+    assert e.value.code == "message.malformed"
+
+
+@pytest.mark.spec("SEC-60")
+@pytest.mark.parametrize(("size", "mode"), [(0, 0o1000), (0, -1), ((1 << 20) + 1, 0o400)])
+def test_a_file_has_permission_bits_and_a_bounded_length(size: int, mode: int) -> None:
+    """No set-user bits, no more than a release may carry."""
+    with pytest.raises(MalformedError):
+        FileGrant(bytes(size), mode)
 
 
 def test_no_repr_shows_a_secret() -> None:

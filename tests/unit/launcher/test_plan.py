@@ -10,6 +10,7 @@ import pytest
 
 from cloister.errors import CloisterError, ConfigError, ReleaseDeniedError, RemoteProtocolError
 from cloister.keyservice.policy.model import CodeDigests, Policy
+from cloister.keyservice.policy.secret_rules import FileRule, OpaqueForm, SecretRule
 from cloister.launcher.plan import (
     RunPlan,
     environment_of,
@@ -102,7 +103,9 @@ def test_the_operator_adds_no_arguments() -> None:
 
 def _bundle(plan: RunPlan, **changes: object) -> SimpleNamespace:
     volumes = {v.target: SimpleNamespace(id=v.id, access=v.access) for v in plan.volumes}
-    return SimpleNamespace(**({"command": plan.command, "volumes": volumes} | changes))
+    files = {path: SimpleNamespace(mode=mode) for path, mode in plan.files.items()}
+    facts = {"command": plan.command, "volumes": volumes, "files": files}
+    return SimpleNamespace(**(facts | changes))
 
 
 @pytest.mark.parametrize(
@@ -121,6 +124,35 @@ def test_what_is_released_must_be_what_was_planned(
     with pytest.raises(kind) as caught:
         require_same(plan, _bundle(plan, **changes))  # type: ignore[arg-type]
     assert caught.value.code == code
+
+
+@pytest.mark.spec("SEC-61")
+def test_secrets_stand_only_where_the_plan_has_them() -> None:
+    """A released command may differ where a secret is named; files have planned paths and modes."""
+    policy = sample_policy()
+    train = replace(
+        policy.workloads["train"],
+        command=("python", "/code/train.py", "--key=${secret:k}"),
+        files={"/run/k": FileRule(content="${secret:k}")},
+    )
+    secrets = {"k": SecretRule(opaque=OpaqueForm(max_bytes=9))}
+    policy = replace(policy, secrets=secrets, workloads={"train": train})
+    plan = _plan(policy)
+    good = ("python", "/code/train.py", "--key=anything")
+    require_same(plan, _bundle(plan, command=good))  # type: ignore[arg-type]
+    for command in (
+        ("python", "/code/other.py", "--key=anything"),
+        ("python", "/code/train.py", "--other=anything"),
+        ("python", "/code/train.py"),
+        (*good, "more"),
+    ):
+        with pytest.raises(ReleaseDeniedError) as caught:
+            require_same(plan, _bundle(plan, command=command))  # type: ignore[arg-type]
+        assert caught.value.code == "launch.argv"
+    for files in ({}, {"/run/k": SimpleNamespace(mode=0o444)}, {"/x": SimpleNamespace(mode=0o400)}):
+        with pytest.raises(RemoteProtocolError) as other:
+            require_same(plan, _bundle(plan, command=good, files=files))  # type: ignore[arg-type]
+        assert other.value.code == "protocol.remote"
 
 
 @pytest.mark.spec("LM-13")

@@ -43,6 +43,19 @@ workloads:
     output: {{logs: drop}}
 """.format(a="a1" * 32, b="b2" * 32, c="c3" * 32, d="d4" * 32, one="1" * 32, two="2" * 32)
 
+SECRETS = """\
+secrets:
+  a: {symmetric: {bytes: 32}, epoch: 3, readable: [1, 2]}
+  b: {password: {length: 24, alphabet: "abcdefghij!~"}}
+  c: {key_pair: {algorithm: x25519}, export: [{namespace: lab, policy: web}]}
+  d: {authority: {common_name: A lab, lifetime_days: 3650}}
+  e: {certificate: {authority: d, lifetime_days: 90, dns: ["*.example"], spiffe: "spiffe://a/b"}}
+  f: {opaque: {max_bytes: 65536}}
+imports:
+  g: {namespace: partner, policy: feeds, secret: key}
+"""
+FILES = 'files: {/run/a: {content: "${secret:b}"}, /etc/x/y: {content: "", mode: "0440"}}'
+
 TEXTS = [
     # name, clause, comment, (old, new) pairs, expect
     ("ok", "POL-42", "the worked example", [], "ok"),
@@ -274,7 +287,72 @@ TEXTS = [
         [("cloister/v1", "cloister/v2")],
         "policy.invalid",
     ),
-]
+    (
+        "ok-secrets",
+        "SEC-1",
+        "secrets of every kind, an import and files",
+        [("workloads:", SECRETS + "workloads:"), ("listen: {}", "listen: {}\n    " + FILES)],
+        "ok",
+    ),
+    (
+        "secret-two-kinds",
+        "SEC-1",
+        "a secret of two kinds",
+        [("workloads:", "secrets: {a: {symmetric: {bytes: 16}, key_pair: {}}}\nworkloads:")],
+        "policy.invalid",
+    ),
+    (
+        "secret-short",
+        "SEC-1",
+        "too few random bytes",
+        [("workloads:", "secrets: {a: {symmetric: {bytes: 15}}}\nworkloads:")],
+        "policy.invalid",
+    ),
+    (
+        "secret-alphabet",
+        "SEC-1",
+        "an alphabet with a character twice",
+        [("workloads:", "secrets: {a: {password: {length: 9, alphabet: abcdefghia}}}\nworkloads:")],
+        "policy.invalid",
+    ),
+    (
+        "secret-dotted",
+        "SEC-1",
+        "a name with a dot",
+        [("workloads:", "secrets: {a.b: {opaque: {max_bytes: 1}}}\nworkloads:")],
+        "policy.invalid",
+    ),
+    (
+        "secret-value",
+        "SEC-1",
+        "a value in the policy",
+        [("workloads:", "secrets: {a: {opaque: {max_bytes: 1, value: x}}}\nworkloads:")],
+        "policy.invalid",
+    ),
+    ("no-secrets", "SEC-1", "an empty map", [("workloads:", "secrets: {}\nworkloads:")],
+     "policy.invalid"),
+    (
+        "import-open",
+        "SEC-1",
+        "an import that does not say whose",
+        [("workloads:", "imports: {a: {secret: b}}\nworkloads:")],
+        "policy.invalid",
+    ),
+    (
+        "file-mode",
+        "SEC-1",
+        "permission bits that are a number",
+        [("listen: {}", "listen: {}\n    files: {/run/a: {content: x, mode: 400}}")],
+        "policy.invalid",
+    ),
+    (
+        "file-relative",
+        "SEC-1",
+        "a relative path",
+        [("listen: {}", "listen: {}\n    files: {run/a: {content: x}}")],
+        "policy.invalid",
+    ),
+]  # fmt: skip
 
 GOOD: dict[str, Any] = {
     "workload": "train",

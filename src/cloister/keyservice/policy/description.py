@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from cloister.crypto.digest import digest_to_text
 from cloister.keyservice.policy.canonical import policy_hash
 from cloister.keyservice.policy.model import CodeVolume, Policy, Unchecked, Workload
+from cloister.keyservice.policy.secret_rules import SecretRule
+from cloister.keyservice.policy.templates import parse_template
 
-__all__ = ["Row", "Section", "describe"]
+__all__ = ["Row", "Section", "describe", "say_secret", "secrets_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,42 @@ def describe(policy: Policy) -> tuple[Section, ...]:
             ),
         ),
     ]
+    if policy.has_templates:
+        sections.append(Section("Secrets", tuple(_secrets(policy))))
     sections += [
         Section(f"Workload {name}", tuple(_workload(policy, workload)))
         for name, workload in sorted(policy.workloads.items())
     ]
     return tuple(sections)
+
+
+def _secrets(policy: Policy) -> Iterator[Row]:
+    for name, rule in sorted((policy.secrets or {}).items()):
+        yield Row(name, say_secret(rule))
+        for target in rule.export or ():
+            yield Row(f"{name} may be imported by", f"{target.namespace}/{target.policy}")
+    for name, source in sorted((policy.imports or {}).items()):
+        yield Row(name, f"imported: {source.secret} of {source.namespace}/{source.policy}")
+
+
+def secrets_of(policy: Policy, workload: Workload) -> tuple[Row, ...]:
+    """Return the secrets that a workload's templates name, by name and kind.
+
+    Raises:
+        MalformedError: A template cannot be read; lint says which.
+    """
+    if not policy.has_templates:
+        return ()
+    texts = [*workload.command, *workload.environment.values()]
+    texts += [file.content for file in (workload.files or {}).values()]
+    used = {found.name for text in texts for found in parse_template(text).references}
+    return tuple(row for row in _secrets(policy) if row.label in used)
+
+
+def say_secret(rule: SecretRule) -> str:
+    """Return a secret's kind and epochs in words."""
+    older = ", ".join(str(epoch) for epoch in rule.readable or ())
+    return f"{rule.kind}, epoch {rule.current}" + (f"; readable: {older}" if older else "")
 
 
 def _environments(policy: Policy) -> Iterator[Row]:
@@ -91,6 +124,8 @@ def _workload(policy: Policy, workload: Workload) -> Iterator[Row]:
     yield Row("command", " ".join(_word(word) for word in workload.command))
     for name, value in sorted(workload.environment.items()):
         yield Row(f"environment {name}", value)
+    for path, file in sorted((workload.files or {}).items()):
+        yield Row(f"file {path}", f"in memory, mode {file.bits:04o}")
     for point, mount in sorted(workload.volumes.items()):
         does = "reads" if mount.access == "read" else "reads and writes"
         yield Row(f"at {point}", f"{does} volume {mount.volume}")

@@ -12,6 +12,7 @@ from cloister.attestation.claims import Claims
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.crypto.digest import digest_to_text
 from cloister.keyservice.policy.canonical import policy_hash
+from cloister.keyservice.policy.description import secrets_of
 from cloister.keyservice.policy.model import Policy
 from cloister.keyservice.policy.rules import Rule, rules
 
@@ -29,12 +30,14 @@ class Explanation:
         workload: The role that was asked for.
         hardware_rooted: False where no hardware signed.
         rules: In the order in which they decide.
+        secrets: What the workload would get by name, with kind and epoch in words; no values.
     """
 
     policy: bytes
     workload: str
     hardware_rooted: bool
     rules: tuple[Rule, ...]
+    secrets: Mapping[str, str]
 
     @property
     def refused_by(self) -> Rule | None:
@@ -50,6 +53,7 @@ class Explanation:
             "hardware_rooted": self.hardware_rooted,
             "refused": decided is not None,
             "code": decided.code if decided is not None else None,
+            "secrets": dict(self.secrets),
             "rules": [
                 {
                     "number": rule.number,
@@ -82,4 +86,7 @@ def explain(
     found = tuple(
         rules(policy, workload, claims, measurement=measurement, volume_roots=volume_roots)
     )
-    return Explanation(policy_hash(policy), workload, claims.hardware_rooted, found)
+    named = policy.workloads.get(workload)
+    rows = () if named is None else secrets_of(policy, named)
+    secrets = {row.label: row.value for row in rows}
+    return Explanation(policy_hash(policy), workload, claims.hardware_rooted, found, secrets)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from cloister.errors import MalformedError
+from cloister.keyservice.policy.lint_secrets import findings_of_secrets
 from cloister.keyservice.policy.lint_workload import findings_of_workload
 from cloister.keyservice.policy.model import CodeVolume, Policy, SimRoot, Unchecked
 from cloister.keyservice.policy.node import join
@@ -119,6 +120,7 @@ def _all(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
     yield from _volumes(policy)
     for name, workload in policy.workloads.items():
         yield from findings_of_workload(policy, workload, join("workloads", name))
+    yield from findings_of_secrets(policy)
 
 
 def _roots_of_trust(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
@@ -178,6 +180,16 @@ _HINTS: Final[Mapping[str, str]] = {
     "lint.command-program": "write python, or the absolute path of a program",
     "lint.script-nowhere": "write the path under which the workload sees the script",
     "lint.environment-loader": "remove it; what runs is named by code and command",
-    "lint.environment-secret": "put it in a file on a sealed volume",
+    "lint.environment-secret": "declare it under secrets: and write ${secret:NAME}",
+    "lint.secret-template": "write ${secret:NAME@EPOCH.PART}; $${ is a literal ${",
+    "lint.secret-unknown": "declare it under secrets: or imports:",
+    "lint.secret-epoch": "list it under readable, or leave the epoch out",
+    "lint.secret-readable": "list epochs that were current before",
+    "lint.secret-twice": "give the import a name of its own",
+    "lint.secret-weak": "make it longer",
+    "lint.secret-authority": "declare it: {authority: {common_name: …, lifetime_days: …}}",
+    "lint.secret-binary": "write .hex or .base64 behind the name",
+    "lint.secret-in-command": "put it in environment or files, if the program can read it there",
+    "lint.file-place": "choose a place of its own, such as /run/secrets/token",
     "lint.launcher-unchecked": "name the digest that `cloister doctor` shows",
 }

@@ -41,7 +41,9 @@ def findings_of_workload(policy: Policy, workload: Workload, path: str) -> Itera
     yield from _repeated(workload, path)
     yield from _command(workload, path)
     for name, value in workload.environment.items():
-        yield from _variable(workload, join(f"{path}.environment", name), name, value=value)
+        place = join(f"{path}.environment", name)
+        plain = not (policy.has_templates and "${secret:" in value)
+        yield from _variable(workload, place, name, value=value, plain=plain)
     yield from _open_ends(workload, path)
 
 
@@ -167,7 +169,9 @@ def _script_index(command: tuple[str, ...]) -> int | None:
     return None
 
 
-def _variable(workload: Workload, place: str, name: str, *, value: str) -> Iterator[_Found]:
+def _variable(
+    workload: Workload, place: str, name: str, *, value: str, plain: bool
+) -> Iterator[_Found]:
     if _LAUNCHER_OWN.fullmatch(name):
         message = f"{name} is the launcher's to set"
         yield "error", "lint.environment-launcher", place, message
@@ -179,7 +183,7 @@ def _variable(workload: Workload, place: str, name: str, *, value: str) -> Itera
         if outside:
             message = f"{name} names {quote(outside[0])}, which is not measured code"
             yield "warning", "lint.environment-search-path", place, message
-    elif _SECRET.fullmatch(name):
+    elif plain and _SECRET.fullmatch(name):
         message = f"{name} looks like a secret; operators can read every policy"
         yield "warning", "lint.environment-secret", place, message
 

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from cloister.keyservice.policy.secret_rules import FileRule, ImportRule, SecretRule
+
 __all__ = [
     "CodeDigests",
     "CodeVolume",
@@ -135,6 +137,7 @@ class Workload:
         volumes: Mount point to volume.
         listen: Name of a listener to its rule; empty for none.
         output: What the operator may see.
+        files: Absolute path to a file in memory; absent for none.
     """
 
     code: CodeVolume | CodeDigests
@@ -144,6 +147,7 @@ class Workload:
     volumes: Mapping[str, Mount]
     listen: Mapping[str, Listener]
     output: Output
+    files: Mapping[str, FileRule] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +162,8 @@ class Policy:
         roots_of_trust: What evidence is accepted.
         volumes: Volumes by name.
         workloads: Roles by name.
+        secrets: Values that the key service makes and keeps; absent for none.
+        imports: Secrets of other policies by the name that they have here; absent for none.
     """
 
     policy: Literal["cloister/v1"]
@@ -167,3 +173,10 @@ class Policy:
     roots_of_trust: RootsOfTrust
     volumes: Mapping[str, VolumeRule]
     workloads: Mapping[str, Workload]
+    secrets: Mapping[str, SecretRule] | None = None
+    imports: Mapping[str, ImportRule] | None = None
+
+    @property
+    def has_templates(self) -> bool:
+        """Whether `${secret:` in commands, variables and files means a secret."""
+        return bool(self.secrets or self.imports)

@@ -38,6 +38,18 @@ from cloister.keyservice.policy.node import (
     join,
     quote,
 )
+from cloister.keyservice.policy.secret_rules import (
+    AuthorityForm,
+    CertificateForm,
+    Exported,
+    FileRule,
+    ImportRule,
+    KeyPairForm,
+    OpaqueForm,
+    PasswordForm,
+    SecretRule,
+    SymmetricForm,
+)
 
 __all__ = ["POLICY", "Kind", "read_policy"]
 
@@ -375,6 +387,98 @@ _LISTENER: Final = _Record(
         "clients": _OrUnchecked(_List(_SPIFFE_ID, 256, "SPIFFE IDs")),
     },
 )
+_SECRET_NAME: Final = _text(
+    "a secret's name of 1 to 63 lower-case letters, digits, underscores and hyphens that begins "
+    "with a letter or digit",
+    "[a-z0-9][a-z0-9_-]*",
+    max_length=63,
+)
+_EPOCH: Final = _Integer(1, 999_999_999)
+_DAYS: Final = _Integer(1, 36_500)
+_ALPHABET: Final = _text(
+    "10 to 94 different printable ASCII characters",
+    r"(?:([!-~])(?!.*\1))*",
+    max_length=94,
+    min_length=10,
+)
+_DNS_NAME: Final = _text(
+    "a DNS name, with *. before it for any host below it",
+    r"(?:\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*",
+    max_length=253,
+)
+_ANY_SPIFFE_ID: Final = _text(
+    "a SPIFFE ID, spiffe://<trust domain>/<path>",
+    rf"spiffe://[a-z0-9._-]{{1,255}}(?:/{_SEGMENT}){{1,8}}",
+    max_length=600,
+)
+_CERTIFICATE: Final = _Record(
+    CertificateForm,
+    "a certificate",
+    {
+        "authority": _SECRET_NAME,
+        "lifetime_days": _DAYS,
+        "dns": _List(_DNS_NAME, 16, "DNS names"),
+        "spiffe": _ANY_SPIFFE_ID,
+    },
+    optional=frozenset({"dns", "spiffe"}),
+)
+_SECRET_KINDS: Final[Mapping[str, Kind]] = {
+    "symmetric": _Record(SymmetricForm, "random bytes", {"bytes": _Integer(16, 1024)}),
+    "password": _Record(
+        PasswordForm, "a password", {"length": _Integer(8, 256), "alphabet": _ALPHABET}
+    ),
+    "key_pair": _Record(
+        KeyPairForm, "a key pair", {"algorithm": _Choice(("ed25519", "ecdsa-p256", "x25519"))}
+    ),
+    "authority": _Record(
+        AuthorityForm,
+        "a certificate authority",
+        {
+            "common_name": _text("a text of 1 to 64 characters", ".*", max_length=64),
+            "lifetime_days": _DAYS,
+        },
+    ),
+    "certificate": _CERTIFICATE,
+    "opaque": _Record(
+        OpaqueForm, "a value that its owner puts", {"max_bytes": _Integer(1, 65_536)}
+    ),
+}
+_SECRET_EXTRAS: Final[Mapping[str, Kind]] = {
+    "epoch": _EPOCH,
+    "readable": _List(_EPOCH, 8, "epochs"),
+    "export": _List(
+        _Record(Exported, "a policy", {"namespace": _NAME, "policy": _NAME}), 32, "policies"
+    ),
+}
+_SECRET: Final = _ByKey(
+    {
+        name: _Record(
+            SecretRule,
+            "a secret",
+            {name: kind, **_SECRET_EXTRAS},
+            optional=frozenset(_SECRET_EXTRAS),
+        )
+        for name, kind in _SECRET_KINDS.items()
+    }
+)
+_IMPORT: Final = _Record(
+    ImportRule,
+    "a secret of another policy",
+    {"namespace": _NAME, "policy": _NAME, "secret": _SECRET_NAME},
+)
+_FILE: Final = _Record(
+    FileRule,
+    "a file",
+    {
+        "content": _text(
+            "a text of at most 65536 characters", ".*", max_length=65_536, min_length=0
+        ),
+        "mode": _text(
+            "permission bits in octal and in quotes, such as '0400'", "0[0-7]{3}", max_length=4
+        ),
+    },
+    optional=frozenset({"mode"}),
+)
 _WORKLOAD: Final = _Record(
     Workload,
     "a workload",
@@ -391,7 +495,9 @@ _WORKLOAD: Final = _Record(
         ),
         "listen": _Map(_NAME, _LISTENER, 8, "listeners"),
         "output": _Record(Output, "what may be seen", {"logs": _Choice(("pass", "drop"))}),
+        "files": _Map(_MOUNT_POINT, _FILE, 64, "files", minimum=1),
     },
+    optional=frozenset({"files"}),
 )
 POLICY: Final = _Record(
     Policy,
@@ -406,5 +512,8 @@ POLICY: Final = _Record(
         ),
         "volumes": _Map(_NAME, _VOLUME, 64, "volumes"),
         "workloads": _Map(_NAME, _WORKLOAD, 64, "workloads", minimum=1),
+        "secrets": _Map(_SECRET_NAME, _SECRET, 64, "secrets", minimum=1),
+        "imports": _Map(_SECRET_NAME, _IMPORT, 64, "imports", minimum=1),
     },
+    optional=frozenset({"secrets", "imports"}),
 )

@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from cloister.crypto.aead import KEY_BYTES, AEADKey
 from cloister.crypto.digest import DIGEST_BYTES, framed, sha256
 from cloister.crypto.kdf import derive_key
-from cloister.errors import MalformedError, TamperedError
+from cloister.errors import MalformedError, TamperedError, UnavailableError
 from cloister.wire import Fields, Value, encode
 
 __all__ = [
@@ -40,6 +40,7 @@ ENTRY_LABEL: Final = b"cloister/keyservice-state/v1/entry"
 _VERSION: Final = 1
 _MAX_CHANGES: Final = 4096
 _MAX_ENTRIES: Final = 1024
+_MOST: Final = (MAX_RECORD_BYTES, _MAX_CHANGES, _MAX_ENTRIES)
 _MAX_PEAKS: Final = 64
 _MAX_ROWS: Final = 1 << 24
 _Part = TypeVar("_Part")
@@ -145,8 +146,22 @@ class StateKey:
         return self._secret
 
     def seal_record(self, record: Record, *, after: Head) -> tuple[Head, bytes]:
-        """Return the new head and the sealed bytes of the record that follows `after`."""
-        sealed = self._key(RECORD_LABEL, after).seal_random(record.to_bytes(), b"")
+        """Return the new head and the sealed bytes of the record that follows `after`.
+
+        Raises:
+            UnavailableError: No reader takes a record of this size (`keyservice.busy`); it must not
+                become durable.
+        """
+        plain = record.to_bytes()
+        counts = (len(plain), len(record.changes), len(record.entries))
+        if any(n > most for n, most in zip(counts, _MOST, strict=True)):
+            raise UnavailableError(
+                "too much would change at once",
+                code="keyservice.busy",
+                detail=f"bytes, changes, entries: {counts}",
+                hint="ask again, with less at a time",
+            )
+        sealed = self._key(RECORD_LABEL, after).seal_random(plain, b"")
         return Head(after.sequence + 1, sha256(sealed)), sealed
 
     def open_record(self, sealed: bytes, *, after: Head) -> tuple[Head, Record]:

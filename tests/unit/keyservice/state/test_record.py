@@ -2,9 +2,10 @@
 
 import pytest
 
-from cloister.errors import MalformedError, TamperedError
+from cloister.errors import MalformedError, TamperedError, UnavailableError
 from cloister.keyservice.state.record import (
     FIRST_HEAD,
+    MAX_RECORD_BYTES,
     Change,
     Head,
     Record,
@@ -35,6 +36,23 @@ def test_a_record_comes_back_as_it_was() -> None:
     assert KEY.open_record(sealed, after=FIRST_HEAD) == (head, RECORD)
     assert head.sequence == 1
     assert b"entry" not in sealed
+
+
+@pytest.mark.spec("KS-10")
+@pytest.mark.parametrize(
+    "record",
+    [
+        Record((Change("t", b"a", bytes(MAX_RECORD_BYTES)),), ()),
+        Record(tuple(Change("t", b"%d" % n, None) for n in range(4097)), ()),
+        Record((), (b"entry",) * 1025),
+    ],
+    ids=["bytes", "changes", "entries"],
+)
+def test_a_record_that_no_reader_takes_is_not_sealed(record: Record) -> None:
+    """Once durable, it would make the state unreadable."""
+    with pytest.raises(UnavailableError) as e:
+        KEY.seal_record(record, after=FIRST_HEAD)
+    assert e.value.code == "keyservice.busy"
 
 
 @pytest.mark.spec("KS-12")
@@ -69,11 +87,11 @@ def test_a_changed_record_is_refused() -> None:
 def test_an_authentic_record_of_another_form_is_refused() -> None:
     """A later version's record is not guessed at."""
 
-    class _Other:
+    class _Other(Record):
         def to_bytes(self) -> bytes:
             return b"\xa1\x61a\x01"
 
-    _, sealed = KEY.seal_record(_Other(), after=FIRST_HEAD)  # type: ignore[arg-type]
+    _, sealed = KEY.seal_record(_Other((), ()), after=FIRST_HEAD)
     with pytest.raises(TamperedError) as e:
         KEY.open_record(sealed, after=FIRST_HEAD)
     assert e.value.code == "state.tampered"

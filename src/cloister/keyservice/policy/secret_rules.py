@@ -1,0 +1,172 @@
+"""What a policy says of secrets: kinds with their forms, epochs, exports, imports, and files.
+
+Frozen; made by the policy's readers only. A rule describes a value; no value is ever in a policy.
+
+Spec: secret-release-v1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+__all__ = [
+    "PARTS",
+    "AuthorityForm",
+    "CertificateForm",
+    "Exported",
+    "FileRule",
+    "ImportRule",
+    "KeyPairForm",
+    "OpaqueForm",
+    "PasswordForm",
+    "SecretForm",
+    "SecretRule",
+    "SymmetricForm",
+]
+
+# Kind to the parts that a template may name; "" is the value itself.
+PARTS: Final[dict[str, tuple[str, ...]]] = {
+    "symmetric": ("", "hex", "base64"),
+    "password": ("", "hex", "base64"),
+    "opaque": ("", "hex", "base64"),
+    "key_pair": ("private", "public"),
+    "authority": ("certificate", "public"),
+    "certificate": ("private", "public", "certificate", "chain"),
+}
+_DEFAULT_MODE: Final = 0o400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SymmetricForm:
+    """Random bytes."""
+
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PasswordForm:
+    """Random characters, each drawn uniformly from `alphabet`."""
+
+    length: int
+    alphabet: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPairForm:
+    """A key pair."""
+
+    algorithm: Literal["ed25519", "ecdsa-p256", "x25519"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorityForm:
+    """A certificate authority, whose key stays in the key service."""
+
+    common_name: str
+    lifetime_days: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateForm:
+    """A key with a certificate by an `authority` of the same policy; renewed while it is used."""
+
+    authority: str
+    lifetime_days: int
+    dns: tuple[str, ...] | None = None
+    spiffe: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpaqueForm:
+    """Whatever its owner puts."""
+
+    max_bytes: int
+
+
+SecretForm = (
+    SymmetricForm | PasswordForm | KeyPairForm | AuthorityForm | CertificateForm | OpaqueForm
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """A policy that may import a secret."""
+
+    namespace: str
+    policy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportRule:
+    """A secret of another policy, which has to export it."""
+
+    namespace: str
+    policy: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretRule:
+    """One secret; exactly one kind is there.
+
+    Attributes:
+        symmetric: See `SymmetricForm`; so for the other kinds.
+        password: A password.
+        key_pair: A key pair.
+        authority: A certificate authority.
+        certificate: A certificate with its key.
+        opaque: A value that its owner puts.
+        epoch: Raise it for a new value; absent is 1.
+        readable: Older epochs that still resolve; every other one is erased.
+        export: Policies that may import it.
+    """
+
+    symmetric: SymmetricForm | None = None
+    password: PasswordForm | None = None
+    key_pair: KeyPairForm | None = None
+    authority: AuthorityForm | None = None
+    certificate: CertificateForm | None = None
+    opaque: OpaqueForm | None = None
+    epoch: int | None = None
+    readable: tuple[int, ...] | None = None
+    export: tuple[Exported, ...] | None = None
+
+    @property
+    def kind(self) -> str:
+        """The name of the kind."""
+        return next(kind for kind in PARTS if getattr(self, kind) is not None)
+
+    @property
+    def form(self) -> SecretForm:
+        """What the kind says of the value."""
+        form: SecretForm = getattr(self, self.kind)
+        return form
+
+    @property
+    def current(self) -> int:
+        """The epoch that a template without one means."""
+        return 1 if self.epoch is None else self.epoch
+
+    @property
+    def epochs(self) -> tuple[int, ...]:
+        """Every epoch that resolves, the current one first."""
+        return (self.current, *(self.readable or ()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRule:
+    """A file that the workload finds, in memory only.
+
+    Attributes:
+        content: Its text, a template where the policy has secrets.
+        mode: Permission bits in octal; absent is `0400`.
+    """
+
+    content: str
+    mode: str | None = None
+
+    @property
+    def bits(self) -> int:
+        """The permission bits."""
+        return _DEFAULT_MODE if self.mode is None else int(self.mode, 8)

@@ -1,0 +1,90 @@
+"""Policies with secrets for the benches of other tests, one of each kind."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cloister.attestation.measurement import LaunchMeasurement
+from cloister.crypto.digest import digest_to_text
+from cloister.keyservice.bundle import Bundle
+from cloister.testing.keyservice import CODE_ROOT, MEASUREMENT, ServiceBench
+
+__all__ = ["EVERY_KIND", "ask", "secret_policy"]
+
+# Each kind, as a policy writes it.
+EVERY_KIND: Final = """
+  seed: {symmetric: {bytes: 32}}
+  db: {password: {length: 24, alphabet: abcdefghijklmnopqrstuvwxyz0123456789}}
+  signing: {key_pair: {algorithm: ed25519}}
+  ca: {authority: {common_name: lab, lifetime_days: 3650}}
+  tls: {certificate: {authority: ca, lifetime_days: 90, dns: [db.lab.example]}}
+  token: {opaque: {max_bytes: 4096}}
+"""
+
+
+def secret_policy(
+    bench: ServiceBench,
+    *,
+    name: str = "keeper",
+    namespace: str = "lab",
+    predecessor: bytes | None = None,
+    code: tuple[bytes, ...] = (CODE_ROOT,),
+    secrets: str = "",
+    imports: str = "",
+    environment: str = "{}",
+    files: str = "",
+    command: str = "[python, /code/main.py]",
+) -> str:
+    """Write a policy with plain code, whose one workload `main` names secrets.
+
+    Args:
+        bench: Whose platform and image it names.
+        name: The policy's name.
+        namespace: The tenant.
+        predecessor: The hash of the one that it replaces.
+        code: Digests of the code that is accepted.
+        secrets: Entries of `secrets`, indented; empty for none.
+        imports: Entries of `imports`, indented; empty for none.
+        environment: The workload's environment.
+        files: Entries of the workload's `files`, indented by six; empty for none.
+        command: The workload's command.
+    """
+    before = "none" if predecessor is None else digest_to_text(predecessor)
+    digests = ", ".join(f'"{digest_to_text(digest)}"' for digest in code)
+    return f"""
+policy: cloister/v1
+name: {name}
+namespace: {namespace}
+predecessor: "{before}"
+roots_of_trust:
+  sim:
+    anchors: ["{bench.platform.anchor.text}"]
+    measurement: ["{digest_to_text(bench.attester().measurement)}"]
+    minimum_svn: 1
+    debug: refused
+volumes: {{}}
+{f"secrets:{secrets}" if secrets else ""}
+{f"imports:{imports}" if imports else ""}
+workloads:
+  main:
+    code: {{digests: [{digests}]}}
+    runtime: ["{digest_to_text(MEASUREMENT.runtime)}"]
+    command: {command}
+    environment: {environment}
+    volumes: {{}}
+    listen: {{}}
+    output: {{logs: drop}}
+{f"    files:{files}" if files else ""}
+"""
+
+
+def ask(bench: ServiceBench, policy: bytes, *, code: bytes = CODE_ROOT) -> Bundle:
+    """Ask for the release of the workload `main`, as a requester that runs `code`."""
+    release = bench.release_client().release(
+        policy=policy,
+        workload="main",
+        instance="run-1",
+        measurement=LaunchMeasurement(code=code, runtime=MEASUREMENT.runtime),
+        attester=bench.attester(),
+    )
+    return release.bundle
