@@ -74,6 +74,8 @@ def test_a_seal_for_another_place_does_not_open(bench: ServiceBench, owner: Owne
     class Elsewhere:
         """Seals under another label."""
 
+        raw = bench.domain.hpke.raw
+
         def seal(self, plaintext: bytes, *, info: bytes) -> bytes:
             return bench.domain.hpke.seal(plaintext, info=info + b"x")
 
@@ -116,7 +118,12 @@ def test_a_list_of_an_unknown_policy_is_refused(owner: OwnerClient) -> None:
 def test_only_the_owner_puts_and_lists(bench: ServiceBench, owner: OwnerClient) -> None:
     """Another signer gets neither."""
     thief = OwnerClient(
-        bench, bench.pinned, owner=SigningKey.generate(), clock=bench.clock, deadline_s=0.0
+        bench,
+        bench.pinned,
+        owner=SigningKey.generate(),
+        reference=bench.domain.service,
+        clock=bench.clock,
+        deadline_s=0.0,
     )
     assert put(bench, thief, b"x") == "release.not-owner"
     with pytest.raises(CloisterError) as e:
