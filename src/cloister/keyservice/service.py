@@ -39,6 +39,7 @@ from cloister.keyservice.anchoring import (
     SealedAnchorRequest,
     reader_secret,
 )
+from cloister.keyservice.authorities import Authorities
 from cloister.keyservice.bundle import KEY_BYTES, Bundle, Lease, ListenerGrant, VolumeGrant
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.domain import log_origin
@@ -60,6 +61,7 @@ from cloister.keyservice.messages import (
 from cloister.keyservice.ownership import OwnerRequest, SignedOwnerRequest, owner_reply_info
 from cloister.keyservice.policy.model import Listener, Unchecked
 from cloister.keyservice.records import Holder, VolumeRecord
+from cloister.keyservice.scope import Scope
 from cloister.keyservice.session import (
     NONCE_LIFETIME_S,
     Approval,
@@ -104,9 +106,11 @@ class KeyService:
         secrets = store.secrets()
         self._store = store
         self._key = SigningKey(secrets.signing_seed)
-        self._authority = CertificateAuthority(secrets.ca_key, secrets.ca_certificate)
+        self._authorities = Authorities(
+            store, CertificateAuthority(secrets.ca_key, secrets.ca_certificate)
+        )
         self._reader_secret = secrets.reader_secret
-        self._owner = VerifyingKey(secrets.owner)
+        self._scope = Scope(store, founder=secrets.owner)
         self._trust_domain = secrets.trust_domain
         self._origin = log_origin(secrets.trust_domain)
         self._challenges = ChallengeTable(lifetime_s=nonce_lifetime_s)
@@ -115,8 +119,10 @@ class KeyService:
             store=store,
             key=self._key,
             hpke=HPKEPrivateKey(secrets.hpke_seed),
-            authority=self._authority,
+            authorities=self._authorities,
             leases=self._leases,
+            scope=self._scope,
+            founder=secrets.owner,
             trust_domain=secrets.trust_domain,
             origin=self._origin,
         )
@@ -206,7 +212,8 @@ class KeyService:
             request.workload,
             request.instance,
         )
-        certificate = self._authority.issue(
+        authority = self._authorities.of(approval.policy.namespace)
+        certificate = authority.issue(
             request.certificate_request,
             identity,
             policy_hash=request.policy,
@@ -253,7 +260,7 @@ class KeyService:
             listen={name: _listener(rule) for name, rule in workload.listen.items()},
             logs=workload.output.logs,
             certificate=certificate,
-            ca=self._authority.certificate_pem,
+            ca=authority.certificate_pem,
             result=approval.result.to_bytes(),
             receipt=self._receipt(entry, appended),
         )
@@ -359,7 +366,7 @@ class KeyService:
     # -- owner
 
     def _own(self, body: bytes, moment: Moment) -> bytes:
-        request = SignedOwnerRequest.from_bytes(body).require(self._owner)
+        request = SignedOwnerRequest.from_bytes(body).require_known(self._scope.knows)
         require_service(request.service, self.identity.raw)
         self._challenges.spend(request.nonce, uptime=moment.uptime)
         reply_key = HPKEPublicKey(request.reply_key)

@@ -27,6 +27,7 @@ from cloister.keyservice.state.record import FIRST_HEAD, Record, Snapshot, State
 from cloister.keyservice.state.rows import ServiceSecrets
 from cloister.keyservice.state.sqlcipher import SQLCipherBackend
 from cloister.keyservice.state.tables import Tables
+from cloister.keyservice.state.tenancy import TenancyTables
 from cloister.tee.sim.platform import SimPlatform
 
 __all__ = ["Appended", "ServiceSecrets", "Store"]
@@ -237,6 +238,17 @@ class Store:
     def put_volume(self, record: VolumeRecord) -> None:
         """Add or replace a volume; inside a transaction."""
         self._tables.put("volumes", record.id, rows.volume_to_row(record))
+
+    # -- who decides
+
+    @property
+    def tenancy(self) -> TenancyTables:
+        """Charters, proposals and the keys that policies name."""
+        return TenancyTables(self._tables)
+
+    def governor(self, namespace: str) -> str:
+        """Return the namespace whose charter governs this one; `/` for the root."""
+        return self.tenancy.governor(namespace)
 
     # -- the log
 
