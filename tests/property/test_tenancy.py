@@ -46,7 +46,7 @@ class Tenants(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="cloister-tenants-"))
         self.bench = ServiceBench.create(self.folder)
         self.approvers = approvers
-        self.threshold = data.draw(st.integers(1, len(approvers)))
+        self.threshold = data.draw(st.integers(min(2, len(approvers)), len(approvers)))
         self.policy: bytes | None = None
         self.waiting: dict[tuple[str, bytes], Waiting] = {}
         self.changes = 0
@@ -96,6 +96,12 @@ class Tenants(RuleBasedStateMachine):
         if carried is not None:
             self.policy = carried
             self._forget("propose_policy")
+
+    @rule(data=st.data(), lifetime=st.sampled_from([5, 90, 900]))
+    def approve_policy(self, data: st.DataObject, lifetime: int) -> None:
+        """One who is asked says yes to the successor that is under way."""
+        who = data.draw(st.sampled_from(sorted(self.approvers)))
+        self.submit_policy(submitter=who, approvals={who: lifetime}, stale=False)
 
     @rule(
         submitter=st.integers(0, 2),

@@ -32,6 +32,8 @@ _COMMANDS: Final = {
     "query": "cloister.cli.query",
     "keyservice": "cloister.cli.keyservice",
     "policy": "cloister.cli.policy",
+    "namespace": "cloister.cli.namespace",
+    "key": "cloister.cli.key",
     "volume": "cloister.cli.volume",
 }
 
