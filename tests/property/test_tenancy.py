@@ -97,9 +97,14 @@ class Tenants(RuleBasedStateMachine):
             self.policy = carried
             self._forget("propose_policy")
 
-    @rule(data=st.data(), lifetime=st.sampled_from([5, 90, 900]))
-    def approve_policy(self, data: st.DataObject, lifetime: int) -> None:
-        """One who is asked says yes to the successor that is under way."""
+    @rule(
+        data=st.data(),
+        lifetime=st.sampled_from([5, 90, 900]),
+        later=st.sampled_from([0, 0, 60, 101]),
+    )
+    def approve_policy(self, data: st.DataObject, lifetime: int, later: int) -> None:
+        """After a while, one who is asked says yes to the successor that is under way."""
+        self.bench.clock.move(later)
         who = data.draw(st.sampled_from(sorted(self.approvers)))
         self.submit_policy(submitter=who, approvals={who: lifetime}, stale=False)
 

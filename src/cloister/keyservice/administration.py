@@ -24,6 +24,7 @@ from cloister.keyservice.authorities import Authorities
 from cloister.keyservice.bundle import KEY_BYTES
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.leases import LeaseTable, take
+from cloister.keyservice.limits import Limits
 from cloister.keyservice.log import Checkpoint, LogEntry
 from cloister.keyservice.messages import VOLUME_ID_BYTES, require_name
 from cloister.keyservice.ownership import OwnerRequest, volume_key_info
@@ -57,6 +58,7 @@ class Administration:
         authorities: Authorities,
         leases: LeaseTable,
         scope: Scope,
+        limits: Limits,
         founder: bytes,
         trust_domain: str,
         origin: str,
@@ -68,6 +70,7 @@ class Administration:
         self._authorities = authorities
         self._leases = leases
         self._scope = scope
+        self._limits = limits
         self._trust_domain = trust_domain
         self._origin = origin
         tenancy = Tenancy(
@@ -95,9 +98,11 @@ class Administration:
 
         Raises:
             ReleaseDeniedError: The signer has no authority for it, by the operation's rule.
+            UnavailableError: Its charter or key asks too often (`keyservice.busy`).
             CloisterError: By the operation; then nothing has changed.
         """
-        self._scope.require(request)
+        target = self._scope.require(request)
+        self._limits.operation(request, target, moment)
         arguments = Fields(request.arguments, what=request.operation)
         return self._operations[request.operation](arguments, request, moment)
 
@@ -160,6 +165,9 @@ class Administration:
             registrant=request.owner,
         )
         with self._store.transaction():
+            self._scope.require_room(
+                namespace, "volumes", lambda: (known.namespace for known in self._store.volumes())
+            )
             self._store.put_volume(record)
             self.note(request, moment, subject=volume_id.hex(), policy=_NO_DIGEST, code="")
         return {}

@@ -22,6 +22,7 @@ __all__ = [
     "FOUNDER_TIMEOUT_S",
     "Charters",
     "Governance",
+    "asks_for_more",
     "charter_panel",
     "governing",
     "parsed_policy",
@@ -84,10 +85,17 @@ def charter_panel(charter: Charter, charters: Charters, *, founder: bytes) -> Pa
     record = charters.charter(charter.namespace)
     if record is None:
         return Panel((parent.board,))
-    present = _parsed_charter(record.canonical)
-    if _raises_quota(present.quotas, charter.quotas):
-        return Panel((present.board, parent.board))
-    return Panel((present.board,))
+    board = _parsed_charter(record.canonical).board
+    return Panel((board, parent.board) if asks_for_more(record, charter) else (board,))
+
+
+def asks_for_more(present: CharterRecord | None, charter: Charter) -> bool:
+    """Tell whether a charter asks for more of anything than the one in force; the first does."""
+    if present is None:
+        return True
+    before = _parsed_charter(present.canonical).quotas
+    names = (field.name for field in fields(Quotas))
+    return any(getattr(charter.quotas, name) > getattr(before, name) for name in names)
 
 
 def policy_panel(present: PolicyRecord | None, governance: Governance) -> Panel:
@@ -105,9 +113,3 @@ def parsed_policy(canonical: bytes) -> Policy:
 @lru_cache(maxsize=64)
 def _parsed_charter(canonical: bytes) -> Charter:
     return charter_from_canonical(canonical)
-
-
-def _raises_quota(present: Quotas, wanted: Quotas) -> bool:
-    """Tell whether a charter asks for more of anything than it had."""
-    names = (field.name for field in fields(Quotas))
-    return any(getattr(wanted, name) > getattr(present, name) for name in names)

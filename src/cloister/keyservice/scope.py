@@ -6,19 +6,21 @@ something, and strictly by the operation itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from cloister.crypto.digest import DIGEST_BYTES
 from cloister.keyservice.authority import RULES, About, Target, may_read, require_authority
 from cloister.keyservice.governance import Governance, governing, parsed_policy
 from cloister.keyservice.messages import VOLUME_ID_BYTES
-from cloister.keyservice.namespaces import ROOT, require_namespace
+from cloister.keyservice.namespaces import ROOT, lineage, require_namespace
 from cloister.keyservice.ownership import OwnerRequest
 from cloister.keyservice.policy.canonical import MAX_CANONICAL_BYTES
 from cloister.keyservice.policy.charter import MAX_CHARTER_BYTES, charter_from_canonical
-from cloister.keyservice.policy.model import Policy
+from cloister.keyservice.policy.model import Policy, Quotas
 from cloister.keyservice.proposals import keys_of
+from cloister.keyservice.quotas import require_grant, require_room, share
 from cloister.keyservice.records import PolicyRecord
 from cloister.keyservice.store import Store
 from cloister.wire import Fields
@@ -89,6 +91,52 @@ class Scope:
     def sees_policy(self, key: bytes, record: PolicyRecord) -> bool:
         """Tell whether a key may read a policy: by its charter, or by the policy in force."""
         return may_read(key, self._policy_target(record.namespace, record.name))
+
+    def share(self, governance: Governance, what: str) -> int:
+        """Return how much of a quota is left for a charter's own namespaces."""
+        if governance.quotas is None:
+            return sys.maxsize
+        return share(governance.quotas, self._granted(governance.namespace), what)
+
+    def require_room(self, namespace: str, what: str, places: Callable[[], Iterable[str]]) -> None:
+        """Raise unless one more of `what` fits where this namespace is governed.
+
+        Args:
+            namespace: Where the new one would be.
+            what: A field of `Quotas`.
+            places: Gives the namespaces of all that are there; asked only where there is a quota.
+
+        Raises:
+            ReleaseDeniedError: Code `quota.exceeded`.
+        """
+        governance = self.governance(namespace)
+        if governance.quotas is None:
+            return
+        governor = self._store.governor
+        present = sum(governor(place) == governance.namespace for place in places())
+        granted = self._granted(governance.namespace)
+        require_room(governance.quotas, granted, what, present=present)
+
+    def require_grant(self, namespace: str, wanted: Quotas) -> None:
+        """Raise unless whoever governs above `namespace` can grant a charter there these quotas.
+
+        Raises:
+            ReleaseDeniedError: Code `quota.exceeded`.
+        """
+        above = self.governance(lineage(namespace)[1])
+        if above.quotas is not None:
+            others = self._granted(above.namespace, but=namespace)
+            require_grant(above.quotas, others, wanted)
+
+    def _granted(self, namespace: str, *, but: str = "") -> tuple[Quotas, ...]:
+        """Return the quotas of the charters right below that of `namespace`."""
+        below = (
+            self.governance(record.namespace).quotas
+            for record in self._store.tenancy.charters()
+            if record.namespace not in {ROOT, but}
+            and self._store.governor(lineage(record.namespace)[1]) == namespace
+        )
+        return tuple(quotas for quotas in below if quotas is not None)
 
     def _policy_target(self, namespace: str, name: str) -> Target:
         governance = self.governance(namespace)

@@ -44,6 +44,7 @@ from cloister.keyservice.bundle import KEY_BYTES, Bundle, Lease, ListenerGrant, 
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.domain import log_origin
 from cloister.keyservice.leases import LEASE_TTL_S, LeaseTable, advance, require_epoch, take
+from cloister.keyservice.limits import Limits
 from cloister.keyservice.log import Checkpoint, LogEntry, Receipt
 from cloister.keyservice.messages import (
     ANCHOR_PATH,
@@ -115,6 +116,7 @@ class KeyService:
         self._origin = log_origin(secrets.trust_domain)
         self._challenges = ChallengeTable(lifetime_s=nonce_lifetime_s)
         self._leases = LeaseTable(ttl_s=lease_ttl_s, uptime=moment.uptime)
+        self._limits = Limits(self._scope)
         self._administration = Administration(
             store=store,
             key=self._key,
@@ -122,6 +124,7 @@ class KeyService:
             authorities=self._authorities,
             leases=self._leases,
             scope=self._scope,
+            limits=self._limits,
             founder=secrets.owner,
             trust_domain=secrets.trust_domain,
             origin=self._origin,
@@ -178,12 +181,13 @@ class KeyService:
 
         def attempt() -> bytes:
             approval = decide(request, records=self._store, at=moment.at)
+            self._limits.release(approval.policy.namespace, moment)
             return self._grant(request, approval, body, moment)
 
         try:
             return self._settle(attempt)
         except (RefusedError, MalformedError, UnavailableError) as e:
-            if not isinstance(e, StorageFullError):
+            if not isinstance(e, StorageFullError) and e.code != "keyservice.busy":
                 self._settle(partial(self._append, _entry(request, moment, code=e.code)))
             raise
 

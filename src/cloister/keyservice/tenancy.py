@@ -23,7 +23,12 @@ from cloister.keyservice.approvals import (
 )
 from cloister.keyservice.authorities import CA_LIFETIME_S, Authorities
 from cloister.keyservice.clock import Moment
-from cloister.keyservice.governance import charter_panel, parsed_policy, policy_panel
+from cloister.keyservice.governance import (
+    asks_for_more,
+    charter_panel,
+    parsed_policy,
+    policy_panel,
+)
 from cloister.keyservice.namespaces import ROOT
 from cloister.keyservice.ownership import OwnerRequest
 from cloister.keyservice.policy.canonical import (
@@ -154,6 +159,12 @@ class Tenancy:
         at: int,
     ) -> None:
         before = frozenset() if present is None else named_keys(parsed_policy(present.canonical))
+        if present is None:
+            self._scope.require_room(
+                policy.namespace,
+                "policies",
+                lambda: (record.namespace for record in self._store.policies() if record.current),
+            )
         self._store.put_policy(
             PolicyRecord(digest, canonical, policy.namespace, policy.name, current=True, at=at)
         )
@@ -226,6 +237,8 @@ class Tenancy:
         *,
         at: int,
     ) -> None:
+        if charter.namespace != ROOT and asks_for_more(present, charter):
+            self._scope.require_grant(charter.namespace, charter.quotas)
         if present is not None:
             ca_key, ca_certificate = present.ca_key, present.ca_certificate
         elif charter.namespace == ROOT:
