@@ -89,7 +89,7 @@ def test_every_command_named_exists(page: Path) -> None:
         if kind in ("sh", "console")
         for match in re.findall(r"^\$? ?(cloister [a-z]+(?: [a-z]+)?)\b", body, re.MULTILINE)
     }
-    groups = {"volume", "policy", "keyservice", "evidence", "audit"}
+    groups = {"volume", "policy", "keyservice", "evidence", "audit", "namespace", "key"}
     for words in sorted(used):
         asked = words if words[0] in groups else words[:1]
         done = subprocess.run(

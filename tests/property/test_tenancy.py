@@ -24,7 +24,7 @@ from cloister.keyservice.policy import canonical_bytes, parse_policy
 from cloister.testing.keyservice import ServiceBench, policy_text
 
 KEYS: Final = tuple(SigningKey(bytes([number]) * 32) for number in range(1, 4))
-MEMBERS = st.frozensets(st.integers(0, 2), min_size=1, max_size=3)
+MEMBERS = st.frozensets(st.integers(0, 2), min_size=2, max_size=3)
 LIFETIMES = st.sampled_from([5, 90, 900, -1])
 TIMEOUT: Final = 100
 
@@ -46,7 +46,7 @@ class Tenants(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="cloister-tenants-"))
         self.bench = ServiceBench.create(self.folder)
         self.approvers = approvers
-        self.threshold = data.draw(st.integers(min(2, len(approvers)), len(approvers)))
+        self.threshold = data.draw(st.integers(2, len(approvers)))
         self.policy: bytes | None = None
         self.waiting: dict[tuple[str, bytes], Waiting] = {}
         self.changes = 0
@@ -122,7 +122,7 @@ class Tenants(RuleBasedStateMachine):
         data: st.DataObject,
     ) -> None:
         """Anybody hands in another charter."""
-        threshold = data.draw(st.integers(1, len(members)))
+        threshold = data.draw(st.integers(2, len(members)))
         canonical = self._charter(digest_to_text(self.charter), members, threshold)
         carried = self._submit("propose_charter", canonical, submitter, approvals, stale=False)
         if carried is not None:
