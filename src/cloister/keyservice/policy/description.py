@@ -50,6 +50,7 @@ def describe(policy: Policy) -> tuple[Section, ...]:
             (
                 Row("hash", digest_to_text(policy_hash(policy))),
                 Row("replaces", policy.predecessor),
+                *_people(policy),
             ),
         ),
         Section("Accepted environments", tuple(_environments(policy))),
@@ -66,6 +67,18 @@ def describe(policy: Policy) -> tuple[Section, ...]:
         for name, workload in sorted(policy.workloads.items())
     ]
     return tuple(sections)
+
+
+def _people(policy: Policy) -> Iterator[Row]:
+    board = policy.approval
+    if board is None:
+        yield Row("a successor needs", "the approvals that the namespace's charter asks for")
+    else:
+        said = f"{board.threshold} of {len(board.approvers)}, within {board.timeout} s"
+        yield Row("a successor needs", said, open_end=board.threshold == 1)
+        yield Row("approvers", ", ".join(board.approvers))
+    if policy.access is not None and policy.access.readers:
+        yield Row("further readers", ", ".join(policy.access.readers))
 
 
 def _environments(policy: Policy) -> Iterator[Row]:
