@@ -29,7 +29,7 @@ def entrust(bench: ServiceBench) -> CloisterError:
     return e.value
 
 
-@pytest.mark.spec("KR-81", "KR-83")
+@pytest.mark.spec("KR-96", "KR-98")
 def test_another_image_gets_no_secret(bench: ServiceBench) -> None:
     """The service's keys, unsealed by a changed Cloister on the same platform."""
     attester = SimAttester(bench.platform, image=b"x" * 32)
@@ -40,7 +40,7 @@ def test_another_image_gets_no_secret(bench: ServiceBench) -> None:
     assert error.rule == "service.measurement"
 
 
-@pytest.mark.spec("KR-81", "KR-82")
+@pytest.mark.spec("KR-96", "KR-97")
 def test_the_same_keys_on_another_platform_get_no_secret(
     bench: ServiceBench, tmp_path: Path
 ) -> None:
@@ -52,7 +52,7 @@ def test_the_same_keys_on_another_platform_get_no_secret(
     assert isinstance(error, EndorsementError)
 
 
-@pytest.mark.spec("KR-81", "KR-82")
+@pytest.mark.spec("KR-96", "KR-97")
 def test_a_recorded_proof_is_good_for_nobody_else(bench: ServiceBench) -> None:
     """Yesterday's reply is not signed for today's nonce."""
     recorded: list[bytes] = []
@@ -70,7 +70,7 @@ def test_a_recorded_proof_is_good_for_nobody_else(bench: ServiceBench) -> None:
     assert error.code == "identity.keyservice"
 
 
-@pytest.mark.spec("KR-81")
+@pytest.mark.spec("KR-96")
 def test_the_real_service_gets_them_after_one_proof(bench: ServiceBench) -> None:
     """Once for each client, before the first secret."""
     bench.register_volumes()

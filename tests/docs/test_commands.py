@@ -90,6 +90,7 @@ def test_every_command_named_exists(page: Path) -> None:
         for match in re.findall(r"^\$? ?(cloister [a-z]+(?: [a-z]+)?)\b", body, re.MULTILINE)
     }
     groups = {"volume", "policy", "secret", "keyservice", "evidence", "audit"}
+    groups |= {"namespace", "key"}
     for words in sorted(used):
         asked = words if words[0] in groups else words[:1]
         done = subprocess.run(

@@ -93,10 +93,11 @@ def pin(
 @app.command()
 def status(
     domain: Path | None = settings.DOMAIN,
+    key: Path | None = settings.KEY,
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """List policies and volumes, for the owner."""
-    found = settings.owner(domain).client.status()
+    found = settings.client(domain, key).status()
     if as_json:
         console.emit(
             {

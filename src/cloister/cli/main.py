@@ -35,6 +35,8 @@ _COMMANDS: Final = {
     "policy": "cloister.cli.policy",
     "secret": "cloister.cli.secret",
     "token": "cloister.cli.token",
+    "namespace": "cloister.cli.namespace",
+    "key": "cloister.cli.key",
     "volume": "cloister.cli.volume",
     "audit": "cloister.cli.audit",
 }

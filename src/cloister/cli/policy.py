@@ -6,12 +6,17 @@ from pathlib import Path
 
 import typer
 
-from cloister.cli import console, settings
+from cloister.cli import approving, console, settings
 from cloister.errors import ConfigError, MalformedError
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Write, read, judge and apply policies.", no_args_is_help=True)
+
+app.command("approve")(approving.approve)
+app.command("pending")(approving.pending)
+app.command("diff")(approving.diff)
+app.command("history")(approving.history)
 
 _JSON = typer.Option(False, "--json", help="One JSON object.")
 _FILE = typer.Argument(help="The policy, a YAML file.")
@@ -131,18 +136,26 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
 
 
 @app.command()
-def apply(file: Path = _FILE, domain: Path | None = settings.DOMAIN, as_json: bool = _JSON) -> None:
-    """Make a policy the current one of its name; refused unless it names its predecessor."""
-    from cloister.crypto.digest import digest_to_text  # noqa: PLC0415
-    from cloister.keyservice.policy import parse_policy  # noqa: PLC0415
+def apply(
+    file: Path = _FILE,
+    approval: list[Path] = typer.Option(
+        [], help="An approval's file; repeat it for each. Without one, your key approves."
+    ),
+    key: Path | None = settings.KEY,
+    domain: Path | None = settings.DOMAIN,
+    as_json: bool = _JSON,
+) -> None:
+    """Make a policy the current one of its name; refused unless it names its predecessor.
+
+    Where others must approve, it waits for them: they run the same, or hand you their approvals.
+    """
+    from cloister.keyservice.policy import canonical_bytes, parse_policy  # noqa: PLC0415
 
     require_lint(file)
     policy = parse_policy(settings.read_policy_bytes(file), source=str(file))
-    digest = digest_to_text(settings.owner(domain).apply(policy))
-    if as_json:
-        console.emit({"policy": f"{policy.namespace}/{policy.name}", "hash": digest})
-    else:
-        console.lines(f"{policy.namespace}/{policy.name} is {digest}")
+    approvals = approving.read_approvals(approval)
+    done = settings.client(domain, key).propose_policy(canonical_bytes(policy), approvals)
+    approving.tell(f"{policy.namespace}/{policy.name}", done, as_json=as_json, name="policy")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,23 +15,31 @@ import typer
 from cloister.errors import ConfigError
 
 if TYPE_CHECKING:
+    from cloister.crypto.signature import SigningKey
+    from cloister.keyservice.approvals import Subject
     from cloister.keyservice.domain import TrustDomain
+    from cloister.keyservice.owner import OwnerClient
     from cloister.keyservice.transport import HTTPTransport
     from cloister.launcher.local import LocalFacts
     from cloister.launcher.owner import Owner
 
 __all__ = [
     "DOMAIN",
+    "KEY",
     "Connection",
+    "client",
     "connect",
     "find_domain",
     "hide_memory",
     "measure_local",
     "owner",
+    "read_key",
     "read_policy_bytes",
+    "read_subject",
 ]
 
 DOMAIN_VARIABLE: Final = "CLOISTER_DOMAIN"
+KEY_VARIABLE: Final = "CLOISTER_KEY"
 _DEFAULT: Final = Path(".cloister")
 _START_DEADLINE_S: Final = 20.0
 
@@ -39,6 +48,12 @@ DOMAIN = typer.Option(
     "--domain",
     "-d",
     help=f"The trust domain's folder (default: ${DOMAIN_VARIABLE}, else {_DEFAULT}).",
+)
+
+KEY = typer.Option(
+    None,
+    "--key",
+    help=f"Your key's file (default: ${KEY_VARIABLE}, else the key of the domain's owner).",
 )
 
 
@@ -80,14 +95,54 @@ def hide_memory() -> None:
     syscalls.set_dumpable(0)
 
 
-def owner(option: Path | None) -> Owner:
-    """Connect as the trust domain's owner; from here on this process may not be dumped."""
+def owner(option: Path | None, key: Path | None = None) -> Owner:
+    """Connect as the key's holder, else as the domain's owner; the process may not be dumped."""
     from cloister.keyservice.clock import read_clock  # noqa: PLC0415
     from cloister.launcher.owner import Owner  # noqa: PLC0415
 
     connection = connect(option)
     hide_memory()
-    return Owner(connection.domain, connection.transport, clock=read_clock)
+    return Owner(connection.domain, connection.transport, clock=read_clock, key=_named_key(key))
+
+
+def client(option: Path | None, key: Path | None) -> OwnerClient:
+    """Connect as whoever has the key; from here on this process may not be dumped."""
+    return owner(option, key).client
+
+
+def read_key(file: Path) -> SigningKey:
+    """Read the key that `cloister key new` made.
+
+    Raises:
+        ConfigError: Missing, open to others, or no key.
+    """
+    from cloister.crypto.signature import PUBLIC_BYTES, SigningKey  # noqa: PLC0415
+    from cloister.tee.sim.platform import read_secret_file  # noqa: PLC0415
+
+    hide_memory()
+    seed = read_secret_file(file, max_bytes=PUBLIC_BYTES)
+    if len(seed) != PUBLIC_BYTES:
+        raise ConfigError(f"{file} is no key", code="config.file", hint="cloister key new")
+    return SigningKey(seed)
+
+
+def read_subject(file: Path, *, service: bytes) -> Subject:
+    """Read a policy or charter as what somebody approves."""
+    from cloister.keyservice.policy import canonical_bytes, parse_policy  # noqa: PLC0415
+    from cloister.keyservice.policy.charter import charter_bytes, parse_charter  # noqa: PLC0415
+    from cloister.keyservice.submissions import charter_subject, policy_subject  # noqa: PLC0415
+
+    data = read_policy_bytes(file)
+    if re.search(rb"^charter:", data, re.MULTILINE):
+        charter = parse_charter(data, source=str(file))
+        return charter_subject(charter_bytes(charter), service=service)
+    policy = parse_policy(data, source=str(file))
+    return policy_subject(canonical_bytes(policy), service=service)
+
+
+def _named_key(option: Path | None) -> SigningKey | None:
+    named = option or os.environ.get(KEY_VARIABLE)
+    return None if not named else read_key(Path(named))
 
 
 def read_policy_bytes(file: Path) -> bytes:

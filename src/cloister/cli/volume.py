@@ -19,20 +19,28 @@ app.command("mount")(mount.command)
 
 _JSON = typer.Option(False, "--json", help="One JSON object.")
 _STORE = typer.Argument(help="The folder that holds the volume's store.")
+_NAMESPACE = typer.Option("/", "--namespace", help="Whose policies may use it; / for the root.")
 
 
 @app.command()
-def seal(
+def seal(  # noqa: PLR0917  # options: typer passes them by name
     source: Path = typer.Argument(help="The folder to seal, in plain."),
     store: Path = _STORE,
     kind: str = typer.Option("data", "--kind", help="What it is, such as data or code."),
+    namespace: str = _NAMESPACE,
     domain: Path | None = settings.DOMAIN,
     as_json: bool = _JSON,
 ) -> None:
     """Import a folder into a new, immutable volume and entrust its key to the key service."""
     owner = settings.owner(domain)
     with console.progress(f"sealing {source}", quiet=as_json) as step:
-        identity = owner.seal(source, store, kind=kind, progress=lambda done: step(done.octets, 0))
+        identity = owner.seal(
+            source,
+            store,
+            kind=kind,
+            progress=lambda done: step(done.octets, 0),
+            namespace=namespace,
+        )
     _print_identity(identity.volume_id, identity.version, identity.root, store, as_json=as_json)
 
 
@@ -40,11 +48,12 @@ def seal(
 def create(
     store: Path = _STORE,
     kind: str = typer.Option("results", "--kind", help="What it is, such as model or results."),
+    namespace: str = _NAMESPACE,
     domain: Path | None = settings.DOMAIN,
     as_json: bool = _JSON,
 ) -> None:
     """Make an empty volume that workloads can write."""
-    identity = settings.owner(domain).create(store, kind=kind)
+    identity = settings.owner(domain).create(store, kind=kind, namespace=namespace)
     _print_identity(identity.volume_id, identity.version, identity.root, store, as_json=as_json)
 
 

@@ -1,9 +1,11 @@
 """Short-lived X.509 certificates with a SPIFFE URI (design D3), and the CA that signs them.
 
 A certificate names one workload instance:
-`spiffe://<trust domain>/<namespace>/<policy>/<role>/<instance>`. Keys are ECDSA P-256, which every
-TLS 1.3 library accepts. A non-critical extension (OID `POLICY_OID`) carries canonical CBOR
-`{policy: 32-byte policy hash, hardware_rooted: bool}`, signed by the CA like the rest.
+`spiffe://<trust domain>/<namespace path>/<policy>/<role>/<instance>`, read from the right: the last
+three segments are policy, role and instance, the 1 to 4 before them the namespace. Keys are ECDSA
+P-256, which every TLS 1.3 library accepts. A non-critical extension (OID `POLICY_OID`) carries
+canonical CBOR `{policy: 32-byte policy hash, hardware_rooted: bool}`, signed by the CA like the
+rest.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ __all__ = [
 POLICY_OID: Final = "2.25.273391094283751906240812377641329012477"
 BACKDATE_S: Final = 300  # not_before lies this far back, so that a slow clock still accepts
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_NAMESPACE_DEPTH: Final = 4
+_TAIL: Final = 3  # policy, role, instance
 _DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}")
 _MAX_CERTIFICATE_BYTES: Final = 16384
 
@@ -82,8 +86,10 @@ class Identity:
 
     def __post_init__(self) -> None:
         """Refuse parts that could be read as other parts."""
-        parts = (self.namespace, self.policy, self.role)
-        good = all(_SEGMENT.fullmatch(part) and part not in {".", ".."} for part in parts)
+        path = self.namespace.split("/")
+        parts = (*path, self.policy, self.role)
+        good = len(path) <= _NAMESPACE_DEPTH
+        good = good and all(_SEGMENT.fullmatch(part) and part not in {".", ".."} for part in parts)
         good = good and (self.instance == "*" or _SEGMENT.fullmatch(self.instance) is not None)
         if not good or not _DOMAIN.fullmatch(self.trust_domain):
             raise MalformedError(
@@ -98,11 +104,12 @@ class Identity:
 
     @classmethod
     def from_uri(cls, uri: str) -> Identity:
-        """Read a URI with exactly four path segments."""
-        parts = uri.removeprefix("spiffe://").split("/")
-        if not uri.startswith("spiffe://") or len(parts) != 5:  # noqa: PLR2004  # domain + four
+        """Read a URI from the right: instance, role, policy, and a namespace of 1 to 4 names."""
+        domain, *path = uri.removeprefix("spiffe://").split("/")
+        if not uri.startswith("spiffe://") or not 1 <= len(path) - _TAIL <= _NAMESPACE_DEPTH:
             raise MalformedError("not a SPIFFE ID of ours", code="certificate.malformed")
-        return cls(*parts)
+        policy, role, instance = path[-_TAIL:]
+        return cls(domain, "/".join(path[:-_TAIL]), policy, role, instance)
 
     def require_matches(self, found: Identity) -> None:
         """Raise unless `found` is this identity (or this one says any instance)."""

@@ -1,4 +1,4 @@
-"""Carry out what the owner signed. Who signed, for which service and when is settled before.
+"""Carry out what owners signed. That a known key signed, for this service, is settled before.
 
 Each operation reads its own arguments strictly, and each that changes state or hands out a secret
 appends its log entry in the same transaction.
@@ -10,37 +10,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
-from cloister.crypto.digest import DIGEST_BYTES, digest_to_text, same_bytes
+from cloister.crypto.digest import DIGEST_BYTES, same_bytes
 from cloister.crypto.hpke import HPKEPrivateKey, HPKEPublicKey
 from cloister.crypto.kdf import random_bytes
 from cloister.crypto.signature import SigningKey
-from cloister.crypto.x509 import CertificateAuthority, Identity
+from cloister.crypto.x509 import Identity
 from cloister.errors import ConfigError, MalformedError, ReleaseDeniedError
 from cloister.keyservice import merkle
+from cloister.keyservice.authorities import Authorities
 from cloister.keyservice.bundle import KEY_BYTES
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.leases import LeaseTable, take
+from cloister.keyservice.limits import Limits
 from cloister.keyservice.log import Checkpoint, LogEntry
 from cloister.keyservice.messages import VOLUME_ID_BYTES, require_name
 from cloister.keyservice.ownership import OwnerRequest, volume_key_info
-from cloister.keyservice.policy.canonical import (
-    MAX_CANONICAL_BYTES,
-    policy_from_canonical,
-    policy_hash,
-)
-from cloister.keyservice.policy.lint import require_sound
-from cloister.keyservice.records import Holder, PolicyRecord, VolumeRecord
+from cloister.keyservice.records import Holder, VolumeRecord
+from cloister.keyservice.scope import Scope, namespace_argument
 from cloister.keyservice.secret_operations import SecretOperations
 from cloister.keyservice.secret_store import SecretStore
 from cloister.keyservice.store import Store
+from cloister.keyservice.tenancy import CLIENTS_SEGMENT, Tenancy
 from cloister.wire import Fields, Value
 
 __all__ = ["CERTIFICATE_LIFETIME_S", "CLIENTS_SEGMENT", "Administration"]
 
 CERTIFICATE_LIFETIME_S: Final = 86400
-CLIENTS_SEGMENT: Final = "clients"
 _MAX_SEALED_KEY: Final = 4096
 _MAX_CSR: Final = 8192
 _MAX_ENTRIES: Final = 1000
@@ -59,8 +57,11 @@ class Administration:
         store: Store,
         key: SigningKey,
         hpke: HPKEPrivateKey,
-        authority: CertificateAuthority,
+        authorities: Authorities,
         leases: LeaseTable,
+        scope: Scope,
+        limits: Limits,
+        founder: bytes,
         trust_domain: str,
         origin: str,
     ) -> None:
@@ -68,17 +69,28 @@ class Administration:
         self._store = store
         self._key = key
         self._hpke = hpke
-        self._authority = authority
+        self._authorities = authorities
         self._leases = leases
+        self._scope = scope
+        self._limits = limits
         self._trust_domain = trust_domain
         self._origin = origin
-        self._secrets = SecretStore(store)
-        secrets = SecretOperations(self._secrets, hpke=hpke, service=key.public.raw, note=self.note)
+        kept = SecretStore(store)
+        secrets = SecretOperations(kept, hpke=hpke, service=key.public.raw, note=self.note)
         self.cosigned = ""
         """The newest checkpoint that witnesses have signed as well, if there are any."""
+        tenancy = Tenancy(
+            store=store,
+            secrets=kept,
+            scope=scope,
+            authorities=authorities,
+            service=key.public.raw,
+            founder=founder,
+            trust_domain=trust_domain,
+            note=self.note,
+        )
         self._operations: Final[dict[str, _Operation]] = {
-            "policy.apply": self._apply_policy,
-            "policy.read": self._read_policy,
+            **tenancy.operations,
             "volume.register": self._register_volume,
             "volume.key": self._volume_key,
             "lease.take": self._take_lease,
@@ -93,8 +105,12 @@ class Administration:
         """Do what the request says and return its answer.
 
         Raises:
+            ReleaseDeniedError: The signer has no authority for it, by the operation's rule.
+            UnavailableError: Its charter or key asks too often (`keyservice.busy`).
             CloisterError: By the operation; then nothing has changed.
         """
+        target = self._scope.require(request)
+        self._limits.operation(request, target, moment)
         arguments = Fields(request.arguments, what=request.operation)
         return self._operations[request.operation](arguments, request, moment)
 
@@ -120,46 +136,6 @@ class Administration:
         store = self._store
         return Checkpoint(self._origin, store.log_size, store.log_root()).to_note(self._key)
 
-    def _apply_policy(
-        self, fields: Fields, request: OwnerRequest, moment: Moment
-    ) -> dict[str, Value]:
-        canonical = fields.octets("canonical", max_length=MAX_CANONICAL_BYTES)
-        fields.end()
-        policy = policy_from_canonical(canonical)
-        require_sound(policy)
-        digest = policy_hash(policy)
-        present = self._store.current_policy(policy.namespace, policy.name)
-        if present is None or not same_bytes(present.hash, digest):
-            expected = "none" if present is None else digest_to_text(present.hash)
-            if policy.predecessor != expected:
-                raise ReleaseDeniedError(
-                    f"the policy names predecessor {policy.predecessor}, and the one applied is "
-                    f"{expected}",
-                    code="release.predecessor",
-                    hint=f"if you mean to replace that one, write predecessor: {expected}",
-                )
-            record = PolicyRecord(
-                digest, canonical, policy.namespace, policy.name, current=True, at=moment.at
-            )
-            with self._store.transaction():
-                self._store.put_policy(record)
-                self._secrets.follow(policy, at=moment.at)
-                self.note(request, moment, subject=policy.name, policy=digest, code="")
-        return {"hash": digest}
-
-    def _read_policy(
-        self, fields: Fields, request: OwnerRequest, moment: Moment
-    ) -> dict[str, Value]:
-        del request, moment
-        digest = fields.octets("hash", length=DIGEST_BYTES)
-        fields.end()
-        record = self._store.policy(digest)
-        if record is None:
-            raise ReleaseDeniedError(
-                "the key service does not know this policy", code="release.policy-unknown"
-            )
-        return {"canonical": record.canonical, "current": record.current, "at": record.at}
-
     def _register_volume(
         self, fields: Fields, request: OwnerRequest, moment: Moment
     ) -> dict[str, Value]:
@@ -168,6 +144,7 @@ class Administration:
         kind = fields.text("kind", max_length=32)
         version = fields.integer("version")
         root = fields.octets("root", length=DIGEST_BYTES)
+        namespace = namespace_argument(fields)
         fields.end()
         info = volume_key_info(service=self._key.public.raw, volume=volume_id)
         wrong = MalformedError("the volume's key does not open", code="message.malformed")
@@ -176,17 +153,29 @@ class Administration:
             raise MalformedError("not a volume's key and kind", code="message.malformed")
         present = self._store.volume(volume_id)
         if present is not None:
-            if (present.version, present.root, present.kind) != (version, root, kind) or not (
-                same_bytes(present.key, key)
-            ):
+            said = (version, root, kind, namespace)
+            known = (present.version, present.root, present.kind, present.namespace)
+            if said != known or not same_bytes(present.key, key):
                 raise ConfigError(
                     f"volume {volume_id.hex()} is registered already", code="config.exists"
                 )
             return {}
         record = VolumeRecord(
-            volume_id, key, kind, version, root, state_epoch=0, epoch=0, holder=None
+            volume_id,
+            key,
+            kind,
+            version,
+            root,
+            state_epoch=0,
+            epoch=0,
+            holder=None,
+            namespace=namespace,
+            registrant=request.owner,
         )
         with self._store.transaction():
+            self._scope.require_room(
+                namespace, "volumes", lambda: (known.namespace for known in self._store.volumes())
+            )
             self._store.put_volume(record)
             self.note(request, moment, subject=volume_id.hex(), policy=_NO_DIGEST, code="")
         return {}
@@ -221,34 +210,26 @@ class Administration:
     ) -> dict[str, Value]:
         record = self._volume(fields)
         if record.holder is not None:
-            freed = VolumeRecord(
-                record.id,
-                record.key,
-                record.kind,
-                record.version,
-                record.root,
-                record.state_epoch,
-                record.epoch,
-                holder=None,
-            )
             with self._store.transaction():
-                self._store.put_volume(freed)
+                self._store.put_volume(replace(record, holder=None))
                 self.note(request, moment, subject=record.id.hex(), policy=_NO_DIGEST, code="")
         return {}
 
     def _enroll_client(
         self, fields: Fields, request: OwnerRequest, moment: Moment
     ) -> dict[str, Value]:
+        namespace = namespace_argument(fields)
         identity = Identity(
             self._trust_domain,
-            require_name(fields.text("namespace", max_length=64)),
+            namespace,
             CLIENTS_SEGMENT,
             require_name(fields.text("name", max_length=64)),
             require_name(fields.text("instance", max_length=64)),
         )
         csr = fields.octets("certificate_request", max_length=_MAX_CSR)
         fields.end()
-        certificate = self._authority.issue(
+        authority = self._authorities.of(namespace)
+        certificate = authority.issue(
             csr,
             identity,
             policy_hash=_NO_DIGEST,
@@ -261,11 +242,10 @@ class Administration:
         return {
             "identity": identity.uri,
             "certificate": certificate,
-            "ca": self._authority.certificate_pem,
+            "ca": authority.certificate_pem,
         }
 
     def _status(self, fields: Fields, request: OwnerRequest, moment: Moment) -> dict[str, Value]:
-        del request
         fields.end()
         policies: list[Value] = [
             {
@@ -276,17 +256,20 @@ class Administration:
                 "at": record.at,
             }
             for record in self._store.policies()
+            if self._scope.sees_policy(request.owner, record)
         ]
         volumes: list[Value] = [
             {
                 "id": record.id,
                 "kind": record.kind,
+                "namespace": record.namespace,
                 "lease_epoch": record.epoch,
                 "leased": record.holder is not None
                 and self._leases.remaining(record.id, uptime=moment.uptime) > 0,
                 **_state(record),
             }
             for record in self._store.volumes()
+            if self._scope.sees(request.owner, record.namespace)
         ]
         return {"policies": policies, "volumes": volumes, "checkpoint": self.checkpoint()}
 

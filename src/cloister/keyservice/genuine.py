@@ -3,7 +3,7 @@
 The pinned identity says who answers; evidence over a fresh nonce says in which environment that key
 lives now. Both sides of the exchange are here, as functions of their arguments.
 
-Spec: key-release-v1, clauses KR-80 to KR-84.
+Spec: key-release-v1, clauses KR-95 to KR-98.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def require_genuine(
         AppraisalError: Another image, an inspectable or an outdated platform.
         MalformedError: The evidence does not parse.
 
-    Spec: key-release-v1, clauses KR-81 to KR-83.
+    Spec: key-release-v1, clauses KR-96 to KR-98.
     """
     root = by_media_type(evidence.media_type)
     if root.name != reference.root_of_trust:

@@ -118,7 +118,7 @@ class LogEntry:
             operation=fields.text("operation", max_length=64),
             code=fields.text("code", max_length=64),
             policy=fields.octets("policy", length=DIGEST_BYTES),
-            subject=fields.text("subject", max_length=256),
+            subject=fields.text("subject", max_length=1024),
             instance=fields.text("instance", max_length=64),
             evidence=fields.octets("evidence", length=DIGEST_BYTES),
             requester=fields.octets("requester", length=DIGEST_BYTES),

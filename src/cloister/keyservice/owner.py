@@ -5,7 +5,7 @@ Spec: key-release-v1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cloister.attestation.binding import NONCE_BYTES
@@ -13,8 +13,9 @@ from cloister.attestation.evidence import Evidence
 from cloister.crypto.hpke import HPKEPrivateKey, HPKEPublicKey
 from cloister.crypto.kdf import random_bytes
 from cloister.crypto.signature import SigningKey
-from cloister.errors import MalformedError
+from cloister.errors import MalformedError, ReleaseDeniedError
 from cloister.keyservice.anchors import AnchoredState
+from cloister.keyservice.approvals import Approval, Subject
 from cloister.keyservice.bundle import Lease
 from cloister.keyservice.clock import Clock
 from cloister.keyservice.exchange import DEADLINE_S, Call, another_service
@@ -33,10 +34,18 @@ from cloister.keyservice.log import (
     verify_extension,
 )
 from cloister.keyservice.messages import MAX_REPLY_BYTES, OWNER_PATH
+from cloister.keyservice.namespaces import ROOT
 from cloister.keyservice.notes import MAX_NOTE_BYTES
 from cloister.keyservice.ownership import OwnerRequest, owner_reply_info, volume_key_info
 from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.secret_messages import SecretFact, secret_value_info
+from cloister.keyservice.submissions import (
+    VALIDITY_S,
+    NamespaceFacts,
+    Submission,
+    charter_subject,
+    policy_subject,
+)
 from cloister.keyservice.transport import Transport
 from cloister.wire import Fields, Value
 
@@ -110,16 +119,49 @@ class OwnerClient:
         self._hpke = HPKEPrivateKey.generate()
 
     def apply_policy(self, canonical: bytes) -> bytes:
-        """Make a policy the current one of its name; returns its hash.
+        """Make a policy the current one of its name by this key's approval; returns its hash.
 
         Raises:
-            ReleaseDeniedError: It does not name its predecessor (`release.predecessor`), or the
-                signer is not the owner (`release.not-owner`).
+            ReleaseDeniedError: It does not name its predecessor (`release.predecessor`), the signer
+                is no approver (`release.not-owner`), or others must approve too
+                (`approval.pending`); then the proposal waits for them.
         """
-        fields = self._do("policy.apply", {"canonical": canonical})
-        digest = fields.octets("hash", length=32)
-        fields.end()
-        return digest
+        done = self.propose_policy(canonical)
+        if not done.in_force:
+            raise ReleaseDeniedError(
+                f"{done.lacking} more approvals are needed",
+                code="approval.pending",
+                hint="cloister policy pending shows whose",
+            )
+        return done.hash
+
+    def propose_policy(
+        self, canonical: bytes, approvals: tuple[Approval, ...] | None = None
+    ) -> Submission:
+        """Hand in a policy with approvals, or with this key's own where none are given."""
+        return self._propose("policy.apply", canonical, approvals, policy_subject)
+
+    def propose_charter(
+        self, canonical: bytes, approvals: tuple[Approval, ...] | None = None
+    ) -> Submission:
+        """Hand in a charter with approvals, or with this key's own where none are given."""
+        return self._propose("namespace.apply", canonical, approvals, charter_subject)
+
+    def pending(self) -> tuple[Mapping[str, Value], ...]:
+        """List the proposals that wait for approvals, as plain records."""
+        return self._list("policy.pending", {}, "proposals")
+
+    def history(self, namespace: str, name: str) -> tuple[Mapping[str, Value], ...]:
+        """List the versions of a policy, oldest first, as plain records."""
+        return self._list("policy.history", {"namespace": namespace, "name": name}, "versions")
+
+    def namespaces(self) -> tuple[Mapping[str, Value], ...]:
+        """List the charters that this key may read, as plain records."""
+        return self._list("namespace.list", {}, "charters")
+
+    def read_namespace(self, namespace: str) -> NamespaceFacts:
+        """Say who governs a namespace."""
+        return NamespaceFacts.from_fields(self._do("namespace.read", {"namespace": namespace}))
 
     def read_policy(self, digest: bytes) -> bytes:
         """Return the canonical bytes of a policy that was applied."""
@@ -139,6 +181,7 @@ class OwnerClient:
         root: bytes,
         kind: str,
         service_hpke: HPKEPublicKey,
+        namespace: str = ROOT,
     ) -> None:
         """Entrust a volume's key and its first anchored state to the key service.
 
@@ -156,6 +199,8 @@ class OwnerClient:
             "version": version,
             "root": root,
         }
+        if namespace != ROOT:
+            arguments["namespace"] = namespace
         self._do("volume.register", arguments).end()
 
     def require_genuine_service(self, hpke: HPKEPublicKey) -> None:
@@ -302,6 +347,39 @@ class OwnerClient:
         facts = tuple(SecretFact.from_value(item) for item in fields.array("secrets"))
         fields.end()
         return facts
+
+    def _propose(
+        self,
+        operation: str,
+        canonical: bytes,
+        approvals: tuple[Approval, ...] | None,
+        subject_of: Callable[..., Subject],
+    ) -> Submission:
+        if approvals is None:
+            approvals = self._own_approval(canonical, subject_of)
+        arguments: dict[str, Value] = {
+            "canonical": canonical,
+            "approvals": [approval.to_bytes() for approval in approvals],
+        }
+        return Submission.from_fields(self._do(operation, arguments))
+
+    def _own_approval(
+        self, canonical: bytes, subject_of: Callable[..., Subject]
+    ) -> tuple[Approval, ...]:
+        try:
+            subject = subject_of(canonical, service=self._call.service.identity.raw)
+        except MalformedError:
+            return ()  # nothing to approve; the service says what is wrong with it
+        expires_at = self._call.clock().at + VALIDITY_S
+        return (Approval.make(subject, key=self._owner, expires_at=expires_at),)
+
+    def _list(
+        self, operation: str, arguments: Mapping[str, Value], name: str
+    ) -> tuple[Mapping[str, Value], ...]:
+        fields = self._do(operation, arguments)
+        found = _records(fields.array(name, max_items=1 << 20))
+        fields.end()
+        return found
 
     def _checkpoint(self, fields: Fields) -> Checkpoint:
         service = self._call.service

@@ -5,7 +5,7 @@ Spec: key-release-v1, clauses KR-70 to KR-79.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,6 +32,8 @@ VOLUME_KEY_LABEL: Final = b"cloister/key-release/v1/volume-key"
 OPERATIONS: Final = (
     "policy.apply",
     "policy.read",
+    "policy.pending",
+    "policy.history",
     "volume.register",
     "volume.key",
     "lease.take",
@@ -41,6 +43,9 @@ OPERATIONS: Final = (
     "log.read",
     "secret.put",
     "secret.list",
+    "namespace.apply",
+    "namespace.read",
+    "namespace.list",
 )
 
 
@@ -142,14 +147,32 @@ class SignedOwnerRequest:
             ReleaseDeniedError: Another signer, or one changed bit (code `release.not-owner`).
             MalformedError: It does not parse.
         """
-        error = ReleaseDeniedError(
-            "the request was not signed by the owner of this trust domain", code="release.not-owner"
-        )
+        error = _not_owner()
         request = OwnerRequest.from_bytes(self.body)
         if request.owner != owner.raw:
             raise error
         owner.verify(OWNER_LABEL, self.body, self.signature, error=error)
         return request
+
+    def require_known(self, known: Callable[[bytes], bool]) -> OwnerRequest:
+        """Return the request if a known key signed it.
+
+        What that key may do is not settled by this.
+
+        Raises:
+            ReleaseDeniedError: An unknown signer, or one changed bit (code `release.not-owner`).
+            MalformedError: It does not parse.
+        """
+        request = OwnerRequest.from_bytes(self.body)
+        if not known(request.owner):
+            raise _not_owner()
+        return self.require(VerifyingKey(request.owner))
+
+
+def _not_owner() -> ReleaseDeniedError:
+    return ReleaseDeniedError(
+        "the request was not signed by a key that this service knows", code="release.not-owner"
+    )
 
 
 def owner_reply_info(*, service: bytes, nonce: bytes, request: bytes) -> bytes:

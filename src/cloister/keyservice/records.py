@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from cloister.keyservice.namespaces import ROOT
+
 __all__ = ["Holder", "PolicyRecord", "Records", "VolumeRecord"]
 
 
@@ -50,6 +52,8 @@ class VolumeRecord:
         state_epoch: Epoch of the writer who anchored it; 0 for the owner's registration.
         epoch: The last epoch that was given out.
         holder: Of the lease, if one was taken and not released.
+        namespace: Whose policies may use it: those that the same charter governs.
+        registrant: Public key of whoever registered it; empty where nobody wrote it down.
     """
 
     id: bytes
@@ -60,6 +64,8 @@ class VolumeRecord:
     state_epoch: int
     epoch: int
     holder: Holder | None
+    namespace: str = ROOT
+    registrant: bytes = b""
 
 
 class Records(Protocol):
@@ -71,6 +77,10 @@ class Records(Protocol):
 
     def current_policy(self, namespace: str, name: str) -> PolicyRecord | None:
         """Return the newest policy of that name."""
+        ...
+
+    def governor(self, namespace: str) -> str:
+        """Return the namespace whose charter governs this one; `/` for the root."""
         ...
 
     def volume(self, volume_id: bytes) -> VolumeRecord | None:

@@ -132,7 +132,7 @@ class SecretOperations:
 
     def _policy(self, fields: Fields) -> tuple[PolicyRecord, Policy]:
         namespace, name = (
-            fields.text("namespace", max_length=63),
+            fields.text("namespace", max_length=255),
             fields.text("policy", max_length=63),
         )
         record = self._secrets.current_policy(namespace, name)

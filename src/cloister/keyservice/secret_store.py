@@ -5,6 +5,7 @@ Every change happens inside a transaction of the caller's, with its log entry.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cloister.keyservice.policy.model import Policy
@@ -73,6 +74,13 @@ class SecretStore:
                 authority = None if held is None else held.parts
             parts = make_value(rule, authority=authority, at=at)
             self.put(SecretRecord(*where, name, rule.current, rule.kind, parts, at))
+
+    def namespaces(self) -> Iterator[str]:
+        """Return the namespace of each value that is held."""
+        for key, _ in self.store.tables.rows(_SECRETS):
+            parts = decode(key, max_bytes=_MAX_KEY)
+            if isinstance(parts, list):
+                yield str(parts[0])
 
     def _marks(self, policy: Policy) -> dict[str, EpochMark]:
         found: dict[str, EpochMark] = {}

@@ -42,11 +42,13 @@ from cloister.keyservice.anchoring import (
     SealedAnchorRequest,
     reader_secret,
 )
+from cloister.keyservice.authorities import Authorities
 from cloister.keyservice.bundle import KEY_BYTES, Bundle, Lease, ListenerGrant, VolumeGrant
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.domain import log_origin
 from cloister.keyservice.genuine import ATTEST_PATH, AttestRequest, bind_service
 from cloister.keyservice.leases import LEASE_TTL_S, LeaseTable, advance, require_epoch, take
+from cloister.keyservice.limits import Limits
 from cloister.keyservice.log import Checkpoint, LogEntry, Receipt
 from cloister.keyservice.merkle import consistency_proof
 from cloister.keyservice.messages import (
@@ -65,6 +67,7 @@ from cloister.keyservice.messages import (
 from cloister.keyservice.ownership import OwnerRequest, SignedOwnerRequest, owner_reply_info
 from cloister.keyservice.policy.model import Listener, Unchecked
 from cloister.keyservice.records import Holder, VolumeRecord
+from cloister.keyservice.scope import Scope
 from cloister.keyservice.secret_release import resolve
 from cloister.keyservice.secret_store import SecretStore
 from cloister.keyservice.session import (
@@ -136,20 +139,26 @@ class KeyService:
         secrets = store.secrets()
         self._store = store
         self._key = SigningKey(secrets.signing_seed)
-        self._authority = CertificateAuthority(secrets.ca_key, secrets.ca_certificate)
+        self._authorities = Authorities(
+            store, CertificateAuthority(secrets.ca_key, secrets.ca_certificate)
+        )
         self._reader_secret = secrets.reader_secret
-        self._owner = VerifyingKey(secrets.owner)
+        self._scope = Scope(store, founder=secrets.owner)
         self._trust_domain = secrets.trust_domain
         self._origin = log_origin(secrets.trust_domain)
         self._challenges = ChallengeTable(lifetime_s=nonce_lifetime_s)
         self._secrets = SecretStore(store)
         self._leases = LeaseTable(ttl_s=lease_ttl_s, uptime=moment.uptime)
+        self._limits = Limits(self._scope)
         self._administration = Administration(
             store=store,
             key=self._key,
             hpke=HPKEPrivateKey(secrets.hpke_seed),
-            authority=self._authority,
+            authorities=self._authorities,
             leases=self._leases,
+            scope=self._scope,
+            limits=self._limits,
+            founder=secrets.owner,
             trust_domain=secrets.trust_domain,
             origin=self._origin,
         )
@@ -287,10 +296,12 @@ class KeyService:
     def _decide_release(self, request: ReleaseRequest, body: bytes, moment: Moment) -> bytes:
         try:
             approval = decide(request, records=self._store, at=moment.at)
+            self._limits.release(approval.policy.namespace, moment)
             return self._grant(request, approval, body, moment)
         except (RefusedError, MalformedError, UnavailableError) as e:
-            with self._store.transaction():
-                self._store.append(_entry(request, moment, code=e.code).to_bytes())
+            if e.code != "keyservice.busy":  # who asks too often does not make the log grow
+                with self._store.transaction():
+                    self._store.append(_entry(request, moment, code=e.code).to_bytes())
             raise
 
     def _grant(
@@ -305,7 +316,8 @@ class KeyService:
             request.workload,
             request.instance,
         )
-        certificate = self._authority.issue(
+        authority = self._authorities.of(approval.policy.namespace)
+        certificate = authority.issue(
             request.certificate_request,
             identity,
             policy_hash=request.policy,
@@ -356,7 +368,7 @@ class KeyService:
             listen={name: _listener(rule) for name, rule in workload.listen.items()},
             logs=workload.output.logs,
             certificate=certificate,
-            ca=self._authority.certificate_pem,
+            ca=authority.certificate_pem,
             result=approval.result.to_bytes(),
             receipt=self._receipt(entry, appended),
             files=resolved.files,
@@ -463,7 +475,7 @@ class KeyService:
     # -- owner
 
     def _own(self, body: bytes, moment: Moment) -> _Decision:
-        request = SignedOwnerRequest.from_bytes(body).require(self._owner)
+        request = SignedOwnerRequest.from_bytes(body).require_known(self._scope.knows)
         require_service(request.service, self.identity.raw)
         self._challenges.spend(request.nonce, uptime=moment.uptime)
         return partial(self._decide_owner, request, body, moment)

@@ -157,11 +157,14 @@ def decide(request: ReleaseRequest, *, records: Records, at: int) -> Approval:
         request.report_data().value,
         error=EvidenceError("the evidence was made for another request", code="evidence.binding"),
     )
+    # A volume that another charter governs is as good as none.
+    governor = records.governor(policy.namespace)
     # KR-26. Measurement, version, debug, code, runtime and volumes: the policy's own rules.
     known = {
         name: volume
         for name, rule in policy.volumes.items()
         if (volume := records.volume(bytes.fromhex(rule.id))) is not None
+        and records.governor(volume.namespace) == governor
     }
     result = appraise_named(
         record.hash,

@@ -30,6 +30,7 @@ from cloister.keyservice.state.record import FIRST_HEAD, Head, Record, Snapshot,
 from cloister.keyservice.state.rows import ServiceSecrets
 from cloister.keyservice.state.sqlcipher import SQLCipherBackend
 from cloister.keyservice.state.tables import Tables
+from cloister.keyservice.state.tenancy import TenancyTables
 from cloister.tee.sim.platform import SimPlatform
 
 __all__ = ["Appended", "ServiceSecrets", "Store"]
@@ -296,6 +297,17 @@ class Store:
     def head(self) -> Head:
         """The newest record."""
         return self._head
+
+    # -- who decides
+
+    @property
+    def tenancy(self) -> TenancyTables:
+        """Charters, proposals and the keys that policies name."""
+        return TenancyTables(self._tables)
+
+    def governor(self, namespace: str) -> str:
+        """Return the namespace whose charter governs this one; `/` for the root."""
+        return self.tenancy.governor(namespace)
 
     # -- the log
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import ConfigError, ReleaseDeniedError
 from cloister.keyservice.anchors import KeyServiceAnchor
+from cloister.keyservice.namespaces import ROOT
 from cloister.keyservice.owner import OwnerClient
 from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.policy import Policy, canonical_bytes
@@ -27,6 +28,7 @@ from cloister.volume.anchor import PinnedAnchor
 from cloister.volume.opening import create_volume, observe, open_volume
 
 if TYPE_CHECKING:
+    from cloister.crypto.signature import SigningKey
     from cloister.keyservice.clock import Clock
     from cloister.keyservice.domain import TrustDomain
     from cloister.keyservice.secret_messages import SecretFact
@@ -43,8 +45,15 @@ _KEY_BYTES = 32
 class Owner:
     """The owner of a trust domain, with her key, at work."""
 
-    def __init__(self, domain: TrustDomain, transport: Transport, *, clock: Clock) -> None:
-        """Load the owner's key; nothing is sent yet.
+    def __init__(
+        self,
+        domain: TrustDomain,
+        transport: Transport,
+        *,
+        clock: Clock,
+        key: SigningKey | None = None,
+    ) -> None:
+        """Load the key of the domain's owner where no other is given; nothing is sent yet.
 
         Raises:
             ConfigError: The owner's key is not here.
@@ -53,16 +62,19 @@ class Owner:
         self._transport = transport
         self._clock = clock
         self._service = PinnedService(domain.identity, domain.origin)
+        signer = domain.owner_key() if key is None else key
         self.client = OwnerClient(
-            transport,
-            self._service,
-            owner=domain.owner_key(),
-            reference=domain.service,
-            clock=clock,
+            transport, self._service, owner=signer, reference=domain.service, clock=clock
         )
 
     def seal(
-        self, source: Path, store: Path, *, kind: str, progress: ProgressReport
+        self,
+        source: Path,
+        store: Path,
+        *,
+        kind: str,
+        progress: ProgressReport,
+        namespace: str = ROOT,
     ) -> VolumeIdentity:
         """Import a folder into a new sealed volume and entrust its key to the key service.
 
@@ -71,19 +83,20 @@ class Owner:
             store: Where the volume's store goes; missing or empty.
             kind: What the owner calls it, such as `data` or `code`.
             progress: Called with how far it is.
+            namespace: Whose policies may use it.
         """
         from cloister.volume.seal import seal_tree  # noqa: PLC0415  # loads only for owners
 
         key = random_bytes(_KEY_BYTES)
         identity = seal_tree(source, store, key, progress=progress)
-        self._register(identity, key, kind)
+        self._register(identity, key, kind, namespace)
         return identity
 
-    def create(self, store: Path, *, kind: str) -> VolumeIdentity:
+    def create(self, store: Path, *, kind: str, namespace: str = ROOT) -> VolumeIdentity:
         """Make an empty volume that workloads can write, and entrust its key."""
         key = random_bytes(_KEY_BYTES)
         identity = create_volume(store, key)
-        self._register(identity, key, kind)
+        self._register(identity, key, kind, namespace)
         return identity
 
     @contextlib.contextmanager
@@ -153,7 +166,7 @@ class Owner:
         """List what the key service holds for a policy; never a value."""
         return self.client.list_secrets(namespace=policy.namespace, policy=policy.name)
 
-    def _register(self, identity: VolumeIdentity, key: bytes, kind: str) -> None:
+    def _register(self, identity: VolumeIdentity, key: bytes, kind: str, namespace: str) -> None:
         self.client.register_volume(
             identity.volume_id,
             key=key,
@@ -161,4 +174,5 @@ class Owner:
             root=identity.root,
             kind=kind,
             service_hpke=self._domain.hpke,
+            namespace=namespace,
         )

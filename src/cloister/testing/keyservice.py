@@ -9,26 +9,31 @@ Example::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.crypto.digest import digest_to_text
 from cloister.crypto.signature import SigningKey
 from cloister.errors import UnavailableError
 from cloister.keyservice.anchors import KeyServiceAnchor
+from cloister.keyservice.approvals import Approval
 from cloister.keyservice.bundle import Lease
 from cloister.keyservice.client import ReleaseClient
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.domain import TrustDomain
+from cloister.keyservice.namespaces import ROOT
 from cloister.keyservice.owner import OwnerClient
 from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.policy import canonical_bytes, parse_policy
+from cloister.keyservice.policy.charter import charter_bytes
+from cloister.keyservice.policy.model import Charter, Quotas
 from cloister.keyservice.service import KeyService
 from cloister.keyservice.store import Store
+from cloister.keyservice.submissions import charter_subject, policy_subject
 from cloister.tee.sim.attester import SimAttester
 from cloister.tee.sim.image import installed_image
 from cloister.tee.sim.platform import SimPlatform
@@ -124,14 +129,51 @@ class ServiceBench:
 
     def owner(self) -> OwnerClient:
         """The owner, who gives up at once."""
+        return self.client(self.owner_key)
+
+    def client(self, key: SigningKey) -> OwnerClient:
+        """Whoever signs operations with a key, and gives up at once."""
         return OwnerClient(
             self,
             self.pinned,
-            owner=self.owner_key,
+            owner=key,
             reference=self.domain.service,
             clock=self.clock,
             deadline_s=0.0,
         )
+
+    def charter(self, namespace: str, approvers: Sequence[SigningKey], **changes: Any) -> bytes:
+        """Return the canonical bytes of a charter.
+
+        Args:
+            namespace: Where.
+            approvers: All must approve, unless `threshold` says otherwise.
+            **changes: Of `predecessor`, `threshold`, `timeout`, `readers` (keys) and each quota.
+        """
+        facts: dict[str, Any] = {"predecessor": "none", "timeout": 3600}
+        facts |= {"threshold": len(approvers)} | changes
+        quotas = {name: facts.get(name, plenty) for name, plenty in _PLENTY.items()}
+        return charter_bytes(
+            Charter(
+                charter="cloister/namespace/v1",
+                namespace=namespace,
+                predecessor=facts["predecessor"],
+                approvers=tuple(key.public.text for key in approvers),
+                threshold=facts["threshold"],
+                timeout=facts["timeout"],
+                readers=tuple(key.public.text for key in facts.get("readers", ())),
+                quotas=Quotas(**quotas),
+            )
+        )
+
+    def approve(
+        self, canonical: bytes, *keys: SigningKey, expires_at: int | None = None
+    ) -> tuple[Approval, ...]:
+        """Approve a charter's or policy's canonical bytes offline with each key."""
+        of = charter_subject if b"cloister/namespace/v1" in canonical else policy_subject
+        subject = of(canonical, service=self.domain.identity.raw)
+        until = self.clock.at + 86400 if expires_at is None else expires_at
+        return tuple(Approval.make(subject, key=key, expires_at=until) for key in keys)
 
     def anchor(self, volume: bytes, lease: Lease) -> KeyServiceAnchor:
         """An anchor for one lease, which gives up at once."""
@@ -139,25 +181,30 @@ class ServiceBench:
             self, self.pinned, volume=volume, lease=lease, clock=self.clock, deadline_s=0.0
         )
 
-    def register_volumes(self) -> None:
-        """Register the code volume (version 3) and the data volume (never committed)."""
-        owner = self.owner()
-        owner.register_volume(
-            CODE_ID,
-            key=CODE_KEY,
-            version=3,
-            root=CODE_ROOT,
-            kind="code",
-            service_hpke=self.domain.hpke,
-        )
-        owner.register_volume(
-            DATA_ID,
-            key=DATA_KEY,
-            version=0,
-            root=bytes(32),
-            kind="data",
-            service_hpke=self.domain.hpke,
-        )
+    def register_volumes(
+        self, client: OwnerClient | None = None, *, namespace: str = ROOT, first: bytes = b""
+    ) -> None:
+        """Register the code volume (version 3) and the data volume (never committed).
+
+        Args:
+            client: Who does; the owner if nobody is named.
+            namespace: Where.
+            first: What their identities begin with instead, so that several tenants have some.
+        """
+        owner = self.owner() if client is None else client
+        for volume, key, version, root, kind in (
+            (CODE_ID, CODE_KEY, 3, CODE_ROOT, "code"),
+            (DATA_ID, DATA_KEY, 0, bytes(32), "data"),
+        ):
+            owner.register_volume(
+                first + volume[len(first) :],
+                key=key,
+                version=version,
+                root=root,
+                kind=kind,
+                service_hpke=self.domain.hpke,
+                namespace=namespace,
+            )
 
     def apply(self, text: str) -> bytes:
         """Apply a policy; returns its hash."""
@@ -171,6 +218,15 @@ def _image() -> bytes:
     return installed_image()
 
 
+_PLENTY: Final = {
+    "policies": 100,
+    "volumes": 100,
+    "secrets": 100,
+    "members": 100,
+    "requests_per_minute": 100_000,
+}
+
+
 def policy_text(bench: ServiceBench, *, predecessor: str = "none", **changes: str) -> str:
     """Write a policy for `bench` with one writer of the data volume and one reader.
 
@@ -178,10 +234,12 @@ def policy_text(bench: ServiceBench, *, predecessor: str = "none", **changes: st
         bench: Whose platform and image it names.
         predecessor: `none` or a digest.
         **changes: Replacements for `anchor`, `measurement`, `svn`, `debug`, `runtime`, `root`,
-            `roots`, `name`.
+            `roots`, `name`, `namespace`, and `more`, lines at the end.
     """
     facts = {
         "name": "digits",
+        "namespace": "lab",
+        "more": "",
         "anchor": bench.platform.anchor.text,
         "measurement": f"[{digest_to_text(bench.attester().measurement)!r}]",
         "svn": "1",
@@ -192,7 +250,7 @@ def policy_text(bench: ServiceBench, *, predecessor: str = "none", **changes: st
     return f"""
 policy: cloister/v1
 name: {facts["name"]}
-namespace: lab
+namespace: {facts["namespace"]}
 predecessor: {predecessor}
 roots_of_trust:
   sim:
@@ -223,4 +281,4 @@ workloads:
     listen:
       api: {{port: 0, clients: ["spiffe://example.test/lab/clients/ann/*"]}}
     output: {{logs: drop}}
-"""
+{facts["more"]}"""

@@ -43,7 +43,16 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     """A new trust domain, and a working directory of its own."""
     bench = ServiceBench.create(tmp_path)
     owner = Owner(bench.domain, bench, clock=bench.clock)
-    monkeypatch.setattr(settings, "owner", lambda _domain: owner)
+
+    def as_key(_domain: Path | None, key: Path | None = None) -> Owner:
+        signer = settings._named_key(key)
+        return (
+            owner if signer is None else Owner(bench.domain, bench, clock=bench.clock, key=signer)
+        )
+
+    monkeypatch.setattr(settings, "owner", as_key)
+    monkeypatch.setattr(settings, "hide_memory", lambda: None)
+    monkeypatch.delenv(settings.KEY_VARIABLE, raising=False)
     monkeypatch.setenv(settings.DOMAIN_VARIABLE, str(bench.domain.directory))
     monkeypatch.chdir(tmp_path)
     yield Door(bench, owner, tmp_path)

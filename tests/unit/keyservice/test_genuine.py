@@ -63,7 +63,7 @@ def judge(
     return "ok"
 
 
-@pytest.mark.spec("KR-82", "KR-83")
+@pytest.mark.spec("KR-97", "KR-98")
 def test_the_pinned_service_is_accepted(platform: SimPlatform) -> None:
     """Everything as it was pinned."""
     assert judge(evidence(platform), reference(platform)) == "ok"
@@ -77,14 +77,14 @@ REFERENCES: list[tuple[str, Change]] = [
 ]
 
 
-@pytest.mark.spec("KR-82", "KR-83")
+@pytest.mark.spec("KR-97", "KR-98")
 @pytest.mark.parametrize(("code", "change"), REFERENCES, ids=[code for code, _ in REFERENCES])
 def test_what_was_not_pinned_is_refused(platform: SimPlatform, code: str, change: Change) -> None:
     """Another image, an older platform, another root of trust."""
     assert judge(evidence(platform), change(reference(platform))) == code
 
 
-@pytest.mark.spec("KR-82")
+@pytest.mark.spec("KR-97")
 def test_evidence_for_something_else_is_refused(platform: SimPlatform) -> None:
     """Another nonce, identity or key: replayed, or relayed from another service."""
     expected = reference(platform)
@@ -94,7 +94,7 @@ def test_evidence_for_something_else_is_refused(platform: SimPlatform) -> None:
     assert judge(evidence(platform), expected, hpke_key=other) == "evidence.binding"
 
 
-@pytest.mark.spec("KR-82")
+@pytest.mark.spec("KR-97")
 def test_another_platform_and_a_changed_bit_are_refused(
     platform: SimPlatform, tmp_path: Path
 ) -> None:
@@ -106,7 +106,7 @@ def test_another_platform_and_a_changed_bit_are_refused(
     assert judge(changed, reference(platform)) == "evidence.signature"
 
 
-@pytest.mark.spec("KR-83")
+@pytest.mark.spec("KR-98")
 def test_a_platform_open_to_inspection_is_refused_unless_pinned_so(tmp_path: Path) -> None:
     """A debugger there reads every secret."""
     platform = SimPlatform.create(tmp_path / "debug", svn=3, debug=True)
@@ -115,7 +115,7 @@ def test_a_platform_open_to_inspection_is_refused_unless_pinned_so(tmp_path: Pat
     assert judge(evidence(platform), replace(expected, debug=True)) == "ok"
 
 
-@pytest.mark.spec("KR-80")
+@pytest.mark.spec("KR-95")
 def test_requests_and_bindings_have_fixed_lengths() -> None:
     """Nothing is padded or cut."""
     request = AttestRequest(NONCE)

@@ -144,7 +144,7 @@ def leaves(out: Path) -> None:
         "entry-digest": ("RL-2", "31 bytes.", ENTRY | {"policy": bytes(31)}),
         "entry-negative": ("RL-2", "Before the epoch.", ENTRY | {"at": -1}),
         "entry-code": ("RL-2", "A code of 65 characters.", ENTRY | {"code": "c" * 65}),
-        "entry-subject": ("RL-2", "257 characters.", ENTRY | {"subject": "s" * 257}),
+        "entry-subject": ("RL-2", "1025 characters.", ENTRY | {"subject": "s" * 1025}),
         "entry-field": ("RL-2", "One field more.", ENTRY | {"x": 1}),
         "entry-state": (
             "RL-1",

@@ -86,7 +86,7 @@ def leaf(data):  # RL-1 to RL-3
     if value["operation"] == "state":
         fields(value, first | {"sequence": whole, "digest": 32})
         return value
-    texts = {"code": (64,), "subject": (256,), "instance": (64,)}
+    texts = {"code": (64,), "subject": (1024,), "instance": (64,)}
     fields(value, first | texts | {"at": whole, "policy": 32, "evidence": 32, "requester": 32})
     return value
 

@@ -55,6 +55,9 @@ imports:
   g: {namespace: partner, policy: feeds, secret: key}
 """
 FILES = 'files: {/run/a: {content: "${secret:b}"}, /etc/x/y: {content: "", mode: "0440"}}'
+KEY = "ed25519:" + "e5" * 32
+BOARD = f'approval: {{approvers: ["{KEY}"], threshold: 1, timeout: 60}}\n'
+ACCESS = f'access: {{readers: ["{KEY}"]}}\n'
 
 TEXTS = [
     # name, clause, comment, (old, new) pairs, expect
@@ -100,6 +103,98 @@ TEXTS = [
         "code in plain, by digest",
         [("code: {volume: code}", 'code: {digests: ["sha256:' + "c3" * 32 + '"]}')],
         "ok",
+    ),
+    (
+        "ok-approval",
+        "POL-17",
+        "who approves a successor",
+        [("volumes:\n  code:", BOARD + "volumes:\n  code:")],
+        "ok",
+    ),
+    (
+        "ok-access",
+        "POL-17",
+        "who else may read",
+        [("volumes:\n  code:", ACCESS + "volumes:\n  code:")],
+        "ok",
+    ),
+    (
+        "ok-no-readers",
+        "POL-17",
+        "an empty list of readers is written out, and so in the hash",
+        [("volumes:\n  code:", "access: {readers: []}\nvolumes:\n  code:")],
+        "ok",
+    ),
+    (
+        "ok-path",
+        "POL-10",
+        "a namespace of four names",
+        [("namespace: clinic", "namespace: a/b/c/d")],
+        "ok",
+    ),
+    (
+        "five-names",
+        "POL-10",
+        "a namespace of five names",
+        [("namespace: clinic", "namespace: a/b/c/d/e")],
+        "policy.invalid",
+    ),
+    (
+        "root-namespace",
+        "POL-10",
+        "no policy lies in the root itself",
+        [("namespace: clinic", "namespace: /")],
+        "policy.invalid",
+    ),
+    (
+        "board-too-high",
+        "POL-10",
+        "more approvals than approvers",
+        [
+            (
+                "volumes:\n  code:",
+                BOARD.replace("threshold: 1", "threshold: 2") + "volumes:\n  code:",
+            )
+        ],
+        "policy.invalid",
+    ),
+    (
+        "board-zero",
+        "POL-10",
+        "nobody must approve",
+        [
+            (
+                "volumes:\n  code:",
+                BOARD.replace("threshold: 1", "threshold: 0") + "volumes:\n  code:",
+            )
+        ],
+        "policy.invalid",
+    ),
+    (
+        "board-empty",
+        "POL-10",
+        "a board without approvers",
+        [
+            (
+                "volumes:\n  code:",
+                "approval: {approvers: [], threshold: 1, timeout: 60}\nvolumes:\n  code:",
+            )
+        ],
+        "policy.invalid",
+    ),
+    (
+        "board-forever",
+        "POL-10",
+        "a board without a timeout",
+        [("volumes:\n  code:", BOARD.replace(", timeout: 60", "") + "volumes:\n  code:")],
+        "policy.invalid",
+    ),
+    (
+        "reader-twice",
+        "POL-12",
+        "one reader twice",
+        [("volumes:\n  code:", ACCESS.replace("]", f', "{KEY}"]') + "volumes:\n  code:")],
+        "policy.invalid",
     ),
     (
         "alias",

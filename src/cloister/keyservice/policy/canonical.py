@@ -25,6 +25,7 @@ __all__ = [
     "canonical_bytes",
     "policy_from_canonical",
     "policy_hash",
+    "tree_value",
 ]
 
 MAX_CANONICAL_BYTES: Final = 393_216
@@ -37,7 +38,7 @@ def canonical_bytes(policy: Policy) -> bytes:
     Raises:
         MalformedError: `policy.invalid`: somebody built a policy by hand that no reader accepts.
     """
-    data = encode(_value(policy))
+    data = encode(tree_value(policy))
     _read(data)
     return data
 
@@ -55,7 +56,7 @@ def policy_from_canonical(data: bytes) -> Policy:
             `location`) or `policy.invalid`.
     """
     policy = _read(data)
-    if encode(_value(policy)) != data:
+    if encode(tree_value(policy)) != data:
         raise MalformedError(
             "a policy's canonical bytes have no location hints", code="policy.malformed"
         )
@@ -85,16 +86,17 @@ def _read(data: bytes) -> Policy:
     return policy
 
 
-def _value(item: object) -> Value:
+def tree_value(item: object) -> Value:
+    """Return a policy, or a part of one, as a tree of plain values; absent keys stay absent."""
     if isinstance(item, str | int):
         return item
     if isinstance(item, tuple):
-        return [_value(part) for part in item]
+        return [tree_value(part) for part in item]
     if isinstance(item, Mapping):
-        return {str(key): _value(part) for key, part in item.items()}
+        return {str(key): tree_value(part) for key, part in item.items()}
     if is_dataclass(item):
         present = {field.name: getattr(item, field.name) for field in fields(item)}
         if isinstance(item, VolumeRule):
             present.pop("location")
-        return {name: _value(part) for name, part in present.items() if part is not None}
+        return {name: tree_value(part) for name, part in present.items() if part is not None}
     raise MalformedError("a policy has no such value", code="policy.invalid")

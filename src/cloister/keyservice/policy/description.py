@@ -52,6 +52,7 @@ def describe(policy: Policy) -> tuple[Section, ...]:
             (
                 Row("hash", digest_to_text(policy_hash(policy))),
                 Row("replaces", policy.predecessor),
+                *_people(policy),
             ),
         ),
         Section("Accepted environments", tuple(_environments(policy))),
@@ -99,6 +100,18 @@ def say_secret(rule: SecretRule) -> str:
     """Return a secret's kind and epochs in words."""
     older = ", ".join(str(epoch) for epoch in rule.readable or ())
     return f"{rule.kind}, epoch {rule.current}" + (f"; readable: {older}" if older else "")
+
+
+def _people(policy: Policy) -> Iterator[Row]:
+    board = policy.approval
+    if board is None:
+        yield Row("a successor needs", "the approvals that the namespace's charter asks for")
+    else:
+        said = f"{board.threshold} of {len(board.approvers)}, within {board.timeout} s"
+        yield Row("a successor needs", said, open_end=board.threshold == 1)
+        yield Row("approvers", ", ".join(board.approvers))
+    if policy.access is not None and policy.access.readers:
+        yield Row("further readers", ", ".join(policy.access.readers))
 
 
 def _environments(policy: Policy) -> Iterator[Row]:

@@ -118,6 +118,7 @@ def require_sound(policy: Policy) -> None:
 def _all(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
     yield from _roots_of_trust(policy)
     yield from _volumes(policy)
+    yield from _people(policy)
     for name, workload in policy.workloads.items():
         yield from findings_of_workload(policy, workload, join("workloads", name))
     yield from findings_of_secrets(policy)
@@ -161,6 +162,21 @@ def _volumes(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
             message = f"volume {name} has the same id as volume {names[volume.id]}"
             yield "error", "lint.volume-twice", join("volumes", name) + ".id", message
         names.setdefault(volume.id, name)
+
+
+def _people(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
+    board = policy.approval
+    if board is not None and board.threshold == 1:
+        message = (
+            "one of these approvers alone replaces this policy, with any volumes of the namespace"
+        )
+        yield "warning", "lint.one-approver", "approval.threshold", message
+    elif board is not None:
+        message = "the approvers named here replace this policy, and not those of the charter"
+        yield "note", "lint.own-board", "approval", message
+    if policy.access is not None and policy.access.readers:
+        message = "the keys named here read this policy and its earlier versions"
+        yield "note", "lint.readers", "access.readers", message
 
 
 def _position(positions: Mapping[str, tuple[int, int]], path: str) -> tuple[int, int]:

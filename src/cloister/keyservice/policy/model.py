@@ -1,4 +1,4 @@
-"""The policy as data, version 1. Frozen; made by `parse_policy` or `policy_from_canonical` only.
+"""Policy and charter as data, version 1. Frozen; made by the readers of text or canonical bytes.
 
 A check is a value or, written out, `{unchecked: <reason>}`. There is no default that checks less.
 Text in, text out: digests are `sha256:<hex>`, keys `ed25519:<hex>`, volume ids 32 hex digits.
@@ -17,12 +17,16 @@ from typing import Literal
 from cloister.keyservice.policy.secret_rules import FileRule, ImportRule, SecretRule
 
 __all__ = [
+    "Access",
+    "Board",
+    "Charter",
     "CodeDigests",
     "CodeVolume",
     "Listener",
     "Mount",
     "Output",
     "Policy",
+    "Quotas",
     "RootsOfTrust",
     "SimRoot",
     "Unchecked",
@@ -151,19 +155,48 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """Who approves together.
+
+    Attributes:
+        approvers: Their public keys.
+        threshold: How many different ones must approve; at most as many as there are.
+        timeout: Seconds from the first proposal in which they must.
+    """
+
+    approvers: tuple[str, ...]
+    threshold: int
+    timeout: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Who, beside those that the charter names, may read a policy.
+
+    Attributes:
+        readers: Public keys.
+    """
+
+    readers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """All security facts of one job, in one file.
 
     Attributes:
         policy: The format, `cloister/v1`.
         name: Its name within the namespace.
-        namespace: The tenant.
+        namespace: The tenant: 1 to 4 names, separated by `/`.
         predecessor: Hash of the policy that this one replaces, or `none` for the first.
         roots_of_trust: What evidence is accepted.
         volumes: Volumes by name.
         workloads: Roles by name.
         secrets: Values that the key service makes and keeps; absent for none.
         imports: Secrets of other policies by the name that they have here; absent for none.
+        approval: Who must approve the policy that replaces this one; absent for the board of the
+            charter that governs its namespace.
+        access: Who else may read it; absent for nobody.
     """
 
     policy: Literal["cloister/v1"]
@@ -173,6 +206,8 @@ class Policy:
     roots_of_trust: RootsOfTrust
     volumes: Mapping[str, VolumeRule]
     workloads: Mapping[str, Workload]
+    approval: Board | None = None
+    access: Access | None = None
     secrets: Mapping[str, SecretRule] | None = None
     imports: Mapping[str, ImportRule] | None = None
 
@@ -180,3 +215,52 @@ class Policy:
     def has_templates(self) -> bool:
         """Whether `${secret:` in commands, variables and files means a secret."""
         return bool(self.secrets or self.imports)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quotas:
+    """How much one charter's namespaces may hold, and ask.
+
+    Attributes:
+        policies: Policies in force.
+        volumes: Registered volumes.
+        secrets: Stored secrets.
+        members: Enrolled members.
+        requests_per_minute: Releases and owner operations together.
+    """
+
+    policies: int
+    volumes: int
+    secrets: int
+    members: int
+    requests_per_minute: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charter:
+    """Who decides in a namespace, and in those below it that have no charter of their own.
+
+    Attributes:
+        charter: The format, `cloister/namespace/v1`.
+        namespace: 1 to 4 names separated by `/`, or `/` for the root.
+        predecessor: Hash of the charter that this one replaces, or `none` for the first.
+        approvers: Their public keys.
+        threshold: How many different ones must approve.
+        timeout: Seconds that an approval process may take.
+        readers: Public keys that may read policies, status and log, and change nothing.
+        quotas: How much there may be.
+    """
+
+    charter: Literal["cloister/namespace/v1"]
+    namespace: str
+    predecessor: str
+    approvers: tuple[str, ...]
+    threshold: int
+    timeout: int
+    readers: tuple[str, ...]
+    quotas: Quotas
+
+    @property
+    def board(self) -> Board:
+        """Who approves, as policies write it."""
+        return Board(approvers=self.approvers, threshold=self.threshold, timeout=self.timeout)

@@ -11,15 +11,19 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from cloister.keyservice.policy.model import (
+    Access,
+    Board,
+    Charter,
     CodeDigests,
     CodeVolume,
     Listener,
     Mount,
     Output,
     Policy,
+    Quotas,
     RootsOfTrust,
     SimRoot,
     Unchecked,
@@ -51,7 +55,7 @@ from cloister.keyservice.policy.secret_rules import (
     SymmetricForm,
 )
 
-__all__ = ["POLICY", "Kind", "read_policy"]
+__all__ = ["CHARTER", "POLICY", "Kind", "read_charter", "read_policy"]
 
 
 class _Unreadable:
@@ -137,16 +141,17 @@ class _List:
     maximum: int
     what: str
     unique: bool = True
+    minimum: int = 1
 
     @property
     def allowed(self) -> str:
-        return f"a list of 1 to {self.maximum} {self.what}"
+        return f"a list of {self.minimum} to {self.maximum} {self.what}"
 
     def read(self, node: Node, path: str, problems: Problems) -> object:
         if not isinstance(node, ListNode):
             hint = "write it as a list: [ ... ]" if isinstance(node, TextNode | IntegerNode) else ""
             return _refuse(node, path, problems, self.allowed, hint=hint)
-        if not 1 <= len(node.items) <= self.maximum:
+        if not self.minimum <= len(node.items) <= self.maximum:
             return _refuse(node, path, problems, self.allowed, found=f"a list of {len(node.items)}")
         values: list[object] = []
         for index, item in enumerate(node.items):
@@ -195,6 +200,7 @@ class _Record:
     what: str
     fields: Mapping[str, Kind]
     optional: frozenset[str] = frozenset()
+    wrong: Callable[[Any], str] = lambda _: ""
 
     @property
     def allowed(self) -> str:
@@ -220,7 +226,11 @@ class _Record:
                 readable = False
         if not readable or any(value is _UNREADABLE for value in values.values()):
             return _UNREADABLE
-        return self.make(**values)
+        made = self.make(**values)
+        if problem := self.wrong(made):
+            problems.add(node, path, message=problem)
+            return _UNREADABLE
+        return made
 
     def _names_are_known(self, node: MapNode, path: str, problems: Problems) -> bool:
         strangers = [key for key, _ in node.entries if key.text not in self.fields]
@@ -276,6 +286,12 @@ def read_policy(root: Node, problems: Problems) -> Policy | None:
     return value if isinstance(value, Policy) and not problems.found else None
 
 
+def read_charter(root: Node, problems: Problems) -> Charter | None:
+    """Return the charter that a tree says, or None after noting every reason why it says none."""
+    value = CHARTER.read(root, "", problems)
+    return value if isinstance(value, Charter) and not problems.found else None
+
+
 def _refuse(
     node: Node, path: str, problems: Problems, allowed: str, *, found: str = "", hint: str = ""
 ) -> _Unreadable:
@@ -313,6 +329,16 @@ _NAME: Final = _text(
     "[a-z0-9][a-z0-9._-]*",
     max_length=63,
 )
+_NAMESPACE: Final = _text(
+    "a namespace, 1 to 4 names separated by /",
+    r"[a-z0-9][a-z0-9._-]{0,62}(?:/[a-z0-9][a-z0-9._-]{0,62}){0,3}",
+    max_length=255,
+)
+_CHARTERED: Final = _text(
+    "a namespace, 1 to 4 names separated by /, or '/' for the root",
+    f"/|{_NAMESPACE.pattern.pattern}",
+    max_length=255,
+)
 _DIGEST: Final = _text(
     "a digest, sha256: and 64 lower-case hex digits", f"sha256:{_HEX64}", max_length=71
 )
@@ -349,8 +375,8 @@ _VARIABLE: Final = _text(
 _VALUE: Final = _text("a text of at most 4096 characters", ".*", max_length=4096, min_length=0)
 _SPIFFE_ID: Final = _text(
     "a SPIFFE ID, spiffe://<trust domain>/<namespace>/<policy>/<role>/<instance or *>",
-    rf"spiffe://[a-z0-9._-]{{1,255}}(?:/{_SEGMENT}){{3}}/(?:\*|{_SEGMENT})",
-    max_length=600,
+    rf"spiffe://[a-z0-9._-]{{1,255}}(?:/{_SEGMENT}){{3,6}}/(?:\*|{_SEGMENT})",
+    max_length=800,
 )
 _REASON: Final = _text("a reason of 8 to 300 characters", ".*", max_length=300, min_length=8)
 
@@ -447,7 +473,7 @@ _SECRET_EXTRAS: Final[Mapping[str, Kind]] = {
     "epoch": _EPOCH,
     "readable": _List(_EPOCH, 8, "epochs"),
     "export": _List(
-        _Record(Exported, "a policy", {"namespace": _NAME, "policy": _NAME}), 32, "policies"
+        _Record(Exported, "a policy", {"namespace": _NAMESPACE, "policy": _NAME}), 32, "policies"
     ),
 }
 _SECRET: Final = _ByKey(
@@ -464,7 +490,7 @@ _SECRET: Final = _ByKey(
 _IMPORT: Final = _Record(
     ImportRule,
     "a secret of another policy",
-    {"namespace": _NAME, "policy": _NAME, "secret": _SECRET_NAME},
+    {"namespace": _NAMESPACE, "policy": _NAME, "secret": _SECRET_NAME},
 )
 _FILE: Final = _Record(
     FileRule,
@@ -499,21 +525,61 @@ _WORKLOAD: Final = _Record(
     },
     optional=frozenset({"files"}),
 )
+
+
+def _threshold_is_too_high(board: Board | Charter) -> str:
+    enough = board.threshold <= len(board.approvers)
+    return "" if enough else "the threshold is higher than the number of approvers"
+
+
+_BOARD: Final[Mapping[str, Kind]] = {
+    "approvers": _List(_KEY, 32, "public keys (ed25519:…)"),
+    "threshold": _Integer(1, 32),
+    "timeout": _Integer(60, 7_776_000),
+}
+_READERS: Final = _List(_KEY, 32, "public keys (ed25519:…)", minimum=0)
 POLICY: Final = _Record(
     Policy,
     "a policy",
     {
         "policy": _Choice(("cloister/v1",)),
         "name": _NAME,
-        "namespace": _NAME,
+        "namespace": _NAMESPACE,
         "predecessor": _PREDECESSOR,
         "roots_of_trust": _Record(
             RootsOfTrust, "the accepted roots of trust", {"sim": _SIM}, optional=frozenset({"sim"})
         ),
         "volumes": _Map(_NAME, _VOLUME, 64, "volumes"),
         "workloads": _Map(_NAME, _WORKLOAD, 64, "workloads", minimum=1),
+        "approval": _Record(
+            Board, "who approves a successor", _BOARD, wrong=_threshold_is_too_high
+        ),
+        "access": _Record(Access, "who may read", {"readers": _READERS}),
         "secrets": _Map(_SECRET_NAME, _SECRET, 64, "secrets", minimum=1),
         "imports": _Map(_SECRET_NAME, _IMPORT, 64, "imports", minimum=1),
     },
-    optional=frozenset({"secrets", "imports"}),
+    optional=frozenset({"approval", "access", "secrets", "imports"}),
+)
+CHARTER: Final = _Record(
+    Charter,
+    "a charter",
+    {
+        "charter": _Choice(("cloister/namespace/v1",)),
+        "namespace": _CHARTERED,
+        "predecessor": _PREDECESSOR,
+        **_BOARD,
+        "readers": _READERS,
+        "quotas": _Record(
+            Quotas,
+            "quotas",
+            {
+                "policies": _Integer(0, 1_000_000),
+                "volumes": _Integer(0, 1_000_000),
+                "secrets": _Integer(0, 1_000_000),
+                "members": _Integer(0, 1_000_000),
+                "requests_per_minute": _Integer(1, 1_000_000),
+            },
+        ),
+    },
+    wrong=_threshold_is_too_high,
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cloister.errors import TamperedError
+from cloister.keyservice.namespaces import ROOT
 from cloister.keyservice.records import Holder, PolicyRecord, VolumeRecord
 from cloister.wire import Fields, Value, encode
 
@@ -120,6 +121,10 @@ def volume_to_row(record: VolumeRecord) -> bytes:
         "state_epoch": record.state_epoch,
         "epoch": record.epoch,
     }
+    if record.namespace != ROOT:
+        value["namespace"] = record.namespace
+    if record.registrant:
+        value["registrant"] = record.registrant
     if record.holder is not None:
         value["holder"] = record.holder.key_digest
         value["secret"] = record.holder.secret
@@ -141,6 +146,8 @@ def volume_from_row(volume_id: bytes, data: bytes) -> VolumeRecord:
         fields.integer("state_epoch"),
         fields.integer("epoch"),
         holder,
+        fields.text("namespace") if fields.has("namespace") else ROOT,
+        fields.octets("registrant") if fields.has("registrant") else b"",
     )
     fields.end()
     return record

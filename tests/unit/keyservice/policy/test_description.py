@@ -5,7 +5,7 @@ from dataclasses import replace
 from cloister.crypto.digest import digest_to_text
 from cloister.keyservice.policy.canonical import policy_hash
 from cloister.keyservice.policy.description import describe
-from cloister.keyservice.policy.model import CodeDigests, RootsOfTrust
+from cloister.keyservice.policy.model import Access, Board, CodeDigests, RootsOfTrust
 from cloister.testing.policies import sample_policy
 
 
@@ -27,6 +27,20 @@ def test_every_fact_is_shown() -> None:
     for fact in ("/code/train.py", "reads and writes volume model", "tensorflow", "at least 2"):
         assert fact in shown
     assert sections[0].as_record()["title"] == "Policy clinic/digits"
+
+
+def test_who_decides_and_who_reads_is_shown() -> None:
+    """The charter's approvers, or a board of the policy's own; one alone is an open end."""
+    keys = ("ed25519:" + "a1" * 32, "ed25519:" + "b2" * 32)
+    plain = describe(sample_policy())[0].rows
+    assert "charter" in plain[2].value
+    board = Board(approvers=keys, threshold=1, timeout=60)
+    rows = describe(replace(sample_policy(), approval=board, access=Access(readers=keys[:1])))[
+        0
+    ].rows
+    assert (rows[2].value, rows[2].open_end) == ("1 of 2, within 60 s", True)
+    assert keys[1] in rows[3].value
+    assert rows[4].value == keys[0]
 
 
 def test_a_policy_that_accepts_nothing_says_so() -> None:

@@ -8,9 +8,16 @@ from cloister.keyservice.policy.reader import parse_policy
 from cloister.testing.policies import sample_policy, sample_text
 
 ROOTS = sample_text()[sample_text().index("roots_of_trust:") : sample_text().index("# Sealed")]
+KEYS = '["ed25519:' + "a1" * 32 + '", "ed25519:' + "b2" * 32 + '"]'
+BOARD = f"approval: {{approvers: {KEYS}, threshold: 1, timeout: 60}}\n"
+READERS = f"access: {{readers: {KEYS}}}\n"
 
 CASES = [
     # old, new, severity, code, path
+    (ROOTS, ROOTS + BOARD, "warning", "lint.one-approver", "approval.threshold"),
+    (ROOTS, ROOTS + BOARD.replace("threshold: 1", "threshold: 2"), "note", "lint.own-board",
+     "approval"),
+    (ROOTS, ROOTS + READERS, "note", "lint.readers", "access.readers"),
     (ROOTS, "roots_of_trust: {}\n", "error", "lint.no-root-of-trust", "roots_of_trust"),
     ("debug: refused", "debug: accepted", "warning", "lint.debug", "roots_of_trust.sim.debug"),
     ("minimum_svn: 2", "minimum_svn: {unchecked: all are new}", "note", "lint.unchecked",

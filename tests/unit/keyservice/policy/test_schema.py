@@ -15,7 +15,7 @@ CASES = [
     ("name: digits", f"name: {'a' * 64}", "name", ""),
     ("name: digits", 'name: ""', "name", ""),
     ("name: digits", "name: [digits]", "name", ""),
-    ("namespace: clinic", "namespace: a/b", "namespace", ""),
+    ("namespace: clinic", "namespace: a//b", "namespace", ""),
     ("policy: cloister/v1", "policy: cloister/v9", "policy", "did you mean 'cloister/v1'?"),
     ("predecessor: none", "predecessor: sha256:12", "predecessor", ""),
     ("predecessor: none", "predecessor: 'none\n\n\n'", "predecessor", ""),
@@ -115,6 +115,7 @@ def test_the_table_has_the_fields_of_the_model() -> None:
                 visit(record)
 
     visit(schema.POLICY)
+    visit(schema.CHARTER)
     visit(schema._UNCHECKED)
     types = set(secret_rules.__all__) - {"PARTS", "SecretForm"}
     assert seen == set(model.__all__) | types

@@ -1,0 +1,123 @@
+"""What a policy changes, path by path, and which changes let more happen than before. Pure.
+
+For a person who approves: what is not known to be stricter or neutral counts as weaker.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from cloister.keyservice.policy.canonical import tree_value
+from cloister.keyservice.policy.model import Policy
+from cloister.keyservice.policy.node import join
+from cloister.wire import Value
+
+__all__ = ["Difference", "Effect", "compare"]
+
+Effect = Literal["weaker", "stricter", "other"]
+
+_Leaf = str | int
+# What runs and what it is called: neither more nor less than before, and worth reading.
+_OTHER: Final = re.compile(
+    r"predecessor|name|namespace|workloads\.[^.]+\.(command|code\..*|environment\b.*)"
+    r"|workloads\..*\.port"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One change.
+
+    Attributes:
+        path: Where; an item of a list stands in brackets after the list.
+        before: What stood there; None for nothing.
+        after: What stands there now; None for nothing.
+        effect: `weaker` where more is accepted, granted or shown than before, or may be.
+    """
+
+    path: str
+    before: str | int | None
+    after: str | int | None
+    effect: Effect
+
+    def as_record(self) -> dict[str, object]:
+        """Return what `--json` prints."""
+        return {
+            "path": self.path,
+            "before": self.before,
+            "after": self.after,
+            "effect": self.effect,
+        }
+
+
+def compare(old: Policy, new: Policy) -> tuple[Difference, ...]:
+    """Return every change from one policy to another, by path."""
+    before, after = dict(_leaves(tree_value(old), "")), dict(_leaves(tree_value(new), ""))
+    return tuple(
+        Difference(path, before.get(path), after.get(path), _effect(path, before, after))
+        for path in sorted(before.keys() | after.keys())
+        if before.get(path) != after.get(path)
+    )
+
+
+def _leaves(value: Value, path: str) -> Iterator[tuple[str, _Leaf]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, join(path, key))
+    elif isinstance(value, str | int):
+        yield path, value
+    elif path.endswith(".command") and isinstance(value, list):
+        yield path, " ".join(repr(word) for word in value)
+    elif isinstance(value, list):
+        for item in value:
+            yield f"{path}[{item!s}]", "listed"
+
+
+_Judge = Callable[[_Leaf, _Leaf], Effect]
+
+
+def _lower(old: _Leaf, new: _Leaf) -> Effect:
+    return "weaker" if int(new) < int(old) else "stricter"
+
+
+def _higher(old: _Leaf, new: _Leaf) -> Effect:
+    return "weaker" if int(new) > int(old) else "stricter"
+
+
+def _word(weak: str) -> _Judge:
+    return lambda _, new: "weaker" if new == weak else "stricter"
+
+
+def _root(old: _Leaf, new: _Leaf) -> Effect:
+    if new == "latest":
+        return "weaker"
+    return "stricter" if old == "latest" else "other"
+
+
+_JUDGES: Final[Mapping[str, _Judge]] = {
+    "minimum_svn": _lower,
+    "threshold": _lower,
+    "timeout": _higher,
+    "debug": _word("accepted"),
+    "access": _word("write"),
+    "logs": _word("pass"),
+    "root": _root,
+    "unchecked": lambda _old, _new: "other",
+}
+
+
+def _effect(path: str, before: Mapping[str, _Leaf], after: Mapping[str, _Leaf]) -> Effect:
+    if _OTHER.fullmatch(path):
+        return "other"
+    old, new = before.get(path), after.get(path)
+    if old is not None and new is not None:
+        judge = _JUDGES.get(path.rpartition(".")[2])
+        return "weaker" if judge is None else judge(old, new)
+    place = path.partition("[ed25519:")[0].partition("[sha256:")[0].partition("[spiffe:")[0]
+    if old is None:
+        return "stricter" if f"{place}.unchecked" in before else "weaker"
+    board_is_gone = path.startswith("approval.") and "approval.threshold" not in after
+    return "weaker" if f"{place}.unchecked" in after or board_is_gone else "stricter"

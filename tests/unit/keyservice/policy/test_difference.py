@@ -1,0 +1,103 @@
+"""What a policy changes, and which changes let more happen."""
+
+from pathlib import Path
+
+import pytest
+
+from cloister.keyservice.policy import parse_policy
+from cloister.keyservice.policy.difference import compare
+from cloister.testing.keyservice import ServiceBench, policy_text
+
+KEY = "ed25519:" + "a1" * 32
+OTHER = "ed25519:" + "b2" * 32
+BOARD = f'approval: {{approvers: ["{KEY}"], threshold: 1, timeout: 60}}\n'
+WIDER = f'approval: {{approvers: ["{KEY}", "{OTHER}"], threshold: 1, timeout: 60}}\n'
+STRICTER = f'approval: {{approvers: ["{KEY}", "{OTHER}"], threshold: 2, timeout: 60}}\n'
+SLOWER = f'approval: {{approvers: ["{KEY}"], threshold: 1, timeout: 61}}\n'
+READER = f'access: {{readers: ["{OTHER}"]}}\n'
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> ServiceBench:
+    """Whose platform the policies name."""
+    folder: Path = tmp_path_factory.mktemp("difference")
+    made = ServiceBench.create(folder)
+    made.close()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "effects"),
+    [
+        ({}, {}, []),
+        ({"svn": "2"}, {"svn": "1"}, ["weaker"]),
+        ({"svn": "1"}, {"svn": "2"}, ["stricter"]),
+        ({"debug": "accepted"}, {"debug": "refused"}, ["stricter"]),
+        ({}, {"svn": "{unchecked: a reason that is long}"}, ["weaker", "weaker"]),
+        ({"svn": "{unchecked: a reason that is long}"}, {}, ["stricter", "stricter"]),
+        ({}, {"runtime": "{unchecked: a reason that is long}"}, ["weaker"] * 4),
+        ({"runtime": "{unchecked: a reason that is long}"}, {}, ["stricter"] * 4),
+        ({}, {"anchor": f'{KEY}", "{OTHER}'}, ["weaker", "weaker", "stricter"]),
+        ({"more": BOARD}, {"more": WIDER}, ["weaker"]),
+        ({"more": STRICTER}, {"more": WIDER}, ["weaker"]),
+        ({"more": WIDER}, {"more": STRICTER}, ["stricter"]),
+        ({"more": BOARD}, {"more": SLOWER}, ["weaker"]),
+        ({"more": BOARD}, {}, ["weaker"] * 3),
+        ({}, {"more": BOARD}, ["weaker"] * 3),
+        ({}, {"more": READER}, ["weaker"]),
+        ({"more": READER}, {}, ["stricter"]),
+        ({}, {"name": "letters"}, ["other"]),
+    ],
+)
+def test_each_change_has_its_effect(
+    bench: ServiceBench, old: dict[str, str], new: dict[str, str], effects: list[str]
+) -> None:
+    """What is not known to be stricter or neutral is weaker."""
+    before, after = (
+        parse_policy(policy_text(bench, **facts).encode(), source="p") for facts in (old, new)
+    )
+    assert sorted(change.effect for change in compare(before, after)) == sorted(effects)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "effect"),
+    [
+        ("access: read}", "access: write}", "weaker"),
+        ("logs: drop", "logs: pass", "weaker"),
+        ("logs: pass", "logs: drop", "stricter"),
+        ("--epochs", "--rounds", "other"),
+        ('SEED: "7"', 'SEED: "8"', "other"),
+        ("/ann/*", "/*/*", None),
+        ("port: 0", "port: 8443", "other"),
+        ("/data: {volume: data, access: read}", "/in: {volume: data, access: read}", None),
+    ],
+)
+def test_words_of_a_workload(bench: ServiceBench, old: str, new: str, effect: str | None) -> None:
+    """Access and logs say which way; what runs is shown and not judged."""
+    text = policy_text(bench)
+    assert old in text
+    changed = text.replace(old, new)
+    if effect is None:
+        changed = text.replace(
+            "/data: {volume: data, access: read}", "/in: {volume: data, access: read}"
+        )
+    found = compare(
+        parse_policy(text.encode(), source="p"), parse_policy(changed.encode(), source="p")
+    )
+    effects = {change.effect for change in found}
+    assert effects == ({effect} if effect else {"weaker", "stricter"})
+
+
+def test_volumes_by_state_and_identity(bench: ServiceBench) -> None:
+    """Another volume is weaker; a pinned state is stricter than the latest."""
+    text = policy_text(bench)
+    pinned = text.replace("root: latest", 'root: "sha256:' + "c3" * 32 + '"')
+    moved = pinned.replace("c3" * 32, "d4" * 32)
+    other = text.replace(b"d".hex() * 16, "00" * 16)
+    policies = [parse_policy(t.encode(), source="p") for t in (text, pinned, moved, other)]
+    assert [c.effect for c in compare(policies[0], policies[1])] == ["stricter"]
+    assert [c.effect for c in compare(policies[1], policies[0])] == ["weaker"]
+    assert [c.effect for c in compare(policies[1], policies[2])] == ["other"]
+    assert [(c.path, c.effect) for c in compare(policies[0], policies[3])] == [
+        ("volumes.data.id", "weaker")
+    ]
