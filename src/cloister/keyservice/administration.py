@@ -18,7 +18,7 @@ from cloister.crypto.hpke import HPKEPrivateKey, HPKEPublicKey
 from cloister.crypto.kdf import random_bytes
 from cloister.crypto.signature import SigningKey
 from cloister.crypto.x509 import Identity
-from cloister.errors import ConfigError, MalformedError, ReleaseDeniedError
+from cloister.errors import ConfigError, MalformedError, RefusedError, ReleaseDeniedError
 from cloister.keyservice import merkle
 from cloister.keyservice.authorities import Authorities
 from cloister.keyservice.bundle import KEY_BYTES
@@ -101,7 +101,11 @@ class Administration:
             UnavailableError: Its charter or key asks too often (`keyservice.busy`).
             CloisterError: By the operation; then nothing has changed.
         """
-        target = self._scope.require(request)
+        try:
+            target = self._scope.require(request)
+        except (RefusedError, MalformedError):
+            self._limits.refusal(request, moment)
+            raise
         self._limits.operation(request, target, moment)
         arguments = Fields(request.arguments, what=request.operation)
         return self._operations[request.operation](arguments, request, moment)
