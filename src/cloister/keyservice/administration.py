@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import Final
 
 from cloister.crypto.digest import DIGEST_BYTES, same_bytes
@@ -243,6 +244,7 @@ class Administration:
 
     def _status(self, fields: Fields, request: OwnerRequest, moment: Moment) -> dict[str, Value]:
         fields.end()
+        sees = cache(partial(self._scope.sees, request.owner))
         policies: list[Value] = [
             {
                 "hash": record.hash,
@@ -252,7 +254,7 @@ class Administration:
                 "at": record.at,
             }
             for record in self._store.policies()
-            if self._scope.sees_policy(request.owner, record)
+            if sees(record.namespace) or self._scope.sees_policy(request.owner, record)
         ]
         volumes: list[Value] = [
             {
@@ -265,7 +267,7 @@ class Administration:
                 **_state(record),
             }
             for record in self._store.volumes()
-            if self._scope.sees(request.owner, record.namespace)
+            if sees(record.namespace)
         ]
         return {"policies": policies, "volumes": volumes, "checkpoint": self.checkpoint()}
 
