@@ -17,6 +17,7 @@ from cloister.crypto.digest import framed, sha256
 from cloister.crypto.signature import SigningKey
 from cloister.errors import IdentityError, MalformedError, ReleaseDeniedError, WitnessError
 from cloister.keyservice.anchoring import AnchorReply, AnchorRequest, SealedAnchorRequest
+from cloister.keyservice.approvals import NO_PREDECESSOR, Approval, Subject
 from cloister.keyservice.bundle import Bundle, Lease, ListenerGrant, VolumeGrant
 from cloister.keyservice.cosigning import Cosigner, Quorum, WitnessKey
 from cloister.keyservice.leases import AnchorMove
@@ -31,14 +32,37 @@ from cloister.keyservice.messages import (
 )
 from cloister.keyservice.notes import Note
 from cloister.keyservice.ownership import OwnerRequest, SignedOwnerRequest
+from cloister.keyservice.policy.charter import charter_from_canonical
 from cloister.keyservice.witness import AddCheckpoint
 from cloister.tee.sim.layout import SignedReport, SimReport
+from cloister.wire import encode
 
 KEY = SigningKey(b"k" * 32)
 LAUNCH = LaunchMeasurement(b"c" * 32, b"r" * 32)
 RECEIPT = Receipt(b"entry", 0, (b"h" * 32,), "note")
 MOVE = AnchorMove(1, b"1" * 32, 2, b"2" * 32)
 ANCHOR = AnchorRequest(b"s" * 32, b"n" * 32, b"v" * 16, 3, "advance", MOVE)
+APPROVAL = Approval.make(
+    Subject(b"s" * 32, "policy", "lab", b"h" * 32, NO_PREDECESSOR), key=KEY, expires_at=9
+)
+CHARTER = encode(
+    {
+        "charter": "cloister/namespace/v1",
+        "namespace": "lab",
+        "predecessor": "none",
+        "approvers": [KEY.public.text],
+        "threshold": 1,
+        "timeout": 60,
+        "readers": [],
+        "quotas": {
+            "policies": 1,
+            "volumes": 1,
+            "secrets": 1,
+            "members": 1,
+            "requests_per_minute": 1,
+        },
+    }
+)
 OWNER = OwnerRequest(
     b"s" * 32, b"n" * 32, KEY.public.raw, "volume.key", {"id": b"v" * 16}, b"h" * 1216
 )
@@ -161,6 +185,9 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     ),
     "anchor reply": (AnchorReply.from_bytes, AnchorReply(1, 2, b"r" * 32, 1).to_bytes()),
     "owner request": (OwnerRequest.from_bytes, OWNER.to_bytes()),
+    "approval": (Approval.from_bytes, APPROVAL.to_bytes()),
+    "approval file": (Approval.from_text, APPROVAL.to_text().encode()),
+    "charter": (charter_from_canonical, CHARTER),
     "signed owner request": (open_owner_request, OWNER.signed(KEY).to_bytes()),
     "log entry": (
         LogEntry.from_bytes,

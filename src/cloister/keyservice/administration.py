@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 from typing import Final
 
 from cloister.crypto.digest import DIGEST_BYTES, same_bytes
@@ -18,7 +19,7 @@ from cloister.crypto.hpke import HPKEPrivateKey, HPKEPublicKey
 from cloister.crypto.kdf import random_bytes
 from cloister.crypto.signature import SigningKey
 from cloister.crypto.x509 import Identity
-from cloister.errors import ConfigError, MalformedError, ReleaseDeniedError
+from cloister.errors import ConfigError, MalformedError, RefusedError, ReleaseDeniedError
 from cloister.keyservice import merkle
 from cloister.keyservice.authorities import Authorities
 from cloister.keyservice.bundle import KEY_BYTES
@@ -109,7 +110,11 @@ class Administration:
             UnavailableError: Its charter or key asks too often (`keyservice.busy`).
             CloisterError: By the operation; then nothing has changed.
         """
-        target = self._scope.require(request)
+        try:
+            target = self._scope.require(request)
+        except (RefusedError, MalformedError):
+            self._limits.refusal(request, moment)
+            raise
         self._limits.operation(request, target, moment)
         arguments = Fields(request.arguments, what=request.operation)
         return self._operations[request.operation](arguments, request, moment)
@@ -247,6 +252,7 @@ class Administration:
 
     def _status(self, fields: Fields, request: OwnerRequest, moment: Moment) -> dict[str, Value]:
         fields.end()
+        sees = cache(partial(self._scope.sees, request.owner))
         policies: list[Value] = [
             {
                 "hash": record.hash,
@@ -256,7 +262,7 @@ class Administration:
                 "at": record.at,
             }
             for record in self._store.policies()
-            if self._scope.sees_policy(request.owner, record)
+            if sees(record.namespace) or self._scope.sees_policy(request.owner, record)
         ]
         volumes: list[Value] = [
             {
@@ -269,7 +275,7 @@ class Administration:
                 **_state(record),
             }
             for record in self._store.volumes()
-            if self._scope.sees(request.owner, record.namespace)
+            if sees(record.namespace)
         ]
         return {"policies": policies, "volumes": volumes, "checkpoint": self.checkpoint()}
 

@@ -110,6 +110,6 @@ def parsed_policy(canonical: bytes) -> Policy:
     return policy_from_canonical(canonical)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4096)
 def _parsed_charter(canonical: bytes) -> Charter:
     return charter_from_canonical(canonical)

@@ -2,7 +2,8 @@
 
 What concerns a namespace is charged to the charter that governs it, and only after it is settled
 that the requester may ask: so nobody uses up another's tokens. What concerns the domain as a whole
-is charged to the key that asks, unless the root's own approvers and readers do.
+is charged to the key that asks, unless the root's own approvers and readers do; and so is what a
+key may not do.
 
 Spec: policy-approval-v1, clauses PA-54 and PA-55.
 """
@@ -48,10 +49,21 @@ class Limits:
         """
         asks = RULES[request.operation].about is About.ROOT
         if asks and not self._scope.sees(request.owner, ROOT):
-            name = "key " + request.owner.hex()
-            self._buckets.take(name, per_minute=QUESTIONS_PER_MINUTE, uptime=moment.uptime)
+            self._charge_key(request, moment)
         elif target is not None:
             self._charge(target.governance, moment)
+
+    def refusal(self, request: OwnerRequest, moment: Moment) -> None:
+        """Charge an operation that its signer has no authority for: each is an entry of the log.
+
+        Raises:
+            UnavailableError: Too many (`keyservice.busy`), and then there is no entry.
+        """
+        self._charge_key(request, moment)
+
+    def _charge_key(self, request: OwnerRequest, moment: Moment) -> None:
+        name = "key " + request.owner.hex()
+        self._buckets.take(name, per_minute=QUESTIONS_PER_MINUTE, uptime=moment.uptime)
 
     def _charge(self, governance: Governance, moment: Moment) -> None:
         if governance.quotas is not None:

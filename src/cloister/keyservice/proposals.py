@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from cloister.crypto.signature import VerifyingKey
 from cloister.errors import ReleaseDeniedError
@@ -28,7 +29,8 @@ from cloister.keyservice.tenancy_records import Proposal
 __all__ = ["Panel", "Standing", "gather", "keys_of", "standing"]
 
 
-def keys_of(texts: Sequence[str]) -> frozenset[bytes]:
+@lru_cache(maxsize=4096)
+def keys_of(texts: tuple[str, ...]) -> frozenset[bytes]:
     """Return public keys as bytes."""
     return frozenset(VerifyingKey.from_text(text).raw for text in texts)
 

@@ -12,7 +12,7 @@ __all__ = ["Holder", "PolicyRecord", "Records", "VolumeRecord"]
 
 @dataclass(frozen=True, slots=True)
 class PolicyRecord:
-    """A policy that the owner applied.
+    """A policy that came into force.
 
     Attributes:
         hash: SHA-256 of `canonical`.

@@ -144,10 +144,9 @@ class Scope:
     def _granted(self, namespace: str, *, but: str = "") -> tuple[Quotas, ...]:
         """Return the quotas of the charters right below that of `namespace`."""
         below = (
-            self.governance(record.namespace).quotas
-            for record in self._store.tenancy.charters()
-            if record.namespace not in {ROOT, but}
-            and self._store.governor(lineage(record.namespace)[1]) == namespace
+            self.governance(name).quotas
+            for name in self._store.tenancy.charter_names(below=namespace)
+            if name != but and self._store.governor(lineage(name)[1]) == namespace
         )
         return tuple(quotas for quotas in below if quotas is not None)
 

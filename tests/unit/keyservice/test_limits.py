@@ -117,6 +117,21 @@ def test_releases_are_charged_too(bench: ServiceBench, policy: bytes) -> None:
 
 
 @pytest.mark.spec("PA-55")
+def test_refusals_do_not_let_the_log_grow_without_end(bench: ServiceBench) -> None:
+    """A tenant who keeps trying what he may not do is told to wait, without an entry."""
+    chartered(bench, "lab", ANN)
+    chartered(bench, "other", EVE)
+    for _ in range(QUESTIONS_PER_MINUTE):
+        with pytest.raises(ReleaseDeniedError):
+            bench.client(EVE).read_namespace("lab")
+    size = bench.store.log_size
+    with pytest.raises(UnavailableError) as e:
+        bench.client(EVE).read_namespace("lab")
+    assert e.value.code == "keyservice.busy"
+    assert bench.store.log_size == size
+
+
+@pytest.mark.spec("PA-55")
 def test_questions_about_the_domain_are_charged_to_whoever_asks(bench: ServiceBench) -> None:
     """A tenant who asks too often leaves the root's tokens alone."""
     chartered(bench, "lab", ANN)

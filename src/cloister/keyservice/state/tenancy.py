@@ -38,6 +38,12 @@ class TenancyTables:
         found = sorted(self._tables.rows("charters"))
         return [rows.charter_from_row(key.decode(), data) for key, data in found]
 
+    def charter_names(self, *, below: str) -> list[str]:
+        """Return the namespaces below this one that have a charter."""
+        prefix = "" if below == ROOT else below + "/"
+        names = (key.decode() for key, _ in self._tables.rows("charters"))
+        return [name for name in names if name != ROOT and name.startswith(prefix)]
+
     def governor(self, namespace: str) -> str:
         """Return the namespace whose charter governs this one; `/` for the root."""
         path = lineage(namespace)
