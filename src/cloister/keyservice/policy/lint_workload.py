@@ -42,6 +42,7 @@ def findings_of_workload(policy: Policy, workload: Workload, path: str) -> Itera
     yield from _command(workload, path)
     for name, value in workload.environment.items():
         yield from _variable(workload, join(f"{path}.environment", name), name, value=value)
+    yield from _instances(workload, path)
     yield from _open_ends(workload, path)
 
 
@@ -182,6 +183,13 @@ def _variable(workload: Workload, place: str, name: str, *, value: str) -> Itera
     elif _SECRET.fullmatch(name):
         message = f"{name} looks like a secret; operators can read every policy"
         yield "warning", "lint.environment-secret", place, message
+
+
+def _instances(workload: Workload, path: str) -> Iterator[_Found]:
+    writes = any(mount.access == "write" for mount in workload.volumes.values())
+    if workload.instances is not None and workload.instances.maximum > 1 and writes:
+        message = "each instance writes the same volume, and a volume has one writer at a time"
+        yield "warning", "lint.instances-write", f"{path}.instances.maximum", message
 
 
 def _open_ends(workload: Workload, path: str) -> Iterator[_Found]:

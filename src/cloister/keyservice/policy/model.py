@@ -17,6 +17,7 @@ from typing import Literal
 __all__ = [
     "CodeDigests",
     "CodeVolume",
+    "Instances",
     "Listener",
     "Mount",
     "Output",
@@ -124,6 +125,17 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Instances:
+    """How many instances of a workload may be members of the job at the same time.
+
+    Attributes:
+        maximum: The release of one more is refused.
+    """
+
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """One role: what runs, with what, and where its results may go.
 
@@ -135,6 +147,7 @@ class Workload:
         volumes: Mount point to volume.
         listen: Name of a listener to its rule; empty for none.
         output: What the operator may see.
+        instances: How many there may be at the same time; None leaves it to what a job can hold.
     """
 
     code: CodeVolume | CodeDigests
@@ -144,6 +157,7 @@ class Workload:
     volumes: Mapping[str, Mount]
     listen: Mapping[str, Listener]
     output: Output
+    instances: Instances | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +172,8 @@ class Policy:
         roots_of_trust: What evidence is accepted.
         volumes: Volumes by name.
         workloads: Roles by name.
+        certificate_lifetime: Seconds that a certificate, and the membership that it stands for,
+            lasts unless renewed by a fresh attestation; None is a day.
     """
 
     policy: Literal["cloister/v1"]
@@ -167,3 +183,4 @@ class Policy:
     roots_of_trust: RootsOfTrust
     volumes: Mapping[str, VolumeRule]
     workloads: Mapping[str, Workload]
+    certificate_lifetime: int | None = None

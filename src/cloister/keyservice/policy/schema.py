@@ -16,6 +16,7 @@ from typing import Final, Protocol
 from cloister.keyservice.policy.model import (
     CodeDigests,
     CodeVolume,
+    Instances,
     Listener,
     Mount,
     Output,
@@ -391,7 +392,9 @@ _WORKLOAD: Final = _Record(
         ),
         "listen": _Map(_NAME, _LISTENER, 8, "listeners"),
         "output": _Record(Output, "what may be seen", {"logs": _Choice(("pass", "drop"))}),
+        "instances": _Record(Instances, "how many there may be", {"maximum": _Integer(1, 1000)}),
     },
+    optional=frozenset({"instances"}),
 )
 POLICY: Final = _Record(
     Policy,
@@ -406,5 +409,7 @@ POLICY: Final = _Record(
         ),
         "volumes": _Map(_NAME, _VOLUME, 64, "volumes"),
         "workloads": _Map(_NAME, _WORKLOAD, 64, "workloads", minimum=1),
+        "certificate_lifetime": _Integer(60, 86400),
     },
+    optional=frozenset({"certificate_lifetime"}),
 )

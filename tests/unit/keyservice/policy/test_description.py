@@ -5,7 +5,7 @@ from dataclasses import replace
 from cloister.crypto.digest import digest_to_text
 from cloister.keyservice.policy.canonical import policy_hash
 from cloister.keyservice.policy.description import describe
-from cloister.keyservice.policy.model import CodeDigests, RootsOfTrust
+from cloister.keyservice.policy.model import CodeDigests, Instances, RootsOfTrust
 from cloister.testing.policies import sample_policy
 
 
@@ -37,3 +37,13 @@ def test_a_policy_that_accepts_nothing_says_so() -> None:
     sections = describe(replace(policy, workloads={"train": train}))
     assert sections[1].rows[0].value == "all evidence is refused"
     assert sections[-1].rows[0].value == "sha256:" + "00" * 32
+
+
+def test_lifetimes_and_numbers_of_instances_are_shown() -> None:
+    """What is left out is said for certificates, and not shown for instances."""
+    policy = sample_policy()
+    assert describe(policy)[0].rows[2].value == "a day"
+    train = replace(policy.workloads["train"], instances=Instances(maximum=4))
+    sections = describe(replace(policy, workloads={"train": train}, certificate_lifetime=600))
+    assert sections[0].rows[2].value == "600 s, unless renewed"
+    assert "at most 4 at the same time" in [row.value for row in sections[-1].rows]
