@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 from cloister.crypto.aead import KEY_BYTES, AEADKey
 from cloister.crypto.digest import DIGEST_BYTES, framed, sha256
 from cloister.crypto.kdf import derive_key
-from cloister.errors import MalformedError, TamperedError
+from cloister.errors import MalformedError, TamperedError, UnavailableError
 from cloister.wire import Fields, Value, encode
 
 __all__ = [
@@ -40,6 +40,7 @@ ENTRY_LABEL: Final = b"cloister/keyservice-state/v1/entry"
 _VERSION: Final = 1
 _MAX_CHANGES: Final = 4096
 _MAX_ENTRIES: Final = 64
+_MOST: Final = (_MAX_CHANGES, _MAX_ENTRIES, MAX_RECORD_BYTES)
 _MAX_PEAKS: Final = 64
 _MAX_ROWS: Final = 1 << 24
 _Part = TypeVar("_Part")
@@ -73,9 +74,21 @@ class Record:
     entries: tuple[bytes, ...]
 
     def to_bytes(self) -> bytes:
-        """Return the canonical bytes: secret until sealed."""
+        """Return the canonical bytes: secret until sealed.
+
+        Raises:
+            UnavailableError: It is larger than what is read again (`keyservice.busy`).
+        """
         changes: list[Value] = [[c.table, c.key, c.value] for c in self.changes]
-        return encode({"version": _VERSION, "changes": changes, "entries": list(self.entries)})
+        data = encode({"version": _VERSION, "changes": changes, "entries": list(self.entries)})
+        sizes = (len(self.changes), len(self.entries), len(data))
+        if any(n > most for n, most in zip(sizes, _MOST, strict=True)):
+            raise UnavailableError(
+                "more changes at once than one record holds",
+                code="keyservice.busy",
+                detail=f"changes, entries, bytes: {sizes}",
+            )
+        return data
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Record:
