@@ -314,6 +314,12 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "release.predecessor": ReleaseDeniedError,
     "release.not-owner": ReleaseDeniedError,
     "release.fenced": ReleaseDeniedError,
+    "release.instance-taken": ReleaseDeniedError,
+    "release.too-many": ReleaseDeniedError,
+    "release.expelled": ReleaseDeniedError,
+    "release.not-member": ReleaseDeniedError,
+    "roster.foreign": EvidenceError,
+    "roster.stale": EvidenceError,
     "launch.argv": ReleaseDeniedError,
     # identity
     "identity.keyservice": IdentityError,

@@ -20,6 +20,7 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "keyservice/embedded.py": "processes: integration/test_keyservice_process.py",
     "keyservice/exchange.py": "driven by keyservice/test_client.py",
     "keyservice/founding.py": "driven by keyservice/test_domain.py",
+    "keyservice/member_records.py": "types only",
     "keyservice/owner.py": "driven by keyservice/test_client.py and test_administration.py",
     "keyservice/pinned.py": "types only",
     "keyservice/records.py": "types only; their bytes are driven by keyservice/test_store.py",

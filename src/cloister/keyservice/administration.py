@@ -23,6 +23,7 @@ from cloister.keyservice.bundle import KEY_BYTES
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.leases import LeaseTable, take
 from cloister.keyservice.log import Checkpoint, LogEntry
+from cloister.keyservice.member_operations import MemberOperations
 from cloister.keyservice.messages import VOLUME_ID_BYTES, require_name
 from cloister.keyservice.ownership import OwnerRequest, volume_key_info
 from cloister.keyservice.policy.canonical import (
@@ -59,6 +60,7 @@ class Administration:
         hpke: HPKEPrivateKey,
         authority: CertificateAuthority,
         leases: LeaseTable,
+        members: MemberOperations,
         trust_domain: str,
         origin: str,
     ) -> None:
@@ -80,6 +82,7 @@ class Administration:
             "client.enroll": self._enroll_client,
             "status": self._status,
             "log.read": self._read_log,
+            **members.table(),
         }
 
     def carry_out(self, request: OwnerRequest, moment: Moment) -> dict[str, Value]:

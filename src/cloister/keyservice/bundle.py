@@ -15,6 +15,7 @@ from typing import Final
 from cloister.crypto.digest import DIGEST_BYTES
 from cloister.errors import MalformedError
 from cloister.keyservice.log import Receipt
+from cloister.keyservice.member_messages import MemberGrant
 from cloister.keyservice.messages import PROTOCOL_VERSION, VOLUME_ID_BYTES, require_name
 from cloister.wire import Fields, Value, encode
 
@@ -191,6 +192,7 @@ class Bundle:
         ca: PEM of the trust domain's authority.
         result: Canonical bytes of the attestation result.
         receipt: That the log holds this decision.
+        member: The membership in the job that came with it.
     """
 
     policy: bytes
@@ -206,6 +208,7 @@ class Bundle:
     ca: bytes
     result: bytes
     receipt: Receipt
+    member: MemberGrant | None = None
 
     def __post_init__(self) -> None:
         """A command is not empty; names are plain."""
@@ -220,8 +223,12 @@ class Bundle:
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes: secret until sealed."""
+        member: dict[str, Value] = {}
+        if self.member is not None:
+            member["member"] = self.member.to_value()
         return encode(
             {
+                **member,
                 "version": PROTOCOL_VERSION,
                 "policy": self.policy,
                 "workload": self.workload,
@@ -270,6 +277,9 @@ class Bundle:
             ca=fields.octets("ca", max_length=_MAX_PEM),
             result=fields.octets("result", max_length=_MAX_RESULT),
             receipt=Receipt.from_fields(fields.submap("receipt")),
+            member=(
+                MemberGrant.from_fields(fields.submap("member")) if fields.has("member") else None
+            ),
         )
         fields.end()
         return bundle

@@ -39,6 +39,9 @@ OPERATIONS: Final = (
     "client.enroll",
     "status",
     "log.read",
+    "job.status",
+    "member.list",
+    "member.expel",
 )
 
 

@@ -42,8 +42,20 @@ from cloister.keyservice.anchoring import (
 from cloister.keyservice.bundle import KEY_BYTES, Bundle, Lease, ListenerGrant, VolumeGrant
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.domain import log_origin
+from cloister.keyservice.jobs import Jobs
 from cloister.keyservice.leases import LEASE_TTL_S, LeaseTable, advance, require_epoch, take
 from cloister.keyservice.log import Checkpoint, LogEntry, Receipt
+from cloister.keyservice.member_messages import (
+    MEMBER_PATH,
+    MemberGrant,
+    MemberRequest,
+    SealedMemberRequest,
+    member_secret,
+)
+from cloister.keyservice.member_operations import MemberOperations
+from cloister.keyservice.member_records import Member
+from cloister.keyservice.member_service import MemberService
+from cloister.keyservice.membership import Admission
 from cloister.keyservice.messages import (
     ANCHOR_PATH,
     CHALLENGE_PATH,
@@ -111,12 +123,21 @@ class KeyService:
         self._origin = log_origin(secrets.trust_domain)
         self._challenges = ChallengeTable(lifetime_s=nonce_lifetime_s)
         self._leases = LeaseTable(ttl_s=lease_ttl_s, uptime=moment.uptime)
+        self._jobs = Jobs(store)
+        self._members = MemberService(
+            store=store,
+            jobs=self._jobs,
+            key=self._key,
+            secret=secrets.reader_secret,
+            trust_domain=secrets.trust_domain,
+        )
         self._administration = Administration(
             store=store,
             key=self._key,
             hpke=HPKEPrivateKey(secrets.hpke_seed),
             authority=self._authority,
             leases=self._leases,
+            members=MemberOperations(store=store, jobs=self._jobs, members=self._members),
             trust_domain=secrets.trust_domain,
             origin=self._origin,
         )
@@ -125,6 +146,7 @@ class KeyService:
             RELEASE_PATH: self._release,
             ANCHOR_PATH: self._anchor,
             OWNER_PATH: self._own,
+            MEMBER_PATH: self._answer_member,
         }
 
     @property
@@ -206,13 +228,14 @@ class KeyService:
             request.workload,
             request.instance,
         )
+        lifetime_s = approval.policy.certificate_lifetime or CERTIFICATE_LIFETIME_S
         certificate = self._authority.issue(
             request.certificate_request,
             identity,
             policy_hash=request.policy,
             hardware_rooted=approval.result.hardware_rooted,
             at=moment.at,
-            lifetime_s=CERTIFICATE_LIFETIME_S,
+            lifetime_s=lifetime_s,
         )
         # KR-31. One writer for each volume.
         holder_key = requester.identity
@@ -230,9 +253,27 @@ class KeyService:
             )
             for volume_id, record in written.items()
         }
-        # KR-32. Leases and log entry become durable together, before anything is said.
+        # KR-32. Membership, leases and log entry become durable together, before anything is said.
         entry = _entry(request, moment, code="").to_bytes()
+        candidate = Member(
+            role=request.workload,
+            instance=request.instance,
+            identity=identity.uri,
+            policy=request.policy,
+            evidence=sha256(request.evidence.to_bytes()),
+            key_digest=holder_key,
+            since=moment.at,
+            renewed=moment.at,
+            expires=moment.at + lifetime_s,
+        )
+        allowed = approval.workload.instances
         with self._store.transaction():
+            admission = self._jobs.admit(
+                approval.record,
+                candidate,
+                maximum=None if allowed is None else allowed.maximum,
+                at=moment.at,
+            )
             for record in taken.values():
                 self._store.put_volume(record)
             appended = self._store.append(entry)
@@ -256,6 +297,7 @@ class KeyService:
             ca=self._authority.certificate_pem,
             result=approval.result.to_bytes(),
             receipt=self._receipt(entry, appended),
+            member=self._membership(admission),
         )
         _LOG.info(
             "release.granted identity=%s policy=%s evidence=%s entry=%d",
@@ -266,6 +308,17 @@ class KeyService:
         )
         info = bundle_info(service=self.identity.raw, nonce=request.nonce, request=body)
         return requester.seal(bundle.to_bytes(), info=info)
+
+    def _membership(self, admission: Admission) -> MemberGrant:
+        job = admission.job
+        return MemberGrant(
+            self._trust_domain,
+            job.namespace,
+            job.name,
+            job.epoch,
+            admission.member.expires,
+            member_secret(self._reader_secret, job, admission.member),
+        )
 
     def _grant_volume(self, claim: Claim, taken: dict[bytes, VolumeRecord]) -> VolumeGrant:
         record = claim.record
@@ -355,6 +408,16 @@ class KeyService:
             self._store.put_volume(changed)
         self._leases.extend(record.id, uptime=moment.uptime)
         return changed
+
+    # -- members
+
+    def _answer_member(self, body: bytes, moment: Moment) -> bytes:
+        sealed = SealedMemberRequest.from_bytes(body)
+        request = MemberRequest.from_bytes(sealed.body)
+        require_service(request.service, self.identity.raw)
+        if request.operation == "leave":
+            self._challenges.spend(request.nonce, uptime=moment.uptime)
+        return self._settle(lambda: self._members.answer(request, sealed, at=moment.at))
 
     # -- owner
 

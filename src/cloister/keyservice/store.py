@@ -196,6 +196,11 @@ class Store:
         """Return what makes the service."""
         return rows.secrets_from_rows(dict(self._tables.rows("meta")))
 
+    @property
+    def tables(self) -> Tables:
+        """The rows, for modules with tables of their own; changed inside a transaction only."""
+        return self._tables
+
     # -- policies
 
     def policy(self, digest: bytes) -> PolicyRecord | None:
