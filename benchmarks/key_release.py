@@ -4,7 +4,8 @@
 
 Each client asks for a challenge, collects simulated evidence, gets its bundle, checks signature,
 seal and receipt. `anchor` rows move a volume's anchor instead. The service runs as a process of its
-own on loopback; each grant is on disk before it is answered.
+own on loopback; each grant is on disk before it is answered. Beside wall time stands the processor
+time that one operation takes on each side, which depends least on what else the machine does.
 """
 
 from __future__ import annotations
@@ -58,6 +59,12 @@ workloads:
 """
 
 
+def processor_s(pid: int) -> float:
+    """Return the processor time of a process so far, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def measure(make: Callable[[int], Callable[[], None]], clients: int, seconds: float) -> list[float]:
     """Repeat what `make` returns in so many threads; returns every duration in seconds."""
     times: list[float] = []
@@ -78,8 +85,10 @@ def measure(make: Callable[[int], Callable[[], None]], clients: int, seconds: fl
     return times
 
 
-def row(name: str, clients: int, seconds: float, times: list[float]) -> None:
-    """Print one row."""
+def row(
+    name: str, clients: int, seconds: float, times: list[float], processor: dict[str, float]
+) -> None:
+    """Print one row; `processor` is seconds for all operations together, by side."""
     ordered = sorted(times)
     facts = {
         "benchmark": f"key_release.{name}",
@@ -88,7 +97,7 @@ def row(name: str, clients: int, seconds: float, times: list[float]) -> None:
         "per_second": round(len(times) / seconds, 1),
         "p50_ms": round(statistics.median(times) * 1e3, 3),
         "p99_ms": round(ordered[math.ceil(0.99 * len(ordered)) - 1] * 1e3, 3),
-    }
+    } | {f"{side}_cpu_ms": round(s * 1e3 / len(times), 3) for side, s in processor.items()}
     print(json.dumps(facts), flush=True)
 
 
@@ -109,13 +118,13 @@ def main() -> None:
         try:
             if server.stdout is None:
                 raise SystemExit(1)
-            run_all(domain, json.loads(server.stdout.readline())["url"], options)
+            run_all(domain, json.loads(server.stdout.readline())["url"], server.pid, options)
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait()
 
 
-def run_all(domain: TrustDomain, url: str, options: argparse.Namespace) -> None:
+def run_all(domain: TrustDomain, url: str, server: int, options: argparse.Namespace) -> None:
     """Every number of clients, releases first, then anchors."""
     pinned = PinnedService(domain.identity, domain.origin)
     attester = SimAttester(domain.platform())
@@ -178,7 +187,11 @@ def run_all(domain: TrustDomain, url: str, options: argparse.Namespace) -> None:
     for name, make in (("release", releasing), ("anchor", anchoring)):
         make(0)()
         for clients in options.clients:
-            row(name, clients, options.seconds, measure(make, clients, options.seconds))
+            before = {"client": time.process_time(), "service": processor_s(server)}
+            times = measure(make, clients, options.seconds)
+            after = {"client": time.process_time(), "service": processor_s(server)}
+            used = {side: after[side] - before[side] for side in before}
+            row(name, clients, options.seconds, times, used)
 
 
 if __name__ == "__main__":

@@ -163,9 +163,12 @@ def write_blocks(path: Path, block: bytes, count: int, *, sync: bool) -> None:
 
 
 def read(path: Path) -> None:
-    """Read a file to its end."""
-    buffer = bytearray(MIB)
-    with path.open("rb", buffering=0) as file:
+    """Read a file to its end, into memory that begins a page.
+
+    A `bytearray` of this size begins 16 bytes behind one. On AMD Zen processors the kernel's copy
+    to such a place takes six times as long, on any file system, which hides what is compared.
+    """
+    with mmap.mmap(-1, MIB) as buffer, path.open("rb", buffering=0) as file:
         while file.readinto(buffer):
             pass
 

@@ -16,8 +16,12 @@ CloisterError
 │   ├── EndorsementError     chain, revocation, collateral age
 │   ├── AppraisalError       genuine, but not what the evidence policy wants
 │   ├── ReleaseDeniedError   appraised, but not entitled to this key
-│   └── IdentityError        the peer is not who was asked for
+│   ├── IdentityError        the peer is not who was asked for
+│   └── WitnessError         too few witnesses vouch for it
 ├── TamperedError            something we stored came back different
+│   ├── LogTruncatedError    the log has fewer entries than were signed for
+│   ├── LogForkedError       two signed logs, of which neither extends the other
+│   └── LogRolledBackError   the log is older than one that was seen before
 ├── ConfinementError         sandboxed code tried to leave
 ├── WorkloadError            the workload ended badly; carries its exit status
 └── UnavailableError         retryable; the only one that is
@@ -43,6 +47,9 @@ __all__ = [
     "EvidenceError",
     "IdentityError",
     "LocalProtocolError",
+    "LogForkedError",
+    "LogRolledBackError",
+    "LogTruncatedError",
     "MalformedError",
     "MissingExtraError",
     "ProtocolError",
@@ -54,6 +61,7 @@ __all__ = [
     "TamperedError",
     "UnavailableError",
     "UnsupportedError",
+    "WitnessError",
     "WorkloadError",
     "error_from_wire",
 ]
@@ -175,7 +183,7 @@ class RefusedError(CloisterError):
 
 
 class EvidenceError(RefusedError):
-    """Signature, freshness or binding of evidence did not hold."""
+    """Signature, freshness or binding of evidence, or of a token about it, did not hold."""
 
 
 class EndorsementError(RefusedError):
@@ -229,10 +237,34 @@ class IdentityError(RefusedError):
     """The peer or service is not the one that was asked for."""
 
 
+class WitnessError(RefusedError):
+    """Fewer witnesses vouch for a checkpoint than the reader requires."""
+
+    exit_status = 82
+
+
 class TamperedError(CloisterError):
     """Something we stored came back different: changed, older, swapped or cut."""
 
     exit_status = 76
+
+
+class LogTruncatedError(TamperedError):
+    """The log has fewer entries than its checkpoint was signed for."""
+
+    exit_status = 79
+
+
+class LogForkedError(TamperedError):
+    """The service signed two logs of which neither extends the other."""
+
+    exit_status = 80
+
+
+class LogRolledBackError(TamperedError):
+    """The log, or the state that it commits to, is older than one that was seen before."""
+
+    exit_status = 81
 
 
 class ConfinementError(CloisterError):
@@ -288,6 +320,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "certificate.malformed": MalformedError,
     "message.malformed": MalformedError,
     "model.malformed": MalformedError,
+    "token.malformed": MalformedError,
     # protocol
     "protocol.local": LocalProtocolError,
     "protocol.remote": RemoteProtocolError,
@@ -297,6 +330,12 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "evidence.replayed": EvidenceError,
     "evidence.expired": EvidenceError,
     "evidence.kind": EvidenceError,
+    "token.key-unknown": EvidenceError,
+    "token.algorithm": EvidenceError,
+    "token.signature": EvidenceError,
+    "token.expired": EvidenceError,
+    "token.audience": EvidenceError,
+    "token.nonce": EvidenceError,
     "endorsement.anchor": EndorsementError,
     # appraisal: one for each rule of the policy
     "appraisal.root-of-trust": AppraisalError,
@@ -306,6 +345,9 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "appraisal.code": AppraisalError,
     "appraisal.runtime": AppraisalError,
     "appraisal.volume-root": AppraisalError,
+    # appraisal by others, told in a token
+    "token.simulated": AppraisalError,
+    "token.status": AppraisalError,
     # release
     "release.policy-unknown": ReleaseDeniedError,
     "release.policy-changed": ReleaseDeniedError,
@@ -326,6 +368,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "identity.peer": IdentityError,
     "identity.tls": IdentityError,
     "identity.clock": IdentityError,
+    "log.witnesses": WitnessError,
     # tampered
     "volume.tampered": TamperedError,
     "volume.rolled-back": TamperedError,
@@ -335,6 +378,9 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "state.rolled-back": TamperedError,
     "state.forked": TamperedError,
     "log.proof": TamperedError,
+    "log.truncated": LogTruncatedError,
+    "log.forked": LogForkedError,
+    "log.rolled-back": LogRolledBackError,
     # confinement and workload
     "confinement.setup": ConfinementError,
     "workload.start": WorkloadError,
@@ -346,6 +392,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "keyservice.busy": UnavailableError,
     "keyservice.state": UnavailableError,
     "keyservice.moved": StateMovedError,
+    "keyservice.witnesses": UnavailableError,
     "volume.leased": UnavailableError,
     "volume.busy": UnavailableError,
     "volume.io": UnavailableError,

@@ -15,9 +15,10 @@ from cloister.attestation.measurement import LaunchMeasurement
 from cloister.attestation.result import AttestationResult, NotChecked, RuleHit
 from cloister.crypto.digest import framed, sha256
 from cloister.crypto.signature import SigningKey
-from cloister.errors import IdentityError, MalformedError, ReleaseDeniedError
+from cloister.errors import IdentityError, MalformedError, ReleaseDeniedError, WitnessError
 from cloister.keyservice.anchoring import AnchorReply, AnchorRequest, SealedAnchorRequest
 from cloister.keyservice.bundle import Bundle, Lease, ListenerGrant, VolumeGrant
+from cloister.keyservice.cosigning import Cosigner, Quorum, WitnessKey
 from cloister.keyservice.leases import AnchorMove
 from cloister.keyservice.log import Checkpoint, LogEntry, Receipt, StateCommitment, read_leaf
 from cloister.keyservice.messages import (
@@ -28,7 +29,9 @@ from cloister.keyservice.messages import (
     Reply,
     SignedReply,
 )
+from cloister.keyservice.notes import Note
 from cloister.keyservice.ownership import OwnerRequest, SignedOwnerRequest
+from cloister.keyservice.witness import AddCheckpoint
 from cloister.tee.sim.layout import SignedReport, SimReport
 
 KEY = SigningKey(b"k" * 32)
@@ -89,6 +92,9 @@ REQUEST = ReleaseRequest(
     evidence=Evidence("a/b", b"evidence"),
 )
 NOTE = Checkpoint("example.test/log", 3, b"r" * 32).to_note(KEY)
+WITNESS = Cosigner("w.example/1", SigningKey(b"w" * 32))
+COSIGNED = Note.from_text(NOTE)
+COSIGNED = Note(COSIGNED.body, (*COSIGNED.lines, WITNESS.cosign(COSIGNED, at=1)))
 
 
 def open_reply(data: bytes) -> None:
@@ -109,6 +115,22 @@ def open_note(data: bytes) -> None:
         Checkpoint.from_note(
             data.decode("utf-8", "replace"), service=KEY.public, origin="example.test/log"
         )
+
+
+def read_note(data: bytes) -> None:
+    """As a witness reads it before it knows whose it is."""
+    Note.from_text(data.decode("utf-8", "replace"))
+
+
+def open_cosigned(data: bytes) -> None:
+    """As a reader counts witnesses."""
+    with contextlib.suppress(WitnessError):
+        Quorum((WITNESS.public,), 1).require(Note.from_text(data.decode("utf-8", "replace")))
+
+
+def read_witness_key(data: bytes) -> None:
+    """As it is given on a command line."""
+    WitnessKey.from_text(data.decode("utf-8", "replace"))
 
 
 def read_answer(data: bytes) -> None:
@@ -148,6 +170,13 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "leaf": (read_leaf, StateCommitment(1, b"d" * 32).to_bytes()),
     "receipt": (Receipt.from_bytes, RECEIPT.to_bytes()),
     "note": (open_note, NOTE.encode()),
+    "note without a verifier": (read_note, NOTE.encode()),
+    "cosigned note": (open_cosigned, COSIGNED.to_text().encode()),
+    "witness key": (read_witness_key, WITNESS.public.text.encode()),
+    "witness request": (
+        AddCheckpoint.from_bytes,
+        AddCheckpoint(3, (b"h" * 32, b"i" * 32), NOTE).to_bytes(),
+    ),
     "result": (AttestationResult.from_bytes, RESULT.to_bytes()),
     "measurement": (LaunchMeasurement.from_bytes, LAUNCH.to_bytes()),
     "sim report": (

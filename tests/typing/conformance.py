@@ -8,6 +8,8 @@ from cloister.attestation.evidence import Attester, EvidenceVerifier
 from cloister.inference import Client
 from cloister.inference.model import LiteRTModel, Model
 from cloister.keyservice.anchors import KeyServiceAnchor
+from cloister.keyservice.auditing import LogReader
+from cloister.keyservice.owner import OwnerClient
 from cloister.keyservice.policy import Policy, parse_policy, policy_hash
 from cloister.keyservice.records import Records
 from cloister.keyservice.store import Store as ServiceStore
@@ -15,6 +17,7 @@ from cloister.keyservice.transport import HTTPTransport, Transport
 from cloister.tee.sim.attester import SimAttester
 from cloister.tee.sim.verifier import SimVerifier
 from cloister.testing.anchor import MemoryAnchor
+from cloister.testing.log import MemoryLog
 from cloister.testing.memory_filesystem import MemoryFilesystem
 from cloister.testing.store import MemoryStore
 from cloister.volume.anchor import Anchor, PinnedAnchor
@@ -47,6 +50,11 @@ def sim(attester: SimAttester, verifier: SimVerifier) -> tuple[Attester, Evidenc
 def service(store: ServiceStore, transport: HTTPTransport) -> tuple[Records, Transport]:
     """What the key service's rules look things up in, and how clients reach it."""
     return store, transport
+
+
+def logs(owner: OwnerClient, memory: MemoryLog) -> list[LogReader]:
+    """Where a mirror's leaves come from."""
+    return [owner, memory]
 
 
 def models(model: LiteRTModel) -> Model:

@@ -11,7 +11,7 @@ def test_every_code_belongs_to_an_exported_class() -> None:
     for code, kind in CODES.items():
         assert issubclass(kind, CloisterError), code
         assert kind.__name__ in errors.__all__
-        assert 64 <= kind.exit_status <= 78
+        assert 64 <= kind.exit_status <= 95
 
 
 def test_an_unregistered_code_is_our_bug() -> None:
@@ -44,3 +44,18 @@ def test_text_for_people_carries_the_code_and_no_detail() -> None:
     error = ConfigError("the file is empty", code="config.file", detail="SECRET", hint="write it")
     assert str(error) == "the file is empty [config.file]"
     assert "SECRET" not in str(error.as_record())
+
+
+@pytest.mark.spec("RL-57")
+def test_each_way_a_log_can_fail_has_its_own_status() -> None:
+    """A script that checks a log can tell them apart."""
+    codes = {
+        "log.proof": 76,
+        "identity.keyservice": 77,
+        "log.truncated": 79,
+        "log.forked": 80,
+        "log.rolled-back": 81,
+        "log.witnesses": 82,
+    }
+    assert {code: CODES[code].exit_status for code in codes} == codes
+    assert issubclass(CODES["log.forked"], errors.TamperedError)

@@ -104,9 +104,21 @@ class SlowProgress:
     Call it with (done, total); use it as a context, so that the bar goes when the step fails.
     """
 
-    def __init__(self, description: str, *, clock: Callable[[], float]) -> None:
-        """Take what is being done, and a clock in seconds that only goes forward."""
+    def __init__(
+        self,
+        description: str,
+        *,
+        clock: Callable[[], float],
+        size: Callable[[int], str] = lambda total: f"{total / 1e9:.1f} GB, once",
+        quiet: bool = False,
+    ) -> None:
+        """Take what is being done, a clock in seconds that only goes forward, and how to say size.
+
+        With `quiet` nothing is ever shown, as for `--json`.
+        """
+        self._quiet = quiet
         self._description = description
+        self._size = size
         self._clock = clock
         self._began: float | None = None
         self._stack = contextlib.ExitStack()
@@ -122,6 +134,8 @@ class SlowProgress:
 
     def __call__(self, done: int, total: int) -> None:
         """Note how far it is."""
+        if self._quiet:
+            return
         if self._began is None:
             self._began = self._clock()
         if done >= total:
@@ -131,7 +145,7 @@ class SlowProgress:
             self._step(done, total)
         elif self._clock() - self._began >= _SLOW_S:
             if not sys.stderr.isatty():
-                note(f"... {self._description}: {total / 1e9:.1f} GB, once")
+                note(f"... {self._description}: {self._size(total)}")
             self._step = self._stack.enter_context(progress(self._description, quiet=False))
 
 

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
-import typer
-from typer.core import TyperGroup
-
 from cloister import __version__
 from cloister.cli.console import fail, lines, note
 from cloister.cli.loading import loading
 from cloister.errors import CallerError, CloisterError, ConfigError, StorageFullError
+
+with loading():
+    import typer
+    from typer.core import TyperGroup
 
 __all__ = ["app", "main"]
 
@@ -32,7 +33,9 @@ _COMMANDS: Final = {
     "query": "cloister.cli.query",
     "keyservice": "cloister.cli.keyservice",
     "policy": "cloister.cli.policy",
+    "token": "cloister.cli.token",
     "volume": "cloister.cli.volume",
+    "audit": "cloister.cli.audit",
 }
 
 

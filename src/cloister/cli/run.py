@@ -58,19 +58,19 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         with loading():
             from cloister.launcher.run import run_workload  # noqa: PLC0415
 
-        connection = settings.connect(domain)
-        request = _request(
-            connection,
-            file,
-            workload=workload,
-            arguments=tuple(arguments or ()),
-            stores=_stores(volume),
-            code=code,
-            host=host,
-            receipt=receipt,
-            fingerprint=fingerprint,
-            image=image,
-        )
+            connection = settings.connect(domain)
+            request = _request(
+                connection,
+                file,
+                workload=workload,
+                arguments=tuple(arguments or ()),
+                stores=_stores(volume),
+                code=code,
+                host=host,
+                receipt=receipt,
+                fingerprint=fingerprint,
+                image=image,
+            )
         with console.SlowProgress("hashing the runtime", clock=time.monotonic) as measuring:
             hooks = _hooks(measuring, as_json=as_json)
             try:
@@ -125,9 +125,15 @@ def _request(
 
 def _client(connection: settings.Connection) -> Callable[[], ReleaseClient]:
     def connect() -> ReleaseClient:
-        from cloister.keyservice.client import ReleaseClient  # noqa: PLC0415
-        from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-        from cloister.keyservice.pinned import PinnedService  # noqa: PLC0415
+        # The launcher calls this when the stage is forked, which builds itself meanwhile.
+        with loading():
+            import http.client  # noqa: F401, PLC0415  # what the transport will use
+
+            import cloister.crypto.x509  # noqa: PLC0415
+            import cloister.launcher.receipt  # noqa: F401, PLC0415
+            from cloister.keyservice.client import ReleaseClient  # noqa: PLC0415
+            from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+            from cloister.keyservice.pinned import PinnedService  # noqa: PLC0415
 
         settings.hide_memory()
         domain = connection.domain

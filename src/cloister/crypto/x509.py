@@ -46,6 +46,30 @@ _DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}")
 _MAX_CERTIFICATE_BYTES: Final = 16384
 
 
+def _key_usage(*, ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not ca,
+        key_cert_sign=ca,
+        crl_sign=ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+# What every leaf has alike.
+_NO_NAME: Final = x509.Name([])
+_LEAF: Final = x509.BasicConstraints(ca=False, path_length=None)
+_LEAF_USAGE: Final = _key_usage(ca=False)
+_LEAF_PURPOSES: Final = x509.ExtendedKeyUsage(
+    [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+)
+_POLICY_OID: Final = x509.ObjectIdentifier(POLICY_OID)
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A SPIFFE ID cut into its parts; an instance of `*` matches any, in expectations only."""
@@ -139,6 +163,12 @@ class CertificateAuthority:
             raise MalformedError("the CA key is not an EC key", code="certificate.malformed")
         self._key = key
         self._certificate = x509.load_der_x509_certificate(certificate_der)
+        # The same in every certificate that it signs, and slow to build.
+        self._subject: Final = self._certificate.subject
+        self._key_identifier: Final = x509.AuthorityKeyIdentifier.from_issuer_public_key(
+            key.public_key()
+        )
+        self.certificate_pem: Final = self._certificate.public_bytes(Encoding.PEM)
 
     @classmethod
     def create(cls, *, trust_domain: str, at: int, lifetime_s: int) -> CertificateAuthority:
@@ -169,11 +199,6 @@ class CertificateAuthority:
         """Return (private key DER, certificate DER) for sealing."""
         der = self._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         return der, self._certificate.public_bytes(Encoding.DER)
-
-    @property
-    def certificate_pem(self) -> bytes:
-        """The CA certificate that clients pin."""
-        return self._certificate.public_bytes(Encoding.PEM)
 
     def issue(
         self,
@@ -207,31 +232,21 @@ class CertificateAuthority:
         note = encode({"policy": policy_hash, "hardware_rooted": hardware_rooted})
         certificate = (
             x509.CertificateBuilder()
-            .subject_name(x509.Name([]))
-            .issuer_name(self._certificate.subject)
+            .subject_name(_NO_NAME)
+            .issuer_name(self._subject)
             .public_key(public)
             .serial_number(x509.random_serial_number())
             .not_valid_before(_instant(at - BACKDATE_S))
             .not_valid_after(_instant(at + lifetime_s))
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(ca=False), critical=True)
-            .add_extension(
-                x509.ExtendedKeyUsage(
-                    [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
-                ),
-                critical=False,
-            )
+            .add_extension(_LEAF, critical=True)
+            .add_extension(_LEAF_USAGE, critical=True)
+            .add_extension(_LEAF_PURPOSES, critical=False)
             .add_extension(
                 x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity.uri)]),
                 critical=True,
             )
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
-                critical=False,
-            )
-            .add_extension(
-                x509.UnrecognizedExtension(x509.ObjectIdentifier(POLICY_OID), note), critical=False
-            )
+            .add_extension(self._key_identifier, critical=False)
+            .add_extension(x509.UnrecognizedExtension(_POLICY_OID, note), critical=False)
             .sign(self._key, SHA256())
         )
         return certificate.public_bytes(Encoding.PEM)
@@ -305,20 +320,6 @@ def _read_request(request_der: bytes) -> ec.EllipticCurvePublicKey:
     if not isinstance(public.curve, ec.SECP256R1):
         raise error
     return public
-
-
-def _key_usage(*, ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not ca,
-        key_cert_sign=ca,
-        crl_sign=ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _instant(at: int) -> dt.datetime:

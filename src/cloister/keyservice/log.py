@@ -10,7 +10,7 @@ Spec: release-log-v1.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,10 +28,11 @@ from cloister.keyservice.notes import (
     key_id,
     read_decimal,
 )
-from cloister.wire import Fields, Value, encode
+from cloister.wire import Fields, Value, decode, encode
 
 __all__ = [
     "MAX_ENTRY_BYTES",
+    "MAX_PROOF",
     "MAX_RECEIPT_BYTES",
     "Checkpoint",
     "LogEntry",
@@ -106,7 +107,11 @@ class LogEntry:
     @classmethod
     def from_bytes(cls, data: bytes) -> LogEntry:
         """Read from untrusted bytes."""
-        fields = Fields.decode(data, what="log entry", max_bytes=MAX_ENTRY_BYTES)
+        return cls._from_value(decode(data, max_bytes=MAX_ENTRY_BYTES))
+
+    @classmethod
+    def _from_value(cls, value: Value) -> LogEntry:
+        fields = Fields(value, what="log entry")
         fields.constant("version", _VERSION)
         entry = cls(
             at=fields.integer("at"),
@@ -156,7 +161,11 @@ class StateCommitment:
     @classmethod
     def from_bytes(cls, data: bytes) -> StateCommitment:
         """Read from untrusted bytes."""
-        fields = Fields.decode(data, what="state commitment", max_bytes=MAX_ENTRY_BYTES)
+        return cls._from_value(decode(data, max_bytes=MAX_ENTRY_BYTES))
+
+    @classmethod
+    def _from_value(cls, value: Value) -> StateCommitment:
+        fields = Fields(value, what="state commitment")
         fields.constant("version", _VERSION)
         fields.constant("operation", _STATE)
         found = cls(fields.integer("sequence"), fields.octets("digest", length=DIGEST_BYTES))
@@ -170,8 +179,10 @@ def read_leaf(data: bytes) -> LogEntry | StateCommitment:
     Raises:
         MalformedError: Neither. Spec: RL-1.
     """
-    operation = Fields.decode(data, what="log leaf", max_bytes=MAX_ENTRY_BYTES).text("operation")
-    return StateCommitment.from_bytes(data) if operation == _STATE else LogEntry.from_bytes(data)
+    value = decode(data, max_bytes=MAX_ENTRY_BYTES)
+    if isinstance(value, Mapping) and value.get("operation") == _STATE:
+        return StateCommitment._from_value(value)  # noqa: SLF001  # of this module
+    return LogEntry._from_value(value)  # noqa: SLF001  # likewise
 
 
 @dataclass(frozen=True, slots=True)

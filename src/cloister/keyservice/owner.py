@@ -10,19 +10,35 @@ from dataclasses import dataclass
 
 from cloister.crypto.hpke import HPKEPrivateKey, HPKEPublicKey
 from cloister.crypto.signature import SigningKey
+from cloister.errors import MalformedError
 from cloister.keyservice.anchors import AnchoredState
 from cloister.keyservice.bundle import Lease
 from cloister.keyservice.clock import Clock
 from cloister.keyservice.exchange import DEADLINE_S, Call, another_service
-from cloister.keyservice.log import Checkpoint, LogEntry, verify_extension
+from cloister.keyservice.log import (
+    MAX_PROOF,
+    Checkpoint,
+    LogEntry,
+    StateCommitment,
+    read_leaf,
+    verify_extension,
+)
 from cloister.keyservice.messages import MAX_REPLY_BYTES, OWNER_PATH
+from cloister.keyservice.notes import MAX_NOTE_BYTES
 from cloister.keyservice.ownership import OwnerRequest, owner_reply_info, volume_key_info
 from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.roster import MAX_ROSTER_BYTES, SignedRoster
 from cloister.keyservice.transport import Transport
 from cloister.wire import Fields, Value
 
-__all__ = ["EnrolledClient", "JobStatus", "OwnerClient", "OwnerLease", "ServiceStatus"]
+__all__ = [
+    "EnrolledClient",
+    "JobStatus",
+    "LogPage",
+    "OwnerClient",
+    "OwnerLease",
+    "ServiceStatus",
+]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -61,6 +77,16 @@ class JobStatus:
     policy: bytes
     epoch: int
     roles: Mapping[str, tuple[int, int | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Leaves of the log, the newest checkpoint with its note, and the proof from an older size."""
+
+    leaves: tuple[bytes, ...]
+    note: str
+    checkpoint: Checkpoint
+    consistency: tuple[bytes, ...]
 
 
 class OwnerClient:
@@ -173,21 +199,33 @@ class OwnerClient:
 
     def read_log(
         self, *, first: int, count: int, old: Checkpoint | None
-    ) -> tuple[list[LogEntry], Checkpoint]:
-        """Return entries and the newest checkpoint, proved to extend `old` where that is given.
+    ) -> tuple[list[LogEntry | StateCommitment], Checkpoint]:
+        """Return leaves and the newest checkpoint, proved to extend `old` where that is given.
 
         Raises:
             TamperedError: The log is not an extension of `old` (`log.proof`).
         """
-        old_size = 0 if old is None else old.size
-        fields = self._do("log.read", {"first": first, "count": count, "old_size": old_size})
-        raw = [item for item in fields.array("entries") if isinstance(item, bytes)]
-        proof = [item for item in fields.array("consistency") if isinstance(item, bytes)]
-        checkpoint = self._checkpoint(fields)
-        fields.end()
+        page = self.read_log_page(first=first, count=count, old_size=0 if old is None else old.size)
         if old is not None and old.size:
-            verify_extension(old, checkpoint, proof)
-        return [LogEntry.from_bytes(item) for item in raw], checkpoint
+            verify_extension(old, page.checkpoint, page.consistency)
+        return [read_leaf(leaf) for leaf in page.leaves], page.checkpoint
+
+    def read_log_page(self, *, first: int, count: int, old_size: int) -> LogPage:
+        """Return leaves as they are, and the newest checkpoint with its note.
+
+        The note is the pinned service's; leaves and consistency proof are not checked against it.
+        """
+        fields = self._do("log.read", {"first": first, "count": count, "old_size": old_size})
+        service = self._call.service
+        note = fields.text("checkpoint", max_length=MAX_NOTE_BYTES)
+        page = LogPage(
+            leaves=_octets(fields.array("entries", max_items=count)),
+            note=note,
+            checkpoint=Checkpoint.from_note(note, service=service.identity, origin=service.origin),
+            consistency=_octets(fields.array("consistency", max_items=MAX_PROOF)),
+        )
+        fields.end()
+        return page
 
     def job_status(self, namespace: str, name: str) -> JobStatus:
         """Tell a job's epoch, and how many members each role has."""
@@ -229,7 +267,7 @@ class OwnerClient:
 
     def _checkpoint(self, fields: Fields) -> Checkpoint:
         service = self._call.service
-        note = fields.text("checkpoint", max_length=4096)
+        note = fields.text("checkpoint", max_length=MAX_NOTE_BYTES)
         return Checkpoint.from_note(note, service=service.identity, origin=service.origin)
 
     def _do(self, operation: str, arguments: Mapping[str, Value]) -> Fields:
@@ -266,6 +304,13 @@ def _role_count(fields: Fields) -> tuple[int, int | None]:
     maximum = fields.integer("maximum") if fields.has("maximum") else None
     fields.end()
     return live, maximum
+
+
+def _octets(items: list[Value]) -> tuple[bytes, ...]:
+    found = tuple(item for item in items if isinstance(item, bytes))
+    if len(found) != len(items):
+        raise MalformedError("log.read: not byte strings", code="message.malformed")
+    return found
 
 
 def _records(items: list[Value]) -> tuple[Mapping[str, Value], ...]:

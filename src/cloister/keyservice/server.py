@@ -1,11 +1,8 @@
-"""Sockets, time and the process around `service`: ASGI on uvicorn.
+"""The process around a key service: its socket, its clock, its start and its end.
 
 Run as `python -m cloister.keyservice.server --domain DIR`. It prints one line of JSON when it is
 ready (`url`, `identity`), or one with `error` if it cannot start, and exits with that error's
-status.
-
-Limits: bodies of `MAX_REQUEST_BYTES`, `BODY_TIMEOUT_S` to send one, `MAX_CONNECTIONS` at once.
-Requests are answered one after another, each in full: there is no state between two of them.
+status. What a connection may do stands in `front`; at most `MAX_CONNECTIONS` are open at once.
 """
 
 from __future__ import annotations
@@ -21,67 +18,30 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import uvicorn
+import uvloop
 
 from cloister.errors import CloisterError, ConfigError, UnavailableError
-from cloister.keyservice.clock import Clock, read_clock
+from cloister.keyservice.clock import read_clock
 from cloister.keyservice.domain import TrustDomain
+from cloister.keyservice.front import Application, BoundedProtocol
 from cloister.keyservice.leases import LEASE_TTL_S
-from cloister.keyservice.messages import MAX_REQUEST_BYTES, MEDIA_TYPE
 from cloister.keyservice.service import KeyService
 from cloister.keyservice.store import Store
 
-__all__ = ["Application", "ServerSettings", "main", "serve"]
+__all__ = ["ServerSettings", "main", "serve"]
 
-BODY_TIMEOUT_S: Final = 10
 IDLE_CONNECTION_S: Final = 75
 MAX_CONNECTIONS: Final = 512
 _SOCKET_NAME: Final = "service.sock"
 _MAX_SOCKET_PATH: Final = 100
 _PR_SET_DUMPABLE: Final = 4
 _LOG: Final = logging.getLogger(__name__)
-
-_Scope = MutableMapping[str, Any]
-_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-
-class Application:
-    """The ASGI application: one `KeyService`, and the time of the last request."""
-
-    def __init__(self, service: KeyService, *, clock: Clock, stop: Callable[[], None]) -> None:
-        """Answer from `service`; call `stop` when its state cannot be trusted any more."""
-        self._service = service
-        self._clock = clock
-        self._stop = stop
-        self.last_request: float = clock().uptime
-
-    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
-        """Answer one HTTP request."""
-        if scope["type"] != "http":
-            return
-        self.last_request = self._clock().uptime
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                body = await _read_body(receive)
-        except TimeoutError:
-            await _respond(send, 408, b"")
-            return
-        if body is None:
-            await _respond(send, 413, b"")
-            return
-        if scope["method"] != "POST":
-            await _respond(send, 405, b"")
-            return
-        answer = self._service.handle(scope["path"], body, self._clock())
-        await _respond(send, answer.status, answer.body)
-        if answer.fatal:
-            self._stop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +83,8 @@ def serve(settings: ServerSettings, *, ready: Callable[[dict[str, str]], None]) 
             )
         listener, url = _listen(settings, domain)
         stack.callback(listener.close)
-        asyncio.run(_run(service, listener, url, settings, ready))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(service, listener, url, settings, ready))
 
 
 async def _run(
@@ -133,11 +94,14 @@ async def _run(
     settings: ServerSettings,
     ready: Callable[[dict[str, str]], None],
 ) -> None:
+    def stop() -> None:
+        server.should_exit = True
+
+    application = Application(service, clock=read_clock, stop=stop)
     config = uvicorn.Config(
-        app=_refuse_everything,
-        http="h11",
+        app=application,
+        http=BoundedProtocol,
         ws="none",
-        loop="asyncio",
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -146,16 +110,8 @@ async def _run(
         limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=IDLE_CONNECTION_S,
         timeout_graceful_shutdown=5,
-        h11_max_incomplete_event_size=16384,
     )
     server = uvicorn.Server(config)
-
-    def stop() -> None:
-        server.should_exit = True
-
-    application = Application(service, clock=read_clock, stop=stop)
-    config.load()
-    config.loaded_app = application
     announced = asyncio.create_task(_announce(server, lambda: ready(_facts(service, url))))
     idle = asyncio.create_task(_stop_when_idle(server, application, settings.idle_exit_s))
     try:
@@ -190,11 +146,6 @@ def _leave(number: int, frame: object) -> None:
     raise SystemExit(0)
 
 
-async def _refuse_everything(scope: _Scope, receive: _Receive, send: _Send) -> None:
-    del scope, receive
-    await _respond(send, 503, b"")
-
-
 async def _announce(server: uvicorn.Server, ready: Callable[[], None]) -> None:
     while not server.started:
         await asyncio.sleep(0.002)
@@ -209,32 +160,6 @@ async def _stop_when_idle(
         if read_clock().uptime - application.last_request > idle_exit_s:
             server.should_exit = True
             return
-
-
-async def _read_body(receive: _Receive) -> bytes | None:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return b""
-        part = message.get("body", b"")
-        size += len(part)
-        if size > MAX_REQUEST_BYTES:
-            return None
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
-
-
-async def _respond(send: _Send, status: int, body: bytes) -> None:
-    headers = [(b"content-length", str(len(body)).encode())]
-    if body:
-        headers.append((b"content-type", MEDIA_TYPE.encode()))
-    else:
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 def _facts(service: KeyService, url: str) -> dict[str, str]:

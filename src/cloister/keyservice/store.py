@@ -1,7 +1,8 @@
 """The service's state as the service sees it: typed rows over the journal of `state`.
 
 Invariants:
-    1. What `transaction` has returned from is durable, and the witness outside knows of it.
+    1. What `group`, or a `transaction` outside one, has returned from is durable, and the witness
+       outside knows of it.
     2. Nothing of a transaction that failed is seen, here or after opening again.
     3. An older copy, and a second service that went on from a copy, are refused
        (`state.rolled-back`, `state.forked`).
@@ -63,6 +64,7 @@ class Store:
         self._peaks: tuple[bytes, ...] = ()
         self._entries: list[bytes] = []
         self._snapshot_at = 0
+        self._grouped = False
 
     @classmethod
     def create(cls, directory: Path, platform: SimPlatform, secrets: ServiceSecrets) -> None:
@@ -144,23 +146,49 @@ class Store:
     # -- transactions
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Make everything inside durable together, or nothing of it.
+    def group(self) -> Iterator[None]:
+        """Make the transactions inside durable together, at its end; with none, do nothing.
+
+        A transaction that fails leaves the others of its group alone.
 
         Raises:
-            StateMovedError: Another replica changed the state first; this one has caught up, and
-                the decision has to be made again.
+            StateMovedError: Another replica changed the state first; `refresh`, and make every
+                decision of the group again.
             TamperedError: Another service went on from a copy of this state (`state.forked`).
-            StorageFullError, UnavailableError: Nothing changed.
+            StorageFullError, UnavailableError: Nothing of the group has happened.
         """
         size, peaks = self._size, self._peaks
+        self._grouped = True
         try:
             yield
-            self._commit(size)
+            if self._entries or self._tables.changed:
+                self._commit(size)
         except BaseException:
             self._size, self._peaks = size, peaks
             self._tables.discard()
             self._entries.clear()
+            raise
+        finally:
+            self._grouped = False
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Do everything inside, or nothing of it; durable when the group that it is in ends.
+
+        Outside a group it is a group of its own.
+        """
+        if not self._grouped:
+            with self.group(), self.transaction():
+                yield
+            return
+        size, peaks, entries = self._size, self._peaks, len(self._entries)
+        mark = self._tables.mark()
+        try:
+            yield
+        except BaseException:
+            self._size, self._peaks = size, peaks
+            self._tables.back_to(mark)
+            del self._entries[entries:]
             raise
 
     def _commit(self, size: int) -> None:

@@ -9,19 +9,18 @@ import os
 import socket
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 from cloister.errors import ConfigError, UnavailableError
 from cloister.keyservice.messages import MAX_REPLY_BYTES, MEDIA_TYPE
 
-if TYPE_CHECKING:
-    import http.client
-
 __all__ = ["HTTPTransport", "Transport", "connect_unix"]
 
 _MAX_SOCKET_PATH: Final = 100
 _HTTP_UNAVAILABLE: Final = 503
+_MAX_HEAD_BYTES: Final = 16384
+_READ_BYTES: Final = 16384
 
 
 class Transport(Protocol):
@@ -58,7 +57,8 @@ class HTTPTransport:
                 hint="use http://HOST:PORT or unix:///PATH",
             )
         self._url: Final = url
-        self._connection: http.client.HTTPConnection | None = None
+        self._host_field: Final = parts.netloc or self._host
+        self._connection: socket.socket | None = None
         self._lock = threading.Lock()
 
     def __enter__(self) -> HTTPTransport:
@@ -71,7 +71,7 @@ class HTTPTransport:
 
     def post(self, path: str, body: bytes, *, timeout_s: float) -> bytes:
         """Return the body of whatever answer came."""
-        import http.client  # noqa: PLC0415  # see the module docstring
+        import h11  # noqa: PLC0415  # see the module docstring
 
         with self._lock:
             try:
@@ -82,7 +82,7 @@ class HTTPTransport:
                     f"the key service at {self._url} did not answer within {timeout_s:.1f} s",
                     code="keyservice.slow",
                 ) from e
-            except (OSError, http.client.HTTPException) as e:
+            except (OSError, h11.ProtocolError) as e:
                 self._drop()
                 raise UnavailableError(
                     f"the key service at {self._url} cannot be reached",
@@ -100,34 +100,47 @@ class HTTPTransport:
             self._drop()
 
     def _exchange(self, path: str, body: bytes, timeout_s: float) -> bytes:
-        import http.client  # noqa: PLC0415
+        import h11  # noqa: PLC0415  # see the module docstring
 
         connection = self._connection
         if connection is None:
             connection = self._connection = self._open(timeout_s)
-        if connection.sock is not None:
-            connection.sock.settimeout(timeout_s)
-        connection.request("POST", path, body, {"Content-Type": MEDIA_TYPE})
-        answer = connection.getresponse()
-        data = answer.read(MAX_REPLY_BYTES + 1)
-        if len(data) > MAX_REPLY_BYTES:
-            raise UnavailableError(
-                "the answer is longer than any of a key service", code="keyservice.unreachable"
-            )
-        if answer.length or not answer.isclosed():  # the server died between head and body
-            raise http.client.IncompleteRead(data, answer.length)
-        if answer.status == _HTTP_UNAVAILABLE and answer.getheader("Content-Type") != MEDIA_TYPE:
+        connection.settimeout(timeout_s)
+        http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
+        headers = [("Host", self._host_field), ("Content-Type", MEDIA_TYPE)]
+        head = h11.Request(
+            method="POST", target=path, headers=[*headers, ("Content-Length", str(len(body)))]
+        )
+        events = (head, h11.Data(data=body), h11.EndOfMessage())
+        connection.sendall(b"".join(http.send(event) or b"" for event in events))
+        data = bytearray()
+        response = None
+        while True:
+            event = http.next_event()
+            if event is h11.NEED_DATA:
+                http.receive_data(connection.recv(_READ_BYTES))
+            elif isinstance(event, h11.Response):
+                response = event
+            elif isinstance(event, h11.Data):
+                data += event.data
+                if len(data) > MAX_REPLY_BYTES:
+                    raise h11.RemoteProtocolError("longer than any answer of a key service")
+            elif isinstance(event, h11.EndOfMessage) and response is not None:
+                break
+            else:
+                raise h11.RemoteProtocolError("the connection ended before the answer")
+        if http.their_state is not h11.DONE or http.trailing_data[0]:
+            self._drop()
+        is_ours = (b"content-type", MEDIA_TYPE.encode()) in list(response.headers)
+        if response.status_code == _HTTP_UNAVAILABLE and not is_ours:
             raise UnavailableError("the key service is overloaded", code="keyservice.busy")
-        return data
+        return bytes(data)
 
-    def _open(self, timeout_s: float) -> http.client.HTTPConnection:
-        import http.client  # noqa: PLC0415
-
-        connection = http.client.HTTPConnection(self._host, self._port or None, timeout=timeout_s)
+    def _open(self, timeout_s: float) -> socket.socket:
         if self._path:
-            connection.sock = connect_unix(Path(self._path), timeout_s=timeout_s)
-        else:
-            connection.connect()
+            return connect_unix(Path(self._path), timeout_s=timeout_s)
+        connection = socket.create_connection((self._host, self._port), timeout=timeout_s)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection
 
     def _drop(self) -> None:

@@ -63,9 +63,9 @@ def is_settled(roots: Sequence[MeasuredRoot], *, at: int, margin_s: int) -> bool
     """
     newer = ("-newerct", f"@{at - margin_s}", "-printf", "x", "-quit")
     with suppress(OSError, ValueError):
-        for root in roots:
+        for group in _grouped(roots):
             done = subprocess.run(  # noqa: S603  # a fixed program of the system
-                _command(root, newer), capture_output=True, check=False, env={"LC_ALL": "C"}
+                _command(group, newer), capture_output=True, check=False, env={"LC_ALL": "C"}
             )
             if done.returncode or done.stdout or done.stderr:
                 return False
@@ -77,17 +77,26 @@ def take_fingerprint(roots: Sequence[MeasuredRoot]) -> bytes | None:
     """Return 32 bytes, or None where there is no GNU `find` or it complained."""
     hasher = hashlib.sha256(_LABEL)
     tell = (*_FOLDER, "-o", *_FILE)
+    groups = _grouped(roots)
     try:
         with ExitStack() as stack:
-            walks = [stack.enter_context(_started(_command(root, tell))) for root in roots]
-            for root, walk in zip(roots, walks, strict=True):
-                for part in _described(root):
+            walks = [stack.enter_context(_started(_command(group, tell))) for group in groups]
+            for group, walk in zip(groups, walks, strict=True):
+                hasher.update(len(group).to_bytes(4, "big"))
+                for part in _described(group):
                     hasher.update(len(part).to_bytes(4, "big") + part)
                 if not _hash_output(walk, hasher.update):
                     return None
     except (OSError, ValueError):
         return None
     return hasher.digest()
+
+
+def _grouped(roots: Sequence[MeasuredRoot]) -> list[list[MeasuredRoot]]:
+    """Put roots of which nothing is left out into one walk: most are single files."""
+    whole = [root for root in roots if not (root.skipped or root.skipped_at_top)]
+    parts = [[root] for root in roots if root.skipped or root.skipped_at_top]
+    return [whole, *parts] if whole else parts
 
 
 def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
@@ -112,21 +121,25 @@ def _hash_output(walk: subprocess.Popen[bytes], update: Callable[[bytes], None])
     return not walk.stderr.read(1) and walk.wait() == 0
 
 
-def _described(root: MeasuredRoot) -> Iterator[bytes]:
-    yield root.label.encode()
-    yield os.fsencode(root.path)
-    yield "/".join(sorted(root.skipped)).encode()
-    yield "/".join(sorted(root.skipped_at_top)).encode()
+def _described(group: Sequence[MeasuredRoot]) -> Iterator[bytes]:
+    for root in group:
+        yield root.label.encode()
+        yield os.fsencode(root.path)
+        yield "/".join(sorted(root.skipped)).encode()
+        yield "/".join(sorted(root.skipped_at_top)).encode()
 
 
-def _command(root: MeasuredRoot, action: Sequence[str]) -> list[str]:
-    """Return a walk over one root: links are not followed, but for a root that is one."""
-    start = f"{root.path}/" if root.path.is_dir() else str(root.path)
-    if not start.startswith("/"):
-        raise ValueError(start)
+def _command(group: Sequence[MeasuredRoot], action: Sequence[str]) -> list[str]:
+    """Return a walk over a group: links are not followed, but for a root that is one."""
+    starts: list[str] = []
     left_out: list[str] = []
-    for name in sorted(root.skipped):
-        left_out += ["-name", name.translate(_SPECIAL), "-prune", "-o"]
-    for name in sorted(root.skipped_at_top):
-        left_out += ["-path", f"{start}{name}".translate(_SPECIAL), "-prune", "-o"]
-    return [_FIND, start, *left_out, "(", *action, ")"]
+    for root in group:
+        start = f"{root.path}/" if root.path.is_dir() else str(root.path)
+        if not start.startswith("/"):
+            raise ValueError(start)
+        starts.append(start)
+        for name in sorted(root.skipped):
+            left_out += ["-name", name.translate(_SPECIAL), "-prune", "-o"]
+        for name in sorted(root.skipped_at_top):
+            left_out += ["-path", f"{start}{name}".translate(_SPECIAL), "-prune", "-o"]
+    return [_FIND, *starts, *left_out, "(", *action, ")"]

@@ -10,11 +10,11 @@ from cloister.launcher.cache import CacheKey
 from cloister.launcher.fingerprint import Fingerprint, is_settled, take_fingerprint
 from cloister.launcher.known import KnownDigests
 from cloister.launcher.manifest import RUNTIME_LABEL, Manifest
-from cloister.launcher.measure import MeasurementCache, Progress, measure
 from cloister.launcher.runtime import RuntimeLayout, executable_layout, running_layout
 from cloister.tee.sim.image import installed_image
 
 if TYPE_CHECKING:
+    from cloister.launcher.measure import Progress
     from cloister.tee.sim.platform import SimPlatform
 
 __all__ = ["LocalFacts", "layout_of", "local_facts", "measure_runtime", "runtime_digest"]
@@ -57,6 +57,9 @@ def measure_runtime(
     progress: Progress,
 ) -> Manifest:
     """Measure a runtime, quickly where this platform measured it before."""
+    # Imported here: a run whose fingerprint is known does without.
+    from cloister.launcher.measure import MeasurementCache, measure  # noqa: PLC0415
+
     cache = MeasurementCache(
         cache_directory / _CACHE_NAME, CacheKey(platform.sealing_key(_CACHE_PURPOSE))
     )

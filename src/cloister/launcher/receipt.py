@@ -40,6 +40,7 @@ __all__ = [
     "MAX_RECEIPT_BYTES",
     "RunFacts",
     "VerifiedReceipt",
+    "log_receipt",
     "make_receipt",
     "verify_run_receipt",
     "write_receipt",
@@ -261,8 +262,8 @@ def _require_plain(value: object, depth: int) -> None:
         _require_plain(child, depth + 1)
 
 
-def _require_log_entry(facts: Mapping[str, Any], *, service: VerifyingKey, origin: str) -> None:
-    """Require that the log holds the release that this run had."""
+def log_receipt(facts: Mapping[str, Any]) -> LogReceipt:
+    """Return the key service's receipt in a run receipt's body, as untrusted as the body is."""
     log = Fields(facts["log"], what="receipt.log")
     receipt = LogReceipt(
         entry=_octets(log.text("entry", max_length=16384)),
@@ -271,6 +272,12 @@ def _require_log_entry(facts: Mapping[str, Any], *, service: VerifyingKey, origi
         checkpoint=log.text("checkpoint", max_length=8192),
     )
     log.end()
+    return receipt
+
+
+def _require_log_entry(facts: Mapping[str, Any], *, service: VerifyingKey, origin: str) -> None:
+    """Require that the log holds the release that this run had."""
+    receipt = log_receipt(facts)
     entry = verify_receipt(receipt, service=service, origin=origin)
     logged = (digest_to_text(entry.policy), entry.subject, entry.instance)
     said = (facts["policy"], facts["workload"], facts["instance"])

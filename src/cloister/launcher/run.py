@@ -34,7 +34,6 @@ from cloister.launcher.listening import Listeners, listeners_document
 from cloister.launcher.local import layout_of, runtime_digest
 from cloister.launcher.logs import LogRelay, LogSink
 from cloister.launcher.manifest import RUNTIME_LABEL, Manifest
-from cloister.launcher.receipt import RunFacts, make_receipt, write_receipt
 from cloister.launcher.runtime import RuntimeLayout, volume_layout
 from cloister.launcher.supervision import StopRequests, supervise
 from cloister.launcher.volumes import ServerSettings, VolumeServers
@@ -190,6 +189,7 @@ class _Run:
         )
         with self._stage("fork"):
             layout = _layout(plan)
+            self._end_what_is_not_needed(layout)
             sandbox = self._stack.enter_context(Sandbox(_sandbox_spec(layout)))
             sandbox.start()
             servers = self._fork_servers(plan)
@@ -207,6 +207,12 @@ class _Run:
             servers.open(dict(release.bundle.volumes))
             servers.serve(sandbox.mount([_mount(volume) for volume in plan.volumes]))
         return self._go(sandbox, servers, release, layout=layout, code=code)
+
+    def _end_what_is_not_needed(self, layout: RuntimeLayout) -> None:
+        """Let no walk over files go on beside the workload when its result will not be used."""
+        fingerprint = self._request.fingerprint
+        if fingerprint is not None and fingerprint.roots != layout.roots:
+            fingerprint.close()
 
     def _fork_servers(self, plan: RunPlan) -> VolumeServers:
         settings = ServerSettings(
@@ -276,6 +282,13 @@ class _Run:
             failures = [failure] if failure is not None else []
             failures += servers.finish()
         with self._stage("receipt"):
+            # Imported here, like the client: certificates load slowly, the stage builds meanwhile.
+            from cloister.launcher.receipt import (  # noqa: PLC0415
+                RunFacts,
+                make_receipt,
+                write_receipt,
+            )
+
             facts = RunFacts(
                 started=started,
                 ended=self._request.clock().at,

@@ -24,16 +24,13 @@ from cloister.errors import (
     WorkloadError,
     error_from_wire,
 )
-from cloister.keyservice.anchors import KeyServiceAnchor
-from cloister.keyservice.bundle import Lease
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.pinned import PinnedService
-from cloister.keyservice.transport import HTTPTransport
-from cloister.volume.anchor import AnchorState, PinnedAnchor
 from cloister.wire import Fields, Value, encode
 
 if TYPE_CHECKING:
     from cloister.confinement.mounts import Mounted
+    from cloister.keyservice.anchors import KeyServiceAnchor
     from cloister.keyservice.bundle import VolumeGrant
     from cloister.launcher.plan import VolumePlan
     from cloister.volume.filesystem import Filesystem
@@ -197,6 +194,9 @@ class VolumeServers:
         return [(item.plan, item.before, item.after) for item in self._served]
 
     def _give_back(self, grant: VolumeGrant) -> None:
+        from cloister.keyservice.anchors import KeyServiceAnchor  # noqa: PLC0415  # not every run
+        from cloister.keyservice.transport import HTTPTransport  # noqa: PLC0415
+
         anchor = KeyServiceAnchor(
             HTTPTransport(self._settings.url),
             self._settings.service,
@@ -213,6 +213,8 @@ class VolumeServers:
 
 def _start_server() -> VolumeServerProcess:
     """Fork a server; what it needs is loaded here, once for all of them, by runs with volumes."""
+    import cloister.keyservice.anchors  # noqa: PLC0415
+    import cloister.keyservice.transport  # noqa: PLC0415
     import cloister.volume.opening  # noqa: F401, PLC0415
     from cloister.volume.fuse.process import VolumeServerProcess  # noqa: PLC0415
 
@@ -225,7 +227,12 @@ def open_granted(config: bytes) -> Filesystem:
     Raises:
         CloisterError: What opening raised.
     """
-    from cloister.volume.opening import open_volume  # noqa: PLC0415  # loaded before the fork
+    # All of them were loaded before the fork.
+    from cloister.keyservice.anchors import KeyServiceAnchor  # noqa: PLC0415
+    from cloister.keyservice.bundle import Lease  # noqa: PLC0415
+    from cloister.keyservice.transport import HTTPTransport  # noqa: PLC0415
+    from cloister.volume.anchor import AnchorState, PinnedAnchor  # noqa: PLC0415
+    from cloister.volume.opening import open_volume  # noqa: PLC0415
 
     fields = Fields.decode(config, what="volume server configuration", max_bytes=_MAX_CONFIG_BYTES)
     state = AnchorState(

@@ -10,8 +10,6 @@ A message's `from_bytes` reads like its table in the specification::
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from cloister.errors import MalformedError
 from cloister.wire.cbor import Value, decode
 
@@ -21,10 +19,11 @@ __all__ = ["Fields"]
 class Fields:
     """A map whose keys must all be asked for, each with its type and bounds."""
 
-    def __init__(self, value: Value, *, what: str) -> None:
-        """Take a decoded value that must be a map; `what` names it in errors."""
+    def __init__(self, value: Value, *, what: str, code: str = "message.malformed") -> None:
+        """Take a decoded value that must be a map; `what` and `code` name it in errors."""
         self._what = what
-        if not isinstance(value, Mapping):
+        self._code = code
+        if not isinstance(value, dict):
             raise self._error("is not a map")
         self._left: dict[str, Value] = dict(value)
 
@@ -69,7 +68,7 @@ class Fields:
 
     def submap(self, name: str) -> Fields:
         """Take a nested map, to be read with its own `end`."""
-        return Fields(self._take(name), what=f"{self._what}.{name}")
+        return Fields(self._take(name), what=f"{self._what}.{name}", code=self._code)
 
     def array(self, name: str, *, max_items: int = 1024) -> list[Value]:
         """Take an array of at most `max_items` values."""
@@ -103,7 +102,7 @@ class Fields:
     def end(self) -> None:
         """Refuse keys that nobody asked for."""
         if self._left:
-            raise self._error(f"unknown field {sorted(self._left)[0]}")
+            raise self._error(f"unknown field {_shown(sorted(self._left)[0])}")
 
     def _take(self, name: str) -> Value:
         if name not in self._left:
@@ -111,4 +110,9 @@ class Fields:
         return self._left.pop(name)
 
     def _error(self, problem: str) -> MalformedError:
-        return MalformedError(f"{self._what}: {problem}", code="message.malformed")
+        return MalformedError(f"{self._what}: {problem}", code=self._code)
+
+
+def _shown(name: str) -> str:
+    """A name that somebody else chose, as a terminal may show it."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name[:64])

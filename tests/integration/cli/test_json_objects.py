@@ -21,12 +21,18 @@ _WORDS = {
     "run": ("none.yaml", "--workload", "x"),
     "query": ("https://127.0.0.1:1", "none.npy", "--identity", "spiffe://x/y"),
     "keyservice status": (),
+    "audit fetch": ("mirror",),
+    "audit cosign": ("mirror", "--witness", "http://127.0.0.1:1=x"),
+    "audit verify": ("mirror",),
+    "audit show": ("mirror",),
+    "audit receipt": ("none",),
     "policy lint": ("none.yaml",),
     "policy show": ("none.yaml",),
     "policy hash": ("none.yaml",),
     "policy apply": ("none.yaml",),
     "policy explain": ("none.yaml", "--workload", "x"),
     "policy draft": ("--name", "n", "--workload", "w", "--code", "none", "--command", "/bin/sh"),
+    "token verify": ("none", "--jwks", "none", "--audience", "a", "--nonce", "bm9uY2Utbm9uY2U"),
     "volume seal": ("none", "store"),
     "volume create": ("store",),
     "volume open": ("store", "target"),
@@ -35,7 +41,10 @@ _WORDS = {
     "volume observe": ("store",),
     "volume mount": ("store", "point"),
 }
-_WITHOUT_JSON = {"keyservice serve": "prints a line of JSON when it is ready, by itself"}
+_WITHOUT_JSON = {
+    "keyservice serve": "prints a line of JSON when it is ready, by itself",
+    "keyservice witness": "likewise",
+}
 
 
 def _commands() -> dict[str, Any]:

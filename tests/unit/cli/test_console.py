@@ -89,3 +89,18 @@ def test_slow_progress_speaks_once_where_nobody_looks(capsys: pytest.CaptureFixt
         step(2, 3_000_000_000)
         raise KeyboardInterrupt
     assert capsys.readouterr().err == "... hashing: 3.0 GB, once\n"
+
+
+def test_a_quiet_slow_step_says_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `--json` wants it; another unit can be named."""
+    now = [0.0]
+    for quiet, said in ((True, ""), (False, "... reading: 9 entries\n")):
+        with console.SlowProgress(
+            "reading", clock=lambda: now[0], size=lambda n: f"{n} entries", quiet=quiet
+        ) as step:
+            step(0, 9)
+            now[0] += 2.0
+            step(1, 9)
+        assert capsys.readouterr().err == said

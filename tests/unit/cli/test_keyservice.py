@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cloister.keyservice import server
+from cloister.keyservice import server, witness_server
 from unit.cli.conftest import Door
 
 
@@ -30,3 +30,38 @@ def test_serve_runs_the_server_for_this_domain(door: Door, monkeypatch: pytest.M
     assert found.exit_code == 7
     domain = str(door.bench.domain.directory)
     assert calls == [["--domain", domain, "--listen", "127.0.0.1:0"]]
+
+
+def test_witness_runs_one_for_the_named_logs(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each origin with its key; the server's status is the command's."""
+    calls: list[witness_server.WitnessSettings] = []
+    monkeypatch.setattr(witness_server, "main", lambda found: calls.append(found) or 7)
+    key = door.bench.domain.identity
+    words = ("keyservice", "witness", "--state", "w", "--name", "w.example")
+    found = door.call(*words, "--origin", "a/log", "--service-key", key.text)
+    assert found.exit_code == 7
+    assert calls == [
+        witness_server.WitnessSettings(Path("w"), "w.example", "127.0.0.1:0", {"a/log": key})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("origins", "keys", "code"),
+    [
+        (["a"], [], "config.value"),
+        (["a", "a"], ["k", "k"], "config.value"),
+        (["a"], ["x"], "wire.malformed"),
+    ],
+)
+def test_witness_wants_one_key_for_each_log(
+    door: Door, origins: list[str], keys: list[str], code: str
+) -> None:
+    """And each log once."""
+    words = ["keyservice", "witness", "--state", "w", "--name", "w"]
+    text = door.bench.domain.identity.text
+    words += [word for origin in origins for word in ("--origin", origin)]
+    words += [word for key in keys for word in ("--service-key", text if key == "k" else key)]
+    if not keys:
+        words += ["--service-key", text, "--service-key", text]
+    found = door.call(*words)
+    assert getattr(found.exception, "code", None) == code

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +81,29 @@ def test_a_volume_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         run._stores([text])
     assert (caught.value.code, caught.value.hint) == ("config.value", "write NAME=STORE")
+
+
+_BEFORE_THE_FORK = (
+    "cloister.cli.main, cloister.cli.run, cloister.launcher.run, cloister.keyservice.embedded"
+)
+_AFTER_IT = "cloister.keyservice.client, cloister.launcher.receipt, cloister.crypto.x509"
+
+
+def _loaded_by(modules: str, wanted: set[str]) -> set[str]:
+    code = f"import sys, {modules}; print(*sorted(set({sorted(wanted)!r}) & set(sys.modules)))"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(shown.stdout.split())
+
+
+def test_a_run_loads_what_it_needs_and_no_more() -> None:
+    """Start-up time of every run; what the stage does not need is loaded while it builds itself."""
+    never = {"uvicorn", "h11", "sqlcipher3", "numpy", "rich", "asyncio"}
+    owners = {"cloister.keyservice.owner", "cloister.keyservice.ownership"}
+    volumes = {"cloister.volume", "cloister.keyservice.anchors", "cloister.keyservice.anchoring"}
+    slow = {"cloister.launcher.measure", "cloister.launcher.scan", "concurrent.futures"}
+    later = {"cloister.keyservice.client", "cryptography.x509", "cloister.launcher.receipt"}
+    unneeded = never | owners | volumes | slow
+    assert _loaded_by(_BEFORE_THE_FORK, unneeded | later) == set()
+    assert _loaded_by(f"{_BEFORE_THE_FORK}, {_AFTER_IT}", unneeded | later) == later

@@ -8,12 +8,14 @@ import pytest
 
 import cloister.keyservice.store
 from cloister.errors import (
+    CloisterError,
     ConfigError,
     StateMovedError,
     StorageFullError,
     TamperedError,
     UnavailableError,
 )
+from cloister.keyservice import merkle
 from cloister.keyservice.records import Holder, PolicyRecord, VolumeRecord
 from cloister.keyservice.state.freshness import PlatformFreshness
 from cloister.keyservice.state.record import Snapshot
@@ -255,6 +257,92 @@ def test_a_full_disk_keeps_what_was_committed(directory: Path, platform: SimPlat
     store.close()
     again = Store.open(directory, platform)
     assert again.log_size == size >= 40
+    again.close()
+
+
+@pytest.mark.spec("KR-91")
+def test_a_group_becomes_durable_at_its_end(directory: Path, platform: SimPlatform) -> None:
+    """Several transactions, one step of the counter; a copy taken before the end has none."""
+    store = Store.open(directory, platform)
+    before = platform.counter("keyservice").value
+    with store.group():
+        for number in range(3):
+            with store.transaction():
+                assert store.append(b"grouped").index == 40 + number
+                store.put_volume(VOLUME)
+        assert platform.counter("keyservice").value == before
+    assert platform.counter("keyservice").value == before + 1
+    size, root = store.log_size, store.log_root()
+    store.close()
+    store = Store.open(directory, platform)
+    assert (store.log_size, store.log_root()) == (size, root)
+    assert size == 43
+    store.close()
+
+
+@pytest.mark.spec("KR-91")
+def test_a_failed_transaction_leaves_its_group_alone(
+    directory: Path, platform: SimPlatform
+) -> None:
+    """Nothing of it stays, and the others do."""
+    store = Store.open(directory, platform)
+
+    def fail() -> None:
+        with store.transaction():
+            store.append(b"never")
+            store.put_volume(replace(VOLUME, version=99))
+            raise KeyError("stop")
+
+    with store.group():
+        with store.transaction():
+            first = store.append(b"first")
+        with pytest.raises(KeyError):
+            fail()
+        with store.transaction():
+            second = store.append(b"second")
+    assert (first.index, second.index, store.log_size) == (40, 41, 42)
+    assert store.entries(40, 9) == [b"first", b"second"]
+    found = store.volume(VOLUME.id)
+    assert found is not None
+    assert found.version == 1
+    assert store.leaves()[40:] == [merkle.leaf_hash(b"first"), merkle.leaf_hash(b"second")]
+    assert merkle.root_of_leaves(store.leaves()) == store.log_root()
+    store.close()
+
+
+def test_a_group_that_changes_nothing_costs_nothing(directory: Path, platform: SimPlatform) -> None:
+    """No step of the counter."""
+    store = Store.open(directory, platform)
+    before = platform.counter("keyservice").value
+    with store.group():
+        assert store.volume(VOLUME.id) == VOLUME
+    assert platform.counter("keyservice").value == before
+    store.close()
+
+
+@pytest.mark.spec("KR-91")
+def test_a_group_that_cannot_be_committed_did_not_happen(
+    directory: Path, platform: SimPlatform
+) -> None:
+    """Whoever reads afterwards, here or after a restart, finds the state before it."""
+    store = Store.open(directory, platform)
+    before = (store.log_size, store.log_root())
+
+    def fail() -> None:
+        with store.group():
+            with store.transaction():
+                store.append(b"never")
+            store._backend._db.execute("PRAGMA query_only = ON")
+
+    with pytest.raises(CloisterError):
+        fail()
+    store._backend._db.execute("PRAGMA query_only = OFF")
+    assert (store.log_size, store.log_root()) == before
+    with store.transaction():
+        assert store.append(b"next").index == 40
+    store.close()
+    again = Store.open(directory, platform)
+    assert again.entries(40, 9) == [b"next"]
     again.close()
 
 

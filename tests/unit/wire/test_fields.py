@@ -59,3 +59,22 @@ def test_a_list_is_not_a_message() -> None:
     """A message must be a map."""
     with pytest.raises(MalformedError):
         fields([1])
+
+
+def test_a_format_has_its_own_code() -> None:
+    """What is malformed is called what its format calls it, in nested maps too."""
+    f = Fields({"m": {"x": 1}}, what="test", code="token.malformed")
+    inner = f.submap("m")
+    for each in (f, inner):
+        with pytest.raises(MalformedError) as caught:
+            each.text("absent")
+        assert caught.value.code == "token.malformed"
+
+
+def test_a_name_that_a_peer_chose_does_not_reach_a_terminal_as_it_is() -> None:
+    """Control characters are replaced, and length is cut."""
+    f = fields({"\x1b[2J" + "x" * 500: 1})
+    with pytest.raises(MalformedError) as caught:
+        f.end()
+    assert caught.value.public.isprintable()
+    assert len(caught.value.public) < 100

@@ -40,9 +40,22 @@ class Tables:
         """Note a change; None takes the row away."""
         self._open[table, key] = value
 
+    @property
+    def changed(self) -> bool:
+        """Whether the open transaction changes anything."""
+        return bool(self._open)
+
     def pending(self) -> tuple[Change, ...]:
         """Return the open transaction's changes."""
         return tuple(Change(table, key, value) for (table, key), value in self._open.items())
+
+    def mark(self) -> dict[tuple[str, bytes], bytes | None]:
+        """Return what `back_to` needs to undo all changes that follow."""
+        return dict(self._open)
+
+    def back_to(self, mark: dict[tuple[str, bytes], bytes | None]) -> None:
+        """Undo the changes since a mark."""
+        self._open = mark
 
     def discard(self) -> None:
         """Forget the open transaction's changes."""

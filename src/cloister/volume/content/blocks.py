@@ -18,6 +18,7 @@ from typing import Final
 from cloister.errors import TamperedError
 from cloister.volume.format import POINTER, Geometry, malformed
 from cloister.volume.keys import SessionKeys
+from cloister.volume.memory import page_aligned, whole_pages
 from cloister.volume.store import Buffer, Handle, Store
 
 __all__ = ["BATCH_BYTES", "BlockFile", "BlockPlace", "Blocks", "pointer_parts", "pointers_in"]
@@ -25,9 +26,11 @@ __all__ = ["BATCH_BYTES", "BlockFile", "BlockPlace", "Blocks", "pointer_parts", 
 BATCH_BYTES: Final = 2**20
 _TAG_BYTES: Final = 16
 _AAD_LABEL: Final = b"cloister volume v1 block"
-_POSITION: Final = struct.Struct(">BQI")
+_AAD: Final = struct.Struct(">24s16sQBQI")
 _MAX_HANDLES: Final = 128
 _LENGTH_MASK: Final = 2**24 - 1
+
+Pointer = tuple[int, int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +78,14 @@ class Blocks:
         self._store = store
         self._geometry = geometry
         self._sessions = sessions
-        self._label = _AAD_LABEL + volume_id
+        self._volume_id = volume_id
         block = geometry.block
         self._zeros = memoryview(bytes(block))
         self._batch = max(1, min(BATCH_BYTES // block, 512))
-        stride = block + _TAG_BYTES
-        staging = memoryview(bytearray(self._batch * stride))
-        self._sealed = [staging[i * stride : (i + 1) * stride] for i in range(self._batch)]
+        stride = whole_pages(block + _TAG_BYTES)
+        staging = page_aligned(self._batch * stride)
+        starts = range(0, self._batch * stride, stride)
+        self._sealed = [staging[start : start + block + _TAG_BYTES] for start in starts]
         self._ciphertexts = [sealed[:block] for sealed in self._sealed]
         self._tags = [sealed[block:] for sealed in self._sealed]
         self._handles: OrderedDict[str, Handle] = OrderedDict()
@@ -106,60 +110,45 @@ class Blocks:
             TamperedError: A block is missing or is not the one the pointer names.
         """
         block = self._geometry.block
-        run: list[tuple[int, bytes]] = []
-        first = run_start = 0
-        for number, (where, stamp, tag) in enumerate(POINTER.iter_unpack(pointers)):
-            slot, length = where >> 24, where & _LENGTH_MASK
-            if run and (slot != run_start + len(run) or length != block or len(run) == self._batch):
-                self._read_run(file, place, (run_start, first), run, out)
-                run = []
-            if length == block:
-                if not run:
-                    first, run_start = number, slot
-                run.append((stamp, tag))
-                continue
-            start = number * block
-            self._read_short(
-                file,
-                BlockPlace(place.ino, place.level, place.index + number),
-                (slot, length, stamp, tag),
-                out[start : start + block],
-            )
-        if run:
-            self._read_run(file, place, (run_start, first), run, out)
+        parts: list[Pointer] = list(POINTER.iter_unpack(pointers))
+        first = 0
+        while first < len(parts):
+            where = parts[first][0]
+            end = first + 1
+            rest = out[first * block :]
+            here = BlockPlace(place.ino, place.level, place.index + first) if first else place
+            if where & _LENGTH_MASK == block:
+                limit = min(len(parts), first + self._batch)
+                while end < limit and parts[end][0] == where + (end - first << 24):
+                    end += 1
+                self._read_run(file, here, parts[first:end], rest)
+            else:
+                self._read_short(file, here, parts[first], rest[:block])
+            first = end
 
     def _read_run(
-        self,
-        file: BlockFile,
-        place: BlockPlace,
-        start: tuple[int, int],
-        run: list[tuple[int, bytes]],
-        out: memoryview,
+        self, file: BlockFile, place: BlockPlace, run: list[Pointer], out: memoryview
     ) -> None:
-        slot, first = start
         block = self._geometry.block
-        self._handle(file.path).read_into(self._ciphertexts[: len(run)], slot * file.unit)
+        offset = (run[0][0] >> 24) * file.unit
+        self._handle(file.path).read_into(self._ciphertexts[: len(run)], offset)
         error = _tampered(place)
-        prefix = self._label + place.ino.to_bytes(8, "big")
-        index = place.index + first
-        at = first * block
-        opening = self._sessions.opening
-        for number, (stamp, tag) in enumerate(run):
-            self._tags[number][:] = tag
+        ino, level, index = place.ino, place.level, place.index
+        volume_id, opening = self._volume_id, self._sessions.opening
+        at = 0
+        for (_, stamp, tag), sealed, sealed_tag in zip(run, self._sealed, self._tags, strict=False):
+            sealed_tag[:] = tag
             key, nonce = opening(stamp)
-            aad = prefix + _POSITION.pack(place.level, index, block)
-            key.open_into(nonce, self._sealed[number], aad, out[at : at + block], error=error)
+            aad = _AAD.pack(_AAD_LABEL, volume_id, ino, level, index, block)
+            key.open_into(nonce, sealed, aad, out[at : at + block], error=error)
             index += 1
             at += block
 
     def _read_short(
-        self,
-        file: BlockFile,
-        place: BlockPlace,
-        pointer: tuple[int, int, int, bytes],
-        out: memoryview,
+        self, file: BlockFile, place: BlockPlace, pointer: Pointer, out: memoryview
     ) -> None:
-        slot, length, stamp, tag = pointer
+        where, stamp, tag = pointer
+        slot, length = where >> 24, where & _LENGTH_MASK
         if length:
             if length > len(out) or length % self._geometry.granule:
                 raise malformed("a pointer has an impossible length", clause="VOL-13")
@@ -194,13 +183,13 @@ class Blocks:
         """
         pointers = bytearray()
         ciphertexts: list[memoryview] = []
-        prefix = self._label + place.ino.to_bytes(8, "big")
-        sealing = self._sessions.sealing
+        ino, level, index = place.ino, place.level, place.index
+        volume_id, sealing = self._volume_id, self._sessions.sealing
         for number, plain in enumerate(blocks):
             length = len(plain)
             sealed = self._sealed[number][: length + _TAG_BYTES]
             key, nonce, stamp = sealing()
-            aad = prefix + _POSITION.pack(place.level, place.index + number, length)
+            aad = _AAD.pack(_AAD_LABEL, volume_id, ino, level, index + number, length)
             key.seal_into(nonce, plain, aad, sealed)
             ciphertexts.append(sealed[:length])
             pointers += POINTER.pack(slot + number << 24 | length, stamp, bytes(sealed[length:]))
@@ -247,8 +236,7 @@ class Blocks:
             self._handles.popitem()[1].close()
 
     def _aad(self, place: BlockPlace, length: int) -> bytes:
-        position = _POSITION.pack(place.level, place.index, length)
-        return self._label + place.ino.to_bytes(8, "big") + position
+        return _AAD.pack(_AAD_LABEL, self._volume_id, place.ino, place.level, place.index, length)
 
     def _handle(self, path: str) -> Handle:
         handle = self._handles.get(path)

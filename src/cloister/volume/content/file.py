@@ -9,6 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from cloister.crypto.kdf import random_bytes
@@ -23,8 +24,10 @@ __all__ = ["FileContent", "object_file"]
 
 _MAX_DIRTY_PAGES: Final = 128
 _NO_END: Final = 2**63
+_REMEMBERED_NAMES: Final = 512
 
 
+@lru_cache(_REMEMBERED_NAMES)
 def object_file(object_id: bytes, *, block_bytes: int) -> BlockFile:
     """Return the backing file with this identifier."""
     name = object_id.hex()

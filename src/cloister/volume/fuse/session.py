@@ -28,12 +28,12 @@ from cloister.volume.fuse.inodes import KnownInodes
 from cloister.volume.fuse.operations import NO_REPLY, OPERATIONS, Context, Operation
 from cloister.volume.fuse.protocol import Header, InitFlag, InitRequest, Opcode
 from cloister.volume.fuse.replies import OUT_HEADER, InitReply, Presentation, put_init
+from cloister.volume.memory import PAGE_BYTES, page_aligned
 
 __all__ = ["REQUEST_BYTES", "Session", "SessionOptions"]
 
-_PAGE: Final = 4096
 MAX_TRANSFER: Final = 1024 * 1024
-REQUEST_BYTES: Final = MAX_TRANSFER + _PAGE
+REQUEST_BYTES: Final = MAX_TRANSFER + PAGE_BYTES
 _MAX_BACKGROUND: Final = 64
 _RETRY_S: Final = 1.0
 _ERRNO_LIMIT: Final = 512
@@ -90,7 +90,8 @@ class Session:
         self._filesystem = filesystem
         self._options = options
         self._on_failure = on_failure
-        self._reply = memoryview(bytearray(OUT_HEADER.size + REQUEST_BYTES))
+        # The header ends where a page begins, so that what follows it is copied page by page.
+        self._reply = page_aligned(PAGE_BYTES + REQUEST_BYTES)[PAGE_BYTES - OUT_HEADER.size :]
         self._known = KnownInodes(filesystem)
         shown = Presentation(valid_s=options.valid_s, owner=options.owner)
         self._context = Context(
@@ -193,7 +194,7 @@ class Session:
             flags=request.flags & wanted,
             max_background=_MAX_BACKGROUND,
             max_write=MAX_TRANSFER,
-            max_pages=MAX_TRANSFER // _PAGE,
+            max_pages=MAX_TRANSFER // PAGE_BYTES,
         )
         return put_init(context.out, reply)
 

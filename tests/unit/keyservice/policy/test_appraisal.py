@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from cloister.attestation.claims import Claims
+from cloister.attestation.ear import trustworthiness
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.errors import AppraisalError, ReleaseDeniedError
 from cloister.keyservice.policy.appraisal import appraise
@@ -61,6 +62,36 @@ def test_a_result_lists_what_was_checked_and_is_not_hardware_rooted() -> None:
         "workloads.train.volumes[/model]",
     ]
     assert type(result).from_bytes(result.to_bytes()) == result
+
+
+@pytest.mark.spec("EAR-42")
+def test_a_token_for_others_recognises_the_rules_of_a_policy() -> None:
+    """The trustworthiness vector finds each rule by the place that appraisals give it."""
+    policy = sample_policy()
+    claims, measurement = sample_claims(), sample_measurement()
+    volumes = {
+        name: replace(rule, root="sha256:" + VOLUME_ROOTS[name].hex())
+        for name, rule in policy.volumes.items()
+        if name in VOLUME_ROOTS
+    }
+    exact = replace(policy, volumes=policy.volumes | volumes)
+    for each, file_system in ((policy, 0), (exact, 2)):
+        result = appraise(each, "train", claims, measurement, volume_roots=VOLUME_ROOTS)
+        vector = trustworthiness(result)
+        assert vector.pop("file-system") == file_system
+        assert vector == {
+            "instance-identity": 2,
+            "configuration": 2,
+            "executables": 3,
+            "hardware": -33,
+            "runtime-opaque": -33,
+            "storage-opaque": 0,
+            "sourced-data": 0,
+        }
+    left_out = Unchecked(unchecked="platforms are not versioned here")
+    unchecked = with_sim(policy, measurement=left_out)
+    result = appraise(unchecked, "train", claims, measurement, volume_roots=VOLUME_ROOTS)
+    assert trustworthiness(result)["executables"] == 0
 
 
 @pytest.mark.spec("POL-59")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from errno import EINVAL, EIO, ENOSPC, ENOSYS, EPROTO
 from itertools import count
@@ -20,7 +21,9 @@ from cloister.testing import fuse_kernel
 from cloister.testing.fuse_kernel import Reply
 from cloister.testing.memory_filesystem import MemoryFilesystem
 from cloister.volume.fuse.protocol import InitFlag
+from cloister.volume.fuse.replies import OUT_HEADER
 from cloister.volume.fuse.session import Session, SessionOptions
+from cloister.volume.memory import PAGE_BYTES
 
 
 class Bench:
@@ -218,3 +221,11 @@ def test_end_gives_everything_back(how: str) -> None:
         assert bench.ask(fuse_kernel.request(38)).errno == 0
     assert bench.filesystem.live_inodes == 1
     assert len(bench.session.known) == 0
+
+
+def test_what_follows_a_replys_header_begins_a_page() -> None:
+    """The kernel copies a reply's data page by page, not every page in two parts."""
+    reply = Bench().session.handle(GETATTR)
+    assert reply is not None
+    start = ctypes.addressof(ctypes.c_char.from_buffer(reply))
+    assert (start + OUT_HEADER.size) % PAGE_BYTES == 0

@@ -1,0 +1,105 @@
+"""`cloister token`: judge, offline, what an attestation token for a relying party establishes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from cloister.cli import console
+from cloister.errors import ConfigError, MalformedError
+
+if TYPE_CHECKING:
+    from cloister.attestation.ear import Least, VerifiedEar
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Judge attestation tokens (EAR).", no_args_is_help=True)
+
+_MAX_FILE_BYTES: Final = 262145  # the longest token, and the end of its line
+
+
+@app.command()
+def verify(  # noqa: PLR0917  # options: typer passes them by name
+    file: Path = typer.Argument(help="The token, a compact JWS."),
+    jwks: Path = typer.Option(help="The issuer's JWKS, from somewhere that you trust."),
+    audience: str = typer.Option(help="You, as you told the issuer."),
+    nonce: str = typer.Option(help="What you gave out, in base64url without padding."),
+    accept_warning: bool = typer.Option(
+        False, "--accept-warning", help="Accept a policy that left checks out."
+    ),
+    accept_simulated: bool = typer.Option(
+        False, "--accept-simulated", help="Accept a token that no hardware vouched for."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object."),
+) -> None:
+    """Judge a token as a relying party does, and say what it establishes."""
+    from cloister.attestation.ear import verify_ear  # noqa: PLC0415
+    from cloister.crypto.jose import KeySet  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+
+    # A simulated result is never better than a warning.
+    least: Least = "warning" if accept_warning or accept_simulated else "affirming"
+    ear = verify_ear(
+        _read_token(file),
+        jwks=KeySet.from_bytes(_read(jwks)),
+        audience=audience,
+        nonce=_nonce(nonce),
+        at=read_clock().at,
+        accept_simulated=accept_simulated,
+        at_least=least,
+    )
+    if as_json:
+        console.emit(ear.as_record())
+    else:
+        _explain(ear)
+
+
+def _explain(ear: VerifiedEar) -> None:
+    rooted = "rooted in hardware" if ear.hardware_rooted else "SIMULATED, or not said: no hardware"
+    console.lines(f"status:   {ear.status} ({rooted})")
+    console.lines(f"issuer:   {_plain(ear.issuer)}, key {ear.kid}")
+    console.lines(f"verifier: {_plain(ear.developer)}, {_plain(ear.build)}")
+    for appraisal in ear.appraisals:
+        console.lines(f"{_plain(appraisal.label)}: {appraisal.status}")
+        for policy in appraisal.policies:
+            console.lines(f"  policy:  {_plain(policy)}")
+        for name, value in appraisal.vector.items():
+            console.lines(f"  {_plain(name)}: {value}")
+        if (facts := appraisal.facts) is not None:
+            console.lines(f"  root of trust: {_plain(facts.root_of_trust)}")
+            console.lines(f"  code:    sha256:{facts.launch.code.hex()}")
+            console.lines(f"  runtime: sha256:{facts.launch.runtime.hex()}")
+            for item in facts.not_checked:
+                console.lines(f"  not checked: {_plain(item.rule)} ({_plain(item.reason)})")
+
+
+def _nonce(text: str) -> bytes:
+    from cloister.crypto.jose import from_base64url  # noqa: PLC0415
+
+    try:
+        return from_base64url(text, what="the nonce")
+    except MalformedError as e:
+        raise ConfigError("--nonce is base64url without padding", code="config.value") from e
+
+
+def _read_token(file: Path) -> str:
+    try:
+        return _read(file).decode("ascii").removesuffix("\n")
+    except UnicodeDecodeError as e:
+        raise MalformedError(f"{file} is no token", code="token.malformed") from e
+
+
+def _read(file: Path) -> bytes:
+    """Read a file of at most a token's length; what is longer, its reader refuses."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(_MAX_FILE_BYTES + 1)
+    except OSError as e:
+        raise ConfigError(f"cannot read {file}: {e.strerror}", code="config.file") from e
+
+
+def _plain(text: str) -> str:
+    """Text that somebody else chose, as a terminal may show it."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
