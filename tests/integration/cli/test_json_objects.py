@@ -21,6 +21,8 @@ _WORDS = {
     "run": ("none.yaml", "--workload", "x"),
     "query": ("https://127.0.0.1:1", "none.npy", "--identity", "spiffe://x/y"),
     "keyservice status": (),
+    "keyservice members": (),
+    "keyservice expel": ("lab/digits", "train", "run-1"),
     "audit fetch": ("mirror",),
     "audit cosign": ("mirror", "--witness", "http://127.0.0.1:1=x"),
     "audit verify": ("mirror",),
