@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from cloister.attestation.ear import verify_ear
 from cloister.crypto.digest import digest_to_text
+from cloister.crypto.jose import KeySet
 from cloister.crypto.x509 import read_peer_certificate
 from cloister.errors import CloisterError, EvidenceError, IdentityError, UnavailableError
 from cloister.keyservice.bundle import Bundle
 from cloister.keyservice.client import ReleaseClient
+from cloister.keyservice.member_client import fetch_token_keys
 from cloister.keyservice.member_messages import MEMBER_PATH, MemberRequest, SealedMemberRequest
 from cloister.keyservice.messages import RELEASE_PATH, Failure, Reply, SignedReply
 from cloister.keyservice.roster import Expected
@@ -361,3 +364,40 @@ def test_a_member_of_the_replaced_policy_renews(bench: ServiceBench, policy: byt
         member.roster()
     assert e.value.code == "release.not-member"
     assert bench.owner().members("lab", "digits").verify(expected(bench, epoch=0)).members == ()
+
+
+@pytest.mark.spec("MEM-22")
+def test_an_expelled_member_asks_for_a_token(bench: ServiceBench, policy: bytes) -> None:
+    """Nobody vouches for it any more."""
+    member = bench.member(ask(bench, policy))
+    bench.owner().expel("lab", "digits", role="serve", instance="run-1")
+    with pytest.raises(CloisterError) as e:
+        member.token(audience="rp", nonce=b"n" * 16)
+    assert e.value.code == "release.not-member"
+
+
+@pytest.mark.spec("MEM-54")
+def test_a_token_of_another_service_is_shown(
+    bench: ServiceBench, policy: bytes, tmp_path: Path
+) -> None:
+    """A genuine service of the attacker's own, with a job of the same name."""
+    other = ServiceBench.create(tmp_path, "other.test")
+    other.register_volumes()
+    theirs = other.apply(policy_text(other))
+    token = other.member(ask(other, theirs)).token(audience="rp", nonce=b"n" * 16)
+    jwks = fetch_token_keys(bench, bench.pinned, clock=bench.clock, deadline_s=0.0)
+    with pytest.raises(CloisterError) as e:
+        verify_ear(
+            token,
+            jwks=KeySet.from_bytes(jwks),
+            audience="rp",
+            nonce=b"n" * 16,
+            at=bench.clock.at,
+            accept_simulated=True,
+            at_least="warning",
+        )
+    assert e.value.code == "token.key-unknown"
+    with pytest.raises(IdentityError) as diverted:
+        fetch_token_keys(other, bench.pinned, clock=bench.clock, deadline_s=0.0)
+    assert diverted.value.code == "identity.keyservice"
+    other.close()

@@ -92,6 +92,7 @@ class MembershipMachine(RuleBasedStateMachine):
             uri,
             self.policy.hash,
             evidence,
+            evidence,
             bytes([key]) * 32,
             self.at,
             self.at,

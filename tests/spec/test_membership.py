@@ -65,7 +65,7 @@ def secret(case: dict[str, Any]) -> None:
     policy = bytes.fromhex(case["policy"])
     job = Job(case["namespace"], case["name"], policy, 1, {}, None)
     key = bytes.fromhex(case["key"])
-    member = Member(case["role"], case["instance"], "", policy, b"", key, 0, 0, 1)
+    member = Member(case["role"], case["instance"], "", policy, b"", b"", key, 0, 0, 1)
     made = member_secret(bytes.fromhex(case["service_secret"]), job, member)
     assert made.hex() == case["secret"]
 

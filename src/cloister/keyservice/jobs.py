@@ -85,10 +85,15 @@ class Jobs:
     def leave(self, job: Job, member: Member, *, at: int) -> Job:
         """Take a member out because it says so; inside a transaction."""
         left = self._part(job, (member,))
+        self.note(member, "member.leave", at=at)
+        return left
+
+    def note(self, member: Member, operation: str, *, at: int) -> None:
+        """Append the entry of what a member asked for; inside a transaction."""
         self._store.append(
             LogEntry(
                 at=at,
-                operation="member.leave",
+                operation=operation,
                 code="",
                 policy=member.policy,
                 subject=member.role,
@@ -97,7 +102,6 @@ class Jobs:
                 requester=member.key_digest,
             ).to_bytes()
         )
-        return left
 
     def expel(self, job: Job, member: Member, *, at: int) -> Job:
         """Take a member's key out of the job for good; inside a transaction.

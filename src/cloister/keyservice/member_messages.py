@@ -1,8 +1,9 @@
-"""A member's own operations as messages: see who else is in the job, and leave it.
+"""A member's own operations as messages: see who is in the job, get a token, leave.
 
-A request carries a code (HMAC) made with the member's secret, which the bundle brought; replies are
-signed by the service over the request, whose nonce the member chose. Repeating a recorded request
-changes nothing: `leave` needs a challenge of the service, and `roster` only reads.
+A request carries a code (HMAC) made with the member's secret, which the bundle brought; replies
+are signed by the service over the request, whose nonce the member chose. Repeating a recorded
+request changes nothing: `leave` needs a challenge of the service, `roster` only reads, and `token`
+says again to the same audience what is so.
 
 Spec: membership-v1, clauses MEM-20 to MEM-28.
 """
@@ -22,22 +23,28 @@ from cloister.keyservice.messages import PROTOCOL_VERSION, require_name
 from cloister.wire import Fields, Value, encode
 
 __all__ = [
+    "KEYS_PATH",
     "MEMBER_PATH",
     "REQUEST_LABEL",
     "SECRET_LABEL",
     "MemberGrant",
     "MemberRequest",
     "SealedMemberRequest",
+    "TokenDemand",
     "member_secret",
     "not_a_member",
 ]
 
 MEMBER_PATH: Final = "/v1/member"
+KEYS_PATH: Final = "/v1/keys"
 REQUEST_LABEL: Final = b"cloister/membership/v1/request"
 SECRET_LABEL: Final = b"cloister/membership/v1/secret"
-OPERATIONS: Final = ("roster", "leave")
+OPERATIONS: Final = ("roster", "leave", "token")
 _SECRET_BYTES: Final = 32
-_MAX_BYTES: Final = 2048
+_MAX_RESULT: Final = 262144
+_MAX_BYTES: Final = _MAX_RESULT + 2048
+_MAX_AUDIENCE: Final = 255
+_MIN_ANSWERS, _MAX_ANSWERS = 8, 64
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -96,6 +103,45 @@ class MemberGrant:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenDemand:
+    """What a token is for.
+
+    Attributes:
+        audience: The relying party, as it calls itself.
+        answers: Its nonce, 8 to 64 bytes.
+        result: The attestation result that the member's newest bundle brought, as it is.
+    """
+
+    audience: str
+    answers: bytes
+    result: bytes
+
+    def __post_init__(self) -> None:
+        """Within bounds."""
+        if (
+            not 1 <= len(self.audience) <= _MAX_AUDIENCE
+            or not _MIN_ANSWERS <= len(self.answers) <= _MAX_ANSWERS
+            or len(self.result) > _MAX_RESULT
+        ):
+            raise MalformedError("not a token that can be asked for", code="message.malformed")
+
+    def to_value(self) -> dict[str, Value]:
+        """Return it as part of a request."""
+        return {"audience": self.audience, "answers": self.answers, "result": self.result}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> TokenDemand:
+        """Read it from a request."""
+        demand = cls(
+            fields.text("audience", max_length=_MAX_AUDIENCE),
+            fields.octets("answers", max_length=_MAX_ANSWERS),
+            fields.octets("result", max_length=_MAX_RESULT),
+        )
+        fields.end()
+        return demand
+
+
+@dataclass(frozen=True, slots=True)
 class MemberRequest:
     """One operation by one member of one job.
 
@@ -106,8 +152,9 @@ class MemberRequest:
         name: Of the job.
         role: Of the member.
         instance: Of the member.
-        operation: `roster` or `leave`.
+        operation: `roster`, `leave` or `token`.
         of: For `roster` only: the role that is asked for, or empty for all.
+        token: For `token` only.
     """
 
     service: bytes
@@ -117,16 +164,18 @@ class MemberRequest:
     role: str
     instance: str
     operation: str
-    of: str | None
+    of: str | None = None
+    token: TokenDemand | None = None
 
     def __post_init__(self) -> None:
-        """Exact lengths, plain names; `of` exactly for `roster`."""
+        """Exact lengths, plain names; `of` exactly for `roster`, `token` exactly for `token`."""
         if (len(self.service), len(self.nonce)) != (SERVICE_BYTES, NONCE_BYTES):
             raise MalformedError("a member request has fixed lengths", code="message.malformed")
         for name in (self.namespace, self.name, self.role, self.instance):
             require_name(name)
-        if self.operation not in OPERATIONS or (self.operation == "roster") != (
-            self.of is not None
+        has = ("roster", self.of is not None), ("token", self.token is not None)
+        if self.operation not in OPERATIONS or any(
+            (self.operation == operation) != there for operation, there in has
         ):
             raise MalformedError("not an operation of a member", code="message.malformed")
         if self.of:
@@ -146,6 +195,8 @@ class MemberRequest:
         }
         if self.of is not None:
             value["of"] = self.of
+        if self.token is not None:
+            value["token"] = self.token.to_value()
         return encode(value)
 
     @classmethod
@@ -163,6 +214,9 @@ class MemberRequest:
             instance=fields.text("instance", max_length=64),
             operation=operation,
             of=fields.text("of", max_length=64) if operation == "roster" else None,
+            token=(
+                TokenDemand.from_fields(fields.submap("token")) if operation == "token" else None
+            ),
         )
         fields.end()
         return request
@@ -187,7 +241,7 @@ class SealedMemberRequest:
     @classmethod
     def from_bytes(cls, data: bytes) -> SealedMemberRequest:
         """Read from untrusted bytes."""
-        fields = Fields.decode(data, what="sealed member request", max_bytes=2 * _MAX_BYTES)
+        fields = Fields.decode(data, what="sealed member request", max_bytes=_MAX_BYTES + 256)
         sealed = cls(
             fields.octets("body", max_length=_MAX_BYTES), fields.octets("mac", length=MAC_BYTES)
         )

@@ -18,6 +18,7 @@ class Member:
         identity: The SPIFFE ID in its certificate.
         policy: Hash of the policy that admitted it.
         evidence: SHA-256 of the evidence envelope of its newest release.
+        result: SHA-256 of the attestation result of that release.
         key_digest: SHA-256 of the HPKE key in that evidence.
         since: When it joined, in seconds since the epoch.
         renewed: When its newest release was granted.
@@ -29,6 +30,7 @@ class Member:
     identity: str
     policy: bytes
     evidence: bytes
+    result: bytes
     key_digest: bytes
     since: int
     renewed: int

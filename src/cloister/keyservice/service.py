@@ -48,6 +48,7 @@ from cloister.keyservice.jobs import Jobs
 from cloister.keyservice.leases import LEASE_TTL_S, LeaseTable, advance, require_epoch, take
 from cloister.keyservice.log import Checkpoint, LogEntry, Receipt
 from cloister.keyservice.member_messages import (
+    KEYS_PATH,
     MEMBER_PATH,
     MemberGrant,
     MemberRequest,
@@ -157,6 +158,7 @@ class KeyService:
             ANCHOR_PATH: self._anchor,
             OWNER_PATH: self._own,
             MEMBER_PATH: self._answer_member,
+            KEYS_PATH: self._answer_keys,
         }
 
     @property
@@ -292,12 +294,14 @@ class KeyService:
         }
         # KR-32. Membership, leases and log entry become durable together, before anything is said.
         entry = _entry(request, moment, code="").to_bytes()
+        result = approval.result.to_bytes()
         candidate = Member(
             role=request.workload,
             instance=request.instance,
             identity=identity.uri,
             policy=request.policy,
             evidence=sha256(request.evidence.to_bytes()),
+            result=sha256(result),
             key_digest=holder_key,
             since=moment.at,
             renewed=moment.at,
@@ -332,7 +336,7 @@ class KeyService:
             logs=workload.output.logs,
             certificate=certificate,
             ca=self._authority.certificate_pem,
-            result=approval.result.to_bytes(),
+            result=result,
             receipt=self._receipt(entry, appended),
             member=self._membership(admission),
         )
@@ -455,6 +459,11 @@ class KeyService:
         if request.operation == "leave":
             self._challenges.spend(request.nonce, uptime=moment.uptime)
         return partial(self._members.answer, request, sealed, at=moment.at)
+
+    def _answer_keys(self, body: bytes, moment: Moment) -> _Decision:
+        del moment
+        ChallengeRequest.from_bytes(body)
+        return self._members.jwks
 
     # -- owner
 

@@ -34,6 +34,7 @@ _WORDS = {
     "policy apply": ("none.yaml",),
     "policy explain": ("none.yaml", "--workload", "x"),
     "policy draft": ("--name", "n", "--workload", "w", "--code", "none", "--command", "/bin/sh"),
+    "token keys": ("jwks.json",),
     "token verify": ("none", "--jwks", "none", "--audience", "a", "--nonce", "bm9uY2Utbm9uY2U"),
     "volume seal": ("none", "store"),
     "volume create": ("store",),

@@ -18,7 +18,9 @@ NEWER = dataclasses.replace(POLICY, hash=b"q" * 32)
 def member(instance: str, *, key: bytes = b"k", expires: int = 100) -> Member:
     """Somebody whom the policy admits."""
     uri = f"spiffe://example.test/lab/digits/train/{instance}"
-    return Member("train", instance, uri, POLICY.hash, b"e" * 32, key * 32, 10, 10, expires)
+    return Member(
+        "train", instance, uri, POLICY.hash, b"e" * 32, b"r" * 32, key * 32, 10, 10, expires
+    )
 
 
 def admit(

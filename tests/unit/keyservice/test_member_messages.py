@@ -9,6 +9,7 @@ from cloister.keyservice.member_messages import (
     MemberGrant,
     MemberRequest,
     SealedMemberRequest,
+    TokenDemand,
     member_secret,
 )
 from cloister.keyservice.member_records import Job, Member
@@ -24,16 +25,18 @@ REQUEST = MemberRequest(
     operation="roster",
     of="",
 )
+DEMAND = TokenDemand("https://rp.example", b"a" * 16, b"result")
 GRANT = MemberGrant("example.test", "lab", "digits", 3, 100, b"x" * 32)
 JOB = Job("lab", "digits", b"p" * 32, 3, {"train": 2}, 100)
-MEMBER = Member("train", "a", "spiffe://x", b"p" * 32, b"e" * 32, b"k" * 32, 1, 2, 3)
+MEMBER = Member("train", "a", "spiffe://x", b"p" * 32, b"e" * 32, b"r" * 32, b"k" * 32, 1, 2, 3)
 
 
 @pytest.mark.spec("MEM-20")
 def test_messages_round_trip() -> None:
     """What was written is read."""
     leave = dataclasses.replace(REQUEST, operation="leave", of=None)
-    for request in (REQUEST, leave, dataclasses.replace(REQUEST, of="serve")):
+    token = dataclasses.replace(REQUEST, operation="token", of=None, token=DEMAND)
+    for request in (REQUEST, leave, token, dataclasses.replace(REQUEST, of="serve")):
         assert MemberRequest.from_bytes(request.to_bytes()) == request
     sealed = REQUEST.sealed(b"x" * 32)
     assert SealedMemberRequest.from_bytes(sealed.to_bytes()) == sealed
@@ -53,12 +56,32 @@ def test_messages_round_trip() -> None:
         {"operation": "leave"},
         {"of": None},
         {"of": "a/b"},
+        {"token": DEMAND},
+        {"operation": "token", "of": None},
     ],
 )
 def test_invalid_requests_cannot_be_built(change: dict[str, object]) -> None:
     """A message with a wrong part does not exist."""
     with pytest.raises(MalformedError) as e:
         dataclasses.replace(REQUEST, **change)
+    assert e.value.code == "message.malformed"
+
+
+@pytest.mark.spec("MEM-50")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"audience": ""},
+        {"audience": "a" * 256},
+        {"answers": b"a" * 7},
+        {"answers": b"a" * 65},
+        {"result": bytes(262145)},
+    ],
+)
+def test_a_token_that_nobody_could_use_cannot_be_asked_for(change: dict[str, object]) -> None:
+    """Audience, nonce and result have bounds."""
+    with pytest.raises(MalformedError) as e:
+        dataclasses.replace(DEMAND, **change)
     assert e.value.code == "message.malformed"
 
 

@@ -5,10 +5,14 @@ import ssl
 
 import pytest
 
+from cloister.attestation.ear import verify_ear
 from cloister.crypto.digest import digest_to_text, sha256
+from cloister.crypto.jose import KeySet
 from cloister.crypto.x509 import read_peer_certificate
 from cloister.errors import CloisterError, UnavailableError
 from cloister.keyservice.client import Release, ReleaseClient
+from cloister.keyservice.log import LogEntry
+from cloister.keyservice.member_client import fetch_token_keys
 from cloister.keyservice.messages import RELEASE_PATH, ReleaseRequest
 from cloister.testing.keyservice import DATA_ID, MEASUREMENT, ServiceBench, policy_text
 
@@ -184,3 +188,85 @@ def test_a_service_that_is_down_is_unavailable(bench: ServiceBench, policy: byte
     bench.down = True
     with pytest.raises(UnavailableError):
         client.roster()
+
+
+@pytest.mark.spec("MEM-52", "MEM-53", "MEM-54")
+def test_a_member_gets_a_token_that_a_relying_party_can_judge(
+    bench: ServiceBench, policy: bytes
+) -> None:
+    """For its audience and nonce, under the key that the pinned service publishes."""
+    bundle = ask(bench, policy).bundle
+    token = bench.member(bundle).token(audience="https://rp.example", nonce=b"n" * 16)
+    jwks = fetch_token_keys(bench, bench.pinned, clock=bench.clock, deadline_s=0.0)
+    ear = verify_ear(
+        token,
+        jwks=KeySet.from_bytes(jwks),
+        audience="https://rp.example",
+        nonce=b"n" * 16,
+        at=bench.clock.at,
+        accept_simulated=True,
+        at_least="warning",
+    )
+    assert (ear.issuer, ear.status) == ("example.test/cloister-keyservice", "warning")
+    assert not ear.hardware_rooted
+    assert ear.expires_at == bench.clock.at + 300
+    (appraisal,) = ear.appraisals
+    assert (appraisal.label, appraisal.policies) == ("serve", (digest_to_text(policy),))
+    entries, _ = bench.owner().read_log(first=0, count=100, old=None)
+    assert isinstance(entries[-1], LogEntry)
+    assert (entries[-1].operation, entries[-1].instance) == ("member.token", "run-1")
+    bench.restart()
+    again = fetch_token_keys(bench, bench.pinned, clock=bench.clock, deadline_s=0.0)
+    assert again == jwks
+    assert bench.domain.identity.raw not in jwks
+
+
+@pytest.mark.spec("MEM-52")
+def test_a_token_does_not_outlive_the_membership(bench: ServiceBench) -> None:
+    """Its time ends with the certificate's."""
+    policy = bench.apply(policy_text(bench, lifetime="certificate_lifetime: 600"))
+    member = bench.member(ask(bench, policy).bundle)
+    bench.clock.move(590)
+    token = member.token(audience="rp", nonce=b"n" * 16)
+    jwks = fetch_token_keys(bench, bench.pinned, clock=bench.clock, deadline_s=0.0)
+    with pytest.raises(CloisterError) as e:
+        verify_ear(
+            token,
+            jwks=KeySet.from_bytes(jwks),
+            audience="rp",
+            nonce=b"n" * 16,
+            at=bench.clock.at + 10,
+            accept_simulated=True,
+            at_least="warning",
+        )
+    assert e.value.code == "token.expired"
+
+
+@pytest.mark.spec("MEM-51")
+def test_a_token_tells_the_members_own_result_only(bench: ServiceBench, policy: bytes) -> None:
+    """Another workload's result, or a changed one, is refused."""
+    bundle = ask(bench, policy).bundle
+    other = ask(bench, policy, "run-2", workload="train").bundle
+    for result in (other.result, bundle.result + b"x", b""):
+        member = bench.member(dataclasses.replace(bundle, result=result))
+        with pytest.raises(CloisterError) as e:
+            member.token(audience="rp", nonce=b"n" * 16)
+        assert e.value.code == "evidence.binding"
+
+
+def test_a_token_that_cannot_be_read_is_not_made(bench: ServiceBench, policy: bytes) -> None:
+    """The reply is read strictly; so are the keys."""
+    member = bench.member(ask(bench, policy).bundle)
+
+    def flip(path: str, request: bytes, answer: bytes) -> bytes:
+        del path, request
+        return answer[:-1] + bytes([answer[-1] ^ 1])
+
+    bench.tap = flip
+    for attempt in (
+        lambda: member.token(audience="rp", nonce=b"n" * 16),
+        lambda: fetch_token_keys(bench, bench.pinned, clock=bench.clock, deadline_s=0.0),
+    ):
+        with pytest.raises(CloisterError) as e:
+            attempt()
+        assert e.value.code == "identity.keyservice"

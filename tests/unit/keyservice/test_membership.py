@@ -23,7 +23,7 @@ EMPTY = new_job("lab", "digits", policy=POLICY)
 def member(instance: str, *, key: bytes = b"k", expires: int = 100, role: str = "train") -> Member:
     """Somebody whom the policy admits."""
     uri = f"spiffe://example.test/lab/digits/{role}/{instance}"
-    return Member(role, instance, uri, POLICY, b"e" * 32, key * 32, 10, 10, expires)
+    return Member(role, instance, uri, POLICY, b"e" * 32, b"r" * 32, key * 32, 10, 10, expires)
 
 
 def join(job: Job, candidate: Member, **changes: object) -> Job:

@@ -17,7 +17,7 @@ JOB = Job("lab", "digits", POLICY, 4, {"train": 2, "serve": 1}, 150)
 def member(role: str, instance: str, **changes: object) -> Member:
     """A member of the job."""
     uri = f"spiffe://example.test/lab/digits/{role}/{instance}"
-    facts = Member(role, instance, uri, POLICY, b"e" * 32, b"k" * 32, 10, 20, 150)
+    facts = Member(role, instance, uri, POLICY, b"e" * 32, b"r" * 32, b"k" * 32, 10, 20, 150)
     return dataclasses.replace(facts, **changes)
 
 

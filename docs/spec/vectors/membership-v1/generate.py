@@ -51,6 +51,7 @@ def member(role: str, instance: str, **changes: object) -> dict[str, object]:
         "instance": instance,
         "identity": f"spiffe://example.test/lab/digits/{role}/{instance}",
         "evidence": b"e" * 32,
+        "result": b"r" * 32,
         "key": b"k" * 32,
         "since": NOW - 100,
         "renewed": NOW - 50,
@@ -219,10 +220,13 @@ def requests() -> dict[str, dict[str, object]]:
     """Sealed requests, and the secret that they must have been sealed with."""
     body = canonical(request())
     leave = canonical(request(operation="leave", of=None))
+    demand = {"audience": "https://rp.example", "answers": b"a" * 16, "result": b"r" * 100}
+    token = canonical(request(operation="token", of=None, token=demand))
     malformed = "message.malformed"
     cases: dict[str, tuple[str, str, bytes, str]] = {
         "ok-roster": ("For the roster.", "MEM-20", sealed(body, by=secret()), "ok"),
         "ok-leave": ("For leaving.", "MEM-20", sealed(leave, by=secret()), "ok"),
+        "ok-token": ("For a token.", "MEM-50", sealed(token, by=secret()), "ok"),
         "other-secret": (
             "Another member's secret.",
             "MEM-22",
@@ -258,6 +262,16 @@ def requests() -> dict[str, dict[str, object]]:
         "dots": ("A name that begins with a dot.", {"of": ".."}),
         "unknown-field": ("A field more.", {"more": 1}),
         "version-2": ("Another version.", {"version": 2}),
+        "token-of-nothing": ("A token for nobody.", {"operation": "token", "of": None}),
+        "token-short-nonce": (
+            "Seven bytes of the relying party.",
+            {"operation": "token", "of": None, "token": demand | {"answers": b"a" * 7}},
+        ),
+        "token-no-audience": (
+            "An empty audience.",
+            {"operation": "token", "of": None, "token": demand | {"audience": ""}},
+        ),
+        "roster-with-token": ("A roster with a token's part.", {"token": demand}),
     }
     for name, (comment, changes) in wrong.items():
         message = sealed(canonical(request(**changes)), by=secret())

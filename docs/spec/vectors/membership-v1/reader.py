@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 ROSTER = {"version", "domain", "namespace", "name", "policy", "of", "epoch", "at", "members"}
-MEMBER = {"role", "instance", "identity", "evidence", "key", "since", "renewed", "expires"}
+MEMBER = {"role", "instance", "identity", "evidence", "result", "key"}
+MEMBER |= {"since", "renewed", "expires"}
 REQUEST = {"version", "service", "nonce", "namespace", "name", "role", "instance", "operation"}
 
 
@@ -71,7 +72,7 @@ def roster(case):
     for member in body["members"]:  # MEM-32
         need(isinstance(member, dict) and set(member) == MEMBER)
         need(is_name(member["role"]) and is_name(member["instance"]))
-        need(is_digest(member["evidence"]) and is_digest(member["key"]))
+        need(all(is_digest(member[key]) for key in ("evidence", "result", "key")))
         need(all(is_count(member[key]) for key in ("since", "renewed", "expires")))
         path = "/".join([body["namespace"], body["name"], member["role"], member["instance"]])
         need(member["identity"] == f"spiffe://{body['domain']}/{path}")
@@ -87,12 +88,23 @@ def roster(case):
 
 def request(case):
     outer = read(bytes.fromhex(case["message"]), {"body", "mac"})
-    asks = cbor2.loads(outer["body"]).get("operation") == "roster"
-    body = read(outer["body"], REQUEST | ({"of"} if asks else set()))  # MEM-20
-    need(body["version"] == 1 and body["operation"] in ("roster", "leave"))
+    operation = cbor2.loads(outer["body"]).get("operation")
+    need(operation in ("roster", "leave", "token"))
+    more = {"roster": {"of"}, "leave": set(), "token": {"token"}}[operation]
+    body = read(outer["body"], REQUEST | more)  # MEM-20
+    need(body["version"] == 1)
     need(is_digest(body["service"]) and is_digest(body["nonce"]))
     need(all(is_name(body[key]) for key in ("namespace", "name", "role", "instance")))
-    need(not asks or body["of"] == "" or is_name(body["of"]))
+    need("of" not in more or body["of"] == "" or is_name(body["of"]))
+    if more == {"token"}:  # MEM-50
+        need(set(body["token"]) == {"audience", "answers", "result"})
+        need(
+            isinstance(body["token"]["audience"], str)
+            and isinstance(body["token"]["result"], bytes)
+        )
+        need(
+            1 <= len(body["token"]["audience"]) <= 255 and 8 <= len(body["token"]["answers"]) <= 64
+        )
     message = framed(b"cloister/membership/v1/request", outer["body"])  # MEM-22
     mac = hmac.digest(bytes.fromhex(case["secret"]), message, hashlib.sha256)
     need(hmac.compare_digest(mac, outer["mac"]), "release.not-member")

@@ -8,7 +8,7 @@ from cloister.keyservice.state import member_rows
 from cloister.wire import encode
 
 JOB = Job("lab", "digits", b"p" * 32, 3, {"train": 2}, 100)
-MEMBER = Member("train", "a", "spiffe://x", b"p" * 32, b"e" * 32, b"k" * 32, 1, 2, 3)
+MEMBER = Member("train", "a", "spiffe://x", b"p" * 32, b"e" * 32, b"r" * 32, b"k" * 32, 1, 2, 3)
 
 
 @pytest.mark.parametrize("job", [JOB, Job("lab", "digits", b"p" * 32, 4, {}, None)])
