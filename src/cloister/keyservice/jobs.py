@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from cloister.crypto.digest import DIGEST_BYTES
+from cloister.crypto.digest import DIGEST_BYTES, same_bytes
 from cloister.keyservice import membership
 from cloister.keyservice.log import LogEntry
+from cloister.keyservice.member_messages import not_a_member
 from cloister.keyservice.member_records import Job, Member
 from cloister.keyservice.membership import Admission, Departure
 from cloister.keyservice.records import PolicyRecord
@@ -67,9 +68,7 @@ class Jobs:
             ReleaseDeniedError: `release.expelled`, `release.instance-taken`, `release.too-many`;
                 the transaction is to be given up.
         """
-        departure = self._lapsed(policy, at)
-        self._write_lapse(departure, policy, at)
-        job = departure.job
+        job = self._lapse(policy, at)
         expelled = member_rows.expelled_key(policy.hash, candidate.key_digest)
         admission = membership.admit(
             job,
@@ -78,8 +77,21 @@ class Jobs:
             expelled=self._store.tables.get(member_rows.EXPELLED_TABLE, expelled) is not None,
             maximum=maximum,
         )
-        self._put_member(job, admission.member)
-        self._put_job(admission.job)
+        self._put(admission)
+        return admission
+
+    def renew(self, policy: PolicyRecord, candidate: Member, *, at: int) -> Admission:
+        """Renew a live member, and admit nobody; inside a transaction.
+
+        Raises:
+            ReleaseDeniedError: `release.not-member`: nobody of that name and key is live.
+        """
+        job = self._lapse(policy, at)
+        present = self.member(job, candidate.role, candidate.instance)
+        if present is None or not same_bytes(present.key_digest, candidate.key_digest):
+            raise not_a_member()
+        admission = membership.admit(job, candidate, present=present, expelled=False, maximum=None)
+        self._put(admission)
         return admission
 
     def leave(self, job: Job, member: Member, *, at: int) -> Job:
@@ -132,6 +144,11 @@ class Jobs:
             return Departure(job, ())
         return membership.lapse(job, self.members(job), policy=policy.hash, at=at)
 
+    def _lapse(self, policy: PolicyRecord, at: int) -> Job:
+        departure = self._lapsed(policy, at)
+        self._write_lapse(departure, policy, at)
+        return departure.job
+
     def _write_lapse(self, departure: Departure, policy: PolicyRecord, at: int) -> None:
         if not departure.gone:
             return
@@ -163,10 +180,12 @@ class Jobs:
             key = member_rows.member_key(member.role, member.instance)
             self._store.tables.put(table, key, None)
 
-    def _put_member(self, job: Job, member: Member) -> None:
+    def _put(self, admission: Admission) -> None:
+        job, member = admission.job, admission.member
         table = member_rows.members_table(job.namespace, job.name)
         key = member_rows.member_key(member.role, member.instance)
         self._store.tables.put(table, key, member_rows.member_to_row(member))
+        self._put_job(job)
 
     def _put_job(self, job: Job) -> None:
         key = member_rows.job_key(job.namespace, job.name)

@@ -75,6 +75,12 @@ from cloister.keyservice.messages import (
 from cloister.keyservice.ownership import OwnerRequest, SignedOwnerRequest, owner_reply_info
 from cloister.keyservice.policy.model import Listener, Unchecked
 from cloister.keyservice.records import Holder, VolumeRecord
+from cloister.keyservice.renewal import (
+    RENEWAL_CHALLENGE_PATH,
+    RENEWAL_PATH,
+    Renewal,
+    renewal_info,
+)
 from cloister.keyservice.session import (
     NONCE_LIFETIME_S,
     Approval,
@@ -133,6 +139,7 @@ class KeyService:
         self._trust_domain = secrets.trust_domain
         self._origin = log_origin(secrets.trust_domain)
         self._challenges = ChallengeTable(lifetime_s=nonce_lifetime_s)
+        self._renewal_challenges = ChallengeTable(lifetime_s=nonce_lifetime_s)
         self._leases = LeaseTable(ttl_s=lease_ttl_s, uptime=moment.uptime)
         self._jobs = Jobs(store)
         self._members = MemberService(
@@ -153,7 +160,9 @@ class KeyService:
             origin=self._origin,
         )
         self._routes: Final[dict[str, Callable[[bytes, Moment], _Decision]]] = {
-            CHALLENGE_PATH: self._challenge,
+            CHALLENGE_PATH: partial(self._challenge, self._challenges),
+            RENEWAL_CHALLENGE_PATH: partial(self._challenge, self._renewal_challenges),
+            RENEWAL_PATH: self._renew,
             RELEASE_PATH: self._release,
             ANCHOR_PATH: self._anchor,
             OWNER_PATH: self._own,
@@ -230,11 +239,11 @@ class KeyService:
 
     # -- challenge
 
-    def _challenge(self, body: bytes, moment: Moment) -> _Decision:
+    def _challenge(self, table: ChallengeTable, body: bytes, moment: Moment) -> _Decision:
         ChallengeRequest.from_bytes(body)
         nonce = random_bytes(_NONCE_BYTES)
-        self._challenges.add(nonce, uptime=moment.uptime)
-        challenge = Challenge(self.identity.raw, nonce, self._challenges.lifetime_s)
+        table.add(nonce, uptime=moment.uptime)
+        challenge = Challenge(self.identity.raw, nonce, table.lifetime_s)
         return challenge.to_bytes
 
     # -- release
@@ -258,26 +267,9 @@ class KeyService:
     def _grant(
         self, request: ReleaseRequest, approval: Approval, body: bytes, moment: Moment
     ) -> bytes:
-        # KR-30. The certificate is for the key in the bound request; every name in it is ours.
         requester = HPKEPublicKey(request.hpke_key)
-        identity = Identity(
-            self._trust_domain,
-            approval.policy.namespace,
-            approval.policy.name,
-            request.workload,
-            request.instance,
-        )
-        lifetime_s = approval.policy.certificate_lifetime or CERTIFICATE_LIFETIME_S
-        certificate = self._authority.issue(
-            request.certificate_request,
-            identity,
-            policy_hash=request.policy,
-            hardware_rooted=approval.result.hardware_rooted,
-            at=moment.at,
-            lifetime_s=lifetime_s,
-        )
+        certificate, candidate = self._certify(request, approval, moment)
         # KR-31. One writer for each volume.
-        holder_key = requester.identity
         written = {
             claim.record.id: claim.record
             for claim in approval.volumes.values()
@@ -286,7 +278,7 @@ class KeyService:
         taken = {
             volume_id: take(
                 record,
-                Holder(holder_key, random_bytes(KEY_BYTES)),
+                Holder(candidate.key_digest, random_bytes(KEY_BYTES)),
                 self._leases,
                 uptime=moment.uptime,
             )
@@ -294,19 +286,6 @@ class KeyService:
         }
         # KR-32. Membership, leases and log entry become durable together, before anything is said.
         entry = _entry(request, moment, code="").to_bytes()
-        result = approval.result.to_bytes()
-        candidate = Member(
-            role=request.workload,
-            instance=request.instance,
-            identity=identity.uri,
-            policy=request.policy,
-            evidence=sha256(request.evidence.to_bytes()),
-            result=sha256(result),
-            key_digest=holder_key,
-            since=moment.at,
-            renewed=moment.at,
-            expires=moment.at + lifetime_s,
-        )
         allowed = approval.workload.instances
         with self._store.transaction():
             admission = self._jobs.admit(
@@ -326,7 +305,7 @@ class KeyService:
             policy=request.policy,
             workload=request.workload,
             instance=request.instance,
-            identity=identity.uri,
+            identity=candidate.identity,
             command=workload.command,
             environment=workload.environment,
             volumes={
@@ -336,19 +315,53 @@ class KeyService:
             logs=workload.output.logs,
             certificate=certificate,
             ca=self._authority.certificate_pem,
-            result=result,
+            result=approval.result.to_bytes(),
             receipt=self._receipt(entry, appended),
             member=self._membership(admission),
         )
         _LOG.info(
             "release.granted identity=%s policy=%s evidence=%s entry=%d",
-            identity.uri,
+            candidate.identity,
             request.policy.hex(),
-            sha256(request.evidence.to_bytes()).hex(),
+            candidate.evidence.hex(),
             appended.index,
         )
         info = bundle_info(service=self.identity.raw, nonce=request.nonce, request=body)
         return requester.seal(bundle.to_bytes(), info=info)
+
+    def _certify(
+        self, request: ReleaseRequest, approval: Approval, moment: Moment
+    ) -> tuple[bytes, Member]:
+        """Return a certificate for the key in the bound request, and the member that it is for."""
+        # KR-30. Every name in it is ours.
+        identity = Identity(
+            self._trust_domain,
+            approval.policy.namespace,
+            approval.policy.name,
+            request.workload,
+            request.instance,
+        )
+        lifetime_s = approval.policy.certificate_lifetime or CERTIFICATE_LIFETIME_S
+        certificate = self._authority.issue(
+            request.certificate_request,
+            identity,
+            policy_hash=request.policy,
+            hardware_rooted=approval.result.hardware_rooted,
+            at=moment.at,
+            lifetime_s=lifetime_s,
+        )
+        return certificate, Member(
+            role=request.workload,
+            instance=request.instance,
+            identity=identity.uri,
+            policy=request.policy,
+            evidence=sha256(request.evidence.to_bytes()),
+            result=sha256(approval.result.to_bytes()),
+            key_digest=HPKEPublicKey(request.hpke_key).identity,
+            since=moment.at,
+            renewed=moment.at,
+            expires=moment.at + lifetime_s,
+        )
 
     def _membership(self, admission: Admission) -> MemberGrant:
         job = admission.job
@@ -384,6 +397,38 @@ class KeyService:
     def _receipt(self, entry: bytes, appended: Appended) -> Receipt:
         checkpoint = Checkpoint(self._origin, appended.size, appended.root)
         return Receipt(entry, appended.index, appended.proof, checkpoint.to_note(self._key))
+
+    # -- renewal
+
+    def _renew(self, body: bytes, moment: Moment) -> _Decision:
+        request = ReleaseRequest.from_bytes(body)
+        # MEM-61. Meant for this service; the challenge was given for renewing, and is spent now.
+        require_service(request.service, self.identity.raw)
+        self._renewal_challenges.spend(request.nonce, uptime=moment.uptime)
+        return partial(self._decide_renewal, request, body, moment)
+
+    def _decide_renewal(self, request: ReleaseRequest, body: bytes, moment: Moment) -> bytes:
+        # MEM-62. All that a release needs, and a live member of that name and key; no lease.
+        entry = _entry(request, moment, code="", operation="renew")
+        try:
+            approval = decide(request, records=self._store, at=moment.at)
+            certificate, candidate = self._certify(request, approval, moment)
+            with self._store.transaction():
+                admission = self._jobs.renew(approval.record, candidate, at=moment.at)
+                appended = self._store.append(entry.to_bytes())
+        except (RefusedError, MalformedError) as e:
+            with self._store.transaction():
+                self._store.append(replace(entry, code=e.code).to_bytes())
+            raise
+        renewal = Renewal(
+            certificate,
+            approval.result.to_bytes(),
+            self._receipt(entry.to_bytes(), appended),
+            self._membership(admission),
+        )
+        _LOG.info("member.renewed identity=%s entry=%d", candidate.identity, appended.index)
+        info = renewal_info(service=self.identity.raw, nonce=request.nonce, request=body)
+        return HPKEPublicKey(request.hpke_key).seal(renewal.to_bytes(), info=info)
 
     # -- anchors
 
@@ -495,10 +540,12 @@ def _raise(error: CloisterError) -> NoReturn:
     raise error
 
 
-def _entry(request: ReleaseRequest, moment: Moment, *, code: str) -> LogEntry:
+def _entry(
+    request: ReleaseRequest, moment: Moment, *, code: str, operation: str = "release"
+) -> LogEntry:
     return LogEntry(
         at=moment.at,
-        operation="release",
+        operation=operation,
         code=code,
         policy=request.policy,
         subject=request.workload,
