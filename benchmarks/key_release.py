@@ -154,12 +154,13 @@ def run_all(domain: TrustDomain, url: str, server: int, options: argparse.Namesp
 
     def releasing(number: int) -> Callable[[], None]:
         client = ReleaseClient(HTTPTransport(url), pinned, clock=read_clock)
+        instance = f"run-{number}-{os.urandom(8).hex()}"  # of a key that no other run has
 
         def step() -> None:
             client.release(
                 policy=policy,
                 workload="w",
-                instance=f"run-{number}",
+                instance=instance,
                 measurement=MEASUREMENT,
                 attester=attester,
             )

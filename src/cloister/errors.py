@@ -370,6 +370,12 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "approval.repeated": ReleaseDeniedError,
     "approval.pending": ReleaseDeniedError,
     "quota.exceeded": ReleaseDeniedError,
+    "release.instance-taken": ReleaseDeniedError,
+    "release.too-many": ReleaseDeniedError,
+    "release.expelled": ReleaseDeniedError,
+    "release.not-member": ReleaseDeniedError,
+    "roster.foreign": EvidenceError,
+    "roster.stale": EvidenceError,
     "launch.argv": ReleaseDeniedError,
     # identity
     "identity.keyservice": IdentityError,

@@ -102,6 +102,9 @@ CASES: dict[str, Callable[[Scene, OwnerClient], object]] = {
     "policy.history": lambda _, c: c.history("lab", "digits"),
     "secret.put": put_secret,
     "secret.list": lambda _, c: c.list_secrets(namespace="lab", policy="digits"),
+    "job.status": lambda _, c: c.job_status("lab", "digits"),
+    "member.list": lambda _, c: c.members("lab", "digits"),
+    "member.expel": lambda _, c: c.expel("lab", "digits", role="train", instance="run-1"),
     "volume.register": register,
     "volume.key": lambda _, c: c.volume_key(VOLUME),
     "lease.take": lambda _, c: c.take_lease(VOLUME),
@@ -268,6 +271,7 @@ def test_a_reader_reads_and_changes_nothing(scene: Scene) -> None:
     assert len(bench.client(reader).status().volumes) == 2
     reading = {"policy.read", "policy.pending", "policy.history", "status"}
     reading |= {"namespace.read", "namespace.list", "secret.list"}
+    reading |= {"job.status", "member.list"}
     for key in (rex, reader):
         for operation in set(OPERATIONS) - reading:
             before = scene.state()

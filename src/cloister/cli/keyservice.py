@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from cloister.cli import console, settings
 from cloister.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cloister.keyservice.owner import JobStatus
+    from cloister.keyservice.roster import Roster
 
 __all__ = ["app"]
 
@@ -112,6 +118,103 @@ def status(
         rows = [[_text(record.get(column)) for column in columns] for record in records]
         console.table(title, columns, rows)
     console.lines(f"log: {found.checkpoint.size} entries")
+
+
+@app.command()
+def members(
+    job: str = typer.Argument("", metavar="[POLICY NAME]", help="NAME or NAMESPACE/NAME."),
+    domain: Path | None = settings.DOMAIN,
+    as_json: bool = typer.Option(False, "--json", help="One JSON object."),
+) -> None:
+    """List who is in a job now; without a name, every job with its numbers."""
+    owner = settings.owner(domain)
+    if job:
+        _show_members(owner.roster(owner.find_job(job)), as_json=as_json)
+    else:
+        _show_jobs(owner.jobs(), as_json=as_json)
+
+
+@app.command()
+def expel(
+    job: str = typer.Argument(metavar="POLICY", help="NAME or NAMESPACE/NAME."),
+    workload: str = typer.Argument(help="The member's workload."),
+    instance: str = typer.Argument(help="The member's instance name."),
+    domain: Path | None = settings.DOMAIN,
+    as_json: bool = typer.Option(False, "--json", help="One JSON object."),
+) -> None:
+    """Take a member's key out of a job for good; its leases end."""
+    owner = settings.owner(domain)
+    found = owner.find_job(job)
+    epoch = owner.client.expel(found.namespace, found.name, role=workload, instance=instance)
+    if as_json:
+        console.emit({"workload": workload, "instance": instance, "epoch": epoch})
+        return
+    console.lines(f"expelled {workload}/{instance}; the job is at epoch {epoch}")
+
+
+def _show_jobs(jobs: list[JobStatus], *, as_json: bool) -> None:
+    if as_json:
+        record = [
+            {
+                "namespace": job.namespace,
+                "name": job.name,
+                "policy": job.policy,
+                "epoch": job.epoch,
+                "workloads": {
+                    role: {"live": live, "maximum": most}
+                    for role, (live, most) in job.roles.items()
+                },
+            }
+            for job in jobs
+        ]
+        console.emit({"jobs": record})
+        return
+    rows = [
+        [f"{job.namespace}/{job.name}", role, str(live), "-" if most is None else str(most),
+         str(job.epoch)]
+        for job in jobs
+        for role, (live, most) in sorted(job.roles.items())
+    ]  # fmt: skip
+    console.table("Jobs", ["job", "workload", "live", "maximum", "epoch"], rows)
+
+
+def _show_members(roster: Roster, *, as_json: bool) -> None:
+    if as_json:
+        found = [
+            {
+                "workload": member.role,
+                "instance": member.instance,
+                "identity": member.identity,
+                "evidence": member.evidence,
+                "key": member.key_digest,
+                "since": member.since,
+                "renewed": member.renewed,
+                "expires": member.expires,
+            }
+            for member in roster.members
+        ]
+        console.emit(
+            {
+                "namespace": roster.namespace,
+                "name": roster.name,
+                "policy": roster.policy,
+                "epoch": roster.epoch,
+                "at": roster.at,
+                "members": found,
+            }
+        )
+        return
+    rows = [
+        [member.role, member.instance, _time(member.since), _time(member.expires),
+         member.evidence.hex()[:16]]
+        for member in roster.members
+    ]  # fmt: skip
+    columns = ["workload", "instance", "since", "expires", "evidence"]
+    console.table(f"{roster.namespace}/{roster.name} at epoch {roster.epoch}", columns, rows)
+
+
+def _time(at: int) -> str:
+    return f"{dt.datetime.fromtimestamp(at, tz=dt.UTC):%F %T} UTC"
 
 
 def _text(value: object) -> str:

@@ -1,4 +1,4 @@
-"""`cloister token`: judge, offline, what an attestation token for a relying party establishes."""
+"""`cloister token`: the issuer's keys, and, offline, what a relying party's token establishes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from cloister.cli import console
+from cloister.cli import console, settings
 from cloister.errors import ConfigError, MalformedError
 
 if TYPE_CHECKING:
@@ -54,6 +54,39 @@ def verify(  # noqa: PLR0917  # options: typer passes them by name
         console.emit(ear.as_record())
     else:
         _explain(ear)
+
+
+@app.command()
+def keys(
+    file: Path = typer.Argument(help="Where the JWKS goes; it must not be there."),
+    domain: Path | None = settings.DOMAIN,
+    as_json: bool = typer.Option(False, "--json", help="One JSON object."),
+) -> None:
+    """Write the key of this trust domain's tokens to a file, for relying parties to pin."""
+    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+    from cloister.keyservice.member_client import fetch_token_keys  # noqa: PLC0415
+    from cloister.keyservice.member_service import token_issuer  # noqa: PLC0415
+    from cloister.keyservice.pinned import PinnedService  # noqa: PLC0415
+
+    found = settings.connect(domain)
+    pinned = PinnedService(found.domain.identity, found.domain.origin)
+    jwks = fetch_token_keys(found.transport, pinned, clock=read_clock)
+    _write_new(file, jwks + b"\n")
+    issuer = token_issuer(found.domain.name)
+    if as_json:
+        console.emit({"file": str(file), "issuer": issuer})
+    else:
+        console.lines(f"{file}: the key under which {issuer} signs tokens")
+
+
+def _write_new(file: Path, data: bytes) -> None:
+    try:
+        with file.open("xb") as opened:
+            opened.write(data)
+    except FileExistsError as e:
+        raise ConfigError(f"{file} is there already", code="config.exists") from e
+    except OSError as e:
+        raise ConfigError(f"cannot write {file}: {e.strerror}", code="config.file") from e
 
 
 def _explain(ear: VerifiedEar) -> None:

@@ -219,6 +219,14 @@ class TokenSigningKey:
         return cls(ec.generate_private_key(ec.SECP256R1()))
 
     @classmethod
+    def from_seed(cls, seed: bytes) -> TokenSigningKey:
+        """Make the Ed25519 key of 32 secret, uniformly random bytes, such as derived ones."""
+        try:
+            return cls(Ed25519PrivateKey.from_private_bytes(seed))
+        except ValueError as e:
+            raise _malformed("an Ed25519 seed has 32 bytes") from e
+
+    @classmethod
     def from_secret(cls, secret: bytes) -> TokenSigningKey:
         """Load from its sealed state (`to_secret`).
 

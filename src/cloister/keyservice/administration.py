@@ -27,6 +27,7 @@ from cloister.keyservice.clock import Moment
 from cloister.keyservice.leases import LeaseTable, take
 from cloister.keyservice.limits import Limits
 from cloister.keyservice.log import Checkpoint, LogEntry
+from cloister.keyservice.member_operations import MemberOperations
 from cloister.keyservice.messages import VOLUME_ID_BYTES, require_name
 from cloister.keyservice.ownership import OwnerRequest, volume_key_info
 from cloister.keyservice.records import Holder, VolumeRecord
@@ -63,6 +64,7 @@ class Administration:
         scope: Scope,
         limits: Limits,
         founder: bytes,
+        members: MemberOperations,
         trust_domain: str,
         origin: str,
     ) -> None:
@@ -100,6 +102,7 @@ class Administration:
             "status": self._status,
             "log.read": self._read_log,
             **secrets.table(),
+            **members.table(),
         }
 
     def carry_out(self, request: OwnerRequest, moment: Moment) -> dict[str, Value]:

@@ -15,6 +15,7 @@ from typing import Final
 from cloister.crypto.digest import DIGEST_BYTES
 from cloister.errors import MalformedError
 from cloister.keyservice.log import Receipt
+from cloister.keyservice.member_messages import MemberGrant
 from cloister.keyservice.messages import PROTOCOL_VERSION, VOLUME_ID_BYTES, require_name
 from cloister.wire import Fields, Value, encode
 
@@ -217,6 +218,7 @@ class Bundle:
         result: Canonical bytes of the attestation result.
         receipt: That the log holds this decision.
         files: Absolute path to file; absent from the bytes where there is none.
+        member: The membership in the job that came with it.
     """
 
     policy: bytes
@@ -233,6 +235,7 @@ class Bundle:
     result: bytes
     receipt: Receipt
     files: Mapping[str, FileGrant] = field(default_factory=dict)
+    member: MemberGrant | None = None
 
     def __post_init__(self) -> None:
         """A command is not empty; names are plain."""
@@ -265,6 +268,8 @@ class Bundle:
         }
         if self.files:
             value["files"] = {path: file.to_value() for path, file in self.files.items()}
+        if self.member is not None:
+            value["member"] = self.member.to_value()
         return encode(value)
 
     @classmethod
@@ -300,6 +305,9 @@ class Bundle:
             result=fields.octets("result", max_length=_MAX_RESULT),
             receipt=Receipt.from_fields(fields.submap("receipt")),
             files=files,
+            member=(
+                MemberGrant.from_fields(fields.submap("member")) if fields.has("member") else None
+            ),
         )
         fields.end()
         return bundle

@@ -19,6 +19,12 @@ from cloister.keyservice.exchange import DEADLINE_S, Call, another_service
 from cloister.keyservice.log import LogEntry, verify_receipt
 from cloister.keyservice.messages import RELEASE_PATH, ReleaseRequest, bundle_info
 from cloister.keyservice.pinned import PinnedService
+from cloister.keyservice.renewal import (
+    RENEWAL_CHALLENGE_PATH,
+    RENEWAL_PATH,
+    Renewal,
+    renewal_info,
+)
 from cloister.keyservice.transport import Transport
 
 __all__ = ["Release", "ReleaseClient"]
@@ -87,26 +93,91 @@ class ReleaseClient:
 
         def attempt(timeout_s: float) -> Release:
             nonce = self._call.challenge(timeout_s=timeout_s)
-            binding = {
-                "service": self._call.service.identity.raw,
-                "nonce": nonce,
-                "policy": policy,
-                "hpke_key": self._hpke.public.raw,
-                "certificate_request": self._csr,
-            }
-            report_data = bind(
-                **binding, workload=workload, instance=instance, measurement=measurement
-            )
-            request = ReleaseRequest(
-                **binding,
+            request = self._request(
+                nonce,
+                policy=policy,
                 workload=workload,
                 instance=instance,
                 measurement=measurement,
-                evidence=attester.collect(report_data),
+                attester=attester,
             )
             return self._ask(request, timeout_s=timeout_s)
 
         return self._call.until_deadline(attempt)
+
+    def renew(
+        self,
+        *,
+        policy: bytes,
+        workload: str,
+        instance: str,
+        measurement: LaunchMeasurement,
+        attester: Attester,
+    ) -> Renewal:
+        """Prove it afresh and get a new certificate for the same key; leases stay as they are.
+
+        Arguments are those of `release`, whose member this is.
+
+        Raises:
+            RefusedError: The service refused (`release.not-member` where the membership is over),
+                or is not the pinned one.
+            UnavailableError: It cannot be reached or does not answer in time.
+        """
+
+        def attempt(timeout_s: float) -> Renewal:
+            nonce = self._call.challenge(timeout_s=timeout_s, path=RENEWAL_CHALLENGE_PATH)
+            request = self._request(
+                nonce,
+                policy=policy,
+                workload=workload,
+                instance=instance,
+                measurement=measurement,
+                attester=attester,
+            )
+            return self._ask_renewal(request, timeout_s=timeout_s)
+
+        return self._call.until_deadline(attempt)
+
+    def _request(
+        self,
+        nonce: bytes,
+        *,
+        policy: bytes,
+        workload: str,
+        instance: str,
+        measurement: LaunchMeasurement,
+        attester: Attester,
+    ) -> ReleaseRequest:
+        binding = {
+            "service": self._call.service.identity.raw,
+            "nonce": nonce,
+            "policy": policy,
+            "hpke_key": self._hpke.public.raw,
+            "certificate_request": self._csr,
+        }
+        report_data = bind(**binding, workload=workload, instance=instance, measurement=measurement)
+        return ReleaseRequest(
+            **binding,
+            workload=workload,
+            instance=instance,
+            measurement=measurement,
+            evidence=attester.collect(report_data),
+        )
+
+    def _ask_renewal(self, request: ReleaseRequest, *, timeout_s: float) -> Renewal:
+        body = request.to_bytes()
+        sealed = self._call.exchange(RENEWAL_PATH, body, timeout_s=timeout_s)
+        service = self._call.service
+        info = renewal_info(service=service.identity.raw, nonce=request.nonce, request=body)
+        renewal = Renewal.from_bytes(self._hpke.open(sealed, info=info, error=another_service()))
+        # MEM-64. The log holds this very decision.
+        entry = verify_receipt(renewal.receipt, service=service.identity, origin=service.origin)
+        asked = ("renew", request.policy, request.workload, request.instance)
+        logged = (entry.operation, entry.policy, entry.subject, entry.instance)
+        evidence = sha256(request.evidence.to_bytes())
+        if not (asked == logged and entry.granted and entry.evidence == evidence):
+            raise another_service()
+        return renewal
 
     def _ask(self, request: ReleaseRequest, *, timeout_s: float) -> Release:
         body = request.to_bytes()

@@ -84,12 +84,10 @@ class Call:
             raise answer.error()
         return answer.result
 
-    def challenge(self, *, timeout_s: float) -> bytes:
-        """Ask for a nonce for one request."""
+    def challenge(self, *, timeout_s: float, path: str = CHALLENGE_PATH) -> bytes:
+        """Ask for a nonce for one request; `path` says for which kind it is good."""
         request = ChallengeRequest(random_bytes(NONCE_BYTES)).to_bytes()
-        challenge = Challenge.from_bytes(
-            self.exchange(CHALLENGE_PATH, request, timeout_s=timeout_s)
-        )
+        challenge = Challenge.from_bytes(self.exchange(path, request, timeout_s=timeout_s))
         require_equal(challenge.service, self.service.identity.raw, error=another_service())
         return challenge.nonce
 

@@ -38,6 +38,7 @@ from cloister.keyservice.namespaces import ROOT
 from cloister.keyservice.notes import MAX_NOTE_BYTES
 from cloister.keyservice.ownership import OwnerRequest, owner_reply_info, volume_key_info
 from cloister.keyservice.pinned import PinnedService
+from cloister.keyservice.roster import MAX_ROSTER_BYTES, SignedRoster
 from cloister.keyservice.secret_messages import SecretFact, secret_value_info
 from cloister.keyservice.submissions import (
     VALIDITY_S,
@@ -49,7 +50,14 @@ from cloister.keyservice.submissions import (
 from cloister.keyservice.transport import Transport
 from cloister.wire import Fields, Value
 
-__all__ = ["EnrolledClient", "LogPage", "OwnerClient", "OwnerLease", "ServiceStatus"]
+__all__ = [
+    "EnrolledClient",
+    "JobStatus",
+    "LogPage",
+    "OwnerClient",
+    "OwnerLease",
+    "ServiceStatus",
+]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -77,6 +85,17 @@ class ServiceStatus:
     policies: tuple[Mapping[str, Value], ...]
     volumes: tuple[Mapping[str, Value], ...]
     checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job: its policy's hash and epoch, and each role's (live, maximum or None)."""
+
+    namespace: str
+    name: str
+    policy: bytes
+    epoch: int
+    roles: Mapping[str, tuple[int, int | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +400,44 @@ class OwnerClient:
         fields.end()
         return found
 
+    def job_status(self, namespace: str, name: str) -> JobStatus:
+        """Tell a job's epoch, and how many members each role has."""
+        fields = self._do("job.status", {"namespace": namespace, "name": name})
+        roles = fields.submap("roles")
+        status = JobStatus(
+            namespace,
+            name,
+            fields.octets("policy", length=32),
+            fields.integer("epoch"),
+            {role: _role_count(roles.submap(role)) for role in roles.keys()},  # noqa: SIM118
+        )
+        fields.end()
+        return status
+
+    def members(self, namespace: str, name: str, *, of: str = "") -> SignedRoster:
+        """Return the signed roster of a job; of one role, or of all."""
+        fields = self._do("member.list", {"namespace": namespace, "name": name, "of": of})
+        signed = SignedRoster.from_bytes(fields.octets("roster", max_length=MAX_ROSTER_BYTES + 256))
+        fields.end()
+        return signed
+
+    def expel(self, namespace: str, name: str, *, role: str, instance: str) -> int:
+        """Take a member's key out of a job for good; returns the job's new epoch.
+
+        Raises:
+            ReleaseDeniedError: There is no live member of that name (`release.not-member`).
+        """
+        arguments: dict[str, Value] = {
+            "namespace": namespace,
+            "name": name,
+            "role": role,
+            "instance": instance,
+        }
+        fields = self._do("member.expel", arguments)
+        epoch = fields.integer("epoch")
+        fields.end()
+        return epoch
+
     def _checkpoint(self, fields: Fields) -> Checkpoint:
         service = self._call.service
         note = fields.text("checkpoint", max_length=MAX_NOTE_BYTES)
@@ -413,6 +470,13 @@ def _owner_lease(fields: Fields, *, lease: Lease | None) -> OwnerLease:
     state = AnchoredState(version, root, fields.integer("epoch"))
     fields.end()
     return OwnerLease(key, state, lease)
+
+
+def _role_count(fields: Fields) -> tuple[int, int | None]:
+    live = fields.integer("live")
+    maximum = fields.integer("maximum") if fields.has("maximum") else None
+    fields.end()
+    return live, maximum
 
 
 def _octets(items: list[Value]) -> tuple[bytes, ...]:

@@ -46,6 +46,9 @@ OPERATIONS: Final = (
     "namespace.apply",
     "namespace.read",
     "namespace.list",
+    "job.status",
+    "member.list",
+    "member.expel",
 )
 
 

@@ -47,9 +47,22 @@ from cloister.keyservice.bundle import KEY_BYTES, Bundle, Lease, ListenerGrant, 
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.domain import log_origin
 from cloister.keyservice.genuine import ATTEST_PATH, AttestRequest, bind_service
+from cloister.keyservice.jobs import Jobs
 from cloister.keyservice.leases import LEASE_TTL_S, LeaseTable, advance, require_epoch, take
 from cloister.keyservice.limits import Limits
 from cloister.keyservice.log import Checkpoint, LogEntry, Receipt
+from cloister.keyservice.member_messages import (
+    KEYS_PATH,
+    MEMBER_PATH,
+    MemberGrant,
+    MemberRequest,
+    SealedMemberRequest,
+    member_secret,
+)
+from cloister.keyservice.member_operations import MemberOperations
+from cloister.keyservice.member_records import Member
+from cloister.keyservice.member_service import MemberService
+from cloister.keyservice.membership import Admission
 from cloister.keyservice.merkle import consistency_proof
 from cloister.keyservice.messages import (
     ANCHOR_PATH,
@@ -67,6 +80,12 @@ from cloister.keyservice.messages import (
 from cloister.keyservice.ownership import OwnerRequest, SignedOwnerRequest, owner_reply_info
 from cloister.keyservice.policy.model import Listener, Unchecked
 from cloister.keyservice.records import Holder, VolumeRecord
+from cloister.keyservice.renewal import (
+    RENEWAL_CHALLENGE_PATH,
+    RENEWAL_PATH,
+    Renewal,
+    renewal_info,
+)
 from cloister.keyservice.scope import Scope
 from cloister.keyservice.secret_release import resolve
 from cloister.keyservice.secret_store import SecretStore
@@ -148,7 +167,16 @@ class KeyService:
         self._origin = log_origin(secrets.trust_domain)
         self._challenges = ChallengeTable(lifetime_s=nonce_lifetime_s)
         self._secrets = SecretStore(store)
+        self._renewal_challenges = ChallengeTable(lifetime_s=nonce_lifetime_s)
         self._leases = LeaseTable(ttl_s=lease_ttl_s, uptime=moment.uptime)
+        self._jobs = Jobs(store)
+        self._members = MemberService(
+            store=store,
+            jobs=self._jobs,
+            key=self._key,
+            secret=secrets.reader_secret,
+            trust_domain=secrets.trust_domain,
+        )
         self._limits = Limits(self._scope)
         self._administration = Administration(
             store=store,
@@ -159,6 +187,7 @@ class KeyService:
             scope=self._scope,
             limits=self._limits,
             founder=secrets.owner,
+            members=MemberOperations(store=store, jobs=self._jobs, members=self._members),
             trust_domain=secrets.trust_domain,
             origin=self._origin,
         )
@@ -173,11 +202,15 @@ class KeyService:
             except UnavailableError as e:
                 raise witnesses.contradiction or e from e
         self._routes: Final[dict[str, Callable[[bytes, Moment], _Decision]]] = {
-            CHALLENGE_PATH: self._challenge,
+            CHALLENGE_PATH: partial(self._challenge, self._challenges),
             ATTEST_PATH: self._attest,
+            RENEWAL_CHALLENGE_PATH: partial(self._challenge, self._renewal_challenges),
+            RENEWAL_PATH: self._renew,
             RELEASE_PATH: self._release,
             ANCHOR_PATH: self._anchor,
             OWNER_PATH: self._own,
+            MEMBER_PATH: self._answer_member,
+            KEYS_PATH: self._answer_keys,
         }
 
     @property
@@ -267,11 +300,11 @@ class KeyService:
 
     # -- challenge
 
-    def _challenge(self, body: bytes, moment: Moment) -> _Decision:
+    def _challenge(self, table: ChallengeTable, body: bytes, moment: Moment) -> _Decision:
         ChallengeRequest.from_bytes(body)
         nonce = random_bytes(_NONCE_BYTES)
-        self._challenges.add(nonce, uptime=moment.uptime)
-        challenge = Challenge(self.identity.raw, nonce, self._challenges.lifetime_s)
+        table.add(nonce, uptime=moment.uptime)
+        challenge = Challenge(self.identity.raw, nonce, table.lifetime_s)
         return challenge.to_bytes
 
     # -- the service itself
@@ -307,28 +340,12 @@ class KeyService:
     def _grant(
         self, request: ReleaseRequest, approval: Approval, body: bytes, moment: Moment
     ) -> bytes:
-        # KR-30. The certificate is for the key in the bound request; every name in it is ours.
         requester = HPKEPublicKey(request.hpke_key)
-        identity = Identity(
-            self._trust_domain,
-            approval.policy.namespace,
-            approval.policy.name,
-            request.workload,
-            request.instance,
-        )
         authority = self._authorities.of(approval.policy.namespace)
-        certificate = authority.issue(
-            request.certificate_request,
-            identity,
-            policy_hash=request.policy,
-            hardware_rooted=approval.result.hardware_rooted,
-            at=moment.at,
-            lifetime_s=CERTIFICATE_LIFETIME_S,
-        )
+        certificate, candidate = self._certify(request, approval, authority, moment)
         # SEC-40. Every secret that the workload names, by the rules of this moment.
         resolved = resolve(approval.policy, approval.workload, self._secrets, at=moment.at)
         # KR-31. One writer for each volume.
-        holder_key = requester.identity
         written = {
             claim.record.id: claim.record
             for claim in approval.volumes.values()
@@ -337,15 +354,23 @@ class KeyService:
         taken = {
             volume_id: take(
                 record,
-                Holder(holder_key, random_bytes(KEY_BYTES)),
+                Holder(candidate.key_digest, random_bytes(KEY_BYTES)),
                 self._leases,
                 uptime=moment.uptime,
             )
             for volume_id, record in written.items()
         }
-        # KR-32. Leases and log entry become durable together, before anything is said.
+        # KR-32. Membership, leases and log entry become durable together, before anything is said.
         entry = _entry(request, moment, code="").to_bytes()
+        allowed = approval.workload.instances
         with self._store.transaction():
+            admission = self._jobs.admit(
+                approval.record,
+                candidate,
+                maximum=None if allowed is None else allowed.maximum,
+                at=moment.at,
+            )
+            self._scope.require_within(approval.policy.namespace, "members", self._jobs.namespaces)
             for record in taken.values():
                 self._store.put_volume(record)
             for secret in resolved.renewed:
@@ -359,7 +384,7 @@ class KeyService:
             policy=request.policy,
             workload=request.workload,
             instance=request.instance,
-            identity=identity.uri,
+            identity=candidate.identity,
             command=resolved.command,
             environment=resolved.environment,
             volumes={
@@ -372,16 +397,66 @@ class KeyService:
             result=approval.result.to_bytes(),
             receipt=self._receipt(entry, appended),
             files=resolved.files,
+            member=self._membership(admission),
         )
         _LOG.info(
             "release.granted identity=%s policy=%s evidence=%s entry=%d",
-            identity.uri,
+            candidate.identity,
             request.policy.hex(),
-            sha256(request.evidence.to_bytes()).hex(),
+            candidate.evidence.hex(),
             appended.index,
         )
         info = bundle_info(service=self.identity.raw, nonce=request.nonce, request=body)
         return requester.seal(bundle.to_bytes(), info=info)
+
+    def _certify(
+        self,
+        request: ReleaseRequest,
+        approval: Approval,
+        authority: CertificateAuthority,
+        moment: Moment,
+    ) -> tuple[bytes, Member]:
+        """Return a certificate for the key in the bound request, and the member that it is for."""
+        # KR-30. Every name in it is ours.
+        identity = Identity(
+            self._trust_domain,
+            approval.policy.namespace,
+            approval.policy.name,
+            request.workload,
+            request.instance,
+        )
+        lifetime_s = approval.policy.certificate_lifetime or CERTIFICATE_LIFETIME_S
+        certificate = authority.issue(
+            request.certificate_request,
+            identity,
+            policy_hash=request.policy,
+            hardware_rooted=approval.result.hardware_rooted,
+            at=moment.at,
+            lifetime_s=lifetime_s,
+        )
+        return certificate, Member(
+            role=request.workload,
+            instance=request.instance,
+            identity=identity.uri,
+            policy=request.policy,
+            evidence=sha256(request.evidence.to_bytes()),
+            result=sha256(approval.result.to_bytes()),
+            key_digest=HPKEPublicKey(request.hpke_key).identity,
+            since=moment.at,
+            renewed=moment.at,
+            expires=moment.at + lifetime_s,
+        )
+
+    def _membership(self, admission: Admission) -> MemberGrant:
+        job = admission.job
+        return MemberGrant(
+            self._trust_domain,
+            job.namespace,
+            job.name,
+            job.epoch,
+            admission.member.expires,
+            member_secret(self._reader_secret, job, admission.member),
+        )
 
     def _grant_volume(self, claim: Claim, taken: dict[bytes, VolumeRecord]) -> VolumeGrant:
         record = claim.record
@@ -406,6 +481,40 @@ class KeyService:
     def _receipt(self, entry: bytes, appended: Appended) -> Receipt:
         checkpoint = Checkpoint(self._origin, appended.size, appended.root)
         return Receipt(entry, appended.index, appended.proof, checkpoint.to_note(self._key))
+
+    # -- renewal
+
+    def _renew(self, body: bytes, moment: Moment) -> _Decision:
+        request = ReleaseRequest.from_bytes(body)
+        # MEM-61. Meant for this service; the challenge was given for renewing, and is spent now.
+        require_service(request.service, self.identity.raw)
+        self._renewal_challenges.spend(request.nonce, uptime=moment.uptime)
+        return partial(self._decide_renewal, request, body, moment)
+
+    def _decide_renewal(self, request: ReleaseRequest, body: bytes, moment: Moment) -> bytes:
+        # MEM-62. All that a release needs, and a live member of that name and key; no lease.
+        entry = _entry(request, moment, code="", operation="renew")
+        try:
+            approval = decide(request, records=self._store, at=moment.at)
+            self._limits.release(approval.policy.namespace, moment)
+            authority = self._authorities.of(approval.policy.namespace)
+            certificate, candidate = self._certify(request, approval, authority, moment)
+            with self._store.transaction():
+                admission = self._jobs.renew(approval.record, candidate, at=moment.at)
+                appended = self._store.append(entry.to_bytes())
+        except (RefusedError, MalformedError) as e:
+            with self._store.transaction():
+                self._store.append(replace(entry, code=e.code).to_bytes())
+            raise
+        renewal = Renewal(
+            certificate,
+            approval.result.to_bytes(),
+            self._receipt(entry.to_bytes(), appended),
+            self._membership(admission),
+        )
+        _LOG.info("member.renewed identity=%s entry=%d", candidate.identity, appended.index)
+        info = renewal_info(service=self.identity.raw, nonce=request.nonce, request=body)
+        return HPKEPublicKey(request.hpke_key).seal(renewal.to_bytes(), info=info)
 
     # -- anchors
 
@@ -472,6 +581,21 @@ class KeyService:
         self._leases.extend(record.id, uptime=moment.uptime)
         return changed
 
+    # -- members
+
+    def _answer_member(self, body: bytes, moment: Moment) -> _Decision:
+        sealed = SealedMemberRequest.from_bytes(body)
+        request = MemberRequest.from_bytes(sealed.body)
+        require_service(request.service, self.identity.raw)
+        if request.operation == "leave":
+            self._challenges.spend(request.nonce, uptime=moment.uptime)
+        return partial(self._members.answer, request, sealed, at=moment.at)
+
+    def _answer_keys(self, body: bytes, moment: Moment) -> _Decision:
+        del moment
+        ChallengeRequest.from_bytes(body)
+        return self._members.jwks
+
     # -- owner
 
     def _own(self, body: bytes, moment: Moment) -> _Decision:
@@ -502,10 +626,12 @@ def _raise(error: CloisterError) -> NoReturn:
     raise error
 
 
-def _entry(request: ReleaseRequest, moment: Moment, *, code: str) -> LogEntry:
+def _entry(
+    request: ReleaseRequest, moment: Moment, *, code: str, operation: str = "release"
+) -> LogEntry:
     return LogEntry(
         at=moment.at,
-        operation="release",
+        operation=operation,
         code=code,
         policy=request.policy,
         subject=request.workload,

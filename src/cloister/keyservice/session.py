@@ -30,7 +30,7 @@ from cloister.keyservice.messages import ReleaseRequest
 from cloister.keyservice.policy import Policy, policy_from_canonical
 from cloister.keyservice.policy.appraisal import appraise_named
 from cloister.keyservice.policy.model import CodeVolume, Workload
-from cloister.keyservice.records import Records, VolumeRecord
+from cloister.keyservice.records import PolicyRecord, Records, VolumeRecord
 from cloister.tee.registry import RootOfTrust, by_media_type
 
 __all__ = [
@@ -106,6 +106,7 @@ class Claim:
 class Approval:
     """What a request is entitled to, before leases are taken."""
 
+    record: PolicyRecord
     policy: Policy
     workload: Workload
     result: AttestationResult
@@ -175,7 +176,7 @@ def decide(request: ReleaseRequest, *, records: Records, at: int) -> Approval:
         volume_roots={name: volume.root for name, volume in known.items()},
     )
     # KR-27. Every volume that the policy names for the workload is registered.
-    return Approval(policy, workload, result, _claims_by_mount(workload, known))
+    return Approval(record, policy, workload, result, _claims_by_mount(workload, known))
 
 
 @lru_cache(maxsize=64)

@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import ConfigError, ReleaseDeniedError
 from cloister.keyservice.anchors import KeyServiceAnchor
+from cloister.keyservice.exchange import MAX_SKEW_S
 from cloister.keyservice.namespaces import ROOT
-from cloister.keyservice.owner import OwnerClient
+from cloister.keyservice.owner import JobStatus, OwnerClient
 from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.policy import Policy, canonical_bytes
+from cloister.keyservice.roster import Expected, Roster
 from cloister.volume.anchor import PinnedAnchor
 from cloister.volume.opening import create_volume, observe, open_volume
 
@@ -66,6 +68,52 @@ class Owner:
         self.client = OwnerClient(
             transport, self._service, owner=signer, reference=domain.service, clock=clock
         )
+
+    def jobs(self) -> list[JobStatus]:
+        """Return every job: each policy name that has a current version."""
+        current = [record for record in self.client.status().policies if record["current"] is True]
+        names = sorted((str(record["namespace"]), str(record["name"])) for record in current)
+        return [self.client.job_status(namespace, name) for namespace, name in names]
+
+    def find_job(self, text: str) -> JobStatus:
+        """Return the job that a person means by `NAMESPACE/NAME`, or by `NAME` where one fits.
+
+        Raises:
+            ConfigError: No job fits (`config.missing`), or several do (`config.value`).
+        """
+        namespace, separator, name = text.rpartition("/")
+        fitting = [
+            job
+            for job in self.jobs()
+            if job.name == name and (not separator or job.namespace == namespace)
+        ]
+        if not fitting:
+            raise ConfigError(
+                f"the key service has no policy {text}",
+                code="config.missing",
+                hint="cloister keyservice members lists them",
+            )
+        if len(fitting) > 1:
+            raise ConfigError(
+                f"several namespaces have a policy {text}",
+                code="config.value",
+                hint="write NAMESPACE/NAME",
+            )
+        return fitting[0]
+
+    def roster(self, job: JobStatus) -> Roster:
+        """Return who is in a job, checked as anybody would check the signed roster."""
+        expected = Expected(
+            service=self._service.identity,
+            domain=self._domain.name,
+            namespace=job.namespace,
+            name=job.name,
+            of="",
+            epoch=job.epoch,
+            at=self._clock().at,
+            max_age_s=MAX_SKEW_S,
+        )
+        return self.client.members(job.namespace, job.name).verify(expected)
 
     def seal(
         self,

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -57,6 +57,7 @@ __all__ = ["RunHooks", "RunOutcome", "RunRequest", "run_workload"]
 GRACE_S: Final = 10.0
 _FSNAME: Final = "cloister"
 _LOGS_TIMEOUT_S: Final = 5.0
+_LEAVE_DEADLINE_S: Final = 2.0
 _INSTANCE_BYTES: Final = 8
 
 
@@ -203,6 +204,7 @@ class _Run:
             )
         with self._stage("attest"):
             release = self._release(connect(), attester, measured)
+            self._stack.callback(self._leave, release)
             planning.require_same(plan, release.bundle)
         with self._stage("volumes"):
             sandbox.keep(_secret_files(release.bundle))
@@ -246,6 +248,21 @@ class _Run:
             measurement=measured,
             attester=attester,
         )
+
+    def _leave(self, release: Release) -> None:
+        """Free this run's place in the job; without that, it lapses when the certificate ends."""
+        from cloister.keyservice.member_client import MemberClient  # noqa: PLC0415  # at the end
+        from cloister.keyservice.transport import HTTPTransport  # noqa: PLC0415
+
+        request = self._request
+        with suppress(CloisterError), HTTPTransport(request.url) as transport:
+            MemberClient(
+                transport,
+                request.service,
+                release.bundle,
+                clock=request.clock,
+                deadline_s=_LEAVE_DEADLINE_S,
+            ).leave()
 
     def _go(
         self,

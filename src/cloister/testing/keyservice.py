@@ -21,10 +21,11 @@ from cloister.crypto.signature import SigningKey
 from cloister.errors import UnavailableError
 from cloister.keyservice.anchors import KeyServiceAnchor
 from cloister.keyservice.approvals import Approval
-from cloister.keyservice.bundle import Lease
+from cloister.keyservice.bundle import Bundle, Lease
 from cloister.keyservice.client import ReleaseClient
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.domain import TrustDomain
+from cloister.keyservice.member_client import MemberClient
 from cloister.keyservice.namespaces import ROOT
 from cloister.keyservice.owner import OwnerClient
 from cloister.keyservice.pinned import PinnedService
@@ -181,6 +182,10 @@ class ServiceBench:
             self, self.pinned, volume=volume, lease=lease, clock=self.clock, deadline_s=0.0
         )
 
+    def member(self, bundle: Bundle) -> MemberClient:
+        """A member's own operations, which give up at once."""
+        return MemberClient(self, self.pinned, bundle, clock=self.clock, deadline_s=0.0)
+
     def register_volumes(
         self, client: OwnerClient | None = None, *, namespace: str = ROOT, first: bytes = b""
     ) -> None:
@@ -234,7 +239,8 @@ def policy_text(bench: ServiceBench, *, predecessor: str = "none", **changes: st
         bench: Whose platform and image it names.
         predecessor: `none` or a digest.
         **changes: Replacements for `anchor`, `measurement`, `svn`, `debug`, `runtime`, `root`,
-            `roots`, `name`, `namespace`, and `more`, lines at the end.
+            `roots`, `name`, `namespace`, `more` (lines at the end), `lifetime` (a line),
+            `instances` (a line of both workloads).
     """
     facts = {
         "name": "digits",
@@ -246,12 +252,15 @@ def policy_text(bench: ServiceBench, *, predecessor: str = "none", **changes: st
         "debug": "refused",
         "runtime": f"[{digest_to_text(MEASUREMENT.runtime)!r}]",
         "root": digest_to_text(CODE_ROOT),
+        "lifetime": "",
+        "instances": "",
     } | changes
     return f"""
 policy: cloister/v1
 name: {facts["name"]}
 namespace: {facts["namespace"]}
 predecessor: {predecessor}
+{facts["lifetime"]}
 roots_of_trust:
   sim:
     anchors: ["{facts["anchor"]}"]
@@ -270,6 +279,7 @@ workloads:
     volumes:
       /data: {{volume: data, access: write}}
     listen: {{}}
+    {facts["instances"]}
     output: {{logs: pass}}
   serve:
     code: {{volume: code}}
@@ -280,5 +290,6 @@ workloads:
       /data: {{volume: data, access: read}}
     listen:
       api: {{port: 0, clients: ["spiffe://example.test/lab/clients/ann/*"]}}
+    {facts["instances"]}
     output: {{logs: drop}}
 {facts["more"]}"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Final
 
 from cloister.attestation.measurement import LaunchMeasurement
@@ -78,12 +79,15 @@ workloads:
 """
 
 
+_INSTANCES: Final = itertools.count(1)
+
+
 def ask(bench: ServiceBench, policy: bytes, *, code: bytes = CODE_ROOT) -> Bundle:
     """Ask for the release of the workload `main`, as a requester that runs `code`."""
     release = bench.release_client().release(
         policy=policy,
         workload="main",
-        instance="run-1",
+        instance=f"run-{next(_INSTANCES)}",
         measurement=LaunchMeasurement(code=code, runtime=MEASUREMENT.runtime),
         attester=bench.attester(),
     )

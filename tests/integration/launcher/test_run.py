@@ -94,6 +94,7 @@ def test_a_run_reads_and_writes_volumes_and_leaves_a_receipt(user_id: int) -> No
             service=bench.domain.identity,
             origin=bench.domain.origin,
         )
+        (job,) = bench.owner.jobs()
         anchored = {item["id"]: item for item in bench.owner.client.status().volumes}
         model = next(item for item in verified.body["volumes"] if item["mount"] == "/model")
         return result | {
@@ -101,6 +102,7 @@ def test_a_run_reads_and_writes_volumes_and_leaves_a_receipt(user_id: int) -> No
             "rooted": verified.hardware_rooted,
             "same_root": observe(folder / "sealed" / "model").root.hex() in model["after"]["root"],
             "known": len(anchored),
+            "members": [job.epoch, sum(live for live, _ in job.roles.values())],
         }
 
     found = _apart(user_id, inside)
@@ -110,6 +112,7 @@ def test_a_run_reads_and_writes_volumes_and_leaves_a_receipt(user_id: int) -> No
     assert found["stderr"] == "to stderr\n"
     assert found["rooted"] is False
     assert found["same_root"]
+    assert found["members"] == [2, 0]  # it joined, and left at its end
     assert found["body"]["status"] == 3
     assert found["body"]["failure"] is None
     stdout = found["body"]["logs"]["stdout"]

@@ -39,7 +39,7 @@ def release(door: Door, policy: bytes, workload: str) -> Receipt:
     found = door.bench.release_client().release(
         policy=policy,
         workload=workload,
-        instance="run-1",
+        instance=f"run-{door.bench.store.log_size}",
         measurement=MEASUREMENT,
         attester=door.bench.attester(),
     )

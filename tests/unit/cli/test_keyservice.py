@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cloister.errors import ConfigError
+from cloister.errors import CloisterError, ConfigError
 from cloister.keyservice import server, witness_server
+from cloister.testing.keyservice import MEASUREMENT, policy_text
 from unit.cli.conftest import Door
 
 
@@ -89,4 +90,66 @@ def test_pin_is_for_whoever_has_the_owners_key(door: Door) -> None:
     (door.bench.domain.directory / "owner" / "owner.key").unlink()
     found = door.call("keyservice", "pin")
     assert isinstance(found.exception, ConfigError)
+    assert found.exception.code == "config.missing"
+
+
+@pytest.fixture
+def job(door: Door) -> Door:
+    """A job with a member of each workload, and an empty one of another name."""
+    bench = door.bench
+    bench.register_volumes()
+    policy = bench.apply(policy_text(bench, instances="instances: {maximum: 3}"))
+    bench.apply(policy_text(bench, name="letters"))
+    for workload in ("train", "serve"):
+        bench.release_client().release(
+            policy=policy,
+            workload=workload,
+            instance=f"{workload}-1",
+            measurement=MEASUREMENT,
+            attester=bench.attester(),
+        )
+    return door
+
+
+def test_members_lists_jobs(job: Door) -> None:
+    """Each workload with how many there are, and may be."""
+    found = job.record("keyservice", "members")["jobs"]
+    assert [(each["name"], each["epoch"]) for each in found] == [("digits", 2), ("letters", 0)]
+    assert found[0]["workloads"]["train"] == {"live": 1, "maximum": 3}
+    assert found[1]["workloads"]["train"] == {"live": 0, "maximum": None}
+    assert "lab/letters" in job.call("keyservice", "members").stdout
+
+
+@pytest.mark.parametrize("name", ["digits", "lab/digits"])
+def test_members_lists_a_job(job: Door, name: str) -> None:
+    """Checked, and without anything secret."""
+    found = job.record("keyservice", "members", name)
+    assert (found["namespace"], found["name"], found["epoch"]) == ("lab", "digits", 2)
+    assert [each["instance"] for each in found["members"]] == ["serve-1", "train-1"]
+    assert found["members"][0]["identity"] == "spiffe://example.test/lab/digits/serve/serve-1"
+    shown = job.call("keyservice", "members", name).stdout
+    assert "epoch 2" in shown
+    assert "train-1" in shown
+
+
+def test_expel_takes_a_member_out(job: Door) -> None:
+    """And says at which epoch the job is."""
+    words = ("keyservice", "expel", "digits")
+    assert job.record(*words, "train", "train-1") == {
+        "workload": "train",
+        "instance": "train-1",
+        "epoch": 3,
+    }
+    assert "epoch 4" in job.call(*words, "serve", "serve-1").stdout
+    assert job.record("keyservice", "members", "digits")["members"] == []
+    found = job.call(*words, "serve", "serve-1")
+    assert isinstance(found.exception, CloisterError)
+    assert found.exception.code == "release.not-member"
+
+
+@pytest.mark.parametrize("name", ["numbers", "ward/digits"])
+def test_a_job_that_is_not_there_is_missing(job: Door, name: str) -> None:
+    """The hint says how to see which there are."""
+    found = job.call("keyservice", "members", name)
+    assert isinstance(found.exception, CloisterError)
     assert found.exception.code == "config.missing"

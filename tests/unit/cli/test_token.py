@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from typer.testing import CliRunner, Result
 from cloister.attestation.ear import issue_ear
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.attestation.result import AttestationResult, NotChecked, RuleHit
+from cloister.cli import settings
 from cloister.cli.main import app
 from cloister.crypto.jose import TokenSigningKey, jwks_document, to_base64url
+from cloister.errors import CloisterError
 from cloister.keyservice.clock import read_clock
+from cloister.testing.keyservice import MEASUREMENT, ServiceBench, policy_text
 
 KEY = TokenSigningKey.generate("EdDSA")
 NONCE = b"n" * 16
@@ -104,3 +108,48 @@ def test_a_file_that_is_no_token_is_refused(folder: Path) -> None:
     assert code(call(folder)) == "token.malformed"
     (folder / "token").write_bytes(b"a" * 300_000)
     assert code(call(folder)) == "wire.too-large"
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceBench]:
+    """A key service in this process, at the time of this machine."""
+    bench = ServiceBench.create(tmp_path)
+    bench.clock.at = read_clock().at
+    connection = settings.Connection(bench.domain, "", bench)
+    monkeypatch.setattr(settings, "connect", lambda _domain: connection)
+    yield bench
+    bench.close()
+
+
+def test_keys_are_what_a_token_is_judged_by(bench: ServiceBench, tmp_path: Path) -> None:
+    """A member's token, and the file that `keys` wrote, are enough."""
+    bench.register_volumes()
+    release = bench.release_client().release(
+        policy=bench.apply(policy_text(bench)),
+        workload="serve",
+        instance="run-1",
+        measurement=MEASUREMENT,
+        attester=bench.attester(),
+    )
+    token = bench.member(release.bundle).token(audience="rp", nonce=NONCE)
+    (tmp_path / "token").write_text(token)
+    file = tmp_path / "jwks.json"
+    found = CliRunner().invoke(app, ["token", "keys", str(file), "--json"])
+    assert json.loads(found.stdout) == {
+        "file": str(file),
+        "issuer": "example.test/cloister-keyservice",
+    }
+    judged = call(tmp_path, "--accept-simulated", "--json")
+    assert json.loads(judged.stdout)["issuer"] == "example.test/cloister-keyservice"
+
+
+def test_keys_overwrites_nothing(bench: ServiceBench, tmp_path: Path) -> None:
+    """What relying parties pin is not replaced by accident."""
+    file = tmp_path / "jwks.json"
+    assert "example.test" in CliRunner().invoke(app, ["token", "keys", str(file)]).stdout
+    before = file.read_bytes()
+    for target, code in ((file, "config.exists"), (tmp_path / "no" / "x", "config.file")):
+        found = CliRunner().invoke(app, ["token", "keys", str(target)])
+        assert isinstance(found.exception, CloisterError)
+        assert found.exception.code == code
+    assert file.read_bytes() == before

@@ -327,3 +327,13 @@ def test_samples_of_others_that_name_no_key_or_bring_one_are_refused() -> None:
             key.verify(signed.encode(), from_base64url(signature, what="signature"))
             keys = KeySet([key])
         assert refused(token, keys=keys) in {"token.malformed", "wire.too-large"}
+
+
+def test_a_key_from_a_seed_is_the_same_each_time() -> None:
+    """And a seed of another length is none."""
+    key = TokenSigningKey.from_seed(b"s" * 32)
+    assert key.public.kid == TokenSigningKey.from_seed(b"s" * 32).public.kid
+    assert key.public.algorithm == "EdDSA"
+    with pytest.raises(MalformedError) as e:
+        TokenSigningKey.from_seed(b"s" * 31)
+    assert e.value.code == "token.malformed"

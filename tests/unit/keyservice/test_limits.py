@@ -1,5 +1,7 @@
 """Quotas and rates through the service: who pays, and that a refusal changes nothing."""
 
+import itertools
+
 import pytest
 
 from cloister.crypto.digest import digest_to_text
@@ -98,11 +100,13 @@ def test_releases_are_charged_too(bench: ServiceBench, policy: bytes) -> None:
     bench.owner().propose_charter(root)
     bench.clock.move(120)
 
+    instances = itertools.count()
+
     def release() -> object:
         return bench.release_client().release(
             policy=policy,
             workload="serve",
-            instance="i",
+            instance=f"i{next(instances)}",
             measurement=MEASUREMENT,
             attester=bench.attester(),
         )

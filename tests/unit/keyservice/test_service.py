@@ -248,11 +248,11 @@ def test_a_second_writer_is_refused_until_the_lease_lapses(
 ) -> None:
     """One writer for each volume; a dead one blocks for a lifetime at most."""
     ask(bench, policy)
-    error = refused(bench, policy)
+    error = refused(bench, policy, instance="run-2")
     assert isinstance(error, UnavailableError)
     assert error.code == "volume.leased"
     bench.clock.move(15.1)
-    assert ask(bench, policy).bundle.volumes["/data"].lease.epoch == 2
+    assert ask(bench, policy, instance="run-2").bundle.volumes["/data"].lease.epoch == 2
 
 
 @pytest.mark.spec("KR-42")

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from cloister.errors import ReleaseDeniedError, StorageFullError, UnavailableError
+from cloister.errors import (
+    ConfigError,
+    ReleaseDeniedError,
+    StorageFullError,
+    UnavailableError,
+)
 from cloister.keyservice.policy import parse_policy, policy_hash
 from cloister.launcher.owner import Owner
 from cloister.testing.keyservice import ServiceBench, policy_text
@@ -86,3 +91,17 @@ def test_a_policy_is_applied_by_its_hash(owner: Owner, bench: ServiceBench) -> N
     bench.register_volumes()
     policy = parse_policy(policy_text(bench).encode(), source="policy.yaml")
     assert owner.apply(policy) == policy_hash(policy)
+
+
+def test_a_name_that_two_namespaces_have_is_not_guessed(tmp_path: Path) -> None:
+    """The whole name says which."""
+    bench = ServiceBench.create(tmp_path)
+    bench.register_volumes()
+    bench.apply(policy_text(bench))
+    bench.apply(policy_text(bench).replace("namespace: lab", "namespace: ward"))
+    owner = Owner(bench.domain, bench, clock=bench.clock)
+    with pytest.raises(ConfigError) as e:
+        owner.find_job("digits")
+    assert e.value.code == "config.value"
+    assert owner.roster(owner.find_job("ward/digits")).members == ()
+    bench.close()

@@ -53,6 +53,7 @@ def describe(policy: Policy) -> tuple[Section, ...]:
                 Row("hash", digest_to_text(policy_hash(policy))),
                 Row("replaces", policy.predecessor),
                 *_people(policy),
+                Row("certificates last", _lifetime(policy.certificate_lifetime)),
             ),
         ),
         Section("Accepted environments", tuple(_environments(policy))),
@@ -146,8 +147,14 @@ def _workload(policy: Policy, workload: Workload) -> Iterator[Row]:
         port = f"port {listener.port}" if listener.port else "a port of the launcher's choice"
         who = _check("", listener.clients)
         yield Row(f"listens as {name}", f"{port}; clients: {who.value}", open_end=who.open_end)
+    if workload.instances is not None:
+        yield Row("instances", f"at most {workload.instances.maximum} at the same time")
     shown = workload.output.logs == "pass"
     yield Row("logs", "shown to the operator" if shown else "discarded", open_end=shown)
+
+
+def _lifetime(seconds: int | None) -> str:
+    return "a day" if seconds is None else f"{seconds} s, unless renewed"
 
 
 def _check(label: str, check: tuple[str, ...] | int | Unchecked) -> Row:

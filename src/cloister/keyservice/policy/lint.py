@@ -24,6 +24,7 @@ __all__ = ["Finding", "Severity", "lint", "lint_text", "require_sound"]
 
 Severity = Literal["error", "warning", "note"]
 _ORDER: Final[Mapping[str, int]] = {"error": 0, "warning": 1, "note": 2}
+_CLOCKS_DIFFER_S: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,7 @@ def _all(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
     yield from _roots_of_trust(policy)
     yield from _volumes(policy)
     yield from _people(policy)
+    yield from _certificates(policy)
     for name, workload in policy.workloads.items():
         yield from findings_of_workload(policy, workload, join("workloads", name))
     yield from findings_of_secrets(policy)
@@ -177,6 +179,13 @@ def _people(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
     if policy.access is not None and policy.access.readers:
         message = "the keys named here read this policy and its earlier versions"
         yield "note", "lint.readers", "access.readers", message
+
+
+def _certificates(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
+    lifetime = policy.certificate_lifetime
+    if lifetime is not None and lifetime < _CLOCKS_DIFFER_S:
+        message = f"clocks may differ by {_CLOCKS_DIFFER_S} s, which is longer than {lifetime} s"
+        yield "warning", "lint.certificate-lifetime", "certificate_lifetime", message
 
 
 def _position(positions: Mapping[str, tuple[int, int]], path: str) -> tuple[int, int]:

@@ -44,6 +44,7 @@ def findings_of_workload(policy: Policy, workload: Workload, path: str) -> Itera
         place = join(f"{path}.environment", name)
         plain = not (policy.has_templates and "${secret:" in value)
         yield from _variable(workload, place, name, value=value, plain=plain)
+    yield from _instances(workload, path)
     yield from _open_ends(workload, path)
 
 
@@ -186,6 +187,13 @@ def _variable(
     elif plain and _SECRET.fullmatch(name):
         message = f"{name} looks like a secret; operators can read every policy"
         yield "warning", "lint.environment-secret", place, message
+
+
+def _instances(workload: Workload, path: str) -> Iterator[_Found]:
+    writes = any(mount.access == "write" for mount in workload.volumes.values())
+    if workload.instances is not None and workload.instances.maximum > 1 and writes:
+        message = "each instance writes the same volume, and a volume has one writer at a time"
+        yield "warning", "lint.instances-write", f"{path}.instances.maximum", message
 
 
 def _open_ends(workload: Workload, path: str) -> Iterator[_Found]:

@@ -22,6 +22,7 @@ __all__ = [
     "Charter",
     "CodeDigests",
     "CodeVolume",
+    "Instances",
     "Listener",
     "Mount",
     "Output",
@@ -130,6 +131,17 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Instances:
+    """How many instances of a workload may be members of the job at the same time.
+
+    Attributes:
+        maximum: The release of one more is refused.
+    """
+
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """One role: what runs, with what, and where its results may go.
 
@@ -142,6 +154,7 @@ class Workload:
         listen: Name of a listener to its rule; empty for none.
         output: What the operator may see.
         files: Absolute path to a file in memory; absent for none.
+        instances: How many there may be at the same time; None leaves it to what a job can hold.
     """
 
     code: CodeVolume | CodeDigests
@@ -152,6 +165,7 @@ class Workload:
     listen: Mapping[str, Listener]
     output: Output
     files: Mapping[str, FileRule] | None = None
+    instances: Instances | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +211,8 @@ class Policy:
         approval: Who must approve the policy that replaces this one; absent for the board of the
             charter that governs its namespace.
         access: Who else may read it; absent for nobody.
+        certificate_lifetime: Seconds that a certificate, and the membership that it stands for,
+            lasts unless renewed by a fresh attestation; None is a day.
     """
 
     policy: Literal["cloister/v1"]
@@ -210,6 +226,7 @@ class Policy:
     access: Access | None = None
     secrets: Mapping[str, SecretRule] | None = None
     imports: Mapping[str, ImportRule] | None = None
+    certificate_lifetime: int | None = None
 
     @property
     def has_templates(self) -> bool:

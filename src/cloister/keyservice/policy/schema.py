@@ -19,6 +19,7 @@ from cloister.keyservice.policy.model import (
     Charter,
     CodeDigests,
     CodeVolume,
+    Instances,
     Listener,
     Mount,
     Output,
@@ -522,8 +523,9 @@ _WORKLOAD: Final = _Record(
         "listen": _Map(_NAME, _LISTENER, 8, "listeners"),
         "output": _Record(Output, "what may be seen", {"logs": _Choice(("pass", "drop"))}),
         "files": _Map(_MOUNT_POINT, _FILE, 64, "files", minimum=1),
+        "instances": _Record(Instances, "how many there may be", {"maximum": _Integer(1, 1000)}),
     },
-    optional=frozenset({"files"}),
+    optional=frozenset({"files", "instances"}),
 )
 
 
@@ -557,8 +559,9 @@ POLICY: Final = _Record(
         "access": _Record(Access, "who may read", {"readers": _READERS}),
         "secrets": _Map(_SECRET_NAME, _SECRET, 64, "secrets", minimum=1),
         "imports": _Map(_SECRET_NAME, _IMPORT, 64, "imports", minimum=1),
+        "certificate_lifetime": _Integer(60, 86400),
     },
-    optional=frozenset({"approval", "access", "secrets", "imports"}),
+    optional=frozenset({"approval", "access", "secrets", "imports", "certificate_lifetime"}),
 )
 CHARTER: Final = _Record(
     Charter,

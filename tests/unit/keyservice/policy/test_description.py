@@ -5,7 +5,14 @@ from dataclasses import replace
 from cloister.crypto.digest import digest_to_text
 from cloister.keyservice.policy.canonical import policy_hash
 from cloister.keyservice.policy.description import describe
-from cloister.keyservice.policy.model import Access, Board, CodeDigests, RootsOfTrust
+from cloister.keyservice.policy.model import (
+    Access,
+    Board,
+    CodeDigests,
+    Instances,
+    Policy,
+    RootsOfTrust,
+)
 from cloister.testing.policies import sample_policy
 
 
@@ -51,3 +58,18 @@ def test_a_policy_that_accepts_nothing_says_so() -> None:
     sections = describe(replace(policy, workloads={"train": train}))
     assert sections[1].rows[0].value == "all evidence is refused"
     assert sections[-1].rows[0].value == "sha256:" + "00" * 32
+
+
+def test_lifetimes_and_numbers_of_instances_are_shown() -> None:
+    """What is left out is said for certificates, and not shown for instances."""
+    policy = sample_policy()
+
+    def lasts(found: Policy) -> list[str]:
+        return [r.value for r in describe(found)[0].rows if r.label == "certificates last"]
+
+    assert lasts(policy) == ["a day"]
+    train = replace(policy.workloads["train"], instances=Instances(maximum=4))
+    changed = replace(policy, workloads={"train": train}, certificate_lifetime=600)
+    sections = describe(changed)
+    assert lasts(changed) == ["600 s, unless renewed"]
+    assert "at most 4 at the same time" in [row.value for row in sections[-1].rows]

@@ -54,11 +54,19 @@ CASES = [
         "",
     ),
     ("root: latest", "root: newest", "volumes.data.root", ""),
+    ("name: digits", "name: digits\ncertificate_lifetime: 59", "certificate_lifetime", ""),
+    ("name: digits", "name: digits\ncertificate_lifetime: 86401", "certificate_lifetime", ""),
+    ("code: {volume: code}", "code: {volume: code}\n    instances: {maximum: 0}",
+     "workloads.train.instances.maximum", ""),
+    ("code: {volume: code}", "code: {volume: code}\n    instances: {maximum: 1001}",
+     "workloads.train.instances.maximum", ""),
+    ("code: {volume: code}", "code: {volume: code}\n    instances: 3",
+     "workloads.train.instances", ""),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("old", "new", "path", "hint"), CASES)
-@pytest.mark.spec("POL-10", "POL-11", "POL-13", "POL-14")
+@pytest.mark.spec("POL-10", "POL-11", "POL-13", "POL-14", "POL-17")
 def test_a_value_outside_its_field_is_refused_at_its_path(
     old: str, new: str, path: str, hint: str
 ) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from cloister.errors import MalformedError, TamperedError, UnavailableError
 from cloister.keyservice.state.record import (
+    _MAX_ENTRIES,
     FIRST_HEAD,
     MAX_RECORD_BYTES,
     Change,
@@ -133,3 +134,19 @@ def test_a_key_has_thirty_two_bytes() -> None:
     """Nothing shorter is stretched."""
     with pytest.raises(MalformedError):
         StateKey(b"short")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Record(tuple(Change("t", bytes(2), None) for _ in range(4097)), ()),
+        Record((), (b"",) * (_MAX_ENTRIES + 1)),
+        Record((Change("t", b"k", bytes(MAX_RECORD_BYTES)),), ()),
+    ],
+    ids=["changes", "entries", "bytes"],
+)
+def test_what_could_not_be_read_again_is_not_written(record: Record) -> None:
+    """More than a record holds is refused before anything is durable."""
+    with pytest.raises(UnavailableError) as e:
+        KEY.seal_record(record, after=FIRST_HEAD)
+    assert e.value.code == "keyservice.busy"

@@ -1,0 +1,319 @@
+"""Write the vectors of membership-v1. Running it again changes nothing.
+
+Uses cbor2, hashlib, hmac and cryptography only: an implementation of its own, from the page.
+"""
+
+import hashlib
+import hmac
+import json
+from pathlib import Path
+
+import cbor2
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+HERE = Path(__file__).parent
+KEY = Ed25519PrivateKey.from_private_bytes(b"\x01" * 32)
+OTHER = Ed25519PrivateKey.from_private_bytes(b"\x02" * 32)
+SERVICE = KEY.public_key().public_bytes_raw()
+SERVICE_SECRET = b"\x07" * 32
+ROSTER = b"cloister/membership/v1/roster"
+REQUEST = b"cloister/membership/v1/request"
+SECRET = b"cloister/membership/v1/secret"
+NOW = 1_800_000_100
+POLICY = b"p" * 32
+
+EXPECTED: dict[str, object] = {
+    "service": SERVICE.hex(),
+    "domain": "example.test",
+    "namespace": "lab",
+    "name": "digits",
+    "of": "",
+    "epoch": 4,
+    "now": NOW,
+    "max_age_s": 300,
+}
+
+
+def canonical(value: object) -> bytes:
+    """Deterministic CBOR."""
+    return cbor2.dumps(value, canonical=True)
+
+
+def framed(*parts: bytes) -> bytes:
+    """Each part after its length in 8 bytes."""
+    return b"".join(len(part).to_bytes(8, "big") + part for part in parts)
+
+
+def member(role: str, instance: str, **changes: object) -> dict[str, object]:
+    """A member of the worked example."""
+    return {
+        "role": role,
+        "instance": instance,
+        "identity": f"spiffe://example.test/lab/digits/{role}/{instance}",
+        "evidence": b"e" * 32,
+        "result": b"r" * 32,
+        "key": b"k" * 32,
+        "since": NOW - 100,
+        "renewed": NOW - 50,
+        "expires": NOW + 3550,
+    } | changes
+
+
+def roster(**changes: object) -> dict[str, object]:
+    """A roster of the worked example."""
+    return {
+        "version": 1,
+        "domain": "example.test",
+        "namespace": "lab",
+        "name": "digits",
+        "policy": POLICY,
+        "of": "",
+        "epoch": 4,
+        "at": NOW,
+        "members": [member("serve", "run-7"), member("train", "run-1")],
+    } | changes
+
+
+def signed(body: bytes, *, key: Ed25519PrivateKey = KEY, label: bytes = ROSTER) -> bytes:
+    """A signed roster."""
+    return canonical({"body": body, "signature": key.sign(framed(label, body))})
+
+
+def secret(instance: str = "run-1", policy: bytes = POLICY, key: bytes = b"k" * 32) -> bytes:
+    """MEM-24, as RFC 5869 has it for one block."""
+    salt = framed(b"lab", b"digits", b"train", instance.encode(), policy, key)
+    extracted = hmac.digest(salt, SERVICE_SECRET, hashlib.sha256)
+    return hmac.digest(extracted, SECRET + b"\x01", hashlib.sha256)
+
+
+def request(**changes: object) -> dict[str, object]:
+    """A request of the worked example; None takes a field away."""
+    fields: dict[str, object] = {
+        "version": 1,
+        "service": SERVICE,
+        "nonce": b"n" * 32,
+        "namespace": "lab",
+        "name": "digits",
+        "role": "train",
+        "instance": "run-1",
+        "operation": "roster",
+        "of": "",
+    } | changes
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def sealed(body: bytes, *, by: bytes, label: bytes = REQUEST) -> bytes:
+    """A request with its code."""
+    return canonical({"body": body, "mac": hmac.digest(by, framed(label, body), hashlib.sha256)})
+
+
+def rosters() -> dict[str, dict[str, object]]:
+    """Signed rosters, and what a reader knows."""
+    good = canonical(roster())
+    serve, train = member("serve", "run-7"), member("train", "run-1")
+    tail = good[:-1] + bytes([good[-1] ^ 1])
+    cases: dict[str, tuple[str, str, bytes, dict[str, object], str]] = {
+        "ok": ("Two members.", "MEM-31", signed(good), {}, "ok"),
+        "ok-nobody": ("An empty job.", "MEM-31", signed(canonical(roster(members=[]))), {}, "ok"),
+        "ok-newer": ("A later epoch than was seen.", "MEM-37", signed(good), {"epoch": 3}, "ok"),
+        "ok-of-role": (
+            "One role only.",
+            "MEM-32",
+            signed(canonical(roster(of="train", members=[train]))),
+            {"of": "train"},
+            "ok",
+        ),
+        "other-key": (
+            "Another signer.",
+            "MEM-35",
+            signed(good, key=OTHER),
+            {},
+            "identity.keyservice",
+        ),
+        "other-label": (
+            "Signed for another purpose.",
+            "MEM-30",
+            signed(good, label=b"cloister/key-release/v1/reply"),
+            {},
+            "identity.keyservice",
+        ),
+        "flipped": (
+            "One bit.",
+            "MEM-35",
+            canonical({"body": tail, "signature": KEY.sign(framed(ROSTER, good))}),
+            {},
+            "identity.keyservice",
+        ),
+        "old-epoch": ("An epoch before.", "MEM-37", signed(good), {"epoch": 5}, "roster.stale"),
+        "too-old": ("Made 301 s ago.", "MEM-38", signed(good), {"now": NOW + 301}, "roster.stale"),
+        "to-come": (
+            "Made in 301 s.",
+            "MEM-38",
+            signed(good),
+            {"now": NOW - 301},
+            "roster.stale",
+        ),
+        "other-domain": (
+            "Of another trust domain.",
+            "MEM-36",
+            signed(good),
+            {"domain": "other.test"},
+            "roster.foreign",
+        ),
+        "other-namespace": (
+            "Of another tenant's job.",
+            "MEM-36",
+            signed(good),
+            {"namespace": "ward"},
+            "roster.foreign",
+        ),
+        "other-job": (
+            "Of another job.",
+            "MEM-36",
+            signed(good),
+            {"name": "letters"},
+            "roster.foreign",
+        ),
+        "part-for-whole": (
+            "One role, where all are meant.",
+            "MEM-36",
+            signed(canonical(roster(of="train", members=[train]))),
+            {},
+            "roster.foreign",
+        ),
+    }
+    wrong: dict[str, tuple[str, dict[str, object]]] = {
+        "unsorted": ("Members out of order.", {"members": [train, serve]}),
+        "twice": ("A member twice.", {"members": [train, train]}),
+        "lapsed": (
+            "A member whose time is over.",
+            {"members": [member("train", "run-1", expires=NOW)]},
+        ),
+        "borrowed-identity": (
+            "Another member's SPIFFE ID.",
+            {"members": [member("train", "run-1", identity=serve["identity"])]},
+        ),
+        "role-not-asked": ("A role that is not shown.", {"of": "train", "members": [serve, train]}),
+        "short-key": ("31 bytes.", {"members": [member("train", "run-1", key=b"k" * 31)]}),
+        "unknown-field": ("A field more.", {"more": 1}),
+        "version-2": ("Another version.", {"version": 2}),
+        "slash": ("A slash in a name.", {"name": "a/b"}),
+    }
+    for name, (comment, changes) in wrong.items():
+        expected = {"of": "train"} if name == "role-not-asked" else {}
+        body = canonical(roster(**changes))
+        cases[name] = (comment, "MEM-32", signed(body), expected, "message.malformed")
+    return {
+        f"roster-{name}": {
+            "comment": comment,
+            "clause": clause,
+            "kind": "roster",
+            "message": message.hex(),
+            "expected": EXPECTED | changes,
+            "expect": expect,
+        }
+        for name, (comment, clause, message, changes, expect) in cases.items()
+    }
+
+
+def requests() -> dict[str, dict[str, object]]:
+    """Sealed requests, and the secret that they must have been sealed with."""
+    body = canonical(request())
+    leave = canonical(request(operation="leave", of=None))
+    demand = {"audience": "https://rp.example", "answers": b"a" * 16, "result": b"r" * 100}
+    token = canonical(request(operation="token", of=None, token=demand))
+    malformed = "message.malformed"
+    cases: dict[str, tuple[str, str, bytes, str]] = {
+        "ok-roster": ("For the roster.", "MEM-20", sealed(body, by=secret()), "ok"),
+        "ok-leave": ("For leaving.", "MEM-20", sealed(leave, by=secret()), "ok"),
+        "ok-token": ("For a token.", "MEM-50", sealed(token, by=secret()), "ok"),
+        "other-secret": (
+            "Another member's secret.",
+            "MEM-22",
+            sealed(body, by=secret("run-2")),
+            "release.not-member",
+        ),
+        "older-policy": (
+            "The secret from before the policy was replaced.",
+            "MEM-24",
+            sealed(body, by=secret(policy=b"o" * 32)),
+            "release.not-member",
+        ),
+        "other-label": (
+            "A code for another purpose.",
+            "MEM-22",
+            sealed(body, by=secret(), label=b"cloister/key-release/v1/anchor"),
+            "release.not-member",
+        ),
+        "other-body": (
+            "A code over another body.",
+            "MEM-22",
+            canonical({"body": leave, "mac": cbor2.loads(sealed(body, by=secret()))["mac"]}),
+            "release.not-member",
+        ),
+    }
+    wrong: dict[str, tuple[str, dict[str, object]]] = {
+        "leave-of-role": ("Leaving with a role.", {"operation": "leave"}),
+        "roster-of-nothing": ("A roster without a role.", {"of": None}),
+        "operation": ("An operation that is none.", {"operation": "expel"}),
+        "short-nonce": ("31 bytes.", {"nonce": b"n" * 31}),
+        "short-service": ("31 bytes.", {"service": b"s" * 31}),
+        "slash": ("A slash in the instance.", {"instance": "a/b"}),
+        "dots": ("A name that begins with a dot.", {"of": ".."}),
+        "unknown-field": ("A field more.", {"more": 1}),
+        "version-2": ("Another version.", {"version": 2}),
+        "token-of-nothing": ("A token for nobody.", {"operation": "token", "of": None}),
+        "token-short-nonce": (
+            "Seven bytes of the relying party.",
+            {"operation": "token", "of": None, "token": demand | {"answers": b"a" * 7}},
+        ),
+        "token-no-audience": (
+            "An empty audience.",
+            {"operation": "token", "of": None, "token": demand | {"audience": ""}},
+        ),
+        "roster-with-token": ("A roster with a token's part.", {"token": demand}),
+    }
+    for name, (comment, changes) in wrong.items():
+        message = sealed(canonical(request(**changes)), by=secret())
+        cases[name] = (comment, "MEM-20", message, malformed)
+    return {
+        f"request-{name}": {
+            "comment": comment,
+            "clause": clause,
+            "kind": "request",
+            "message": message.hex(),
+            "secret": secret().hex(),
+            "expect": expect,
+        }
+        for name, (comment, clause, message, expect) in cases.items()
+    }
+
+
+def secrets() -> dict[str, dict[str, object]]:
+    """A member's secret from the service's."""
+    return {
+        "secret-ok": {
+            "comment": "The secret of train/run-1.",
+            "clause": "MEM-24",
+            "kind": "secret",
+            "service_secret": SERVICE_SECRET.hex(),
+            "namespace": "lab",
+            "name": "digits",
+            "role": "train",
+            "instance": "run-1",
+            "policy": POLICY.hex(),
+            "key": (b"k" * 32).hex(),
+            "secret": secret().hex(),
+            "expect": "ok",
+        }
+    }
+
+
+def main(out: Path = HERE) -> None:
+    """Write every vector."""
+    for name, case in (rosters() | requests() | secrets()).items():
+        (out / f"{name}.json").write_text(json.dumps(case, indent=2, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""A member's side of its own operations, and how anybody gets the service's keys for tokens.
+
+Spec: membership-v1.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cloister.attestation.binding import NONCE_BYTES
+from cloister.crypto.jose import MAX_TOKEN_BYTES, KeySet
+from cloister.crypto.kdf import random_bytes
+from cloister.errors import MalformedError, ReleaseDeniedError
+from cloister.keyservice.bundle import Bundle
+from cloister.keyservice.clock import Clock
+from cloister.keyservice.exchange import DEADLINE_S, MAX_SKEW_S, Call
+from cloister.keyservice.member_messages import (
+    KEYS_PATH,
+    MEMBER_PATH,
+    MemberRequest,
+    TokenDemand,
+)
+from cloister.keyservice.messages import PROTOCOL_VERSION, ChallengeRequest
+from cloister.keyservice.pinned import PinnedService
+from cloister.keyservice.roster import Expected, Roster, SignedRoster
+from cloister.keyservice.transport import Transport
+from cloister.wire import Fields
+
+__all__ = ["MemberClient", "fetch_token_keys"]
+
+_MAX_REPLY: Final = 256
+_MAX_TOKEN_REPLY: Final = MAX_TOKEN_BYTES + 256
+
+
+class MemberClient:
+    """What one member asks for. It remembers the newest epoch that it was shown."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        service: PinnedService,
+        bundle: Bundle,
+        *,
+        clock: Clock,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        """Use the membership that a bundle brought.
+
+        Raises:
+            MalformedError: It brought none.
+        """
+        if bundle.member is None:
+            raise MalformedError("the bundle has no membership", code="message.malformed")
+        self._call = Call(transport, service, clock, deadline_s)
+        self._grant = bundle.member
+        self._role = bundle.workload
+        self._instance = bundle.instance
+        self._result = bundle.result
+        self.epoch = bundle.member.epoch
+
+    def roster(self, of: str = "") -> Roster:
+        """Return who is in the job now; of one role, or of all.
+
+        Raises:
+            ReleaseDeniedError: This is not a live member any more (`release.not-member`).
+            EvidenceError: The service showed an older epoch than before (`roster.stale`).
+        """
+        return self.signed_roster(of)[0]
+
+    def signed_roster(self, of: str = "") -> tuple[Roster, SignedRoster]:
+        """Return the roster, and the signed bytes that show it to others."""
+        signed = SignedRoster.from_bytes(
+            self._call.until_deadline(
+                lambda timeout_s: self._send(
+                    "roster", random_bytes(NONCE_BYTES), of=of, timeout_s=timeout_s
+                )
+            )
+        )
+        grant = self._grant
+        roster = signed.verify(
+            Expected(
+                service=self._call.service.identity,
+                domain=grant.domain,
+                namespace=grant.namespace,
+                name=grant.name,
+                of=of,
+                epoch=self.epoch,
+                at=self._call.clock().at,
+                max_age_s=MAX_SKEW_S,
+            )
+        )
+        self.epoch = roster.epoch
+        return roster, signed
+
+    def token(self, *, audience: str, nonce: bytes) -> str:
+        """Return an EAR token that tells `audience`, in answer to its nonce, what runs here.
+
+        Raises:
+            ReleaseDeniedError: This is not a live member any more (`release.not-member`).
+        """
+        demand = TokenDemand(audience, nonce, self._result)
+        reply = self._call.until_deadline(
+            lambda timeout_s: self._send(
+                "token", random_bytes(NONCE_BYTES), token=demand, timeout_s=timeout_s
+            )
+        )
+        fields = Fields.decode(reply, what="token reply", max_bytes=_MAX_TOKEN_REPLY)
+        fields.constant("version", PROTOCOL_VERSION)
+        token = fields.text("token", max_length=MAX_TOKEN_BYTES)
+        fields.end()
+        return token
+
+    def leave(self) -> None:
+        """End this membership and free its place. Twice is once."""
+
+        def attempt(timeout_s: float) -> bytes:
+            nonce = self._call.challenge(timeout_s=timeout_s)
+            return self._send("leave", nonce, timeout_s=timeout_s)
+
+        try:
+            reply = self._call.until_deadline(attempt)
+        except ReleaseDeniedError as e:
+            if e.code != "release.not-member":
+                raise
+            return
+        fields = Fields.decode(reply, what="leave reply", max_bytes=_MAX_REPLY)
+        fields.constant("version", PROTOCOL_VERSION)
+        self.epoch = fields.integer("epoch")
+        fields.end()
+
+    def _send(
+        self,
+        operation: str,
+        nonce: bytes,
+        *,
+        timeout_s: float,
+        of: str | None = None,
+        token: TokenDemand | None = None,
+    ) -> bytes:
+        request = MemberRequest(
+            service=self._call.service.identity.raw,
+            nonce=nonce,
+            namespace=self._grant.namespace,
+            name=self._grant.name,
+            role=self._role,
+            instance=self._instance,
+            operation=operation,
+            of=of,
+            token=token,
+        )
+        body = request.sealed(self._grant.secret).to_bytes()
+        return self._call.exchange(MEMBER_PATH, body, timeout_s=timeout_s)
+
+
+def fetch_token_keys(
+    transport: Transport,
+    service: PinnedService,
+    *,
+    clock: Clock,
+    deadline_s: float = DEADLINE_S,
+) -> bytes:
+    """Return the JWKS of the pinned service's keys for tokens, for relying parties to pin.
+
+    Raises:
+        IdentityError: Another service answered (`identity.keyservice`).
+        MalformedError: The pinned service's answer is no JWKS (`token.malformed`).
+    """
+    call = Call(transport, service, clock, deadline_s)
+    request = ChallengeRequest(random_bytes(NONCE_BYTES)).to_bytes()
+    jwks = call.until_deadline(
+        lambda timeout_s: call.exchange(KEYS_PATH, request, timeout_s=timeout_s)
+    )
+    KeySet.from_bytes(jwks)
+    return jwks

@@ -1,0 +1,149 @@
+"""Jobs over a store: what is written with what, and what is logged."""
+
+import dataclasses
+
+import pytest
+
+from cloister.errors import ReleaseDeniedError, StorageFullError
+from cloister.keyservice.jobs import Jobs
+from cloister.keyservice.log import LogEntry
+from cloister.keyservice.member_records import Job, Member
+from cloister.keyservice.records import PolicyRecord
+from cloister.testing.keyservice import ServiceBench
+
+POLICY = PolicyRecord(b"p" * 32, b"", "lab", "digits", current=True, at=0)
+NEWER = dataclasses.replace(POLICY, hash=b"q" * 32)
+
+
+def member(instance: str, *, key: bytes = b"k", expires: int = 100) -> Member:
+    """Somebody whom the policy admits."""
+    uri = f"spiffe://example.test/lab/digits/train/{instance}"
+    return Member(
+        "train", instance, uri, POLICY.hash, b"e" * 32, b"r" * 32, key * 32, 10, 10, expires
+    )
+
+
+def admit(
+    bench: ServiceBench, candidate: Member, *, at: int = 10, policy: PolicyRecord = POLICY
+) -> Job:
+    """Admit in a transaction of its own."""
+    with bench.store.transaction():
+        return Jobs(bench.store).admit(policy, candidate, maximum=None, at=at).job
+
+
+def logged(bench: ServiceBench) -> list[LogEntry]:
+    """Everything in the log."""
+    return [LogEntry.from_bytes(entry) for entry in bench.store.entries(0, 100)]
+
+
+@pytest.mark.spec("MEM-2")
+def test_members_survive_a_restart(bench: ServiceBench) -> None:
+    """Job and member are in the state."""
+    job = admit(bench, member("a"))
+    bench.restart()
+    jobs = Jobs(bench.store)
+    assert jobs.settled(POLICY, at=11) == job
+    assert jobs.members(job) == [member("a")]
+    assert jobs.member(job, "train", "a") == member("a")
+    assert jobs.member(job, "train", "b") is None
+
+
+@pytest.mark.spec("MEM-7", "MEM-8")
+def test_looking_takes_out_who_has_lapsed(bench: ServiceBench) -> None:
+    """Durably, with one entry for the step; looking again changes nothing."""
+    admit(bench, member("a"))
+    admit(bench, member("b", key=b"l"))
+    before = len(logged(bench))
+    job = Jobs(bench.store).settled(POLICY, at=100)
+    assert (job.epoch, job.live) == (3, {})
+    assert Jobs(bench.store).members(job) == []
+    (entry,) = logged(bench)[before:]
+    assert (entry.operation, entry.subject, entry.instance) == ("member.lapse", "lab/digits", "")
+    assert (entry.policy, entry.evidence, entry.requester) == (POLICY.hash, bytes(32), bytes(32))
+    bench.restart()
+    assert Jobs(bench.store).settled(POLICY, at=100) == job
+    assert len(logged(bench)) == before + 1
+
+
+def test_looking_at_nobody_new_writes_nothing(bench: ServiceBench) -> None:
+    """A renewal outdates the remembered time; that is no change of the state."""
+    admit(bench, member("a", expires=50))
+    admit(bench, member("a", expires=500))
+    before = len(logged(bench))
+    job = Jobs(bench.store).settled(POLICY, at=60)
+    assert (job.epoch, job.live, job.soonest) == (1, {"train": 1}, 500)
+    assert len(logged(bench)) == before
+
+
+@pytest.mark.spec("MEM-6")
+def test_a_replaced_policy_leaves_nobody(bench: ServiceBench) -> None:
+    """And the newer version admits anew."""
+    admit(bench, member("a"))
+    newer = dataclasses.replace(member("a"), policy=NEWER.hash)
+    job = admit(bench, newer, policy=NEWER)
+    assert (job.epoch, job.policy) == (3, NEWER.hash)
+    assert Jobs(bench.store).members(job) == [newer]
+
+
+@pytest.mark.spec("MEM-8")
+def test_leaving_is_logged_with_the_members_own_facts(bench: ServiceBench) -> None:
+    """Role, instance, evidence and key."""
+    job = admit(bench, member("a"))
+    with bench.store.transaction():
+        left = Jobs(bench.store).leave(job, member("a"), at=20)
+    assert (left.epoch, left.live) == (2, {})
+    entry = logged(bench)[-1]
+    assert (entry.operation, entry.subject, entry.instance) == ("member.leave", "train", "a")
+    assert (entry.evidence, entry.requester, entry.at) == (b"e" * 32, b"k" * 32, 20)
+
+
+@pytest.mark.spec("MEM-10", "MEM-14")
+def test_expelling_takes_out_the_key_under_every_name(bench: ServiceBench) -> None:
+    """It may return under another version, and another key may have its name."""
+    admit(bench, member("a"))
+    job = admit(bench, member("b"))
+    admit(bench, member("c", key=b"l"))
+    job = Jobs(bench.store).settled(POLICY, at=11)
+    with bench.store.transaction():
+        left = Jobs(bench.store).expel(job, member("a"), at=20)
+    assert (left.epoch, left.live) == (4, {"train": 1})
+    with pytest.raises(ReleaseDeniedError) as e:
+        admit(bench, member("z"))
+    assert e.value.code == "release.expelled"
+    assert admit(bench, member("a", key=b"n")).epoch == 5
+    newer = dataclasses.replace(member("a"), policy=NEWER.hash)
+    assert admit(bench, newer, policy=NEWER).live == {"train": 1}
+
+
+def test_a_refused_admission_leaves_no_trace(bench: ServiceBench) -> None:
+    """Not even the lapses that it saw: they are taken out by whoever looks next."""
+    admit(bench, member("a", expires=50))
+    admit(bench, member("b", key=b"l"))
+    before = len(logged(bench))
+    with pytest.raises(ReleaseDeniedError) as e:
+        admit(bench, member("b", key=b"n"), at=60)
+    assert e.value.code == "release.instance-taken"
+    assert len(logged(bench)) == before
+    assert Jobs(bench.store).settled(POLICY, at=60).epoch == 3
+
+
+def test_an_admission_that_does_not_become_durable_has_not_happened(bench: ServiceBench) -> None:
+    """The transaction is whole or nothing."""
+
+    def admit_and_fail() -> None:
+        with bench.store.transaction():
+            Jobs(bench.store).admit(POLICY, member("a"), maximum=None, at=10)
+            raise StorageFullError("full", code="storage.full")
+
+    with pytest.raises(StorageFullError):
+        admit_and_fail()
+    assert Jobs(bench.store).settled(POLICY, at=10).epoch == 0
+
+
+def test_jobs_of_one_name_in_two_namespaces_are_two(bench: ServiceBench) -> None:
+    """So are their members."""
+    admit(bench, member("a"))
+    ward = dataclasses.replace(POLICY, namespace="ward")
+    job = Jobs(bench.store).settled(ward, at=10)
+    assert job.epoch == 0
+    assert Jobs(bench.store).members(job) == []
