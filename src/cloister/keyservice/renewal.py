@@ -1,7 +1,7 @@
 """What a renewal hands over: a new certificate, and nothing that its member has already.
 
-A member renews by a release request of its own kind: fresh evidence, the same keys, another path, and
-challenges that are good for renewing only. It takes no lease, so it fences no writer.
+A member renews by a release request of its own kind: fresh evidence, the same keys, another path,
+and challenges that are good for renewing only. It takes no lease, so it fences no writer.
 
 Spec: membership-v1, clauses MEM-60 to MEM-64.
 """
