@@ -1,8 +1,9 @@
 """The launcher's handle on a sandbox: build it, put volumes and files in, let it go, see it end.
 
 Order of calls: `start` (returns while the stage is being built), `keep` at most once, any number of
-`mount` and `place`, `go` once, then `wait` or a selector on `fileno`, and `close` always. Nothing
-of the workload runs before `go`, so the caller can attest, fetch keys and serve volumes in between.
+`mount` and `place`, `go` once, any number of `replace`, then `wait` or a selector on `fileno`, and
+`close` always. Nothing of the workload runs before `go`, so the caller can attest, fetch keys and
+serve volumes in between.
 
 The caller's thread that calls `start` must outlive the sandbox: the kernel ties the stage's life
 to that thread.
@@ -178,6 +179,16 @@ class Sandbox:
                 {"path": file.path, "data": file.data, "mode": file.mode} for file in files
             ]
             self._ask({"do": "keep", "files": batch})
+
+    def replace(self, files: Sequence[PlacedFile]) -> None:
+        """Put files in the places of others, each in one step, also while the workload runs.
+
+        Nobody is told whether it happened: the folder is the workload's, which may have spoilt it.
+        """
+        items: list[Value] = [
+            {"path": file.path, "data": file.data, "mode": file.mode} for file in files
+        ]
+        self._tell({"do": "replace", "files": items})
 
     def go(
         self,

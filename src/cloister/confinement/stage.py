@@ -10,6 +10,7 @@ pid 1 hangs up when the channel closes, and the death of pid 1 ends every proces
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -39,7 +40,7 @@ from cloister.confinement.unswapped import PlacedFile, place_unswapped
 from cloister.errors import CloisterError
 from cloister.wire import Fields
 
-__all__ = ["StagePlan", "run_supervisor"]
+__all__ = ["StagePlan", "replace_file", "run_supervisor"]
 
 _FIRST_OTHER: Final = 3
 _OUT_OF_THE_WAY: Final = 256
@@ -219,18 +220,8 @@ class _Init:
         except CloisterError:
             self._end()
             os._exit(1)
-        order = message.text("do")
         try:
-            if order == "mount":
-                self._mount(message)
-            elif order in {"place", "keep"}:
-                self._place(message, kept=order == "keep")
-            elif order == "go":
-                self._go(message, descriptors)
-            elif order == "signal" and self.workload:
-                os.kill(self.workload, message.integer("number", maximum=64))
-            elif order == "kill":
-                os.kill(-1, signal.SIGKILL)
+            self._carry_out(message, descriptors)
         except _StepError as e:
             self.channel.send({"failed": e.step, "errno": e.number, "text": e.text})
         except ProcessLookupError:
@@ -238,6 +229,21 @@ class _Init:
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+
+    def _carry_out(self, message: Fields, descriptors: list[int]) -> None:
+        order = message.text("do")
+        if order == "mount":
+            self._mount(message)
+        elif order in {"place", "keep"}:
+            self._place(message, kept=order == "keep")
+        elif order == "replace":
+            self._replace(message)
+        elif order == "go":
+            self._go(message, descriptors)
+        elif order == "signal" and self.workload:
+            os.kill(self.workload, message.integer("number", maximum=64))
+        elif order == "kill":
+            os.kill(-1, signal.SIGKILL)
 
     def _mount(self, message: Fields) -> None:
         target = message.text("target", max_length=4096)
@@ -277,6 +283,14 @@ class _Init:
                 raise OSError(errno.EBUSY, "a volume is mounted, and a file could land on it")
             place_unswapped(_files(message))
         self.channel.send({"done": "keep"})
+
+    def _replace(self, message: Fields) -> None:
+        for item in message.array("files"):
+            file = Fields(item, what="file")
+            path = Path(file.text("path", max_length=4096))
+            data, mode = file.octets("data"), file.integer("mode", maximum=0o777)
+            with contextlib.suppress(OSError):
+                replace_file(path, data, mode=mode)
 
     def _go(self, message: Fields, descriptors: list[int]) -> None:
         order = _Order.read(message)
@@ -333,6 +347,30 @@ class _Init:
                 syscalls.umount(target)
             except OSError:
                 syscalls.umount(target, syscalls.MNT_DETACH)
+
+
+def replace_file(path: Path, data: bytes, *, mode: int) -> None:
+    """Put a new file in the place of another, in one step, following no link on the way.
+
+    The workload owns the folder, and could have led us elsewhere.
+    """
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    folder = os.open("/", flags)
+    try:
+        for part in path.parent.parts[1:]:
+            inner = os.open(part, flags, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        fresh = f".{path.name}.new"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(fresh, dir_fd=folder)
+        create = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(fresh, create, 0o600, dir_fd=folder), "wb") as stream:
+            stream.write(data)
+            os.fchmod(stream.fileno(), mode)
+        os.rename(fresh, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def _start_workload(order: _Order, descriptors: list[int], report: int) -> NoReturn:

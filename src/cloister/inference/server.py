@@ -17,7 +17,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -28,10 +29,17 @@ from cloister.inference.listening import clients_of, open_listener, passed_liste
 from cloister.inference.model import LiteRTModel, read_model_file
 from cloister.inference.probe import require_survives
 from cloister.inference.service import InferenceService
-from cloister.network.tls import AnyClient, Credential, server_context
+from cloister.network.tls import (
+    AnyClient,
+    Credential,
+    TLSContext,
+    replace_credential,
+    server_context,
+)
 
-__all__ = ["main"]
+__all__ = ["keep_fresh", "main"]
 
+_LOOK_EVERY_S: Final = 2.0
 _MAX_FILE_BYTES: Final = 1_048_577
 _LOG: Final = logging.getLogger(__name__)
 
@@ -72,18 +80,44 @@ def _serve_on(
         idle_s=options.idle_timeout,
         handshake_s=options.handshake_timeout,
     )
-    asyncio.run(_run(HTTPServer(service, context=context, limits=limits), listener))
+    server = HTTPServer(service, context=context, limits=limits)
+    asyncio.run(_run(server, listener, partial(keep_fresh, context, identity, shown=credential)))
     return 0
 
 
-async def _run(server: HTTPServer, listener: socket.socket) -> None:
+async def keep_fresh(
+    context: TLSContext, identity: Path, *, shown: Credential, every_s: float = _LOOK_EVERY_S
+) -> None:
+    """Show new connections whatever certificate lies in the folder; never ends by itself.
+
+    What cannot be read or used is left alone: the certificate that was shown before still is.
+    """
+    while True:
+        await asyncio.sleep(every_s)
+        try:
+            found = Credential(_read(identity / "cert.pem"), _read(identity / "key.pem"))
+            if found != shown:
+                replace_credential(context, found)
+                shown = found
+                _LOG.info("certificate renewed")
+        except CloisterError as e:
+            _LOG.info("certificate kept code=%s", e.code)
+
+
+async def _run(
+    server: HTTPServer, listener: socket.socket, refresh: Callable[[], Coroutine[None, None, None]]
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     address = listener.getsockname()
     _LOG.info("serving port=%s", address[1] if isinstance(address, tuple) else address)
-    await server.serve(listener, stop=stop)
+    refreshing = asyncio.create_task(refresh())
+    try:
+        await server.serve(listener, stop=stop)
+    finally:
+        refreshing.cancel()
     _LOG.info("stopped")
 
 

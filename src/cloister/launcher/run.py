@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.confinement.mounts import Bind, FuseMount
@@ -35,6 +35,7 @@ from cloister.launcher.listening import Listeners, listeners_document
 from cloister.launcher.local import layout_of, runtime_digest
 from cloister.launcher.logs import LogRelay, LogSink
 from cloister.launcher.manifest import RUNTIME_LABEL, Manifest
+from cloister.launcher.renewer import Renewer
 from cloister.launcher.runtime import RuntimeLayout, volume_layout
 from cloister.launcher.supervision import StopRequests, supervise
 from cloister.launcher.volumes import ServerSettings, VolumeServers
@@ -58,6 +59,8 @@ GRACE_S: Final = 10.0
 _FSNAME: Final = "cloister"
 _LOGS_TIMEOUT_S: Final = 5.0
 _LEAVE_DEADLINE_S: Final = 2.0
+_NEVER: Final = 1 << 62  # a release without a membership has nothing to renew
+_Granted = TypeVar("_Granted")
 _INSTANCE_BYTES: Final = 8
 
 
@@ -203,14 +206,22 @@ class _Run:
                 _code_digest(plan, code), self._runtime_digest(layout, platform)
             )
         with self._stage("attest"):
-            release = self._release(connect(), attester, measured)
+            client = connect()
+            granted = request.clock().at
+            release: Release = self._ask(client.release, attester, measured)
             self._stack.callback(self._leave, release)
             planning.require_same(plan, release.bundle)
         with self._stage("volumes"):
             sandbox.keep(_secret_files(release.bundle))
             servers.open(dict(release.bundle.volumes))
             servers.serve(sandbox.mount([_mount(volume) for volume in plan.volumes]))
-        return self._go(sandbox, servers, release, layout=layout, code=code)
+        renewer = Renewer(
+            lambda: self._ask(client.renew, attester, measured),
+            granted=granted,
+            expires=_NEVER if release.bundle.member is None else release.bundle.member.expires,
+            clock=request.clock,
+        )
+        return self._go(sandbox, servers, release, renewer, layout=layout, code=code)
 
     def _end_what_is_not_needed(self, layout: RuntimeLayout) -> None:
         """Let no walk over files go on beside the workload when its result will not be used."""
@@ -238,10 +249,10 @@ class _Run:
             fingerprint=self._request.fingerprint,
         )
 
-    def _release(
-        self, client: ReleaseClient, attester: Attester, measured: LaunchMeasurement
-    ) -> Release:
-        return client.release(
+    def _ask(
+        self, how: Callable[..., _Granted], attester: Attester, measured: LaunchMeasurement
+    ) -> _Granted:
+        return how(
             policy=policy_hash(self._request.policy),
             workload=self._request.workload,
             instance=self._instance,
@@ -269,6 +280,7 @@ class _Run:
         sandbox: Sandbox,
         servers: VolumeServers,
         release: Release,
+        renewer: Renewer,
         *,
         layout: RuntimeLayout,
         code: CodeTree | None,
@@ -294,8 +306,16 @@ class _Run:
             addresses = listeners.addresses()
             listeners.close()
         self._hooks.listening(addresses)
-        with self._stage("run"):
-            ended, failure = supervise(sandbox, servers, stops, grace_s=self._request.grace_s)
+        # Nothing is forked from here on: the thread that renews stays in this process.
+        with self._stage("run"), renewer:
+            ended, failure = supervise(
+                sandbox,
+                servers,
+                stops,
+                renewer,
+                grace_s=self._request.grace_s,
+                place=lambda certificate: sandbox.replace([_certificate_file(certificate)]),
+            )
             relay.finish(timeout_s=_LOGS_TIMEOUT_S)
         with self._stage("commit"):
             failures = [failure] if failure is not None else []
@@ -396,11 +416,15 @@ def _secret_files(bundle: Bundle) -> list[PlacedFile]:
 def _identity_files(release: Release) -> list[PlacedFile]:
     folder = planning.IDENTITY_FOLDER
     return [
-        PlacedFile(f"{folder}/cert.pem", release.bundle.certificate, 0o400),
+        _certificate_file(release.bundle.certificate),
         PlacedFile(f"{folder}/key.pem", release.tls_key, 0o400),
         PlacedFile(f"{folder}/ca.pem", release.bundle.ca, 0o400),
         PlacedFile(planning.LISTENERS_FILE, listeners_document(release.bundle.listen), 0o400),
     ]
+
+
+def _certificate_file(certificate: bytes) -> PlacedFile:
+    return PlacedFile(f"{planning.IDENTITY_FOLDER}/cert.pem", certificate, 0o400)
 
 
 def _command(bundle: Bundle, layout: RuntimeLayout) -> Command:

@@ -13,6 +13,7 @@ import select
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,7 @@ from cloister.errors import CloisterError, ConfinementError
 
 if TYPE_CHECKING:
     from cloister.confinement.sandbox import Exit, Sandbox
+    from cloister.launcher.renewer import Renewer
     from cloister.launcher.volumes import VolumeServers
 
 __all__ = ["StopRequests", "supervise"]
@@ -75,7 +77,13 @@ class StopRequests:
 
 
 def supervise(
-    sandbox: Sandbox, servers: VolumeServers, stops: StopRequests, *, grace_s: float
+    sandbox: Sandbox,
+    servers: VolumeServers,
+    stops: StopRequests,
+    renewer: Renewer,
+    *,
+    grace_s: float,
+    place: Callable[[bytes], None],
 ) -> tuple[Exit, CloisterError | None]:
     """Wait until the workload has ended and its volumes are unmounted.
 
@@ -83,7 +91,9 @@ def supervise(
         sandbox: Let go already.
         servers: Of its volumes.
         stops: What asks us to stop.
+        renewer: Has new certificates now and then.
         grace_s: Seconds between asking the workload to stop and killing it.
+        place: Gives the workload a new certificate.
 
     Returns:
         How it ended, and what ended it where that was a volume's failure.
@@ -95,7 +105,8 @@ def supervise(
     deadline: float | None = None
     poll = select.poll()
     watched = servers.filenos()
-    for descriptor in (sandbox.fileno(), stops.fileno(), *watched):
+    ours = {stops.fileno(), renewer.fileno()}
+    for descriptor in (sandbox.fileno(), *ours, *watched):
         poll.register(descriptor, select.POLLIN)
     while True:
         wait_ms = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
@@ -108,7 +119,8 @@ def supervise(
                 deadline = time.monotonic() + grace_s
             else:
                 deadline = time.monotonic()
-        if failure is None and ready - {stops.fileno()}:
+        _pass_on(renewer, place)
+        if failure is None and ready - ours:
             try:
                 servers.check()
             except CloisterError as e:
@@ -118,6 +130,12 @@ def supervise(
                     poll.unregister(descriptor)
         if deadline is not None and time.monotonic() >= deadline:
             return _kill(sandbox, servers), failure
+
+
+def _pass_on(renewer: Renewer, place: Callable[[bytes], None]) -> None:
+    certificate = renewer.take()
+    if certificate is not None:
+        place(certificate)
 
 
 def _kill(sandbox: Sandbox, servers: VolumeServers) -> Exit:

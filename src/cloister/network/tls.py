@@ -43,6 +43,7 @@ __all__ = [
     "client_context",
     "connect",
     "peer_of",
+    "replace_credential",
     "server_context",
     "transfer_error",
 ]
@@ -193,6 +194,17 @@ def server_context(
     _load_ca(context, ca_pem)
     context.judge = _judge_by(ca_pem, clients, clock)
     return context
+
+
+def replace_credential(context: ssl.SSLContext, credential: Credential) -> None:
+    """Show another certificate in handshakes from now on; open connections go on as they are.
+
+    Raises:
+        MalformedError: PEM that does not parse, or a key that is not the certificate's; then the
+            context shows what it showed before.
+    """
+    _load_credential(_context(ssl.PROTOCOL_TLS_SERVER), credential)
+    _load_credential(context, credential)
 
 
 def client_context(

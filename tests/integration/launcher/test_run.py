@@ -21,6 +21,9 @@ import pytest
 from cloister.confinement import syscalls
 from cloister.crypto.digest import digest_to_text, sha256
 from cloister.errors import CloisterError
+from cloister.keyservice.clock import Moment, read_clock
+from cloister.keyservice.log import LogEntry
+from cloister.launcher import renewer
 from cloister.launcher.receipt import verify_run_receipt
 from cloister.launcher.run import RunOutcome
 from cloister.volume.opening import observe
@@ -406,3 +409,51 @@ def test_python_means_the_measured_interpreter() -> None:
         return [good["status"], good["stdout"] == f"{sys.prefix} True\n", good["stderr"]]
 
     assert _apart(users()[-1], inside) == [0, True, ""]
+
+
+_WAIT_FOR_RENEWAL = """
+import os, time
+folder = '/run/cloister/identity'
+first, key = open(folder + '/cert.pem').read(), open(folder + '/key.pem').read()
+print('ready', flush=True)
+end = time.monotonic() + 60
+while open(folder + '/cert.pem').read() == first and time.monotonic() < end:
+    time.sleep(0.05)
+with open('/model/result.txt', 'w') as f:
+    f.write('written under the first lease')
+    f.flush()
+    os.fsync(f.fileno())
+print(open(folder + '/cert.pem').read() != first, open(folder + '/key.pem').read() == key)
+print(sorted(os.listdir(folder)))
+"""
+
+
+@needs_python
+@everybody
+@pytest.mark.spec("MEM-62")
+def test_a_long_run_renews_its_certificate_and_keeps_its_leases(user_id: int) -> None:
+    """Half of the lifetime has passed, by the run's clock: a new certificate lies in the folder."""
+
+    def inside(folder: Path) -> dict[str, Any]:
+        bench = LaunchBench.create(folder).prepare(_WAIT_FOR_RENEWAL, command=_PYTHON)
+        renewer._LONGEST_WAIT_S = 0.1  # in this child only: the clock moves all at once
+
+        def clock() -> Moment:
+            now = read_clock()
+            late = b"ready" in bench.output["stdout"]
+            return Moment(now.at + 43_300 if late else now.at, now.uptime)
+
+        result = _outcome(bench, clock=clock)
+        entries, _ = bench.owner.client.read_log(first=0, count=100, old=None)
+        operations = [entry.operation for entry in entries if isinstance(entry, LogEntry)]
+        return result | {
+            "written": bench.read_result("result.txt").decode(),
+            "renewed": "renew" in operations,
+        }
+
+    found = _apart(user_id, inside)
+    assert found["status"] == 0, found
+    assert found["stdout"] == "ready\nTrue True\n['ca.pem', 'cert.pem', 'key.pem']\n"
+    assert found["written"] == "written under the first lease"
+    assert found["renewed"]
+    assert found["body"]["failure"] is None

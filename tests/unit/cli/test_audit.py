@@ -183,7 +183,7 @@ def test_a_releases_receipt_is_explained(door: Door, policy: bytes) -> None:
     (door.folder / "kept").write_bytes(kept.to_bytes())
     found = door.record("audit", "receipt", "kept")
     assert (found["number"], found["size"], found["decision"]) == (5, 6, "granted")
-    assert (found["subject"], found["instance"]) == ("train", "run-1")
+    assert (found["subject"], found["instance"]) == ("train", "run-5")
     shown = door.call("audit", "receipt", "kept").stdout
     assert "entry 5 of 6 in the log example.test/cloister-log" in shown
     assert "train" in shown

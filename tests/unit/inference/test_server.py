@@ -1,11 +1,15 @@
 """A server that cannot start says why, with a code and an exit status."""
 
+import asyncio
+import contextlib
+import ssl
 import time
 from pathlib import Path
 
 import pytest
 
-from cloister.inference.server import main
+from cloister.inference.server import keep_fresh, main
+from cloister.network.tls import AnyClient, Credential, server_context
 from cloister.testing.certificates import FakeDomain
 from cloister.testing.serving import write_identity
 
@@ -70,3 +74,38 @@ def test_two_rules_at_once_are_a_mistake(identity: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--model", str(MODEL), "--name", "digits", *identity, *PORT, *both])
     assert caught.value.code == 2
+
+
+@pytest.mark.spec("SRV-36")
+def test_a_renewed_certificate_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest that can be used; a folder that is spoilt for a while changes nothing."""
+    first, second = DOMAIN.credential("serve"), DOMAIN.credential("serve")
+    folder = write_identity(tmp_path / "identity", first, ca_pem=DOMAIN.ca_pem)
+    context = server_context(
+        first, ca_pem=DOMAIN.ca_pem, clients=AnyClient("a test of renewing"), clock=lambda: NOW
+    )
+    taken: list[bytes] = []
+
+    def replace(given: ssl.SSLContext, credential: Credential) -> None:
+        assert given is context
+        taken.append(credential.certificate_pem)
+
+    monkeypatch.setattr("cloister.inference.server.replace_credential", replace)
+
+    async def watch() -> None:
+        task = asyncio.create_task(keep_fresh(context, folder, shown=first, every_s=0.01))
+        await asyncio.sleep(0.1)
+        assert taken == []
+        (folder / "cert.pem").unlink()
+        await asyncio.sleep(0.1)
+        (folder / "key.pem").write_bytes(second.key_pem)
+        (folder / "cert.pem").write_bytes(second.certificate_pem)
+        end = time.monotonic() + 10
+        while second.certificate_pem not in taken and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(watch())
+    assert taken[-1] == second.certificate_pem

@@ -19,6 +19,7 @@ from cloister.network.tls import (
     Credential,
     client_context,
     peer_of,
+    replace_credential,
     server_context,
     transfer_error,
 )
@@ -245,3 +246,37 @@ def test_a_late_refusal_is_told_from_a_lost_connection() -> None:
     assert transfer_error(alert, where="x").code == "identity.tls"
     assert transfer_error(ConnectionResetError(), where="x").code == "server.unreachable"
     assert transfer_error(TimeoutError(), where="x").code == "server.unreachable"
+
+
+@pytest.mark.spec("SRV-36")
+def test_a_new_certificate_is_shown_to_new_connections_only() -> None:
+    """The open one goes on, and a later one sees the newer certificate."""
+    settings = server_settings()
+    old_server, old_client = shake(settings, client_settings())
+    fresh = DOMAIN.credential("serve")
+    replace_credential(settings, fresh)
+    _, new_client = shake(settings, client_settings())
+    old, new = peer_of(old_client), peer_of(new_client)
+    assert old is not None
+    assert new is not None
+    assert old.spki_digest != new.spki_digest
+    assert old.identity == new.identity
+    old_client.write(b"still here")
+    assert old_server.read(100) == b"still here"
+
+
+@pytest.mark.spec("SRV-36")
+def test_a_certificate_that_cannot_be_used_replaces_nothing() -> None:
+    """Another key's, or no certificate at all: the context shows what it showed."""
+    settings = server_settings()
+    other = Credential(DOMAIN.credential("serve").certificate_pem, SERVER.key_pem)
+    for bad in (other, Credential(b"nothing", SERVER.key_pem)):
+        with pytest.raises(MalformedError) as caught:
+            replace_credential(settings, bad)
+        assert caught.value.code == "certificate.malformed"
+    _, client = shake(settings, client_settings())
+    peer = peer_of(client)
+    before = peer_of(shake(server_settings(), client_settings())[1])
+    assert peer is not None
+    assert before is not None
+    assert peer.spki_digest == before.spki_digest
