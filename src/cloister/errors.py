@@ -289,6 +289,9 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "message.malformed": MalformedError,
     "model.malformed": MalformedError,
     "token.malformed": MalformedError,
+    "request.malformed": MalformedError,
+    "request.method": MalformedError,
+    "request.unknown": MalformedError,
     # protocol
     "protocol.local": LocalProtocolError,
     "protocol.remote": RemoteProtocolError,
@@ -325,11 +328,14 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "release.not-owner": ReleaseDeniedError,
     "release.fenced": ReleaseDeniedError,
     "launch.argv": ReleaseDeniedError,
+    "log.unknown": ReleaseDeniedError,
     # identity
     "identity.keyservice": IdentityError,
     "identity.peer": IdentityError,
     "identity.tls": IdentityError,
     "identity.clock": IdentityError,
+    "identity.viewer": IdentityError,
+    "identity.scope": IdentityError,
     # tampered
     "volume.tampered": TamperedError,
     "volume.rolled-back": TamperedError,

@@ -23,6 +23,7 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "keyservice/owner.py": "driven by keyservice/test_client.py and test_administration.py",
     "keyservice/pinned.py": "types only",
     "keyservice/records.py": "types only; their bytes are driven by keyservice/test_store.py",
+    "keyservice/view/schemas.py": "driven by keyservice/view/test_openapi.py",
     "keyservice/state/backend.py": "a protocol: contract/test_state_backend.py",
     "keyservice/state/rows.py": "driven by keyservice/test_store.py",
     "keyservice/state/sqlcipher.py": "contract/test_state_backend.py and keyservice/test_store.py",

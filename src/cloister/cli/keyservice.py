@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from cloister.cli import console, settings
+from cloister.errors import ConfigError
 
 __all__ = ["app"]
 
@@ -17,13 +18,36 @@ app = typer.Typer(help="Run the key service and see what it holds.", no_args_is_
 def serve(
     domain: Path | None = settings.DOMAIN,
     listen: str = typer.Option("", "--listen", help="HOST:PORT; empty for a unix socket."),
+    log_format: str = typer.Option("", "--log-format", help="text (the default) or json."),
 ) -> None:
     """Run the trust domain's key service in the foreground until interrupted."""
     from cloister.keyservice.server import main  # noqa: PLC0415
 
     found = settings.find_domain(domain)
     arguments = ["--domain", str(found.directory)]
-    raise typer.Exit(main([*arguments, "--listen", listen] if listen else arguments))
+    if listen:
+        arguments += ["--listen", listen]
+    if log_format not in {"", "text", "json"}:
+        raise ConfigError("a log's format is text or json", code="config.value")
+    if log_format:
+        arguments += ["--log-format", log_format]
+    raise typer.Exit(main(arguments))
+
+
+@app.command(name="view-token")
+def view_token(
+    domain: Path | None = settings.DOMAIN,
+    hours: int = typer.Option(8, "--hours", help="For how long."),
+    scope: str = typer.Option("view", "--scope", help="view, or metrics for the metrics alone."),
+) -> None:
+    """Print a token with which somebody may look at the key service; made offline by the owner."""
+    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+    from cloister.keyservice.view.token import ViewToken  # noqa: PLC0415
+
+    found = settings.find_domain(domain)
+    settings.hide_memory()
+    token = ViewToken.make(found.identity, scope=scope, hours=hours, at=read_clock().at)
+    console.lines(token.signed(found.owner_key()))
 
 
 @app.command()

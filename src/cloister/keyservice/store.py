@@ -11,7 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from cloister.crypto.aead import AEADKey
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import TamperedError
 from cloister.keyservice import merkle
+from cloister.keyservice.proofs import Proofs
 from cloister.keyservice.records import PolicyRecord, VolumeRecord
 from cloister.keyservice.state import rows
 from cloister.keyservice.state.backend import Backend, LogRow
@@ -65,6 +66,7 @@ class Store:
         self._entries: list[bytes] = []
         self._snapshot_at = 0
         self._grouped = False
+        self.proofs: Final = Proofs(self._durable_leaves)
 
     @classmethod
     def create(cls, directory: Path, platform: SimPlatform, secrets: ServiceSecrets) -> None:
@@ -296,7 +298,26 @@ class Store:
         """Return every leaf hash, for proofs about old trees."""
         return list(self._backend.leaves())
 
+    # -- how it is
+
+    @property
+    def sequence(self) -> int:
+        """The number of the newest record."""
+        return self._head.sequence
+
+    def require_ready(self) -> None:
+        """Raise what would keep a decision from becoming durable now, as far as reading tells."""
+        self._freshness.committing(self._head)
+        self.entries(max(0, self._size - 1), 1)
+
+    def watch(self, wrap: Callable[[Freshness], Freshness]) -> None:
+        """Put something around the witness, such as what measures the time of a commit."""
+        self._freshness = wrap(self._freshness)
+
     # -- inside
+
+    def _durable_leaves(self, first: int, count: int) -> list[bytes]:
+        return [row.leaf for row in self._backend.log(first, count)]
 
     def _grow(self, entry: bytes) -> None:
         self._peaks = merkle.append(self._peaks, self._size, merkle.leaf_hash(entry))
