@@ -48,22 +48,30 @@ class Running:
         assert self.process.stdout is not None
         self.url: str = json.loads(self.process.stdout.readline())["url"]
         self.port = int(self.url.rpartition(":")[2])
+        self.register(VOLUME)
         with HTTPTransport(self.url) as transport:
-            owner = OwnerClient(
-                transport,
-                PinnedService(self.domain.identity, self.domain.origin),
-                owner=self.domain.owner_key(),
-                clock=read_clock,
-            )
-            owner.register_volume(
-                VOLUME,
-                key=sha256(VOLUME),
+            policy = canonical_bytes(self._policy())
+            self.policy = self._owner(transport).apply_policy(policy)
+
+    def register(self, volume: bytes) -> None:
+        """Register a volume."""
+        with HTTPTransport(self.url) as transport:
+            self._owner(transport).register_volume(
+                volume,
+                key=sha256(volume),
                 version=1,
                 root=bytes(32),
                 kind="data",
                 service_hpke=self.domain.hpke,
             )
-            self.policy = owner.apply_policy(canonical_bytes(self._policy()))
+
+    def _owner(self, transport: HTTPTransport) -> OwnerClient:
+        return OwnerClient(
+            transport,
+            PinnedService(self.domain.identity, self.domain.origin),
+            owner=self.domain.owner_key(),
+            clock=read_clock,
+        )
 
     def _policy(self) -> Policy:
         bench = SimpleNamespace(
