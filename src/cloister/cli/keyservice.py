@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import typer
@@ -48,6 +49,36 @@ def view_token(
     settings.hide_memory()
     token = ViewToken.make(found.identity, scope=scope, hours=hours, at=read_clock().at)
     console.lines(token.signed(found.owner_key()))
+
+
+@app.command()
+def doctor(
+    domain: Path | None = settings.DOMAIN,
+    listen: str = typer.Option("", "--listen", help="HOST:PORT that it listens on, if any."),
+    peer: str = typer.Option("", "--peer", help="URL of a replica whose clock is compared."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object."),
+) -> None:
+    """Say what is wrong or risky in how the key service is run here; changes nothing."""
+    from cloister.keyservice.checkup import judge  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+    from cloister.keyservice.examination import examine  # noqa: PLC0415
+
+    found = settings.find_domain(domain)
+    core_limit = resource.getrlimit(resource.RLIMIT_CORE)[0]
+    settings.hide_memory()
+    findings = judge(
+        examine(found, listen=listen, peer=peer, clock=read_clock, core_limit=core_limit)
+    )
+    if as_json:
+        console.emit({"findings": [finding.as_record() for finding in findings]})
+    else:
+        rows = [(finding.name, finding.state, finding.detail) for finding in findings]
+        console.table("This key service", ("what", "state", "found"), rows)
+        for finding in findings:
+            if finding.remedy:
+                console.lines(f"{finding.name}: {finding.remedy}")
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(ConfigError.exit_status)
 
 
 @app.command()

@@ -29,7 +29,7 @@ from cloister.keyservice.state.record import FIRST_HEAD, Record, Snapshot, State
 from cloister.keyservice.state.rows import ServiceSecrets
 from cloister.keyservice.state.sqlcipher import SQLCipherBackend
 from cloister.keyservice.state.tables import Tables
-from cloister.tee.sim.platform import SimPlatform
+from cloister.tee.sim.platform import MonotonicCounter, SimPlatform
 
 __all__ = ["Appended", "ServiceSecrets", "Store"]
 
@@ -92,6 +92,17 @@ class Store:
         backend = SQLCipherBackend.open(directory, platform.sealing_key(_DATABASE_PURPOSE))
         freshness = PlatformFreshness(platform.counter(_COUNTER))
         return cls.load(backend, platform, freshness)
+
+    @classmethod
+    def inspect(
+        cls,
+        directory: Path,
+        platform: SimPlatform,
+        witness: Callable[[MonotonicCounter], Freshness],
+    ) -> Store:
+        """Open an embedded state like `open`, with a witness that only looks."""
+        backend = SQLCipherBackend.open(directory, platform.sealing_key(_DATABASE_PURPOSE))
+        return cls.load(backend, platform, witness(platform.counter(_COUNTER)))
 
     @classmethod
     def found(

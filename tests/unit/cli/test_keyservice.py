@@ -69,3 +69,18 @@ def test_a_view_token_needs_the_owners_key(door: Door, monkeypatch: pytest.Monke
     error = door.call("keyservice", "view-token").exception
     assert isinstance(error, ConfigError)
     assert error.code == "config.missing"
+
+
+def test_the_doctor_says_what_is_risky_and_fails_on_problems(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For people and machines; a problem is the exit status."""
+    monkeypatch.setattr(settings, "hide_memory", lambda: None)
+    found = door.record("keyservice", "doctor", "--listen", "0.0.0.0:1")["findings"]
+    states = {finding["name"]: finding["state"] for finding in found}
+    assert states["address"] == states["owner's key"] == states["clock"] == "warning"
+    assert states["files"] == states["state"] == "ok"
+    door.bench.domain.keyservice_directory.chmod(0o755)
+    said = door.call("keyservice", "doctor", "--json")
+    assert said.exit_code == ConfigError.exit_status
+    assert "keyservice (0755)" in said.stdout
