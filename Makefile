@@ -10,7 +10,7 @@ LOCK := pyproject.toml constraints.txt tools/venv.sh
 PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all check spec fuzz soak docs bench release clean
+.PHONY: help setup browser demo test test-all check spec fuzz soak docs bench release clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -28,6 +28,9 @@ test-all: setup ## all tests
 
 check: setup ## format, lint, types, import layers
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+browser: ## the browser that tests of the key service's page use, from the distribution
+	@tools/browser.sh
 
 spec: setup ## vectors regenerate without a difference; every clause has a test
 	set -e; for g in docs/spec/vectors/*/generate.py; do [ ! -e "$$g" ] || $(BIN)/python "$$g"; done

@@ -325,6 +325,9 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "message.malformed": MalformedError,
     "model.malformed": MalformedError,
     "token.malformed": MalformedError,
+    "request.malformed": MalformedError,
+    "request.method": MalformedError,
+    "request.unknown": MalformedError,
     # protocol
     "protocol.local": LocalProtocolError,
     "protocol.remote": RemoteProtocolError,
@@ -377,12 +380,15 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "roster.foreign": EvidenceError,
     "roster.stale": EvidenceError,
     "launch.argv": ReleaseDeniedError,
+    "log.unknown": ReleaseDeniedError,
     # identity
     "identity.keyservice": IdentityError,
     "identity.peer": IdentityError,
     "identity.tls": IdentityError,
     "identity.clock": IdentityError,
     "log.witnesses": WitnessError,
+    "identity.viewer": IdentityError,
+    "identity.scope": IdentityError,
     # tampered
     "volume.tampered": TamperedError,
     "volume.rolled-back": TamperedError,

@@ -87,7 +87,9 @@ def test_every_command_named_exists(page: Path) -> None:
         tuple(match.split()[1:])
         for kind, body in fenced_blocks(page.read_text("utf-8"))
         if kind in ("sh", "console")
-        for match in re.findall(r"^\$? ?(cloister [a-z]+(?: [a-z]+)?)\b", body, re.MULTILINE)
+        for match in re.findall(
+            r"^\$? ?(cloister [a-z]+(?: [a-z]+(?:-[a-z]+)*)?)\b", body, re.MULTILINE
+        )
     }
     groups = {"volume", "policy", "secret", "keyservice", "evidence", "audit"}
     groups |= {"namespace", "key"}

@@ -22,6 +22,7 @@ from cloister.keyservice.log import Receipt, verify_receipt
 from cloister.keyservice.messages import Challenge, Failure, ReleaseRequest, SignedReply
 from cloister.keyservice.ownership import SignedOwnerRequest
 from cloister.keyservice.state.record import Head, StateKey
+from cloister.keyservice.view.token import ViewToken
 from cloister.tee.sim.verifier import SimVerifier
 
 ROOT = Path(__file__).parents[2] / "docs" / "spec" / "vectors"
@@ -123,6 +124,14 @@ def state(case: Case) -> None:
     assert plain.hex() == case["plain"]
 
 
+def view_token(case: Case) -> None:
+    """keyservice-http-v1."""
+    service = VerifyingKey(bytes.fromhex(case["service"]))
+    owner = VerifyingKey(bytes.fromhex(case["owner"]))
+    token = ViewToken.from_text(case["token"], service=service, owner=owner, at=int(case["at"]))
+    token.require("metrics" if case["scope"] == "metrics" else "view")
+
+
 FORMATS: dict[str, Callable[..., None]] = {
     "evidence-envelope-v1": envelope,
     "report-data-binding-v1": binding,
@@ -131,6 +140,7 @@ FORMATS: dict[str, Callable[..., None]] = {
     "shield-certificate-v1": certificate,
     "key-release-v1": release,
     "keyservice-state-v1": state,
+    "keyservice-http-v1": view_token,
 }
 CASES = [
     pytest.param(

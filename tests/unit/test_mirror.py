@@ -28,6 +28,7 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "keyservice/records.py": "types only; their bytes are driven by keyservice/test_store.py",
     "keyservice/scope.py": "driven by keyservice/test_tenancy.py and attack/test_tenancy.py",
     "keyservice/secret_records.py": "types only; their bytes: keyservice/test_secret_store.py",
+    "keyservice/view/schemas.py": "driven by keyservice/view/test_openapi.py",
     "keyservice/state/backend.py": "a protocol: contract/test_state_backend.py",
     "keyservice/state/rows.py": "driven by keyservice/test_store.py",
     "keyservice/state/tenancy.py": "driven by keyservice/test_tenancy.py",

@@ -59,6 +59,8 @@ _STYLES: Mapping[str, str] = {
     "refused": "green",
     "missing": "yellow",
     "partial": "yellow",
+    "warning": "yellow",
+    "problem": "bold red",
     "no": "red",
     "NOT REFUSED": "bold red",
     "FAILED": "bold red",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ def serve(
         [], "--witness", help="URL=KEY of a witness that sees each change before it is answered."
     ),
     witness_quorum: int = typer.Option(0, help="How many of the witnesses must have seen it."),
+    log_format: str = typer.Option("", "--log-format", help="text (the default) or json."),
 ) -> None:
     """Run the trust domain's key service in the foreground until interrupted."""
     from cloister.keyservice.server import main  # noqa: PLC0415
@@ -37,6 +39,9 @@ def serve(
     arguments += ["--listen", listen] if listen else []
     arguments += [part for each in witness_at for part in ("--witness", each)]
     arguments += ["--witness-quorum", str(witness_quorum)] if witness_quorum else []
+    if log_format not in {"", "text", "json"}:
+        raise ConfigError("a log's format is text or json", code="config.value")
+    arguments += ["--log-format", log_format] if log_format else []
     raise typer.Exit(main(arguments))
 
 
@@ -94,6 +99,52 @@ def pin(
     for name, values in facts.items():
         for value in values:
             console.lines(f"{name:<8} {value}")
+
+
+@app.command(name="view-token")
+def view_token(
+    domain: Path | None = settings.DOMAIN,
+    hours: int = typer.Option(8, "--hours", help="For how long."),
+    scope: str = typer.Option("view", "--scope", help="view, or metrics for the metrics alone."),
+) -> None:
+    """Print a token with which somebody may look at the key service; made offline by the owner."""
+    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+    from cloister.keyservice.view.token import ViewToken  # noqa: PLC0415
+
+    found = settings.find_domain(domain)
+    settings.hide_memory()
+    token = ViewToken.make(found.identity, scope=scope, hours=hours, at=read_clock().at)
+    console.lines(token.signed(found.owner_key()))
+
+
+@app.command()
+def doctor(
+    domain: Path | None = settings.DOMAIN,
+    listen: str = typer.Option("", "--listen", help="HOST:PORT that it listens on, if any."),
+    peer: str = typer.Option("", "--peer", help="URL of a replica whose clock is compared."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object."),
+) -> None:
+    """Say what is wrong or risky in how the key service is run here; changes nothing."""
+    from cloister.keyservice.checkup import judge  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+    from cloister.keyservice.examination import examine  # noqa: PLC0415
+
+    found = settings.find_domain(domain)
+    core_limit = resource.getrlimit(resource.RLIMIT_CORE)[0]
+    settings.hide_memory()
+    findings = judge(
+        examine(found, listen=listen, peer=peer, clock=read_clock, core_limit=core_limit)
+    )
+    if as_json:
+        console.emit({"findings": [finding.as_record() for finding in findings]})
+    else:
+        rows = [(finding.name, finding.state, finding.detail) for finding in findings]
+        console.table("This key service", ("what", "state", "found"), rows)
+        for finding in findings:
+            if finding.remedy:
+                console.lines(f"{finding.name}: {finding.remedy}")
+    if any(finding.state == "problem" for finding in findings):
+        raise typer.Exit(ConfigError.exit_status)
 
 
 @app.command()

@@ -3,6 +3,9 @@
 Whatever requests have come when the service is free make one group: they are decided one after
 another, made durable together, and answered after that. A client alone is a group of one.
 
+Only the protocol's four paths are known here. Whatever else is asked goes to another application,
+which is made when somebody asks for the first time: it costs the protocol one look into a set.
+
 The parser is uvicorn's and llhttp's; what they leave open is bounded here: the size of a head, and
 the time for a head, for a body, and between two requests.
 """
@@ -12,15 +15,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from cloister.keyservice.clock import Clock
 from cloister.keyservice.messages import MAX_REQUEST_BYTES, MEDIA_TYPE
+from cloister.keyservice.metrics import PROTOCOL_PATHS, Metrics
 from cloister.keyservice.service import Answer, Call, KeyService
 
-__all__ = ["Application", "BoundedProtocol"]
+__all__ = ["Application", "BoundedProtocol", "Other"]
 
 BODY_TIMEOUT_S: Final = 10
 HEAD_TIMEOUT_S: Final = 10
@@ -32,12 +36,43 @@ _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
+class Other(Protocol):
+    """An application for what is not the protocol's."""
+
+    def has(self, path: str) -> bool:
+        """Tell whether there is something at a path."""
+        ...
+
+    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+        """Answer one HTTP request, however wrong it is."""
+        ...
+
+
 class Application:
     """The ASGI application: one `KeyService`, and the time of the last request."""
 
-    def __init__(self, service: KeyService, *, clock: Clock, stop: Callable[[], None]) -> None:
-        """Answer from `service`; call `stop` when its state cannot be trusted any more."""
+    def __init__(
+        self,
+        service: KeyService,
+        *,
+        clock: Clock,
+        stop: Callable[[], None],
+        metrics: Metrics | None = None,
+        other: Callable[[], Other] | None = None,
+    ) -> None:
+        """Answer from `service`; call `stop` when its state cannot be trusted any more.
+
+        Args:
+            service: Answers the protocol's requests.
+            clock: Read for each group.
+            stop: Ends the server.
+            metrics: Where answers are counted.
+            other: Makes the application for everything that is not the protocol's.
+        """
         self._service = service
+        self._metrics = metrics or Metrics()
+        self._make_other = other
+        self._other: Other | None = None
         self._clock = clock
         self._stop = stop
         self._waiting: deque[tuple[Call, asyncio.Future[Answer]]] = deque()
@@ -48,6 +83,11 @@ class Application:
         if scope["type"] != "http":
             return
         self.last_request = self._clock().uptime
+        if scope["path"] not in PROTOCOL_PATHS and self._make_other is not None:
+            self._other = self._other or self._make_other()
+            if scope["method"] != "POST" or self._other.has(scope["path"]):
+                await self._other(scope, receive, send)
+                return
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 body = await _read_body(receive)
@@ -58,7 +98,7 @@ class Application:
             await _respond(send, 413, b"")
             return
         if scope["method"] != "POST":
-            await _respond(send, 405, b"")
+            await _respond(send, 405, b"", (b"allow", b"POST"))
             return
         answer = await self._answer(Call(scope["path"], body))
         await _respond(send, answer.status, answer.body)
@@ -82,7 +122,9 @@ class Application:
             for _, future in group:
                 future.set_exception(e)
             raise
-        for (_, future), answer in zip(group, answers, strict=True):
+        self._metrics.groups.observe(len(group))
+        for (call, future), answer in zip(group, answers, strict=True):
+            self._metrics.answered(call.path, answer.code)
             if not future.cancelled():
                 future.set_result(answer)
         if any(answer.fatal for answer in answers):
@@ -160,8 +202,8 @@ async def _read_body(receive: _Receive) -> bytes | None:
             return b"".join(parts)
 
 
-async def _respond(send: _Send, status: int, body: bytes) -> None:
-    headers = [(b"content-length", str(len(body)).encode())]
+async def _respond(send: _Send, status: int, body: bytes, *more: tuple[bytes, bytes]) -> None:
+    headers = [(b"content-length", str(len(body)).encode()), *more]
     if body:
         headers.append((b"content-type", MEDIA_TYPE.encode()))
     else:

@@ -3,6 +3,9 @@
 Run as `python -m cloister.keyservice.server --domain DIR`. It prints one line of JSON when it is
 ready (`url`, `identity`), or one with `error` if it cannot start, and exits with that error's
 status. What a connection may do stands in `front`; at most `MAX_CONNECTIONS` are open at once.
+
+SIGTERM and SIGINT end it: it listens no more, answers what it has accepted, for `GRACE_S` at most,
+and closes the state.
 """
 
 from __future__ import annotations
@@ -30,8 +33,10 @@ from cloister.attestation.evidence import Evidence, ReportData
 from cloister.errors import CloisterError, ConfigError, UnavailableError
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.domain import TrustDomain
-from cloister.keyservice.front import Application, BoundedProtocol
+from cloister.keyservice.front import Application, BoundedProtocol, Other
 from cloister.keyservice.leases import LEASE_TTL_S
+from cloister.keyservice.logs import JSONFormatter
+from cloister.keyservice.metrics import Gauges, Metrics, TimedFreshness
 from cloister.keyservice.service import KeyService
 from cloister.keyservice.store import Store
 from cloister.keyservice.witnessing import WitnessCircle, WitnessEndpoint
@@ -40,6 +45,7 @@ from cloister.tee.sim.platform import SimPlatform
 
 __all__ = ["ServerSettings", "main", "serve"]
 
+GRACE_S: Final = 5
 IDLE_CONNECTION_S: Final = 75
 MAX_CONNECTIONS: Final = 512
 WITNESS_DEADLINE_S: Final = 3.0
@@ -61,6 +67,7 @@ class ServerSettings:
         lease_ttl_s: Lifetime of a lease.
         witnesses: `URL=KEY` of those who see every change before it is answered.
         witness_quorum: How many of them must.
+        log_format: `text` or `json`.
     """
 
     domain: Path
@@ -69,6 +76,17 @@ class ServerSettings:
     lease_ttl_s: int
     witnesses: tuple[str, ...] = ()
     witness_quorum: int = 0
+    log_format: str = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What one running server is made of."""
+
+    domain: TrustDomain
+    store: Store
+    service: KeyService
+    metrics: Metrics
 
 
 def serve(settings: ServerSettings, *, ready: Callable[[dict[str, str]], None]) -> None:
@@ -84,6 +102,7 @@ def serve(settings: ServerSettings, *, ready: Callable[[dict[str, str]], None]) 
     domain = TrustDomain.load(settings.domain)
     store = Store.open(domain.keyservice_directory, domain.platform())
     with contextlib.ExitStack() as stack:
+        stack.callback(_LOG.info, "server.stopped")
         stack.callback(store.close)
         service = KeyService(
             store,
@@ -96,14 +115,21 @@ def serve(settings: ServerSettings, *, ready: Callable[[dict[str, str]], None]) 
             raise ConfigError(
                 "domain.json and the key service's state do not belong together", code="config.file"
             )
+        metrics = Metrics()
+        store.watch(
+            lambda witness: TimedFreshness(
+                witness, clock=lambda: read_clock().uptime, observe=metrics.commits.observe
+            )
+        )
+        parts = _Parts(domain, store, service, metrics)
         listener, url = _listen(settings, domain)
         stack.callback(listener.close)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(service, listener, url, settings, ready))
+            runner.run(_run(parts, listener, url, settings, ready))
 
 
 async def _run(
-    service: KeyService,
+    parts: _Parts,
     listener: socket.socket,
     url: str,
     settings: ServerSettings,
@@ -112,7 +138,13 @@ async def _run(
     def stop() -> None:
         server.should_exit = True
 
-    application = Application(service, clock=read_clock, stop=stop)
+    application = Application(
+        parts.service,
+        clock=read_clock,
+        stop=stop,
+        metrics=parts.metrics,
+        other=lambda: _make_web(parts, stop, lambda: len(server.server_state.connections)),
+    )
     config = uvicorn.Config(
         app=application,
         http=BoundedProtocol,
@@ -124,10 +156,10 @@ async def _run(
         date_header=False,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=IDLE_CONNECTION_S,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=GRACE_S,
     )
     server = uvicorn.Server(config)
-    announced = asyncio.create_task(_announce(server, lambda: ready(_facts(service, url))))
+    announced = asyncio.create_task(_announce(server, lambda: ready(_facts(parts.service, url))))
     idle = asyncio.create_task(_stop_when_idle(server, application, settings.idle_exit_s))
     try:
         await server.serve(sockets=[listener])
@@ -136,12 +168,47 @@ async def _run(
             task.cancel()
 
 
+def _make_web(parts: _Parts, stop: Callable[[], None], connections: Callable[[], int]) -> Other:
+    """Load what answers everything but the protocol; done when somebody first asks."""
+    from cloister.keyservice.view.facts import Facts  # noqa: PLC0415
+    from cloister.keyservice.view.openapi import document  # noqa: PLC0415
+    from cloister.keyservice.view.operations import OPERATIONS, Sources  # noqa: PLC0415
+    from cloister.keyservice.view.web import Web  # noqa: PLC0415
+
+    domain, store, metrics = parts.domain, parts.store, parts.metrics
+    metrics.add_view_paths(operation.path for operation in OPERATIONS)
+
+    def text() -> str:
+        return metrics.text(
+            Gauges(
+                connections=connections(),
+                sequence=store.sequence,
+                log_size=store.log_size,
+                policies=len(store.policies()),
+                volumes=len(store.volumes()),
+            )
+        )
+
+    facts = Facts(
+        domain,
+        store,
+        parts.service.checkpoint,
+        sees=lambda namespace: parts.service.sees(domain.owner.raw, namespace),
+    )
+    return Web(
+        Sources(facts, metrics=text, openapi=document),
+        service=domain.identity,
+        owner=domain.owner,
+        clock=read_clock,
+        viewed=metrics.viewed,
+        stop=stop,
+    )
+
+
 def main(arguments: list[str]) -> int:
     """Run the server as a process; returns its exit status."""
     settings = _read_arguments(arguments)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s"
-    )
+    _log_to_stderr(settings.log_format)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     _hide_memory()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -153,6 +220,13 @@ def main(arguments: list[str]) -> int:
         _print_line({"error": {"code": e.code, "message": e.public}})
         return e.exit_status
     return 0
+
+
+def _log_to_stderr(log_format: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    text = logging.Formatter("%(asctime)s %(name)s %(message)s")
+    handler.setFormatter(JSONFormatter() if log_format == "json" else text)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _leave(number: int, frame: object) -> None:
@@ -257,6 +331,7 @@ def _read_arguments(arguments: list[str]) -> ServerSettings:
     parser.add_argument("--witness", action="append", default=[], metavar="URL=KEY")
     parser.add_argument("--witness-quorum", type=int, default=0, metavar="K")
     parser.add_argument("--lease-ttl", type=int, default=LEASE_TTL_S, metavar="SECONDS")
+    parser.add_argument("--log-format", choices=("text", "json"), default="text")
     found = parser.parse_args(arguments)
     return ServerSettings(
         found.domain,
@@ -265,6 +340,7 @@ def _read_arguments(arguments: list[str]) -> ServerSettings:
         found.lease_ttl,
         tuple(found.witness),
         found.witness_quorum,
+        found.log_format,
     )
 
 

@@ -120,11 +120,15 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP status and body. `fatal` asks the server to stop: its state cannot be trusted."""
+    """An HTTP status and body. `fatal` asks the server to stop: its state cannot be trusted.
+
+    `code` is that of a refusal, for the metrics; the body has it too, signed.
+    """
 
     status: int
     body: bytes
     fatal: bool
+    code: str = ""
 
 
 class KeyService:
@@ -218,6 +222,14 @@ class KeyService:
         """The public key that clients pin."""
         return self._key.public
 
+    def checkpoint(self) -> str:
+        """Return the log's newest checkpoint as a signed note."""
+        return self._administration.checkpoint()
+
+    def sees(self, key: bytes, namespace: str) -> bool:
+        """Tell whether a key may read what lies in a namespace."""
+        return self._scope.sees(key, namespace)
+
     def handle(self, path: str, body: bytes, moment: Moment) -> Answer:
         """Answer one request; every outcome is a signed reply."""
         return self.handle_together([Call(path, body)], moment)[0]
@@ -296,7 +308,8 @@ class KeyService:
 
     def _sign(self, call: Call, answer: Reply | Failure, *, status: int, fatal: bool) -> Answer:
         signed = SignedReply.make(answer, path=call.path, request=call.body, key=self._key)
-        return Answer(status, signed.to_bytes(), fatal)
+        code = answer.code if isinstance(answer, Failure) else ""
+        return Answer(status, signed.to_bytes(), fatal, code)
 
     # -- challenge
 

@@ -11,7 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,7 @@ from cloister.crypto.kdf import random_bytes
 from cloister.errors import TamperedError
 from cloister.keyservice import merkle
 from cloister.keyservice.log import StateCommitment
+from cloister.keyservice.proofs import Proofs
 from cloister.keyservice.records import PolicyRecord, VolumeRecord
 from cloister.keyservice.state import rows
 from cloister.keyservice.state.backend import Backend, LogRow
@@ -31,7 +32,7 @@ from cloister.keyservice.state.rows import ServiceSecrets
 from cloister.keyservice.state.sqlcipher import SQLCipherBackend
 from cloister.keyservice.state.tables import Tables
 from cloister.keyservice.state.tenancy import TenancyTables
-from cloister.tee.sim.platform import SimPlatform
+from cloister.tee.sim.platform import MonotonicCounter, SimPlatform
 
 __all__ = ["Appended", "ServiceSecrets", "Store"]
 
@@ -69,6 +70,7 @@ class Store:
         self._snapshot_at = 0
         self._grouped = False
         self._committing_to_log = False
+        self.proofs: Final = Proofs(self._durable_leaves)
 
     @classmethod
     def create(cls, directory: Path, platform: SimPlatform, secrets: ServiceSecrets) -> None:
@@ -94,6 +96,17 @@ class Store:
         backend = SQLCipherBackend.open(directory, platform.sealing_key(_DATABASE_PURPOSE))
         freshness = PlatformFreshness(platform.counter(_COUNTER))
         return cls.load(backend, platform, freshness)
+
+    @classmethod
+    def inspect(
+        cls,
+        directory: Path,
+        platform: SimPlatform,
+        witness: Callable[[MonotonicCounter], Freshness],
+    ) -> Store:
+        """Open an embedded state like `open`, with a witness that only looks."""
+        backend = SQLCipherBackend.open(directory, platform.sealing_key(_DATABASE_PURPOSE))
+        return cls.load(backend, platform, witness(platform.counter(_COUNTER)))
 
     @classmethod
     def found(
@@ -339,7 +352,26 @@ class Store:
         """Return every leaf hash, for proofs about old trees."""
         return list(self._backend.leaves())
 
+    # -- how it is
+
+    @property
+    def sequence(self) -> int:
+        """The number of the newest record."""
+        return self._head.sequence
+
+    def require_ready(self) -> None:
+        """Raise what would keep a decision from becoming durable now, as far as reading tells."""
+        self._freshness.committing(self._head)
+        self.entries(max(0, self._size - 1), 1)
+
+    def watch(self, wrap: Callable[[Freshness], Freshness]) -> None:
+        """Put something around the witness, such as what measures the time of a commit."""
+        self._freshness = wrap(self._freshness)
+
     # -- inside
+
+    def _durable_leaves(self, first: int, count: int) -> list[bytes]:
+        return [row.leaf for row in self._backend.log(first, count)]
 
     def _grow(self, entry: bytes) -> None:
         self._peaks = merkle.append(self._peaks, self._size, merkle.leaf_hash(entry))

@@ -27,6 +27,7 @@ from cloister.keyservice.messages import (
     Reply,
     SignedReply,
 )
+from cloister.keyservice.metrics import Gauges, Metrics
 from cloister.keyservice.server import ServerSettings, serve
 from cloister.keyservice.service import Answer, Call
 from cloister.testing.keyservice import ServiceBench
@@ -121,6 +122,62 @@ def test_a_malformed_body_is_answered(bench: ServiceBench) -> None:
             .open(path=CHALLENGE_PATH, request=b"x", service=bench.domain.identity)
             .error()
         )
+
+
+@pytest.mark.spec("KR-2", "KH-1")
+def test_what_is_not_the_protocols_goes_to_another_application(bench: ServiceBench) -> None:
+    """Which is made once, when somebody asks; a POST to nowhere stays the protocol's."""
+    made: list[str] = []
+    seen: list[tuple[str, str]] = []
+
+    class Elsewhere:
+        """Has one path."""
+
+        def has(self, path: str) -> bool:
+            return path == "/there"
+
+        async def __call__(self, scope: Message, *_: object) -> None:
+            seen.append((scope["method"], scope["path"]))
+
+    def make() -> Elsewhere:
+        made.append("made")
+        return Elsewhere()
+
+    application = Application(bench.service, clock=bench.clock, stop=lambda: None, other=make)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"x"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def ask(method: str, path: str) -> None:
+        await application({"type": "http", "method": method, "path": path}, receive, send)
+
+    asyncio.run(ask("POST", CHALLENGE_PATH))
+    asyncio.run(ask("GET", CHALLENGE_PATH))
+    assert made == []
+    assert [each["status"] for each in sent if "status" in each] == [400, 405]
+    for method, path in (("GET", "/nowhere"), ("POST", "/there"), ("POST", "/nowhere")):
+        asyncio.run(ask(method, path))
+    assert made == ["made"]
+    assert seen == [("GET", "/nowhere"), ("POST", "/there")]
+    failure = SignedReply.from_bytes(sent[-1]["body"]).open(
+        path="/nowhere", request=b"x", service=bench.domain.identity
+    )
+    assert isinstance(failure, Failure)
+    assert failure.code == "message.malformed"
+
+
+def test_answers_are_counted(bench: ServiceBench) -> None:
+    """By path and code, with the size of their group."""
+    metrics = Metrics()
+    application = Application(bench.service, clock=bench.clock, stop=lambda: None, metrics=metrics)
+    asyncio.run(together(application, 3))
+    text = metrics.text(Gauges(0, 0, 0, 0, 0))
+    assert 'requests_total{path="/v1/challenge",code="ok"} 3' in text
+    assert 'group_size_bucket{le="4"} 1' in text
 
 
 async def together(application: Application, count: int) -> list[int]:
