@@ -17,13 +17,16 @@ app = typer.Typer(help="Run the key service and see what it holds.", no_args_is_
 def serve(
     domain: Path | None = settings.DOMAIN,
     listen: str = typer.Option("", "--listen", help="HOST:PORT; empty for a unix socket."),
+    database: str = settings.DATABASE,
 ) -> None:
     """Run the trust domain's key service in the foreground until interrupted."""
     from cloister.keyservice.server import main  # noqa: PLC0415
 
     found = settings.find_domain(domain)
     arguments = ["--domain", str(found.directory)]
-    raise typer.Exit(main([*arguments, "--listen", listen] if listen else arguments))
+    arguments += ["--listen", listen] if listen else []
+    arguments += ["--database", database] if database else []
+    raise typer.Exit(main(arguments))
 
 
 @app.command()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cloister.launcher.owner import Owner
 
 __all__ = [
+    "DATABASE",
     "DOMAIN",
     "Connection",
     "connect",
@@ -39,6 +40,15 @@ DOMAIN = typer.Option(
     "--domain",
     "-d",
     help=f"The trust domain's folder (default: ${DOMAIN_VARIABLE}, else {_DEFAULT}).",
+)
+
+DATABASE = typer.Option(
+    "",
+    "--database",
+    metavar="ADDRESS",
+    envvar="CLOISTER_DATABASE",
+    help="postgresql://USER@HOST/NAME of a state that replicas share, with libpq's parameters and "
+    "no password: that is in libpq's password file (PGPASSFILE). Empty: embedded.",
 )
 
 

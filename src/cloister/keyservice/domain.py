@@ -106,22 +106,40 @@ class TrustDomain:
         return key
 
     @classmethod
-    def create(cls, directory: Path, name: str, *, moment: Moment) -> TrustDomain:
+    def create(
+        cls,
+        directory: Path,
+        name: str,
+        *,
+        moment: Moment,
+        url: str = EMBEDDED_URL,
+        database: str = "",
+    ) -> TrustDomain:
         """Make a new trust domain in a directory that is not there yet, or is empty.
 
         Args:
             directory: Its missing parent folders are made too, 0700.
             name: Lower-case letters, digits, dots and dashes.
             moment: Now; the certificate authority's lifetime starts here.
+            url: Where clients find the key service.
+            database: `postgresql://` address for the key service's state; empty to keep it in the
+                directory. An empty database that exists; nothing else is put there.
 
         Raises:
-            ConfigError: The name is none, or the directory is in use.
+            ConfigError: The name is none, or the directory or the database is in use.
+            UnavailableError: The database does not answer.
         """
         if _NAME.fullmatch(name) is None:
             raise ConfigError(
                 f"{name!r} is not a name for a trust domain",
                 code="config.value",
                 hint="use lower-case letters, digits, dots and dashes",
+            )
+        if database and url == EMBEDDED_URL:
+            raise ConfigError(
+                "a key service whose state is in a database has an address of its own",
+                code="config.value",
+                hint="--url http://HOST:PORT of the key service or of the load balancer before it",
             )
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
             raise ConfigError(
@@ -140,7 +158,7 @@ class TrustDomain:
                     f"cannot write in {directory.parent}: {e.strerror}", code="config.file"
                 ) from e
             undo.callback(shutil.rmtree, building, ignore_errors=True)
-            _build(building, name, moment)
+            _build(building, name, moment, url, database)
             building.replace(directory)
             undo.pop_all()
         return cls.load(directory)
@@ -175,7 +193,7 @@ def _remove_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _build(directory: Path, name: str, moment: Moment) -> None:
+def _build(directory: Path, name: str, moment: Moment, url: str, database: str) -> None:
     # Imported here: making a domain needs the database library, using one does not.
     from cloister.keyservice.founding import found_service  # noqa: PLC0415
 
@@ -191,11 +209,12 @@ def _build(directory: Path, name: str, moment: Moment) -> None:
         trust_domain=name,
         at=moment.at,
         ca_lifetime_s=_CA_LIFETIME_S,
+        database=database,
     )
     facts = {
         "format": _FORMAT,
         "name": name,
-        "url": EMBEDDED_URL,
+        "url": url,
         "identity": service.identity.text,
         "hpke": "hpke:" + service.hpke.raw.hex(),
         "ca": service.ca.decode(),

@@ -34,8 +34,9 @@ from cloister.keyservice.leases import LEASE_TTL_S
 from cloister.keyservice.service import KeyService
 from cloister.keyservice.store import Store
 
-__all__ = ["ServerSettings", "main", "serve"]
+__all__ = ["DATABASE_VARIABLE", "ServerSettings", "main", "serve"]
 
+DATABASE_VARIABLE: Final = "CLOISTER_DATABASE"
 IDLE_CONNECTION_S: Final = 75
 MAX_CONNECTIONS: Final = 512
 _SOCKET_NAME: Final = "service.sock"
@@ -54,12 +55,15 @@ class ServerSettings:
             `DIR/keyservice`.
         idle_exit_s: Exit after so many seconds without a request; 0 for never.
         lease_ttl_s: Lifetime of a lease.
+        database: `postgresql://` address of a state that replicas share; empty for the embedded
+            one in `DIR/keyservice`. It holds no password.
     """
 
     domain: Path
     listen: str
     idle_exit_s: int
     lease_ttl_s: int
+    database: str = ""
 
 
 def serve(settings: ServerSettings, *, ready: Callable[[dict[str, str]], None]) -> None:
@@ -73,7 +77,7 @@ def serve(settings: ServerSettings, *, ready: Callable[[dict[str, str]], None]) 
         CloisterError: The state or the address cannot be used.
     """
     domain = TrustDomain.load(settings.domain)
-    store = Store.open(domain.keyservice_directory, domain.platform())
+    store = _open(settings, domain)
     with contextlib.ExitStack() as stack:
         stack.callback(store.close)
         service = KeyService(store, moment=read_clock(), lease_ttl_s=settings.lease_ttl_s)
@@ -85,6 +89,18 @@ def serve(settings: ServerSettings, *, ready: Callable[[dict[str, str]], None]) 
         stack.callback(listener.close)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(service, listener, url, settings, ready))
+
+
+def _open(settings: ServerSettings, domain: TrustDomain) -> Store:
+    if not settings.database:
+        return Store.open(domain.keyservice_directory, domain.platform())
+    if not settings.listen:
+        raise ConfigError(
+            "a replica of a shared state listens on an address of its own",
+            code="config.value",
+            hint="--listen HOST:PORT, and the load balancer's address as url in domain.json",
+        )
+    return Store.open_shared(settings.database, domain.platform())
 
 
 async def _run(
@@ -219,8 +235,16 @@ def _read_arguments(arguments: list[str]) -> ServerSettings:
     parser.add_argument("--listen", default="", metavar="HOST:PORT", help="default: a unix socket")
     parser.add_argument("--idle-exit", type=int, default=0, metavar="SECONDS")
     parser.add_argument("--lease-ttl", type=int, default=LEASE_TTL_S, metavar="SECONDS")
+    parser.add_argument(
+        "--database",
+        default=os.environ.get(DATABASE_VARIABLE, ""),
+        metavar="ADDRESS",
+        help=f"postgresql:// without a password (default: ${DATABASE_VARIABLE}, else embedded)",
+    )
     found = parser.parse_args(arguments)
-    return ServerSettings(found.domain, found.listen, found.idle_exit, found.lease_ttl)
+    return ServerSettings(
+        found.domain, found.listen, found.idle_exit, found.lease_ttl, found.database
+    )
 
 
 if __name__ == "__main__":

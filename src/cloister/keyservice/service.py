@@ -42,6 +42,7 @@ from cloister.keyservice.anchoring import (
     reader_secret,
 )
 from cloister.keyservice.bundle import KEY_BYTES, Bundle, Lease, ListenerGrant, VolumeGrant
+from cloister.keyservice.challenges import NONCE_LIFETIME_S, Challenges
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.domain import log_origin
 from cloister.keyservice.leases import LEASE_TTL_S, LeaseTable, advance, require_epoch, take
@@ -62,21 +63,20 @@ from cloister.keyservice.messages import (
 from cloister.keyservice.ownership import OwnerRequest, SignedOwnerRequest, owner_reply_info
 from cloister.keyservice.policy.model import Listener, Unchecked
 from cloister.keyservice.records import Holder, VolumeRecord
+from cloister.keyservice.renewals import Renewals
 from cloister.keyservice.session import (
-    NONCE_LIFETIME_S,
     Approval,
-    ChallengeTable,
     Claim,
     decide,
     require_service,
 )
+from cloister.keyservice.statetime import StateTime
 from cloister.keyservice.store import Appended, Store
 from cloister.wire import encode
 
 __all__ = ["Answer", "Call", "KeyService"]
 
 _LOG: Final = logging.getLogger(__name__)
-_NONCE_BYTES: Final = 32
 _NO_DIGEST: Final = bytes(DIGEST_BYTES)
 _ATTEMPTS: Final = 8
 _Decision = Callable[[], bytes]
@@ -119,8 +119,15 @@ class KeyService:
         self._owner = VerifyingKey(secrets.owner)
         self._trust_domain = secrets.trust_domain
         self._origin = log_origin(secrets.trust_domain)
-        self._challenges = ChallengeTable(lifetime_s=nonce_lifetime_s)
-        self._leases = LeaseTable(ttl_s=lease_ttl_s, uptime=moment.uptime)
+        self._time = StateTime(store)
+        self._challenges = Challenges(
+            store, secrets.reader_secret, self._time, lifetime_s=nonce_lifetime_s
+        )
+        self._leases = LeaseTable(
+            ttl_s=lease_ttl_s,
+            uptime=moment.uptime,
+            others=Renewals(store, self._time, ttl_s=lease_ttl_s) if store.shared else None,
+        )
         self._administration = Administration(
             store=store,
             key=self._key,
@@ -149,9 +156,9 @@ class KeyService:
     def handle_together(self, calls: Sequence[Call], moment: Moment) -> list[Answer]:
         """Answer requests in their order, each as if it had come alone.
 
-        What they change becomes durable at once, before any of them is answered. If that fails,
-        nothing of it has happened, and every answer says so. Nonces stay spent, and a lease that
-        was extended stays so: it makes others wait, and grants nothing.
+        What they change, spent nonces among it, becomes durable at once, before any of them is
+        answered. If that fails, every answer says so, and nothing of it has happened as far as is
+        known. A lease that was extended stays so: it makes others wait, and grants nothing.
         """
         decisions = [self._prepare(call, moment) for call in calls]
         error: CloisterError | None = None
@@ -172,7 +179,7 @@ class KeyService:
         return [self._refuse(call, error, moment) for call in calls]
 
     def _prepare(self, call: Call, moment: Moment) -> _Decision:
-        """Read a request and spend its nonce, once; return what decides it, as often as needed."""
+        """Read a request, once; return what decides it, as often as needed."""
         try:
             route = self._routes.get(call.path)
             if route is None:
@@ -183,6 +190,7 @@ class KeyService:
 
     def _answer(self, call: Call, decision: _Decision, moment: Moment) -> Answer:
         try:
+            self._time.read(moment)
             reply = Reply(moment.at, decision())
         except CloisterError as e:
             return self._refuse(call, e, moment)
@@ -208,21 +216,23 @@ class KeyService:
 
     def _challenge(self, body: bytes, moment: Moment) -> _Decision:
         ChallengeRequest.from_bytes(body)
-        nonce = random_bytes(_NONCE_BYTES)
-        self._challenges.add(nonce, uptime=moment.uptime)
-        challenge = Challenge(self.identity.raw, nonce, self._challenges.lifetime_s)
-        return challenge.to_bytes
+        return partial(self._give_challenge, moment)
+
+    def _give_challenge(self, moment: Moment) -> bytes:
+        nonce = self._challenges.issue(moment)
+        return Challenge(self.identity.raw, nonce, self._challenges.lifetime_s).to_bytes()
 
     # -- release
 
     def _release(self, body: bytes, moment: Moment) -> _Decision:
         request = ReleaseRequest.from_bytes(body)
-        # KR-19, KR-11, KR-12. Meant for this service; the challenge is spent now.
+        # KR-19. Meant for this service.
         require_service(request.service, self.identity.raw)
-        self._challenges.spend(request.nonce, uptime=moment.uptime)
         return partial(self._decide_release, request, body, moment)
 
     def _decide_release(self, request: ReleaseRequest, body: bytes, moment: Moment) -> bytes:
+        # KR-11, KR-12. The challenge is spent, whatever is decided.
+        self._challenges.spend(request.nonce, moment)
         try:
             approval = decide(request, records=self._store, at=moment.at)
             return self._grant(request, approval, body, moment)
@@ -334,13 +344,13 @@ class KeyService:
         sealed = SealedAnchorRequest.from_bytes(body)
         request = AnchorRequest.from_bytes(sealed.body)
         require_service(request.service, self.identity.raw)
-        if request.operation == "takeover":
-            self._challenges.spend(request.nonce, uptime=moment.uptime)
         return partial(self._decide_anchor, request, sealed, moment)
 
     def _decide_anchor(
         self, request: AnchorRequest, sealed: SealedAnchorRequest, moment: Moment
     ) -> bytes:
+        if request.operation == "takeover":
+            self._challenges.spend(request.nonce, moment)
         record = self._store.volume(request.volume)
         if record is None:
             raise ReleaseDeniedError(
@@ -398,10 +408,10 @@ class KeyService:
     def _own(self, body: bytes, moment: Moment) -> _Decision:
         request = SignedOwnerRequest.from_bytes(body).require(self._owner)
         require_service(request.service, self.identity.raw)
-        self._challenges.spend(request.nonce, uptime=moment.uptime)
         return partial(self._decide_owner, request, body, moment)
 
     def _decide_owner(self, request: OwnerRequest, body: bytes, moment: Moment) -> bytes:
+        self._challenges.spend(request.nonce, moment)
         reply_key = HPKEPublicKey(request.reply_key)
         try:
             result = self._administration.carry_out(request, moment)

@@ -265,6 +265,16 @@ class Store:
         else:
             self._snapshot_at = self._head.sequence
 
+    @property
+    def shared(self) -> bool:
+        """Whether other replicas may change the state too."""
+        return self._backend.shared
+
+    @property
+    def tables(self) -> Tables:
+        """All rows, for a topic that has rows of its own; changed inside a transaction only."""
+        return self._tables
+
     # -- what makes the service
 
     def secrets(self) -> ServiceSecrets:

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from cloister.errors import StateMovedError, TamperedError
 from cloister.keyservice.state.backend import LogRow
 from cloister.keyservice.state.record import Head
+from cloister.keyservice.store import ServiceSecrets, Store
+from cloister.tee.sim.platform import SimPlatform
 
-__all__ = ["MemoryBackend", "MemoryFreshness"]
+__all__ = ["MemoryBackend", "MemoryFreshness", "founded"]
 
 
 @dataclass(slots=True)
@@ -109,3 +111,19 @@ class MemoryFreshness:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def founded(platform: SimPlatform, *, shared: bool = False) -> MemoryBackend:
+    """Return a state in memory that has just been founded; its secrets mean nothing."""
+    secrets = ServiceSecrets(
+        signing_seed=b"s" * 32,
+        hpke_seed=b"h" * 96,
+        ca_key=b"c",
+        ca_certificate=b"d",
+        reader_secret=b"r" * 32,
+        owner=b"o" * 32,
+        trust_domain="example.test",
+    )
+    backend = MemoryBackend(shared=shared)
+    Store.found(backend, platform, MemoryFreshness(), secrets)
+    return backend
