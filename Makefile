@@ -6,7 +6,7 @@
 SHELL := /bin/sh
 VENV ?= .venv
 BIN := $(VENV)/bin
-LOCK := pyproject.toml constraints.txt tools/venv.sh
+LOCK := pyproject.toml constraints.txt tools/venv.sh tools/packages.sh
 PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -20,10 +20,10 @@ setup: $(VENV)/.dev compile ## everything a developer needs, in .venv
 demo: $(VENV)/.demo compile ## install what the demo needs, and run it
 	$(BIN)/cloister demo $(ARGS)
 
-test: setup ## all tests but the soak and the benchmarks
+test: setup postgresql ## all tests but the soak and the benchmarks
 	$(PYTEST) -m "not soak and not bench" $(ARGS)
 
-test-all: setup ## all tests
+test-all: setup postgresql ## all tests
 	$(PYTEST) $(ARGS)
 
 check: setup ## format, lint, types, import layers
@@ -56,7 +56,10 @@ release: check test spec ## the changelog from its fragments, then wheel and sdi
 clean: ## forget the environment and what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: compile
+.PHONY: compile postgresql
+postgresql: # Tests start a server of their own; without its programs they are skipped.
+	@tools/postgresql.sh
+
 compile: # The launcher measures bytecode: it must be there, and current, before anything runs.
 	@$(BIN)/python -m compileall -q src
 

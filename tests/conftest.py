@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from hypothesis import HealthCheck, settings
 
+from cloister.testing.postgres import PostgresServer, find_programs
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -152,3 +154,13 @@ def quiet_logs(request: pytest.FixtureRequest) -> Iterator[None]:
     logger.removeHandler(handler)
     if handler.lines and "caplog" not in request.fixturenames:
         pytest.fail("unexpected log warnings:\n  " + "\n  ".join(handler.lines))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server that all tests of a run share; a test takes a database of its own."""
+    if find_programs() is None or importlib.util.find_spec("psycopg") is None:
+        pytest.skip("no PostgreSQL here: apt-get install postgresql, and make setup")
+    server = PostgresServer()
+    yield server
+    server.stop()

@@ -4,6 +4,7 @@
 set -eu
 venv=$1 extra=$2
 shift 2
+. "$(dirname "$0")/packages.sh"
 
 fits() { "$1" -c 'import sys; raise SystemExit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; }
 
@@ -19,20 +20,6 @@ find_python() {
     echo "Cloister needs Python 3.11, 3.12 or 3.13 (TensorFlow has no build for others); none was found in PATH." >&2
     echo "On Debian and Ubuntu: sudo apt-get install python3 python3-venv; or name one: make PYTHON=/path/to/python3" >&2
     return 1
-}
-
-need_package() { # need_package NAME WHY
-    echo "Distribution package needed: $1 ($2)." >&2
-    if [ "$(id -u)" = 0 ]; then root=""; else root="sudo"; fi
-    if ! command -v apt-get >/dev/null || { [ -n "$root" ] && ! command -v sudo >/dev/null; }; then
-        echo "It cannot be installed from here. As root, run: apt-get install $1" >&2
-        return 1
-    fi
-    echo "Installing it now: $root apt-get install --yes $1" >&2
-    $root apt-get install --yes "$1" || { $root apt-get update && $root apt-get install --yes "$1"; } || {
-        echo "That failed. As root, run: apt-get update && apt-get install $1" >&2
-        return 1
-    }
 }
 
 python=$(find_python)

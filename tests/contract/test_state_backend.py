@@ -9,16 +9,21 @@ import pytest
 
 from cloister.errors import StateMovedError
 from cloister.keyservice.state.backend import Backend, LogRow
+from cloister.keyservice.state.postgres import PostgresBackend
 from cloister.keyservice.state.sqlcipher import SQLCipherBackend
+from cloister.testing.postgres import PostgresServer
 from cloister.testing.state import MemoryBackend
 
 
-@pytest.fixture(params=["memory", "sqlcipher"])
+@pytest.fixture(params=["memory", "sqlcipher", "postgres"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     """An empty backend of each kind."""
     made: Backend
     if request.param == "memory":
         made = MemoryBackend()
+    elif request.param == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        made = PostgresBackend.create(server.address(server.database()))
     else:
         made = SQLCipherBackend.create(tmp_path, b"k" * 32)
     yield made
@@ -81,3 +86,23 @@ def test_a_snapshot_replaces_older_records(backend: Backend) -> None:
     assert backend.snapshot() == (5, b"new")
     assert [number for number, _ in backend.records(0)] == [4, 5]
     assert len(list(backend.leaves())) == 5
+
+
+@pytest.mark.spec("KS-22")
+def test_an_older_snapshot_replaces_no_newer_one(backend: Backend) -> None:
+    """A slow replica's does nothing but drop what both of them stand for."""
+    for sequence in range(1, 6):
+        backend.append(sequence, b"r", [])
+    backend.put_snapshot(5, b"newer", keep=2)
+    backend.put_snapshot(4, b"older", keep=3)
+    assert backend.snapshot() == (5, b"newer")
+    assert [number for number, _ in backend.records(0)] == [4, 5]
+
+
+def test_rows_with_nothing_in_them_are_rows(backend: Backend) -> None:
+    """Empty is not missing."""
+    backend.put_slot("empty", b"")
+    backend.append(1, b"", [LogRow(0, b"", b"")])
+    assert backend.slot("empty") == b""
+    assert list(backend.records(0)) == [(1, b"")]
+    assert list(backend.log(0, 1)) == [LogRow(0, b"", b"")]

@@ -70,6 +70,7 @@ class Running:
             transport,
             PinnedService(self.domain.identity, self.domain.origin),
             owner=self.domain.owner_key(),
+            reference=self.domain.service,
             clock=read_clock,
         )
 

@@ -23,6 +23,7 @@ app = typer.Typer(help="Run the key service and see what it holds.", no_args_is_
 
 @app.command()
 def serve(
+    *,
     domain: Path | None = settings.DOMAIN,
     listen: str = typer.Option("", "--listen", help="HOST:PORT; empty for a unix socket."),
     witness_at: list[str] = typer.Option(
@@ -30,6 +31,7 @@ def serve(
     ),
     witness_quorum: int = typer.Option(0, help="How many of the witnesses must have seen it."),
     log_format: str = typer.Option("", "--log-format", help="text (the default) or json."),
+    database: str = settings.DATABASE,
 ) -> None:
     """Run the trust domain's key service in the foreground until interrupted."""
     from cloister.keyservice.server import main  # noqa: PLC0415
@@ -42,6 +44,7 @@ def serve(
     if log_format not in {"", "text", "json"}:
         raise ConfigError("a log's format is text or json", code="config.value")
     arguments += ["--log-format", log_format] if log_format else []
+    arguments += ["--database", database] if database else []
     raise typer.Exit(main(arguments))
 
 

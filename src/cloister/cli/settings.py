@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cloister.launcher.owner import Owner
 
 __all__ = [
+    "DATABASE",
     "DOMAIN",
     "KEY",
     "Connection",
@@ -54,6 +55,14 @@ KEY = typer.Option(
     None,
     "--key",
     help=f"Your key's file (default: ${KEY_VARIABLE}, else the key of the domain's owner).",
+)
+DATABASE = typer.Option(
+    "",
+    "--database",
+    metavar="ADDRESS",
+    envvar="CLOISTER_DATABASE",
+    help="postgresql://USER@HOST/NAME of a state that replicas share, with libpq's parameters and "
+    "no password: that is in libpq's password file (PGPASSFILE). Empty: embedded.",
 )
 
 

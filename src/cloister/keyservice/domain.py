@@ -116,7 +116,14 @@ class TrustDomain:
 
     @classmethod
     def create(
-        cls, directory: Path, name: str, *, moment: Moment, image: bytes | None = None
+        cls,
+        directory: Path,
+        name: str,
+        *,
+        moment: Moment,
+        image: bytes | None = None,
+        url: str = EMBEDDED_URL,
+        database: str = "",
     ) -> TrustDomain:
         """Make a new trust domain in a directory that is not there yet, or is empty.
 
@@ -126,15 +133,25 @@ class TrustDomain:
             moment: Now; the certificate authority's lifetime starts here.
             image: What the key service is pinned to run, as `installed_image` measured it in this
                 very process; None measures now.
+            url: Where clients find the key service.
+            database: `postgresql://` address for the key service's state; empty to keep it in the
+                directory. An empty database that exists; nothing else is put there.
 
         Raises:
-            ConfigError: The name is none, or the directory is in use.
+            ConfigError: The name is none, or the directory or the database is in use.
+            UnavailableError: The database does not answer.
         """
         if _NAME.fullmatch(name) is None:
             raise ConfigError(
                 f"{name!r} is not a name for a trust domain",
                 code="config.value",
                 hint="use lower-case letters, digits, dots and dashes",
+            )
+        if database and url == EMBEDDED_URL:
+            raise ConfigError(
+                "a key service whose state is in a database has an address of its own",
+                code="config.value",
+                hint="--url http://HOST:PORT of the key service or of the load balancer before it",
             )
         if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
             raise ConfigError(
@@ -153,7 +170,8 @@ class TrustDomain:
                     f"cannot write in {directory.parent}: {e.strerror}", code="config.file"
                 ) from e
             undo.callback(shutil.rmtree, building, ignore_errors=True)
-            _build(building, name, moment, installed_image() if image is None else image)
+            measured = installed_image() if image is None else image
+            _build(building, name, moment, measured, url=url, database=database)
             building.replace(directory)
             undo.pop_all()
         return cls.load(directory)
@@ -209,7 +227,9 @@ def _remove_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _build(directory: Path, name: str, moment: Moment, image: bytes) -> None:
+def _build(
+    directory: Path, name: str, moment: Moment, image: bytes, *, url: str, database: str
+) -> None:
     # Imported here: making a domain needs the database library, using one does not.
     from cloister.keyservice.founding import found_service  # noqa: PLC0415
 
@@ -225,11 +245,12 @@ def _build(directory: Path, name: str, moment: Moment, image: bytes) -> None:
         trust_domain=name,
         at=moment.at,
         ca_lifetime_s=_CA_LIFETIME_S,
+        database=database,
     )
     facts = {
         "format": _FORMAT,
         "name": name,
-        "url": EMBEDDED_URL,
+        "url": url,
         "identity": service.identity.text,
         "hpke": "hpke:" + service.hpke.raw.hex(),
         "ca": service.ca.decode(),

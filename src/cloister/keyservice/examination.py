@@ -97,6 +97,12 @@ class _Looking:
     def __init__(self, counter: MonotonicCounter) -> None:
         self._counter = counter
 
+    def reading(self) -> None:
+        """Nothing is noted."""
+
+    def abandoned(self) -> None:
+        """Nothing was announced."""
+
     def opened(self, head: Head) -> None:
         """Refuse a state behind the counter."""
         if head.sequence < self._counter.read():

@@ -98,6 +98,8 @@ def _may_pass(error: CloisterError) -> bool:
         "keyservice.unreachable",
         "keyservice.slow",
         "keyservice.busy",
+        "keyservice.database",
+        "keyservice.moved",
         "volume.leased",
     }
 

@@ -35,6 +35,7 @@ def found_service(
     trust_domain: str,
     at: int,
     ca_lifetime_s: int,
+    database: str = "",
 ) -> Founded:
     """Make a key service's state; its secrets exist only in the encrypted database.
 
@@ -45,23 +46,24 @@ def found_service(
         trust_domain: Its name.
         at: Now.
         ca_lifetime_s: Of the certificate authority.
+        database: `postgresql://` address of an empty database; else it is made in `directory`.
     """
     signing, hpke = SigningKey.generate(), HPKEPrivateKey.generate()
     authority = CertificateAuthority.create(
         trust_domain=trust_domain, at=at, lifetime_s=ca_lifetime_s
     )
     ca_key, ca_certificate = authority.to_secret()
-    Store.create(
-        directory,
-        platform,
-        ServiceSecrets(
-            signing_seed=signing.to_secret(),
-            hpke_seed=hpke.to_secret(),
-            ca_key=ca_key,
-            ca_certificate=ca_certificate,
-            reader_secret=random_bytes(_SECRET_BYTES),
-            owner=owner.raw,
-            trust_domain=trust_domain,
-        ),
+    secrets = ServiceSecrets(
+        signing_seed=signing.to_secret(),
+        hpke_seed=hpke.to_secret(),
+        ca_key=ca_key,
+        ca_certificate=ca_certificate,
+        reader_secret=random_bytes(_SECRET_BYTES),
+        owner=owner.raw,
+        trust_domain=trust_domain,
     )
+    if database:
+        Store.create_shared(database, platform, secrets)
+    else:
+        Store.create(directory, platform, secrets)
     return Founded(signing.public, hpke.public, authority.certificate_pem)

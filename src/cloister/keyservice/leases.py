@@ -13,7 +13,7 @@ Spec: key-release-v1, clauses KR-40 to KR-45.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from cloister.crypto.digest import same_bytes
 from cloister.errors import ReleaseDeniedError, UnavailableError
@@ -24,22 +24,38 @@ __all__ = ["LEASE_TTL_S", "AnchorMove", "LeaseTable", "advance", "require_epoch"
 LEASE_TTL_S: Final = 15
 
 
-class LeaseTable:
-    """When each held lease runs out. Kept in memory only (invariant 3)."""
+class OtherReplicas(Protocol):
+    """What the replicas of a shared state know of each other's leases."""
 
-    def __init__(self, *, ttl_s: int, uptime: float) -> None:
+    def note(self, volume_id: bytes) -> None:
+        """Tell the others that a lease was renewed now."""
+        ...
+
+    def remaining(self, volume_id: bytes) -> float:
+        """Return the seconds until a lease runs out that others may have renewed."""
+        ...
+
+
+class LeaseTable:
+    """When each held lease runs out. Kept in memory (invariant 3), and told to other replicas."""
+
+    def __init__(self, *, ttl_s: int, uptime: float, others: OtherReplicas | None = None) -> None:
         """Start at this `uptime`; leases that nobody has renewed since run until one `ttl_s`."""
         self.ttl_s: Final = ttl_s
+        self._others = others
         self._from_before = uptime + ttl_s
         self._ends: dict[bytes, float] = {}
 
     def extend(self, volume_id: bytes, *, uptime: float) -> None:
         """Let the volume's lease run for a full lifetime from now."""
         self._ends[volume_id] = uptime + self.ttl_s
+        if self._others is not None:
+            self._others.note(volume_id)
 
     def remaining(self, volume_id: bytes, *, uptime: float) -> float:
         """Return the seconds until it runs out; zero or less if it has."""
-        return self._ends.get(volume_id, self._from_before) - uptime
+        here = self._ends.get(volume_id, self._from_before) - uptime
+        return here if self._others is None else max(here, self._others.remaining(volume_id))
 
 
 @dataclass(frozen=True, slots=True)

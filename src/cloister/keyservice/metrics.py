@@ -131,9 +131,17 @@ class TimedFreshness:
         self._observe = observe
         self._began = 0.0
 
+    def reading(self) -> None:
+        """Pass on."""
+        self._witness.reading()
+
     def opened(self, head: Head) -> None:
         """Pass on."""
         self._witness.opened(head)
+
+    def abandoned(self) -> None:
+        """Pass on."""
+        self._witness.abandoned()
 
     def committing(self, head: Head) -> None:
         """Note the time, and pass on."""

@@ -43,9 +43,10 @@ from cloister.keyservice.witnessing import WitnessCircle, WitnessEndpoint
 from cloister.tee.sim.attester import SimAttester
 from cloister.tee.sim.platform import SimPlatform
 
-__all__ = ["ServerSettings", "main", "serve"]
+__all__ = ["DATABASE_VARIABLE", "ServerSettings", "main", "serve"]
 
 GRACE_S: Final = 5
+DATABASE_VARIABLE: Final = "CLOISTER_DATABASE"
 IDLE_CONNECTION_S: Final = 75
 MAX_CONNECTIONS: Final = 512
 WITNESS_DEADLINE_S: Final = 3.0
@@ -68,6 +69,8 @@ class ServerSettings:
         witnesses: `URL=KEY` of those who see every change before it is answered.
         witness_quorum: How many of them must.
         log_format: `text` or `json`.
+        database: `postgresql://` address of a state that replicas share; empty for the embedded
+            one in `DIR/keyservice`. It holds no password.
     """
 
     domain: Path
@@ -77,6 +80,7 @@ class ServerSettings:
     witnesses: tuple[str, ...] = ()
     witness_quorum: int = 0
     log_format: str = "text"
+    database: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ def serve(settings: ServerSettings, *, ready: Callable[[dict[str, str]], None]) 
         CloisterError: The state or the address cannot be used.
     """
     domain = TrustDomain.load(settings.domain)
-    store = Store.open(domain.keyservice_directory, domain.platform())
+    store = _open(settings, domain)
     with contextlib.ExitStack() as stack:
         stack.callback(_LOG.info, "server.stopped")
         stack.callback(store.close)
@@ -126,6 +130,18 @@ def serve(settings: ServerSettings, *, ready: Callable[[dict[str, str]], None]) 
         stack.callback(listener.close)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(parts, listener, url, settings, ready))
+
+
+def _open(settings: ServerSettings, domain: TrustDomain) -> Store:
+    if not settings.database:
+        return Store.open(domain.keyservice_directory, domain.platform())
+    if not settings.listen:
+        raise ConfigError(
+            "a replica of a shared state listens on an address of its own",
+            code="config.value",
+            hint="--listen HOST:PORT, and the load balancer's address as url in domain.json",
+        )
+    return Store.open_shared(settings.database, domain.platform())
 
 
 async def _run(
@@ -332,6 +348,12 @@ def _read_arguments(arguments: list[str]) -> ServerSettings:
     parser.add_argument("--witness-quorum", type=int, default=0, metavar="K")
     parser.add_argument("--lease-ttl", type=int, default=LEASE_TTL_S, metavar="SECONDS")
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
+    parser.add_argument(
+        "--database",
+        default=os.environ.get(DATABASE_VARIABLE, ""),
+        metavar="ADDRESS",
+        help=f"postgresql:// without a password (default: ${DATABASE_VARIABLE}, else embedded)",
+    )
     found = parser.parse_args(arguments)
     return ServerSettings(
         found.domain,
@@ -341,6 +363,7 @@ def _read_arguments(arguments: list[str]) -> ServerSettings:
         tuple(found.witness),
         found.witness_quorum,
         found.log_format,
+        found.database,
     )
 
 

@@ -44,6 +44,12 @@ from cloister.keyservice.anchoring import (
 )
 from cloister.keyservice.authorities import Authorities
 from cloister.keyservice.bundle import KEY_BYTES, Bundle, Lease, ListenerGrant, VolumeGrant
+from cloister.keyservice.challenges import (
+    CHALLENGE_LABEL,
+    NONCE_LIFETIME_S,
+    RENEWAL_CHALLENGE_LABEL,
+    Challenges,
+)
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.domain import log_origin
 from cloister.keyservice.genuine import ATTEST_PATH, AttestRequest, bind_service
@@ -86,17 +92,17 @@ from cloister.keyservice.renewal import (
     Renewal,
     renewal_info,
 )
+from cloister.keyservice.renewals import Renewals
 from cloister.keyservice.scope import Scope
 from cloister.keyservice.secret_release import resolve
 from cloister.keyservice.secret_store import SecretStore
 from cloister.keyservice.session import (
-    NONCE_LIFETIME_S,
     Approval,
-    ChallengeTable,
     Claim,
     decide,
     require_service,
 )
+from cloister.keyservice.statetime import StateTime
 from cloister.keyservice.store import Appended, Store
 from cloister.keyservice.witnessing import WitnessCircle
 from cloister.wire import encode
@@ -104,7 +110,6 @@ from cloister.wire import encode
 __all__ = ["Answer", "Call", "KeyService"]
 
 _LOG: Final = logging.getLogger(__name__)
-_NONCE_BYTES: Final = 32
 _NO_DIGEST: Final = bytes(DIGEST_BYTES)
 _ATTEMPTS: Final = 8
 _Decision = Callable[[], bytes]
@@ -169,10 +174,19 @@ class KeyService:
         self._scope = Scope(store, founder=secrets.owner)
         self._trust_domain = secrets.trust_domain
         self._origin = log_origin(secrets.trust_domain)
-        self._challenges = ChallengeTable(lifetime_s=nonce_lifetime_s)
         self._secrets = SecretStore(store)
-        self._renewal_challenges = ChallengeTable(lifetime_s=nonce_lifetime_s)
-        self._leases = LeaseTable(ttl_s=lease_ttl_s, uptime=moment.uptime)
+        self._time = StateTime(store)
+        self._challenges, self._renewal_challenges = (
+            Challenges(
+                store, secrets.reader_secret, self._time, label=label, lifetime_s=nonce_lifetime_s
+            )
+            for label in (CHALLENGE_LABEL, RENEWAL_CHALLENGE_LABEL)
+        )
+        self._leases = LeaseTable(
+            ttl_s=lease_ttl_s,
+            uptime=moment.uptime,
+            others=Renewals(store, self._time, ttl_s=lease_ttl_s) if store.shared else None,
+        )
         self._jobs = Jobs(store)
         self._members = MemberService(
             store=store,
@@ -237,9 +251,9 @@ class KeyService:
     def handle_together(self, calls: Sequence[Call], moment: Moment) -> list[Answer]:
         """Answer requests in their order, each as if it had come alone.
 
-        What they change becomes durable at once, before any of them is answered. If that fails,
-        nothing of it has happened, and every answer says so. Nonces stay spent, and a lease that
-        was extended stays so: it makes others wait, and grants nothing.
+        What they change, spent nonces among it, becomes durable at once, before any of them is
+        answered. If that fails, every answer says so, and nothing of it has happened as far as is
+        known. A lease that was extended stays so: it makes others wait, and grants nothing.
         """
         decisions = [self._prepare(call, moment) for call in calls]
         error: CloisterError | None = None
@@ -278,7 +292,7 @@ class KeyService:
         self._witnessed = head
 
     def _prepare(self, call: Call, moment: Moment) -> _Decision:
-        """Read a request and spend its nonce, once; return what decides it, as often as needed."""
+        """Read a request, once; return what decides it, as often as needed."""
         try:
             route = self._routes.get(call.path)
             if route is None:
@@ -289,6 +303,7 @@ class KeyService:
 
     def _answer(self, call: Call, decision: _Decision, moment: Moment) -> Answer:
         try:
+            self._time.read(moment)
             reply = Reply(moment.at, decision())
         except CloisterError as e:
             return self._refuse(call, e, moment)
@@ -313,12 +328,13 @@ class KeyService:
 
     # -- challenge
 
-    def _challenge(self, table: ChallengeTable, body: bytes, moment: Moment) -> _Decision:
+    def _challenge(self, table: Challenges, body: bytes, moment: Moment) -> _Decision:
         ChallengeRequest.from_bytes(body)
-        nonce = random_bytes(_NONCE_BYTES)
-        table.add(nonce, uptime=moment.uptime)
-        challenge = Challenge(self.identity.raw, nonce, table.lifetime_s)
-        return challenge.to_bytes
+        return partial(self._give_challenge, table, moment)
+
+    def _give_challenge(self, table: Challenges, moment: Moment) -> bytes:
+        nonce = table.issue(moment)
+        return Challenge(self.identity.raw, nonce, table.lifetime_s).to_bytes()
 
     # -- the service itself
 
@@ -334,12 +350,13 @@ class KeyService:
 
     def _release(self, body: bytes, moment: Moment) -> _Decision:
         request = ReleaseRequest.from_bytes(body)
-        # KR-19, KR-11, KR-12. Meant for this service; the challenge is spent now.
+        # KR-19. Meant for this service.
         require_service(request.service, self.identity.raw)
-        self._challenges.spend(request.nonce, uptime=moment.uptime)
         return partial(self._decide_release, request, body, moment)
 
     def _decide_release(self, request: ReleaseRequest, body: bytes, moment: Moment) -> bytes:
+        # KR-11, KR-12. The challenge is spent, whatever is decided.
+        self._challenges.spend(request.nonce, moment)
         try:
             approval = decide(request, records=self._store, at=moment.at)
             self._limits.release(approval.policy.namespace, moment)
@@ -499,12 +516,12 @@ class KeyService:
 
     def _renew(self, body: bytes, moment: Moment) -> _Decision:
         request = ReleaseRequest.from_bytes(body)
-        # MEM-61. Meant for this service; the challenge was given for renewing, and is spent now.
         require_service(request.service, self.identity.raw)
-        self._renewal_challenges.spend(request.nonce, uptime=moment.uptime)
         return partial(self._decide_renewal, request, body, moment)
 
     def _decide_renewal(self, request: ReleaseRequest, body: bytes, moment: Moment) -> bytes:
+        # MEM-61. Meant for this service; the challenge was given for renewing, and is spent now.
+        self._renewal_challenges.spend(request.nonce, moment)
         # MEM-62. All that a release needs, and a live member of that name and key; no lease.
         entry = _entry(request, moment, code="", operation="renew")
         try:
@@ -535,13 +552,13 @@ class KeyService:
         sealed = SealedAnchorRequest.from_bytes(body)
         request = AnchorRequest.from_bytes(sealed.body)
         require_service(request.service, self.identity.raw)
-        if request.operation == "takeover":
-            self._challenges.spend(request.nonce, uptime=moment.uptime)
         return partial(self._decide_anchor, request, sealed, moment)
 
     def _decide_anchor(
         self, request: AnchorRequest, sealed: SealedAnchorRequest, moment: Moment
     ) -> bytes:
+        if request.operation == "takeover":
+            self._challenges.spend(request.nonce, moment)
         record = self._store.volume(request.volume)
         if record is None:
             raise ReleaseDeniedError(
@@ -600,9 +617,14 @@ class KeyService:
         sealed = SealedMemberRequest.from_bytes(body)
         request = MemberRequest.from_bytes(sealed.body)
         require_service(request.service, self.identity.raw)
+        return partial(self._decide_member, request, sealed, moment)
+
+    def _decide_member(
+        self, request: MemberRequest, sealed: SealedMemberRequest, moment: Moment
+    ) -> bytes:
         if request.operation == "leave":
-            self._challenges.spend(request.nonce, uptime=moment.uptime)
-        return partial(self._members.answer, request, sealed, at=moment.at)
+            self._challenges.spend(request.nonce, moment)
+        return self._members.answer(request, sealed, at=moment.at)
 
     def _answer_keys(self, body: bytes, moment: Moment) -> _Decision:
         del moment
@@ -614,10 +636,10 @@ class KeyService:
     def _own(self, body: bytes, moment: Moment) -> _Decision:
         request = SignedOwnerRequest.from_bytes(body).require_known(self._scope.knows)
         require_service(request.service, self.identity.raw)
-        self._challenges.spend(request.nonce, uptime=moment.uptime)
         return partial(self._decide_owner, request, body, moment)
 
     def _decide_owner(self, request: OwnerRequest, body: bytes, moment: Moment) -> bytes:
+        self._challenges.spend(request.nonce, moment)
         reply_key = HPKEPublicKey(request.reply_key)
         try:
             result = self._administration.carry_out(request, moment)

@@ -1,11 +1,8 @@
-"""The rules of a release: challenges, and what a request must show. No socket, no clock.
+"""The rules of a release: what a request must show. No socket, no clock.
 
-Invariants:
-    1. A nonce is good once: naming it in a well-formed request spends it, whatever is decided.
-    2. The table of challenges is bounded; a full table refuses new ones and forgets none.
-    3. `decide` changes nothing. It raises, or says what the requester is entitled to.
+Invariant: `decide` changes nothing. It raises, or says what the requester is entitled to.
 
-Spec: key-release-v1, clauses KR-11 to KR-27, whose numbers the steps below carry.
+Spec: key-release-v1, clauses KR-19 to KR-27, whose numbers the steps below carry.
 """
 
 from __future__ import annotations
@@ -24,7 +21,6 @@ from cloister.errors import (
     AppraisalError,
     EvidenceError,
     ReleaseDeniedError,
-    UnavailableError,
 )
 from cloister.keyservice.messages import ReleaseRequest
 from cloister.keyservice.policy import Policy, policy_from_canonical
@@ -35,62 +31,13 @@ from cloister.tee.registry import RootOfTrust, by_media_type
 
 __all__ = [
     "CODE_MOUNT",
-    "NONCE_LIFETIME_S",
     "Approval",
-    "ChallengeTable",
     "Claim",
     "decide",
     "require_service",
 ]
 
-NONCE_LIFETIME_S: Final = 60
 CODE_MOUNT: Final = "/code"
-_MAX_CHALLENGES: Final = 65536
-
-
-class ChallengeTable:
-    """Nonces that were given out, until their lifetime ends; spent ones stay known that long."""
-
-    def __init__(self, *, lifetime_s: int, capacity: int = _MAX_CHALLENGES) -> None:
-        """Start empty."""
-        self.lifetime_s: Final = lifetime_s
-        self._capacity = capacity
-        self._live: dict[bytes, float] = {}
-        self._spent: dict[bytes, float] = {}
-
-    def add(self, nonce: bytes, *, uptime: float) -> None:
-        """Remember a fresh nonce.
-
-        Raises:
-            UnavailableError: Too many are outstanding (code `keyservice.busy`).
-        """
-        if len(self._live) + len(self._spent) >= self._capacity:
-            self._forget(uptime)
-        if len(self._live) + len(self._spent) >= self._capacity:
-            raise UnavailableError("too many open challenges", code="keyservice.busy")
-        self._live[nonce] = uptime + self.lifetime_s
-
-    def spend(self, nonce: bytes, *, uptime: float) -> None:
-        """Use up a nonce.
-
-        Raises:
-            EvidenceError: It was used before (`evidence.replayed`), or it is not ours or its
-                lifetime is over (`evidence.expired`).
-        """
-        if nonce in self._spent:
-            raise EvidenceError("this challenge was answered before", code="evidence.replayed")
-        end = self._live.pop(nonce, None)
-        if end is None or uptime > end:
-            raise EvidenceError(
-                "the challenge is not open any more",
-                code="evidence.expired",
-                hint="ask for a new challenge",
-            )
-        self._spent[nonce] = end + self.lifetime_s
-
-    def _forget(self, uptime: float) -> None:
-        self._live = {nonce: end for nonce, end in self._live.items() if end >= uptime}
-        self._spent = {nonce: end for nonce, end in self._spent.items() if end >= uptime}
 
 
 @dataclass(frozen=True, slots=True)

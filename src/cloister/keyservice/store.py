@@ -11,6 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +20,15 @@ from typing import Final
 from cloister.crypto.aead import AEADKey
 from cloister.crypto.digest import framed, sha256
 from cloister.crypto.kdf import random_bytes
-from cloister.errors import TamperedError
+from cloister.errors import StorageFullError, TamperedError, UnavailableError
 from cloister.keyservice import merkle
 from cloister.keyservice.log import StateCommitment
 from cloister.keyservice.proofs import Proofs
 from cloister.keyservice.records import PolicyRecord, VolumeRecord
 from cloister.keyservice.state import rows
 from cloister.keyservice.state.backend import Backend, LogRow
-from cloister.keyservice.state.freshness import Freshness, PlatformFreshness
+from cloister.keyservice.state.freshness import Freshness, PlatformFreshness, SharedFreshness
+from cloister.keyservice.state.postgres import PostgresBackend
 from cloister.keyservice.state.record import FIRST_HEAD, Head, Record, Snapshot, StateKey
 from cloister.keyservice.state.rows import ServiceSecrets
 from cloister.keyservice.state.sqlcipher import SQLCipherBackend
@@ -37,6 +39,8 @@ from cloister.tee.sim.platform import MonotonicCounter, SimPlatform
 __all__ = ["Appended", "ServiceSecrets", "Store"]
 
 SNAPSHOT_EVERY: Final = 2000
+_LOG: Final = logging.getLogger(__name__)
+_READS: Final = 4
 _KEY_BYTES: Final = 32
 _DATABASE_PURPOSE: Final = b"cloister/keyservice/v1/database"
 _KEY_PURPOSE: Final = b"cloister/keyservice/v1/state-key"
@@ -71,6 +75,7 @@ class Store:
         self._grouped = False
         self._committing_to_log = False
         self.proofs: Final = Proofs(self._durable_leaves)
+        self._behind = False
 
     @classmethod
     def create(cls, directory: Path, platform: SimPlatform, secrets: ServiceSecrets) -> None:
@@ -107,6 +112,31 @@ class Store:
         """Open an embedded state like `open`, with a witness that only looks."""
         backend = SQLCipherBackend.open(directory, platform.sealing_key(_DATABASE_PURPOSE))
         return cls.load(backend, platform, witness(platform.counter(_COUNTER)))
+
+    @classmethod
+    def create_shared(cls, address: str, platform: SimPlatform, secrets: ServiceSecrets) -> None:
+        """Make a new state in an empty PostgreSQL database.
+
+        Raises:
+            ConfigError: There is one already, or the address is none.
+            UnavailableError: The server does not answer.
+        """
+        backend = PostgresBackend.create(address)
+        freshness = SharedFreshness(platform.counter(_COUNTER))
+        cls.found(backend, platform, freshness, secrets).close()
+
+    @classmethod
+    def open_shared(cls, address: str, platform: SimPlatform) -> Store:
+        """Open a state in PostgreSQL beside whatever other replicas have it open.
+
+        Raises:
+            ConfigError: The address is none, or a newer version wrote the state (`state.newer`).
+            UnavailableError: The server does not answer (`keyservice.database`).
+            TamperedError: Missing, foreign or changed (`state.tampered`), or an old copy
+                (`state.rolled-back`).
+        """
+        backend = PostgresBackend.open(address)
+        return cls.load(backend, platform, SharedFreshness(platform.counter(_COUNTER)))
 
     @classmethod
     def found(
@@ -146,7 +176,6 @@ class Store:
             sealing = AEADKey(platform.sealing_key(_KEY_PURPOSE))
             store = cls(backend, StateKey(sealing.open_random(sealed, b"", error=wrong)), freshness)
             store._load()
-            freshness.opened(store._head)
         except BaseException:
             freshness.close()
             backend.close()
@@ -166,14 +195,20 @@ class Store:
     def group(self) -> Iterator[None]:
         """Make the transactions inside durable together, at its end; with none, do nothing.
 
-        A transaction that fails leaves the others of its group alone.
+        It begins with what others have committed, where others may have, and after a commit whose
+        outcome is not known. A transaction that fails leaves the others of its group alone.
 
         Raises:
-            StateMovedError: Another replica changed the state first; `refresh`, and make every
-                decision of the group again.
-            TamperedError: Another service went on from a copy of this state (`state.forked`).
-            StorageFullError, UnavailableError: Nothing of the group has happened.
+            StateMovedError: Another replica changed the state first; make every decision of the
+                group again.
+            TamperedError: Another service went on from a copy of this state (`state.forked`), or
+                what others have committed does not continue it.
+            StorageFullError: Nothing of the group has happened.
+            UnavailableError: Nothing of the group has happened, as far as is known; if it has, the
+                next group sees it.
         """
+        if self._behind or self._backend.shared:
+            self.refresh()
         size, peaks = self._size, self._peaks
         self._grouped = True
         try:
@@ -239,8 +274,15 @@ class Store:
             )
             for number, entry in enumerate(record.entries)
         ]
-        self._backend.append(head.sequence, sealed, log)
+        self._behind = True  # until it is known that the record is there, or is not
+        try:
+            self._backend.append(head.sequence, sealed, log)
+        except BaseException as e:
+            self._freshness.abandoned()
+            self._behind = not isinstance(e, StorageFullError)
+            raise
         self._freshness.committed(before, head)
+        self._behind = False
         self._head = head
         self._tables.apply(record.changes)
         self._entries.clear()
@@ -248,21 +290,31 @@ class Store:
             self._take_snapshot()
 
     def _take_snapshot(self) -> None:
+        """Take a snapshot; one that fails is taken later, and what was committed stays so."""
         snapshot = Snapshot(self._size, self._peaks, self._tables.all())
         sealed = self._key.seal_snapshot(snapshot, head=self._head)
-        self._backend.put_snapshot(self._head.sequence, sealed, keep=self._snapshot_at)
-        self._snapshot_at = self._head.sequence
+        try:
+            self._backend.put_snapshot(self._head.sequence, sealed, keep=self._snapshot_at)
+        except UnavailableError as e:
+            _LOG.warning("state.snapshot-failed code=%s detail=%s", e.code, e.detail)
+        else:
+            self._snapshot_at = self._head.sequence
+
+    @property
+    def shared(self) -> bool:
+        """Whether other replicas may change the state too."""
+        return self._backend.shared
+
+    @property
+    def tables(self) -> Tables:
+        """All rows, for a topic that has rows of its own; changed inside a transaction only."""
+        return self._tables
 
     # -- what makes the service
 
     def secrets(self) -> ServiceSecrets:
         """Return what makes the service."""
         return rows.secrets_from_rows(dict(self._tables.rows("meta")))
-
-    @property
-    def tables(self) -> Tables:
-        """The rows, for modules that keep tables of their own; change them in a transaction."""
-        return self._tables
 
     # -- policies
 
@@ -361,7 +413,10 @@ class Store:
 
     def require_ready(self) -> None:
         """Raise what would keep a decision from becoming durable now, as far as reading tells."""
+        if self.shared:
+            self.refresh()
         self._freshness.committing(self._head)
+        self._freshness.abandoned()
         self.entries(max(0, self._size - 1), 1)
 
     def watch(self, wrap: Callable[[Freshness], Freshness]) -> None:
@@ -378,33 +433,58 @@ class Store:
         self._size += 1
 
     def _load(self) -> None:
-        found = self._backend.snapshot()
-        if found is not None:
-            self._head, snapshot = self._key.open_snapshot(found[1], sequence=found[0])
-            self._tables = Tables(snapshot.tables)
-            self._size, self._peaks = snapshot.log_size, snapshot.peaks
-            self._snapshot_at = self._head.sequence
-        self.refresh()
+        self._freshness.reading()
+        self._read_snapshot()
+        self._catch_up()
         if self._head == FIRST_HEAD:
             raise TamperedError("the key service's state is empty", code="state.tampered")
 
     def refresh(self) -> None:
-        """Catch up with records that others have added.
+        """Catch up with records that others have added; outside a group.
 
         Raises:
-            TamperedError: They do not continue the state (`state.tampered`).
+            TamperedError: They do not continue the state (`state.tampered`), or what there is lacks
+                records that the witness knows of (`state.rolled-back`).
         """
+        self._freshness.reading()
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Read what is newer. Snapshots that others take may overtake us, though not for ever."""
+        for _ in range(_READS):
+            if self._read_records():
+                self._freshness.opened(self._head)
+                self._behind = False
+                return
+            if not self._read_snapshot():
+                break
+        raise TamperedError(
+            "a record of the key service's state is missing",
+            code="state.tampered",
+            detail=f"the one after {self._head.sequence}",
+        )
+
+    def _read_records(self) -> bool:
+        """Apply the records behind the head; False where one is missing."""
         for sequence, sealed in self._backend.records(self._head.sequence):
             if sequence != self._head.sequence + 1:
-                raise TamperedError(
-                    "a record of the key service's state is missing",
-                    code="state.tampered",
-                    detail=f"{sequence} follows {self._head.sequence}",
-                )
+                return False
             self._head, record = self._key.open_record(sealed, after=self._head)
             for entry in record.entries:
                 self._grow(entry)
             self._tables.apply(record.changes)
+        return True
+
+    def _read_snapshot(self) -> bool:
+        """Go on from the snapshot if it is newer than the head."""
+        found = self._backend.snapshot()
+        if found is None or found[0] <= self._head.sequence:
+            return False
+        self._head, snapshot = self._key.open_snapshot(found[1], sequence=found[0])
+        self._tables = Tables(snapshot.tables)
+        self._size, self._peaks = snapshot.log_size, snapshot.peaks
+        self._snapshot_at = self._head.sequence
+        return True
 
 
 def _slot(platform: SimPlatform) -> str:

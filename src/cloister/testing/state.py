@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from cloister.errors import StateMovedError
+from cloister.errors import StateMovedError, TamperedError
 from cloister.keyservice.state.backend import LogRow
 from cloister.keyservice.state.record import Head
+from cloister.keyservice.store import ServiceSecrets, Store
+from cloister.tee.sim.platform import SimPlatform
 
-__all__ = ["MemoryBackend", "MemoryFreshness"]
+__all__ = ["MemoryBackend", "MemoryFreshness", "founded"]
 
 
 @dataclass(slots=True)
@@ -26,6 +28,7 @@ class MemoryBackend:
     log_rows: list[LogRow] = field(default_factory=list)
     before_append: Callable[[], None] | None = None
     after_append: Callable[[], None] | None = None
+    shared: bool = False
 
     def slot(self, name: str) -> bytes | None:
         """Return what was kept under a name."""
@@ -56,7 +59,8 @@ class MemoryBackend:
 
     def put_snapshot(self, sequence: int, sealed: bytes, *, keep: int) -> None:
         """Replace the snapshot."""
-        self.kept = (sequence, sealed)
+        if self.kept is None or self.kept[0] < sequence:
+            self.kept = (sequence, sealed)
         self.rows = {number: row for number, row in self.rows.items() if number > keep}
 
     def log(self, first: int, count: int) -> Iterable[LogRow]:
@@ -72,7 +76,9 @@ class MemoryBackend:
 
     def copy(self) -> MemoryBackend:
         """Return another backend with the same rows: a snapshot of the disk."""
-        return MemoryBackend(dict(self.slots), dict(self.rows), self.kept, list(self.log_rows))
+        return MemoryBackend(
+            dict(self.slots), dict(self.rows), self.kept, list(self.log_rows), shared=self.shared
+        )
 
 
 @dataclass(slots=True)
@@ -80,9 +86,19 @@ class MemoryFreshness:
     """A witness that several replicas share: it only knows the newest number."""
 
     newest: int = 0
+    expected: int = 0
+
+    def reading(self) -> None:
+        """Note what reading must find."""
+        self.expected = self.newest
+
+    def abandoned(self) -> None:
+        """Nothing was noted."""
 
     def opened(self, head: Head) -> None:
-        """Take note; replicas of one state are never behind it for long."""
+        """Refuse what is behind; take note of what is ahead."""
+        if head.sequence < self.expected:
+            raise TamperedError("an old copy", code="state.rolled-back")
         self.newest = max(self.newest, head.sequence)
 
     def committing(self, head: Head) -> None:
@@ -95,3 +111,19 @@ class MemoryFreshness:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def founded(platform: SimPlatform, *, shared: bool = False) -> MemoryBackend:
+    """Return a state in memory that has just been founded; its secrets mean nothing."""
+    secrets = ServiceSecrets(
+        signing_seed=b"s" * 32,
+        hpke_seed=b"h" * 96,
+        ca_key=b"c",
+        ca_certificate=b"d",
+        reader_secret=b"r" * 32,
+        owner=b"o" * 32,
+        trust_domain="example.test",
+    )
+    backend = MemoryBackend(shared=shared)
+    Store.found(backend, platform, MemoryFreshness(), secrets)
+    return backend

@@ -21,6 +21,8 @@ _WORDS = {
     "run": ("none.yaml", "--workload", "x"),
     "query": ("https://127.0.0.1:1", "none.npy", "--identity", "spiffe://x/y"),
     "keyservice status": (),
+    "keyservice doctor": (),
+    "keyservice pin": (),
     "keyservice members": (),
     "keyservice expel": ("lab/digits", "train", "run-1"),
     "audit fetch": ("mirror",),
@@ -33,6 +35,15 @@ _WORDS = {
     "policy hash": ("none.yaml",),
     "policy apply": ("none.yaml",),
     "policy explain": ("none.yaml", "--workload", "x"),
+    "policy approve": ("none.yaml", "--key", "none"),
+    "policy pending": (),
+    "policy diff": ("none.yaml", "none.yaml"),
+    "policy history": ("lab/digits",),
+    "key new": ("/proc/nowhere",),
+    "namespace draft": ("lab", "--approver", "x"),
+    "namespace apply": ("none.yaml",),
+    "namespace show": ("lab",),
+    "namespace list": (),
     "secret put": ("none.yaml", "x"),
     "secret list": ("none.yaml",),
     "policy draft": ("--name", "n", "--workload", "w", "--code", "none", "--command", "/bin/sh"),
@@ -49,6 +60,7 @@ _WORDS = {
 _WITHOUT_JSON = {
     "keyservice serve": "prints a line of JSON when it is ready, by itself",
     "keyservice witness": "likewise",
+    "keyservice view-token": "prints the token and nothing else",
 }
 
 

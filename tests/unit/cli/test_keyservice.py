@@ -34,7 +34,11 @@ def test_serve_runs_the_server_for_this_domain(door: Door, monkeypatch: pytest.M
     found = door.call("keyservice", "serve", "--listen", "127.0.0.1:0")
     assert found.exit_code == 7
     domain = str(door.bench.domain.directory)
-    assert calls == [["--domain", domain, "--listen", "127.0.0.1:0"]]
+    door.call("keyservice", "serve", "--listen", "h:1", "--database", "postgresql://u@h/d")
+    assert calls == [
+        ["--domain", domain, "--listen", "127.0.0.1:0"],
+        ["--domain", domain, "--listen", "h:1", "--database", "postgresql://u@h/d"],
+    ]
 
 
 def test_witness_runs_one_for_the_named_logs(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:

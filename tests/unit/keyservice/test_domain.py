@@ -163,3 +163,13 @@ def test_another_owners_key_is_refused(domain: TrustDomain, data: bytes) -> None
     with pytest.raises(ConfigError) as e:
         domain.owner_key()
     assert e.value.code == "config.file"
+
+
+def test_a_domain_with_a_database_names_an_address(tmp_path: Path) -> None:
+    """Nothing is started on demand there, and nothing was made."""
+    with pytest.raises(ConfigError) as e:
+        TrustDomain.create(
+            tmp_path / "d", "example.test", moment=Moment(0, 0.0), database="postgresql://u@h/d"
+        )
+    assert e.value.code == "config.value"
+    assert not (tmp_path / "d").exists()

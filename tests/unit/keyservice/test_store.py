@@ -1,6 +1,7 @@
 """The encrypted database: durable, its own, and never old."""
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from cloister.keyservice.state.freshness import PlatformFreshness
 from cloister.keyservice.state.record import Snapshot
 from cloister.keyservice.store import ServiceSecrets, Store
 from cloister.tee.sim.platform import SimPlatform
+from cloister.testing.postgres import PostgresServer
 from cloister.testing.state import MemoryBackend, MemoryFreshness
 
 SECRETS = ServiceSecrets(
@@ -457,23 +459,252 @@ def test_a_service_on_a_copy_stops_before_it_answers(platform: SimPlatform, tmp_
     add(first, 3)
 
 
-def test_an_append_whose_outcome_is_unknown_is_found_again(
-    shared: MemoryBackend, platform: SimPlatform
+@pytest.mark.spec("KS-40")
+@pytest.mark.parametrize("lost", ["before", "after"])
+def test_after_an_unknown_outcome_the_next_decision_knows_it(
+    shared: MemoryBackend, platform: SimPlatform, lost: str
 ) -> None:
-    """A lost connection after the commit: the change is there once the store catches up."""
+    """A lost connection, after the commit or before it."""
+    store = replica(shared, platform)
+    there = lost == "after"
+
+    def lose() -> None:
+        raise UnavailableError("connection lost", code="keyservice.database")
+
+    if there:
+        shared.after_append = lose
+    else:
+        shared.before_append = lose
+    with pytest.raises(UnavailableError):
+        add(store, 1)
+    assert store.log_size == 0
+    shared.after_append = shared.before_append = None
+    with store.group():
+        assert store.log_size == int(there)
+        assert (store.volume(VOLUME.id) is not None) == there
+    add(store, 2)
+    assert store.entries(0, 9) == ([b"entry 1", b"entry 2"] if there else [b"entry 2"])
+    assert merkle.root_of_leaves(store.leaves()) == store.log_root()
+
+
+@pytest.mark.spec("KS-40")
+def test_an_unknown_outcome_stays_unknown_until_it_is_read(
+    shared: MemoryBackend, platform: SimPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the database is away nothing is decided."""
     store = replica(shared, platform)
 
     def lose() -> None:
-        raise UnavailableError("connection lost", code="keyservice.state")
+        raise UnavailableError("connection lost", code="keyservice.database")
 
     shared.after_append = lose
     with pytest.raises(UnavailableError):
         add(store, 1)
-    assert store.log_size == 0
+    with monkeypatch.context() as away:
+        away.setattr(MemoryBackend, "records", lambda *_: lose())
+        for _ in range(2):
+            with pytest.raises(UnavailableError):
+                add(store, 2)
     shared.after_append = None
-    store.refresh()
-    assert store.log_size == 1
-    add(store, 2)
+    add(store, 3)
+    assert store.entries(0, 9) == [b"entry 1", b"entry 3"]
+
+
+@pytest.mark.spec("KS-41")
+def test_a_replica_decides_on_what_others_have_committed(
+    shared: MemoryBackend, platform: SimPlatform
+) -> None:
+    """Each group begins with it."""
+    shared.shared = True
+    first, second = replica(shared, platform), replica(shared, platform)
+    add(first, 1)
+    with second.group():
+        assert second.volume(VOLUME.id) == replace(VOLUME, version=1)
+    add(second, 2)
+    add(first, 3)
+    assert first.entries(0, 9) == [b"entry 1", b"entry 2", b"entry 3"]
+
+
+@pytest.mark.spec("KS-22")
+def test_a_replica_that_was_overtaken_goes_on_from_the_snapshot(
+    shared: MemoryBackend, platform: SimPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The records it would have read next are gone."""
+    monkeypatch.setattr(cloister.keyservice.store, "SNAPSHOT_EVERY", 5)
+    first, second = replica(shared, platform), replica(shared, platform)
+    for number in range(23):
+        add(first, number)
+    assert min(shared.rows) > 2
+    second.refresh()
+    assert (second.log_size, second.log_root()) == (23, first.log_root())
+    add(second, 23)
+    first.refresh()
+    assert first.volume(VOLUME.id) == replace(VOLUME, version=23)
+
+
+def test_a_snapshot_that_fails_takes_nothing_back(
+    shared: MemoryBackend,
+    platform: SimPlatform,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What was committed is there, and the snapshot is taken later."""
+    monkeypatch.setattr(cloister.keyservice.store, "SNAPSHOT_EVERY", 3)
+    store = replica(shared, platform)
+
+    def full(*_: object, **__: object) -> None:
+        raise StorageFullError("full", code="storage.full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(MemoryBackend, "put_snapshot", full)
+        for number in range(4):
+            add(store, number)
+    assert "state.snapshot-failed code=storage.full" in caplog.text
+    assert (store.log_size, shared.kept) == (4, None)
+    add(store, 4)
+    assert shared.kept is not None
+    again = replica(shared, platform)
+    assert (again.log_size, again.log_root()) == (5, store.log_root())
+
+
+# -- replicas over PostgreSQL
+
+
+@pytest.fixture
+def address(postgres: PostgresServer, platform: SimPlatform) -> str:
+    """The address of a database with a founded state."""
+    address = postgres.address(postgres.database())
+    Store.create_shared(address, platform, SECRETS)
+    return address
+
+
+@pytest.fixture
+def pair(address: str, platform: SimPlatform) -> Iterator[tuple[Store, Store]]:
+    """Two replicas."""
+    stores = Store.open_shared(address, platform), Store.open_shared(address, platform)
+    yield stores
+    for store in stores:
+        store.close()
+
+
+def database_of(address: str) -> str:
+    """The name in an address."""
+    return address.partition("?")[0].rpartition("/")[2]
+
+
+@pytest.mark.spec("KS-41", "KS-42")
+def test_replicas_over_postgres_take_turns(pair: tuple[Store, Store]) -> None:
+    """Each decides on what the other has committed."""
+    for number in range(10):
+        store = pair[number % 2]
+        with store.group():
+            found = store.volume(VOLUME.id)
+            assert found == (replace(VOLUME, version=number - 1) if number else None)
+            add(store, number)
+    assert pair[0].entries(0, 99) == [b"entry %d" % number for number in range(10)]
+
+
+@pytest.mark.spec("KS-13")
+def test_nothing_readable_lies_in_postgres(
+    pair: tuple[Store, Store], postgres: PostgresServer, address: str
+) -> None:
+    """A dump of every table has no secret and no name, as text or as hexadecimal digits."""
+    for number in range(5):
+        add(pair[0], number)
+    pair[0]._take_snapshot()
+    dump = postgres.dump(database_of(address))
+    assert dump.count(b"\\\\x") > 10
+    for marker in (b"PLAIN", b"entry 3", b"example.test", b"reader_secret", VOLUME.id, VOLUME.root):
+        assert marker not in dump
+        assert marker.hex().encode() not in dump
+
+
+@pytest.mark.spec("KS-12", "KS-13", "KS-24")
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (
+            "UPDATE cloister.records a SET sealed = b.sealed FROM cloister.records b"
+            " WHERE a.sequence IN (4, 5) AND a.sequence + b.sequence = 9",
+            "state.tampered",
+        ),
+        ("DELETE FROM cloister.records WHERE sequence = 4", "state.tampered"),
+        ("DELETE FROM cloister.records WHERE sequence > 4", "state.rolled-back"),
+        ("DELETE FROM cloister.records WHERE sequence < 4", "state.tampered"),
+        ("DELETE FROM cloister.records", "state.rolled-back"),
+        (
+            "UPDATE cloister.records SET sealed = set_byte(sealed, 20, get_byte(sealed, 20) # 1)"
+            " WHERE sequence = 4",
+            "state.tampered",
+        ),
+        ("INSERT INTO cloister.records VALUES (99, 'x')", "state.tampered"),
+        ("DELETE FROM cloister.slots WHERE name <> 'format'", "state.tampered"),
+    ],
+)
+def test_rows_that_were_changed_in_postgres_are_refused(
+    postgres: PostgresServer, address: str, platform: SimPlatform, change: str, code: str
+) -> None:
+    """Exchanged, taken away, cut off, flipped, added."""
+    store = Store.open_shared(address, platform)
+    for number in range(6):
+        add(store, number)
+    store.close()
+    postgres.sql(database_of(address), change)
+    with pytest.raises(TamperedError) as e:
+        Store.open_shared(address, platform)
+    assert e.value.code == code
+
+
+@pytest.mark.spec("KS-24")
+def test_exchanged_log_rows_in_postgres_are_refused(
+    pair: tuple[Store, Store], postgres: PostgresServer, address: str
+) -> None:
+    """An entry opens at its own position."""
+    for number in range(3):
+        add(pair[0], number)
+    postgres.sql(
+        database_of(address),
+        "UPDATE cloister.log a SET sealed = b.sealed FROM cloister.log b"
+        " WHERE a.position IN (0, 1) AND a.position + b.position = 1",
+    )
+    with pytest.raises(TamperedError) as e:
+        pair[0].entries(0, 3)
+    assert e.value.code == "state.tampered"
+
+
+@pytest.mark.spec("KS-42")
+def test_of_two_replicas_on_two_copies_one_stops(
+    address: str, postgres: PostgresServer, platform: SimPlatform
+) -> None:
+    """A load balancer for databases that has been fooled, or an operator who tries."""
+    copy = postgres.address(postgres.database(template=database_of(address)))
+    first, second = Store.open_shared(address, platform), Store.open_shared(copy, platform)
+    add(first, 1)
+    with pytest.raises(TamperedError) as e:
+        add(second, 2)
+    assert e.value.code == "state.rolled-back"
+    assert second.log_size == 0
+    add(first, 3)
+    first.close()
+    second.close()
+
+
+@pytest.mark.spec("KS-40")
+def test_a_server_that_dies_and_comes_back_loses_nothing(
+    postgres: PostgresServer, address: str, platform: SimPlatform
+) -> None:
+    """While it is away nothing is decided; afterwards everything goes on."""
+    store = Store.open_shared(address, platform)
+    add(store, 1)
+    postgres.kill()
+    for _ in range(2):
+        with pytest.raises(UnavailableError) as e:
+            add(store, 2)
+        assert e.value.code == "keyservice.database"
+    postgres.start()
+    add(store, 3)
+    assert store.entries(0, 9) == [b"entry 1", b"entry 3"]
+    store.close()
 
 
 def test_an_empty_backend_is_no_state(shared: MemoryBackend, platform: SimPlatform) -> None:

@@ -25,6 +25,11 @@ class LogRow:
 class Backend(Protocol):
     """Durable rows. One transaction a call; what a call returned from is durable."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether other replicas may add records while this one has it open."""
+        ...
+
     def slot(self, name: str) -> bytes | None:
         """Return what was kept under a name, such as a sealed state key."""
         ...
@@ -39,7 +44,8 @@ class Backend(Protocol):
         Raises:
             StateMovedError: Somebody else has added a record of that number.
             StorageFullError: Nothing was added.
-            UnavailableError: It is not known whether it was added: the state must be opened again.
+            UnavailableError: It is not known whether it was added: read the records behind the last
+                known one before deciding anything.
         """
         ...
 
@@ -52,7 +58,7 @@ class Backend(Protocol):
         ...
 
     def put_snapshot(self, sequence: int, sealed: bytes, *, keep: int) -> None:
-        """Replace the snapshot, and drop records up to number `keep`."""
+        """Replace older snapshots, and drop records up to number `keep`; a newer one stays."""
         ...
 
     def log(self, first: int, count: int) -> Iterable[LogRow]:

@@ -28,13 +28,13 @@ from cloister.errors import (
     UnavailableError,
 )
 from cloister.keyservice.state.backend import LogRow
+from cloister.keyservice.state.format import FORMAT, require_format
 
 __all__ = ["DATABASE", "SQLCipherBackend"]
 
 DATABASE: Final = "state.db"
 _LOCK: Final = "lock"
 _PAGE: Final = 256
-_FORMAT: Final = b"cloister/keyservice-state/v1"
 _SCHEMA: Final = """
 CREATE TABLE slots (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE records (sequence INTEGER PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
@@ -45,6 +45,8 @@ CREATE TABLE log (position INTEGER PRIMARY KEY, sealed BLOB NOT NULL, leaf BLOB 
 
 class SQLCipherBackend:
     """An open database; made by `create` or `open`."""
+
+    shared: Final = False
 
     def __init__(self, connection: Any, lock_fd: int) -> None:
         """Wrap an opened and locked database."""
@@ -66,7 +68,7 @@ class SQLCipherBackend:
             connection = _connect(path, key)
             connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
         backend = cls(connection, lock_fd)
-        backend.put_slot("format", _FORMAT)
+        backend.put_slot("format", FORMAT)
         return backend
 
     @classmethod
@@ -89,8 +91,7 @@ class SQLCipherBackend:
                 backend = cls(_connect(path, key), lock_fd)
                 if backend._db.execute("PRAGMA cipher_integrity_check").fetchone() is not None:
                     raise _tampered("a page does not authenticate")
-                if backend.slot("format") != _FORMAT:
-                    raise _tampered("unknown format of the state")
+                require_format(backend.slot("format"))
         except BaseException:
             os.close(lock_fd)
             raise
@@ -140,8 +141,10 @@ class SQLCipherBackend:
     def put_snapshot(self, sequence: int, sealed: bytes, *, keep: int) -> None:
         """Replace the snapshot, and drop the records that nobody needs any more."""
         with self._transaction():
-            self._db.execute("DELETE FROM snapshot")
             self._db.execute("INSERT INTO snapshot VALUES (?, ?)", (sequence, sealed))
+            self._db.execute(
+                "DELETE FROM snapshot WHERE sequence < (SELECT max(sequence) FROM snapshot)"
+            )
             self._db.execute("DELETE FROM records WHERE sequence <= ?", (keep,))
 
     def log(self, first: int, count: int) -> Iterator[LogRow]:

@@ -36,6 +36,15 @@ class Tables:
             if name == table and key not in committed and fresh is not None:
                 yield key, fresh
 
+    def count(self, table: str) -> int:
+        """Return how many rows a table has, as the open transaction sees it."""
+        committed = self._tables.get(table, {})
+        change = 0
+        for (name, key), value in self._open.items():
+            if name == table:
+                change += (value is not None) - (key in committed)
+        return len(committed) + change
+
     def put(self, table: str, key: bytes, value: bytes | None) -> None:
         """Note a change; None takes the row away."""
         self._open[table, key] = value

@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,7 @@ _SECRET_BYTES: Final = 32
 _COUNTER_BYTES: Final = 8
 _MAX_STATE_BYTES: Final = 4096
 _MAX_SVN: Final = 65535
+_LOCK_PAUSE_S: Final = 0.002
 
 
 class SimPlatform:
@@ -113,6 +115,7 @@ class MonotonicCounter:
         except OSError as e:
             raise ConfigError(f"{path} cannot be opened: {e.strerror}", code="config.file") from e
         self._value = int.from_bytes(found, "big")
+        self._held = False
 
     @property
     def value(self) -> int:
@@ -139,8 +142,30 @@ class MonotonicCounter:
             self._write(value)
         return True
 
+    def acquire(self, wait_s: float) -> bool:
+        """Keep every other process from moving the counter, until `release`; False if one does."""
+        end = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    return False
+                time.sleep(_LOCK_PAUSE_S)
+            else:
+                self._held = True
+                return True
+
+    def release(self) -> None:
+        """Let others move the counter."""
+        self._held = False
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
+        if self._held:
+            yield
+            return
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         try:
             yield

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from cloister.errors import TamperedError
-from cloister.keyservice.state.freshness import PlatformFreshness
+import cloister.keyservice.state.freshness as module
+from cloister.errors import StateMovedError, TamperedError, UnavailableError
+from cloister.keyservice.state.freshness import PlatformFreshness, SharedFreshness
 from cloister.keyservice.state.record import Head
 from cloister.tee.sim.platform import SimPlatform
 
@@ -55,3 +56,56 @@ def test_of_two_services_on_one_copy_one_stops(platform: SimPlatform) -> None:
         second.committing(head(3))
     assert e.value.code == "state.forked"
     first.committing(head(4))
+
+
+def replica(platform: SimPlatform) -> SharedFreshness:
+    """Open the counter as one of several replicas."""
+    return SharedFreshness(platform.counter("test"))
+
+
+@pytest.mark.spec("KS-42")
+def test_a_replica_must_find_what_was_there_before_it_read(platform: SimPlatform) -> None:
+    """And no more than that: another may have written while it read."""
+    first, second = replica(platform), replica(platform)
+    first.reading()
+    first.opened(head(3))
+    second.reading()
+    first.committing(head(3))
+    first.committed(head(3), head(4))
+    second.opened(head(3))
+    second.reading()
+    with pytest.raises(TamperedError) as e:
+        second.opened(head(3))
+    assert e.value.code == "state.rolled-back"
+    second.opened(head(4))
+
+
+@pytest.mark.spec("KS-42")
+def test_a_replica_that_is_behind_may_not_write(platform: SimPlatform) -> None:
+    """It reads what the other wrote, and writes after that."""
+    first, second = replica(platform), replica(platform)
+    first.committing(head(0))
+    first.committed(head(0), head(1))
+    with pytest.raises(StateMovedError) as e:
+        second.committing(head(0))
+    assert e.value.code == "keyservice.moved"
+    second.committing(head(1))
+    second.committed(head(1), head(2))
+
+
+@pytest.mark.spec("KS-42")
+def test_one_replica_writes_at_a_time(
+    platform: SimPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other waits, though not for ever; a failure or an end lets the next one in."""
+    monkeypatch.setattr(module, "LOCK_WAIT_S", 0.05)
+    first, second = replica(platform), replica(platform)
+    first.committing(head(0))
+    with pytest.raises(UnavailableError) as e:
+        second.committing(head(0))
+    assert e.value.code == "keyservice.busy"
+    first.abandoned()
+    second.committing(head(0))
+    second.close()
+    first.committing(head(0))
+    first.committed(head(0), head(1))

@@ -38,3 +38,16 @@ def test_a_table_that_nobody_wrote_is_empty() -> None:
     assert tables.get("t", b"k") is None
     assert list(tables.rows("t")) == []
     assert tables.all() == {}
+
+
+def test_rows_are_counted_as_the_open_transaction_sees_them() -> None:
+    """New ones, replaced ones, those taken away, and those that never were."""
+    tables = Tables({"t": {b"1": b"", b"2": b""}, "u": {b"1": b""}})
+    assert (tables.count("t"), tables.count("u"), tables.count("v")) == (2, 1, 0)
+    tables.put("t", b"1", None)
+    tables.put("t", b"2", b"again")
+    tables.put("t", b"3", b"new")
+    tables.put("t", b"4", None)
+    assert tables.count("t") == len(list(tables.rows("t"))) == 2
+    tables.apply(tables.pending())
+    assert tables.count("t") == len(list(tables.rows("t"))) == 2
