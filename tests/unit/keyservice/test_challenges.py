@@ -142,6 +142,7 @@ def test_a_nonce_of_another_service_is_not_open(bench: Bench, tmp_path: Path) ->
         Store.load(founded(platform), platform, MemoryFreshness()),
         b"o" * 32,
         StateTime(bench.replica()._store),
+        label=CHALLENGE_LABEL,
         lifetime_s=60,
     )
     assert spend(bench.replica(), foreign.issue(moment(0)), moment(1)) == "evidence.expired"

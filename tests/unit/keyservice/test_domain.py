@@ -87,7 +87,7 @@ def test_made_parents_go_again_where_making_fails(
 ) -> None:
     """All of it or nothing."""
 
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **more: object) -> None:
         raise ConfigError("as if the disk were full", code="config.file")
 
     monkeypatch.setattr(domain_module, "_build", fail)
