@@ -20,7 +20,6 @@ from cloister.crypto.kdf import random_bytes
 from cloister.crypto.signature import SigningKey
 from cloister.crypto.x509 import Identity
 from cloister.errors import ConfigError, MalformedError, RefusedError, ReleaseDeniedError
-from cloister.keyservice import merkle
 from cloister.keyservice.authorities import Authorities
 from cloister.keyservice.bundle import KEY_BYTES
 from cloister.keyservice.clock import Moment
@@ -140,9 +139,9 @@ class Administration:
         )
 
     def checkpoint(self) -> str:
-        """Return the log's newest checkpoint as a signed note."""
+        """Return the log's newest durable checkpoint as a signed note."""
         store = self._store
-        return Checkpoint(self._origin, store.log_size, store.log_root()).to_note(self._key)
+        return Checkpoint(self._origin, store.durable_size, store.durable_root()).to_note(self._key)
 
     def _register_volume(
         self, fields: Fields, request: OwnerRequest, moment: Moment
@@ -286,11 +285,12 @@ class Administration:
         del request, moment
         first = fields.integer("first")
         count = fields.integer("count", maximum=_MAX_ENTRIES)
-        old_size = fields.integer("old_size", maximum=self._store.log_size)
+        size = self._store.durable_size
+        old_size = fields.integer("old_size", maximum=size)
         fields.end()
         proof: list[Value] = []
         if old_size:
-            proof = list(merkle.consistency_proof(self._store.leaves(), old_size))
+            proof = list(self._store.proofs.consistency(old_size, size))
         entries: list[Value] = list(self._store.entries(first, count))
         note = self.checkpoint()
         if self.cosigned.startswith(note):

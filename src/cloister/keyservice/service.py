@@ -69,7 +69,6 @@ from cloister.keyservice.member_operations import MemberOperations
 from cloister.keyservice.member_records import Member
 from cloister.keyservice.member_service import MemberService
 from cloister.keyservice.membership import Admission
-from cloister.keyservice.merkle import consistency_proof
 from cloister.keyservice.messages import (
     ANCHOR_PATH,
     CHALLENGE_PATH,
@@ -287,7 +286,7 @@ class KeyService:
         if self._store.log_size:
             note = self._administration.checkpoint()
             self._administration.cosigned = witnesses.cosign(
-                note, lambda old: consistency_proof(self._store.leaves(), old)
+                note, lambda old: self._store.proofs.consistency(old, self._store.log_size)
             )
         self._witnessed = head
 

@@ -385,6 +385,17 @@ class Store:
         """Return the log's root."""
         return merkle.root_of_peaks(self._peaks)
 
+    @property
+    def durable_size(self) -> int:
+        """How many entries are durable: without those of a group that has not ended."""
+        return self._size - len(self._entries)
+
+    def durable_root(self) -> bytes:
+        """Return the root over the durable entries."""
+        if not self._entries:
+            return self.log_root()
+        return self.proofs.root(self.durable_size) if self.durable_size else merkle.EMPTY_ROOT
+
     def append(self, entry: bytes) -> Appended:
         """Append an entry to the log; inside a transaction."""
         index, before = self._size, self._peaks

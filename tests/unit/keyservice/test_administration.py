@@ -16,9 +16,11 @@ from cloister.errors import (
     TamperedError,
     UnavailableError,
 )
+from cloister.keyservice.log import Checkpoint, verify_extension
 from cloister.keyservice.owner import OwnerClient
 from cloister.keyservice.ownership import volume_key_info
 from cloister.testing.keyservice import CODE_ID, DATA_ID, DATA_KEY, ServiceBench, policy_text
+from cloister.wire import Fields
 
 
 @pytest.fixture
@@ -296,3 +298,24 @@ def test_unknown_arguments_are_refused(owner: OwnerClient) -> None:
     with pytest.raises(MalformedError) as e:
         owner._do("volume.key", {"id": DATA_ID, "more": 1})
     assert e.value.code == "message.malformed"
+
+
+def test_the_log_is_read_as_far_as_it_is_durable(bench: ServiceBench, owner: OwnerClient) -> None:
+    """What others in the same group have just decided is not shown, and proofs hold."""
+    bench.register_volumes()
+    _, before = owner.read_log(first=0, count=10, old=None)
+    administration = bench.service._administration
+    with bench.store.group():
+        with bench.store.transaction():
+            bench.store.append(b"pending")
+        note = administration.checkpoint()
+        arguments = {"first": 0, "count": 10, "old_size": before.size}
+        found = administration._read_log(Fields(arguments, what="log.read"), None, None)
+    assert found["checkpoint"] == note
+    assert len(found["entries"]) == before.size
+    pinned = bench.pinned
+    checkpoint = Checkpoint.from_note(note, service=pinned.identity, origin=pinned.origin)
+    verify_extension(before, checkpoint, found["consistency"])
+    assert checkpoint.size == before.size
+    assert bench.store.durable_size == bench.store.log_size == before.size + 1
+    assert bench.store.durable_root() == bench.store.log_root()
