@@ -33,7 +33,7 @@ def entrust(bench: ServiceBench) -> CloisterError:
 def test_another_image_gets_no_secret(bench: ServiceBench) -> None:
     """The service's keys, unsealed by a changed Cloister on the same platform."""
     attester = SimAttester(bench.platform, image=b"x" * 32)
-    bench.service = KeyService(bench.store, moment=bench.clock(), attester=attester)
+    bench.service = KeyService(bench.store, moment=bench.clock(), attester=attester, witnesses=None)
     error = entrust(bench)
     assert error.code == "appraisal.measurement"
     assert isinstance(error, AppraisalError)
@@ -47,7 +47,7 @@ def test_the_same_keys_on_another_platform_get_no_secret(
     """State that was carried away and opened elsewhere."""
     other = SimPlatform.create(tmp_path / "other", svn=1, debug=False)
     attester = SimAttester(other, image=bench.attester().measurement)
-    bench.service = KeyService(bench.store, moment=bench.clock(), attester=attester)
+    bench.service = KeyService(bench.store, moment=bench.clock(), attester=attester, witnesses=None)
     error = entrust(bench)
     assert isinstance(error, EndorsementError)
 

@@ -334,7 +334,10 @@ def test_two_replicas_give_the_last_place_once(bench: ServiceBench, policy: byte
                 stores[0].tables.put(change, key, value)
     stores[1].refresh()
     replicas = [
-        Replica(bench, KeyService(store, moment=bench.clock(), attester=bench.attester()))
+        Replica(
+            bench,
+            KeyService(store, moment=bench.clock(), attester=bench.attester(), witnesses=None),
+        )
         for store in stores
     ]
 

@@ -144,7 +144,7 @@ class KeyService:
         *,
         moment: Moment,
         attester: Attester,
-        witnesses: WitnessCircle | None = None,
+        witnesses: WitnessCircle | None,
         nonce_lifetime_s: int = NONCE_LIFETIME_S,
         lease_ttl_s: int = LEASE_TTL_S,
     ) -> None:

@@ -94,14 +94,16 @@ class ServiceBench:
         platform = domain.platform()
         store = Store.open(domain.keyservice_directory, platform)
         attester = SimAttester(platform, image=_image())
-        service = KeyService(store, moment=clock(), attester=attester)
+        service = KeyService(store, moment=clock(), attester=attester, witnesses=None)
         return cls(domain, platform, store, service, clock, domain.owner_key())
 
     def restart(self) -> None:
         """Close the service and open it again, as after a crash."""
         self.store.close()
         self.store = Store.open(self.domain.keyservice_directory, self.platform)
-        self.service = KeyService(self.store, moment=self.clock(), attester=self.attester())
+        self.service = KeyService(
+            self.store, moment=self.clock(), attester=self.attester(), witnesses=None
+        )
 
     def close(self) -> None:
         """Close the service."""
