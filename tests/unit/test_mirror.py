@@ -16,6 +16,7 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "attestation/claims.py": "types only",
     "confinement/unswapped.py": "mounts: integration/confinement/test_sandbox.py",
     "crypto/mac.py": "driven by keyservice/test_anchoring.py",
+    "keyservice/anchor_service.py": "driven by keyservice/test_anchoring.py",
     "keyservice/anchors.py": "keyservice/test_anchoring.py and contract/test_volume_anchor.py",
     "keyservice/authorities.py": "driven by keyservice/test_tenancy.py and attack/test_tenancy.py",
     "keyservice/clock.py": "the edge: reads two clocks",

@@ -13,37 +13,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, NoReturn
 
 from cloister.attestation.evidence import Attester
-from cloister.crypto.digest import DIGEST_BYTES, sha256
+from cloister.crypto.digest import DIGEST_BYTES
 from cloister.crypto.hpke import HPKEPrivateKey, HPKEPublicKey
-from cloister.crypto.kdf import random_bytes
 from cloister.crypto.signature import SigningKey, VerifyingKey
-from cloister.crypto.x509 import CertificateAuthority, Identity
+from cloister.crypto.x509 import CertificateAuthority
 from cloister.errors import (
     CloisterError,
     LocalProtocolError,
     MalformedError,
     ProtocolError,
     RefusedError,
-    ReleaseDeniedError,
     StateMovedError,
     StorageFullError,
     TamperedError,
     UnavailableError,
 )
-from cloister.keyservice.administration import CERTIFICATE_LIFETIME_S, Administration
-from cloister.keyservice.anchoring import (
-    AnchorReply,
-    AnchorRequest,
-    SealedAnchorRequest,
-    reader_secret,
-)
+from cloister.keyservice.administration import Administration
+from cloister.keyservice.anchor_service import AnchorService
 from cloister.keyservice.authorities import Authorities
-from cloister.keyservice.bundle import KEY_BYTES, Bundle, Lease, ListenerGrant, VolumeGrant
 from cloister.keyservice.challenges import (
     CHALLENGE_LABEL,
     NONCE_LIFETIME_S,
@@ -54,21 +46,16 @@ from cloister.keyservice.clock import Moment
 from cloister.keyservice.domain import log_origin
 from cloister.keyservice.genuine import ATTEST_PATH, AttestRequest, bind_service
 from cloister.keyservice.jobs import Jobs
-from cloister.keyservice.leases import LEASE_TTL_S, LeaseTable, advance, require_epoch, take
+from cloister.keyservice.leases import LEASE_TTL_S, LeaseTable
 from cloister.keyservice.limits import Limits
-from cloister.keyservice.log import Checkpoint, LogEntry, Receipt
 from cloister.keyservice.member_messages import (
     KEYS_PATH,
     MEMBER_PATH,
-    MemberGrant,
     MemberRequest,
     SealedMemberRequest,
-    member_secret,
 )
 from cloister.keyservice.member_operations import MemberOperations
-from cloister.keyservice.member_records import Member
 from cloister.keyservice.member_service import MemberService
-from cloister.keyservice.membership import Admission
 from cloister.keyservice.messages import (
     ANCHOR_PATH,
     CHALLENGE_PATH,
@@ -77,32 +64,23 @@ from cloister.keyservice.messages import (
     Challenge,
     ChallengeRequest,
     Failure,
-    ReleaseRequest,
     Reply,
     SignedReply,
-    bundle_info,
 )
 from cloister.keyservice.ownership import OwnerRequest, SignedOwnerRequest, owner_reply_info
-from cloister.keyservice.policy.model import Listener, Unchecked
-from cloister.keyservice.records import Holder, VolumeRecord
+from cloister.keyservice.releasing import Releases
 from cloister.keyservice.renewal import (
     RENEWAL_CHALLENGE_PATH,
     RENEWAL_PATH,
-    Renewal,
-    renewal_info,
 )
 from cloister.keyservice.renewals import Renewals
 from cloister.keyservice.scope import Scope
-from cloister.keyservice.secret_release import resolve
 from cloister.keyservice.secret_store import SecretStore
 from cloister.keyservice.session import (
-    Approval,
-    Claim,
-    decide,
     require_service,
 )
 from cloister.keyservice.statetime import StateTime
-from cloister.keyservice.store import Appended, Store
+from cloister.keyservice.store import Store
 from cloister.keyservice.witnessing import WitnessCircle
 from cloister.wire import encode
 
@@ -166,14 +144,8 @@ class KeyService:
         secrets = store.secrets()
         self._store = store
         self._key = SigningKey(secrets.signing_seed)
-        self._authorities = Authorities(
-            store, CertificateAuthority(secrets.ca_key, secrets.ca_certificate)
-        )
-        self._reader_secret = secrets.reader_secret
+        self._hpke = HPKEPrivateKey(secrets.hpke_seed)
         self._scope = Scope(store, founder=secrets.owner)
-        self._trust_domain = secrets.trust_domain
-        self._origin = log_origin(secrets.trust_domain)
-        self._secrets = SecretStore(store)
         self._time = StateTime(store)
         self._challenges, self._renewal_challenges = (
             Challenges(
@@ -181,35 +153,59 @@ class KeyService:
             )
             for label in (CHALLENGE_LABEL, RENEWAL_CHALLENGE_LABEL)
         )
-        self._leases = LeaseTable(
+        authorities = Authorities(
+            store, CertificateAuthority(secrets.ca_key, secrets.ca_certificate)
+        )
+        leases = LeaseTable(
             ttl_s=lease_ttl_s,
             uptime=moment.uptime,
             others=Renewals(store, self._time, ttl_s=lease_ttl_s) if store.shared else None,
         )
-        self._jobs = Jobs(store)
+        jobs = Jobs(store)
+        limits = Limits(self._scope)
         self._members = MemberService(
             store=store,
-            jobs=self._jobs,
+            jobs=jobs,
             key=self._key,
             secret=secrets.reader_secret,
             trust_domain=secrets.trust_domain,
         )
-        self._limits = Limits(self._scope)
+        self._releases = Releases(
+            store=store,
+            key=self._key,
+            reader_secret=secrets.reader_secret,
+            trust_domain=secrets.trust_domain,
+            origin=log_origin(secrets.trust_domain),
+            challenges=self._challenges,
+            renewal_challenges=self._renewal_challenges,
+            authorities=authorities,
+            scope=self._scope,
+            limits=limits,
+            secrets=SecretStore(store),
+            leases=leases,
+            jobs=jobs,
+        )
+        self._anchors = AnchorService(
+            store=store,
+            identity=self._key.public,
+            reader_secret=secrets.reader_secret,
+            challenges=self._challenges,
+            leases=leases,
+        )
         self._administration = Administration(
             store=store,
             key=self._key,
-            hpke=HPKEPrivateKey(secrets.hpke_seed),
-            authorities=self._authorities,
-            leases=self._leases,
+            hpke=self._hpke,
+            authorities=authorities,
+            leases=leases,
             scope=self._scope,
-            limits=self._limits,
+            limits=limits,
             founder=secrets.owner,
-            members=MemberOperations(store=store, jobs=self._jobs, members=self._members),
+            members=MemberOperations(store=store, jobs=jobs, members=self._members),
             trust_domain=secrets.trust_domain,
-            origin=self._origin,
+            origin=log_origin(secrets.trust_domain),
         )
         self._attester = attester
-        self._hpke = HPKEPrivateKey(secrets.hpke_seed)
         self._witnesses = witnesses
         self._witnessed = store.head
         if witnesses is not None:
@@ -222,9 +218,9 @@ class KeyService:
             CHALLENGE_PATH: partial(self._challenge, self._challenges),
             ATTEST_PATH: self._attest,
             RENEWAL_CHALLENGE_PATH: partial(self._challenge, self._renewal_challenges),
-            RENEWAL_PATH: self._renew,
-            RELEASE_PATH: self._release,
-            ANCHOR_PATH: self._anchor,
+            RENEWAL_PATH: self._releases.renew,
+            RELEASE_PATH: self._releases.release,
+            ANCHOR_PATH: self._anchors.answer,
             OWNER_PATH: self._own,
             MEMBER_PATH: self._answer_member,
             KEYS_PATH: self._answer_keys,
@@ -345,271 +341,6 @@ class KeyService:
         )
         return lambda: self._attester.collect(report_data).to_bytes()
 
-    # -- release
-
-    def _release(self, body: bytes, moment: Moment) -> _Decision:
-        request = ReleaseRequest.from_bytes(body)
-        # KR-19. Meant for this service.
-        require_service(request.service, self.identity.raw)
-        return partial(self._decide_release, request, body, moment)
-
-    def _decide_release(self, request: ReleaseRequest, body: bytes, moment: Moment) -> bytes:
-        # KR-11, KR-12. The challenge is spent, whatever is decided.
-        self._challenges.spend(request.nonce, moment)
-        try:
-            approval = decide(request, records=self._store, at=moment.at)
-            self._limits.release(approval.policy.namespace, moment)
-            return self._grant(request, approval, body, moment)
-        except (RefusedError, MalformedError, UnavailableError) as e:
-            if e.code != "keyservice.busy":  # who asks too often does not make the log grow
-                with self._store.transaction():
-                    self._store.append(_entry(request, moment, code=e.code).to_bytes())
-            raise
-
-    def _grant(
-        self, request: ReleaseRequest, approval: Approval, body: bytes, moment: Moment
-    ) -> bytes:
-        requester = HPKEPublicKey(request.hpke_key)
-        authority = self._authorities.of(approval.policy.namespace)
-        certificate, candidate = self._certify(request, approval, authority, moment)
-        # SEC-40. Every secret that the workload names, by the rules of this moment.
-        resolved = resolve(approval.policy, approval.workload, self._secrets, at=moment.at)
-        # KR-31. One writer for each volume.
-        written = {
-            claim.record.id: claim.record
-            for claim in approval.volumes.values()
-            if claim.access == "write"
-        }
-        taken = {
-            volume_id: take(
-                record,
-                Holder(candidate.key_digest, random_bytes(KEY_BYTES)),
-                self._leases,
-                uptime=moment.uptime,
-            )
-            for volume_id, record in written.items()
-        }
-        # KR-32. Membership, leases and log entry become durable together, before anything is said.
-        entry = _entry(request, moment, code="").to_bytes()
-        allowed = approval.workload.instances
-        with self._store.transaction():
-            admission = self._jobs.admit(
-                approval.record,
-                candidate,
-                maximum=None if allowed is None else allowed.maximum,
-                at=moment.at,
-            )
-            self._scope.require_within(approval.policy.namespace, "members", self._jobs.namespaces)
-            for record in taken.values():
-                self._store.put_volume(record)
-            for secret in resolved.renewed:
-                self._secrets.put(secret)
-            appended = self._store.append(entry)
-        for volume_id in taken:
-            self._leases.extend(volume_id, uptime=moment.uptime)
-        # KR-33. Sealed to the key in the evidence, for this request only.
-        workload = approval.workload
-        bundle = Bundle(
-            policy=request.policy,
-            workload=request.workload,
-            instance=request.instance,
-            identity=candidate.identity,
-            command=resolved.command,
-            environment=resolved.environment,
-            volumes={
-                path: self._grant_volume(claim, taken) for path, claim in approval.volumes.items()
-            },
-            listen={name: _listener(rule) for name, rule in workload.listen.items()},
-            logs=workload.output.logs,
-            certificate=certificate,
-            ca=authority.certificate_pem,
-            result=approval.result.to_bytes(),
-            receipt=self._receipt(entry, appended),
-            files=resolved.files,
-            member=self._membership(admission),
-        )
-        _LOG.info(
-            "release.granted identity=%s policy=%s evidence=%s entry=%d",
-            candidate.identity,
-            request.policy.hex(),
-            candidate.evidence.hex(),
-            appended.index,
-        )
-        info = bundle_info(service=self.identity.raw, nonce=request.nonce, request=body)
-        return requester.seal(bundle.to_bytes(), info=info)
-
-    def _certify(
-        self,
-        request: ReleaseRequest,
-        approval: Approval,
-        authority: CertificateAuthority,
-        moment: Moment,
-    ) -> tuple[bytes, Member]:
-        """Return a certificate for the key in the bound request, and the member that it is for."""
-        # KR-30. Every name in it is ours.
-        identity = Identity(
-            self._trust_domain,
-            approval.policy.namespace,
-            approval.policy.name,
-            request.workload,
-            request.instance,
-        )
-        lifetime_s = approval.policy.certificate_lifetime or CERTIFICATE_LIFETIME_S
-        certificate = authority.issue(
-            request.certificate_request,
-            identity,
-            policy_hash=request.policy,
-            hardware_rooted=approval.result.hardware_rooted,
-            at=moment.at,
-            lifetime_s=lifetime_s,
-        )
-        return certificate, Member(
-            role=request.workload,
-            instance=request.instance,
-            identity=identity.uri,
-            policy=request.policy,
-            evidence=sha256(request.evidence.to_bytes()),
-            result=sha256(approval.result.to_bytes()),
-            key_digest=HPKEPublicKey(request.hpke_key).identity,
-            since=moment.at,
-            renewed=moment.at,
-            expires=moment.at + lifetime_s,
-        )
-
-    def _membership(self, admission: Admission) -> MemberGrant:
-        job = admission.job
-        return MemberGrant(
-            self._trust_domain,
-            job.namespace,
-            job.name,
-            job.epoch,
-            admission.member.expires,
-            member_secret(self._reader_secret, job, admission.member),
-        )
-
-    def _grant_volume(self, claim: Claim, taken: dict[bytes, VolumeRecord]) -> VolumeGrant:
-        record = claim.record
-        if claim.access == "write":
-            held = taken[record.id]
-            secret = b"" if held.holder is None else held.holder.secret
-            lease = Lease(held.epoch, secret, self._leases.ttl_s)
-        else:
-            secret = reader_secret(self._reader_secret, record.id)
-            lease = Lease(0, secret, self._leases.ttl_s)
-        return VolumeGrant(
-            name=claim.name,
-            id=record.id,
-            key=record.key,
-            access=claim.access,
-            version=record.version,
-            root=record.root,
-            epoch=record.state_epoch,
-            lease=lease,
-        )
-
-    def _receipt(self, entry: bytes, appended: Appended) -> Receipt:
-        checkpoint = Checkpoint(self._origin, appended.size, appended.root)
-        return Receipt(entry, appended.index, appended.proof, checkpoint.to_note(self._key))
-
-    # -- renewal
-
-    def _renew(self, body: bytes, moment: Moment) -> _Decision:
-        request = ReleaseRequest.from_bytes(body)
-        require_service(request.service, self.identity.raw)
-        return partial(self._decide_renewal, request, body, moment)
-
-    def _decide_renewal(self, request: ReleaseRequest, body: bytes, moment: Moment) -> bytes:
-        # MEM-61. Meant for this service; the challenge was given for renewing, and is spent now.
-        self._renewal_challenges.spend(request.nonce, moment)
-        # MEM-62. All that a release needs, and a live member of that name and key; no lease.
-        entry = _entry(request, moment, code="", operation="renew")
-        try:
-            approval = decide(request, records=self._store, at=moment.at)
-            self._limits.release(approval.policy.namespace, moment)
-            authority = self._authorities.of(approval.policy.namespace)
-            certificate, candidate = self._certify(request, approval, authority, moment)
-            with self._store.transaction():
-                admission = self._jobs.renew(approval.record, candidate, at=moment.at)
-                appended = self._store.append(entry.to_bytes())
-        except (RefusedError, MalformedError) as e:
-            with self._store.transaction():
-                self._store.append(replace(entry, code=e.code).to_bytes())
-            raise
-        renewal = Renewal(
-            certificate,
-            approval.result.to_bytes(),
-            self._receipt(entry.to_bytes(), appended),
-            self._membership(admission),
-        )
-        _LOG.info("member.renewed identity=%s entry=%d", candidate.identity, appended.index)
-        info = renewal_info(service=self.identity.raw, nonce=request.nonce, request=body)
-        return HPKEPublicKey(request.hpke_key).seal(renewal.to_bytes(), info=info)
-
-    # -- anchors
-
-    def _anchor(self, body: bytes, moment: Moment) -> _Decision:
-        sealed = SealedAnchorRequest.from_bytes(body)
-        request = AnchorRequest.from_bytes(sealed.body)
-        require_service(request.service, self.identity.raw)
-        return partial(self._decide_anchor, request, sealed, moment)
-
-    def _decide_anchor(
-        self, request: AnchorRequest, sealed: SealedAnchorRequest, moment: Moment
-    ) -> bytes:
-        if request.operation == "takeover":
-            self._challenges.spend(request.nonce, moment)
-        record = self._store.volume(request.volume)
-        if record is None:
-            raise ReleaseDeniedError(
-                f"no volume {request.volume.hex()} here", code="release.volume-unknown"
-            )
-        if request.epoch == 0:
-            sealed.require(reader_secret(self._reader_secret, record.id))
-            return _anchor_reply(record, epoch=0)
-        record = self._move_anchor(record, request, sealed, moment)
-        return _anchor_reply(record, epoch=record.epoch)
-
-    def _move_anchor(
-        self,
-        record: VolumeRecord,
-        request: AnchorRequest,
-        sealed: SealedAnchorRequest,
-        moment: Moment,
-    ) -> VolumeRecord:
-        if request.operation == "takeover":
-            return self._take_over(record, request, sealed, moment)
-        sealed.require(require_epoch(record, request.epoch).secret)
-        if request.operation == "state":
-            return record
-        changed: VolumeRecord | None = None
-        if request.operation == "release":
-            changed = replace(record, holder=None)
-        elif request.move is not None:
-            changed = advance(record, request.move)
-        if changed is not None:
-            with self._store.transaction():
-                self._store.put_volume(changed)
-        self._leases.extend(record.id, uptime=moment.uptime)
-        return changed or record
-
-    def _take_over(
-        self,
-        record: VolumeRecord,
-        request: AnchorRequest,
-        sealed: SealedAnchorRequest,
-        moment: Moment,
-    ) -> VolumeRecord:
-        if record.holder is None or request.epoch > record.epoch:
-            raise ReleaseDeniedError(
-                f"the lease of volume {record.id.hex()} is over", code="release.fenced"
-            )
-        sealed.require(record.holder.secret)
-        changed = replace(record, epoch=record.epoch + 1)
-        with self._store.transaction():
-            self._store.put_volume(changed)
-        self._leases.extend(record.id, uptime=moment.uptime)
-        return changed
-
     # -- members
 
     def _answer_member(self, body: bytes, moment: Moment) -> _Decision:
@@ -658,31 +389,6 @@ class KeyService:
 
 def _raise(error: CloisterError) -> NoReturn:
     raise error
-
-
-def _entry(
-    request: ReleaseRequest, moment: Moment, *, code: str, operation: str = "release"
-) -> LogEntry:
-    return LogEntry(
-        at=moment.at,
-        operation=operation,
-        code=code,
-        policy=request.policy,
-        subject=request.workload,
-        instance=request.instance,
-        evidence=sha256(request.evidence.to_bytes()),
-        requester=sha256(request.hpke_key),
-    )
-
-
-def _anchor_reply(record: VolumeRecord, *, epoch: int) -> bytes:
-    return AnchorReply(epoch, record.version, record.root, record.state_epoch).to_bytes()
-
-
-def _listener(rule: Listener) -> ListenerGrant:
-    if isinstance(rule.clients, Unchecked):
-        return ListenerGrant(rule.port, (), rule.clients.unchecked)
-    return ListenerGrant(rule.port, rule.clients, "")
 
 
 def _status(error: CloisterError) -> int:

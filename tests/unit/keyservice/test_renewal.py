@@ -8,7 +8,7 @@ import pytest
 from cloister.crypto.digest import digest_to_text
 from cloister.crypto.x509 import read_peer_certificate
 from cloister.errors import CloisterError, IdentityError
-from cloister.keyservice import service
+from cloister.keyservice import releasing
 from cloister.keyservice.client import Release, ReleaseClient
 from cloister.keyservice.log import LogEntry, Receipt
 from cloister.keyservice.member_messages import MemberGrant
@@ -163,9 +163,9 @@ def test_a_receipt_for_another_decision_is_refused(
     """The log's entry must be about this very renewal."""
     client = bench.release_client()
     join(bench, policy, client)
-    real = service._entry
+    real = releasing._entry
     monkeypatch.setattr(
-        service, "_entry", lambda *args, **kw: dataclasses.replace(real(*args, **kw), **change)
+        releasing, "_entry", lambda *args, **kw: dataclasses.replace(real(*args, **kw), **change)
     )
     assert refused(bench, policy, client) == "identity.keyservice"
 
