@@ -1,8 +1,7 @@
 """The process around a key service: its socket, its clock, its start and its end.
 
-Run as `python -m cloister.keyservice.server --domain DIR`. It prints one line of JSON when it is
-ready (`url`, `identity`), or one with `error` if it cannot start, and exits with that error's
-status. What a connection may do stands in `front`; at most `MAX_CONNECTIONS` are open at once.
+Run as `python -m cloister.keyservice.server --domain DIR`; its ready line has `url` and `identity`.
+What a connection may do stands in `front`; at most `MAX_CONNECTIONS` are open at once.
 
 SIGTERM and SIGINT end it: it listens no more, answers what it has accepted, for `GRACE_S` at most,
 and closes the state.
@@ -13,12 +12,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import ctypes
-import json
 import logging
 import os
-import resource
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -30,13 +25,14 @@ import uvicorn
 import uvloop
 
 from cloister.attestation.evidence import Evidence, ReportData
-from cloister.errors import CloisterError, ConfigError, UnavailableError
+from cloister.errors import ConfigError, UnavailableError
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.domain import TrustDomain
 from cloister.keyservice.front import Application, BoundedProtocol, Other
 from cloister.keyservice.leases import LEASE_TTL_S
 from cloister.keyservice.logs import JSONFormatter
 from cloister.keyservice.metrics import Gauges, Metrics, TimedFreshness
+from cloister.keyservice.process import announce, listen_tcp, run
 from cloister.keyservice.service import KeyService
 from cloister.keyservice.store import Store
 from cloister.keyservice.witnessing import WitnessCircle, WitnessEndpoint
@@ -52,7 +48,6 @@ MAX_CONNECTIONS: Final = 512
 WITNESS_DEADLINE_S: Final = 3.0
 _SOCKET_NAME: Final = "service.sock"
 _MAX_SOCKET_PATH: Final = 100
-_PR_SET_DUMPABLE: Final = 4
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -175,7 +170,7 @@ async def _run(
         timeout_graceful_shutdown=GRACE_S,
     )
     server = uvicorn.Server(config)
-    announced = asyncio.create_task(_announce(server, lambda: ready(_facts(parts.service, url))))
+    announced = asyncio.create_task(announce(server, lambda: ready(_facts(parts.service, url))))
     idle = asyncio.create_task(_stop_when_idle(server, application, settings.idle_exit_s))
     try:
         await server.serve(sockets=[listener])
@@ -224,37 +219,10 @@ def _make_web(parts: _Parts, stop: Callable[[], None], connections: Callable[[],
 def main(arguments: list[str]) -> int:
     """Run the server as a process; returns its exit status."""
     settings = _read_arguments(arguments)
-    _log_to_stderr(settings.log_format)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    _hide_memory()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
-    try:
-        serve(settings, ready=_print_line)
-    except CloisterError as e:
-        _LOG.error("server.failed code=%s detail=%s", e.code, e.detail)
-        _print_line({"error": {"code": e.code, "message": e.public}})
-        return e.exit_status
-    return 0
-
-
-def _log_to_stderr(log_format: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(name)s %(message)s")
-    handler.setFormatter(JSONFormatter() if log_format == "json" else text)
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-
-
-def _leave(number: int, frame: object) -> None:
-    """End through the ordinary way out, which closes the database; the server raises it again."""
-    del number, frame
-    raise SystemExit(0)
-
-
-async def _announce(server: uvicorn.Server, ready: Callable[[], None]) -> None:
-    while not server.started:
-        await asyncio.sleep(0.002)
-    ready()
+    handler.setFormatter(JSONFormatter() if settings.log_format == "json" else text)
+    return run(lambda ready: serve(settings, ready=ready), handler)
 
 
 async def _stop_when_idle(
@@ -296,16 +264,7 @@ def _listen(settings: ServerSettings, domain: TrustDomain) -> tuple[socket.socke
     if not settings.listen:
         path = domain.keyservice_directory.resolve() / _SOCKET_NAME
         return _listen_unix(path), f"unix://{path}"
-    host, separator, port = settings.listen.rpartition(":")
-    if not separator or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004
-        raise ConfigError(f"{settings.listen!r} is not HOST:PORT", code="config.value")
-    try:
-        listener = socket.create_server((host or "127.0.0.1", int(port)), backlog=256)
-    except OSError as e:
-        raise UnavailableError(
-            f"cannot listen on {settings.listen}: {e.strerror}", code="keyservice.busy"
-        ) from e
-    return listener, f"http://{host or '127.0.0.1'}:{listener.getsockname()[1]}"
+    return listen_tcp(settings.listen, backlog=256)
 
 
 def _listen_unix(path: Path) -> socket.socket:
@@ -326,17 +285,6 @@ def _listen_unix(path: Path) -> socket.socket:
     finally:
         os.close(directory)
     return listener
-
-
-def _hide_memory() -> None:
-    """No core dumps, and no other process of this user may read this one's memory."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
-def _print_line(facts: object) -> None:
-    sys.stdout.write(json.dumps(facts) + "\n")
-    sys.stdout.flush()
 
 
 def _read_arguments(arguments: list[str]) -> ServerSettings:

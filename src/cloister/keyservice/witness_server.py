@@ -1,7 +1,6 @@
 """Sockets, time and the process around `witness`: ASGI on uvicorn.
 
-It prints one line of JSON when it is ready (`url`, and `witness`, the key that readers configure),
-or one with `error` if it cannot start, and exits with that error's status.
+Its ready line has `url` and `witness`, the key that readers configure.
 
 Limits: bodies of `MAX_REQUEST_BYTES`, `BODY_TIMEOUT_S` to send one, `MAX_CONNECTIONS` at once.
 Requests are judged one after another: nothing happens between a judgement and its durability.
@@ -11,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -24,8 +21,9 @@ from typing import Any, Final
 import uvicorn
 
 from cloister.crypto.signature import VerifyingKey
-from cloister.errors import CloisterError, ConfigError, UnavailableError
+from cloister.errors import CloisterError
 from cloister.keyservice.clock import Clock, read_clock
+from cloister.keyservice.process import announce, listen_tcp, run
 from cloister.keyservice.witness import (
     ADD_CHECKPOINT_PATH,
     MAX_REQUEST_BYTES,
@@ -114,7 +112,7 @@ def serve(settings: WitnessSettings, *, ready: Callable[[dict[str, str]], None])
     """
     with contextlib.ExitStack() as stack:
         state = stack.enter_context(WitnessState(settings.state, settings.name, settings.logs))
-        listener, url = _listen(settings.listen)
+        listener, url = listen_tcp(settings.listen, backlog=64)
         stack.callback(listener.close)
         application = Application(Witness(state.cosigner, settings.logs), state, clock=read_clock)
         facts = {"url": url, "witness": state.cosigner.public.text}
@@ -123,19 +121,9 @@ def serve(settings: WitnessSettings, *, ready: Callable[[dict[str, str]], None])
 
 def main(settings: WitnessSettings) -> int:
     """Run the witness as a process; returns its exit status."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s"
-    )
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _leave)
-    try:
-        serve(settings, ready=_print_line)
-    except CloisterError as e:
-        _LOG.error("witness.failed code=%s detail=%s", e.code, e.detail)
-        _print_line({"error": {"code": e.code, "message": e.public}})
-        return e.exit_status
-    return 0
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(message)s"))
+    return run(lambda ready: serve(settings, ready=ready), handler)
 
 
 async def _run(
@@ -157,17 +145,11 @@ async def _run(
         h11_max_incomplete_event_size=MAX_REQUEST_BYTES,
     )
     server = uvicorn.Server(config)
-    announced = asyncio.create_task(_announce(server, ready))
+    announced = asyncio.create_task(announce(server, ready))
     try:
         await server.serve(sockets=[listener])
     finally:
         announced.cancel()
-
-
-async def _announce(server: uvicorn.Server, ready: Callable[[], None]) -> None:
-    while not server.started:
-        await asyncio.sleep(0.002)
-    ready()
 
 
 async def _read_body(receive: _Receive) -> bytes | None:
@@ -191,27 +173,3 @@ async def _respond(send: _Send, verdict: Verdict) -> None:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": verdict.status, "headers": headers})
     await send({"type": "http.response.body", "body": verdict.body})
-
-
-def _listen(listen: str) -> tuple[socket.socket, str]:
-    host, separator, port = listen.rpartition(":")
-    if not separator or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004
-        raise ConfigError(f"{listen!r} is not HOST:PORT", code="config.value")
-    try:
-        listener = socket.create_server((host or "127.0.0.1", int(port)), backlog=64)
-    except OSError as e:
-        raise UnavailableError(
-            f"cannot listen on {listen}: {e.strerror}", code="keyservice.busy"
-        ) from e
-    return listener, f"http://{host or '127.0.0.1'}:{listener.getsockname()[1]}"
-
-
-def _leave(number: int, frame: object) -> None:
-    """End through the ordinary way out."""
-    del number, frame
-    raise SystemExit(0)
-
-
-def _print_line(facts: object) -> None:
-    sys.stdout.write(json.dumps(facts) + "\n")
-    sys.stdout.flush()

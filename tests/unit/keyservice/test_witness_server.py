@@ -20,7 +20,7 @@ from cloister.keyservice.witness import (
     AddCheckpoint,
     Witness,
 )
-from cloister.keyservice.witness_server import Application, WitnessSettings, main, serve
+from cloister.keyservice.witness_server import Application, WitnessSettings, serve
 from cloister.keyservice.witness_state import WitnessState
 from cloister.testing.log import ORIGIN, MemoryLog
 
@@ -123,17 +123,3 @@ def test_an_address_is_host_and_port(tmp_path: Path, listen: str) -> None:
     with pytest.raises(CloisterError) as e:
         serve(settings, ready=lambda _: None)
     assert e.value.code == "config.value"
-
-
-def test_a_witness_that_cannot_start_says_why(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """In one line of JSON, with the error's status."""
-    monkeypatch.setattr(witness_server.signal, "signal", lambda *_: None)
-    settings = WitnessSettings(tmp_path / "w", "w.example", "nowhere", LOGS)
-    assert main(settings) == 65
-    assert '"config.value"' in capsys.readouterr().out
-    assert "witness.failed" in caplog.text
