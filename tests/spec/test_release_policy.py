@@ -82,6 +82,9 @@ def test_appraisals(name: str) -> None:
         report_data=bytes(64),
         debug=said["debug"],
         security_version=said["security_version"],
+        status="",
+        advisories=(),
+        hardware_id=b"",
         vendor={},
     )
     launch = LaunchMeasurement(**{k: bytes.fromhex(v) for k, v in vector["measurement"].items()})

@@ -16,11 +16,15 @@ class Claims:
     Attributes:
         root_of_trust: Registry name, such as `sim`.
         anchor: SHA-256 of the trust anchor that vouched for it.
-        hardware_rooted: False for everything that no hardware signed.
+        hardware_rooted: True only where the anchor is a manufacturer's root that the package pins.
         measurement: Digest of the image that runs, in the root of trust's own algorithm.
-        report_data: The 64 bytes that were signed.
+        report_data: What was bound: the 64 bytes, or the nonce where there is room for no more.
         debug: True where the environment can be inspected from outside.
         security_version: The platform's version number; larger is newer.
+        status: What the manufacturer says of the platform's version, in its words; empty where it
+            says nothing.
+        advisories: Names of known weaknesses that it lists for that version.
+        hardware_id: What names this very chip; empty where it is hidden.
         vendor: Fields in the vendor's spelling, for explanation and vendor rules.
     """
 
@@ -31,4 +35,7 @@ class Claims:
     report_data: bytes
     debug: bool
     security_version: int
+    status: str
+    advisories: tuple[str, ...]
+    hardware_id: bytes
     vendor: dict[str, Value]

@@ -110,6 +110,9 @@ def sample_claims() -> Claims:
         report_data=bytes(64),
         debug=False,
         security_version=2,
+        status="",
+        advisories=(),
+        hardware_id=b"",
         vendor={},
     )
 

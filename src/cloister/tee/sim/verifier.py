@@ -66,5 +66,8 @@ class SimVerifier:
             report_data=report.report_data,
             debug=report.debug,
             security_version=report.svn,
+            status="",
+            advisories=(),
+            hardware_id=b"",
             vendor={},
         )
