@@ -42,6 +42,7 @@ def judged(path: str, rule: Rule, form: Form = "text") -> bool:
     return found.holds
 
 
+@pytest.mark.spec("EVP-10")
 @pytest.mark.parametrize(
     ("path", "rule", "holds"),
     [

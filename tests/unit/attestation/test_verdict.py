@@ -44,6 +44,7 @@ def test_genuine_and_as_asked_is_accepted() -> None:
     assert json.loads(json.dumps(record))["claims"]["list"] == [1, {"x": "02"}]
 
 
+@pytest.mark.spec("EVP-11")
 def test_every_reason_is_given() -> None:
     """Not the first only."""
     claims = dataclasses.replace(CLAIMS, status="OutOfDate", debug=True, advisories=("SA-9",))
@@ -57,6 +58,7 @@ def test_every_reason_is_given() -> None:
     ]
 
 
+@pytest.mark.spec("EVP-12")
 def test_rules_that_check_nothing_accept_nothing() -> None:
     """Everything unchecked is not a policy."""
     rules = {field.path: Unchecked("why not") for field in FIELDS}
@@ -77,6 +79,7 @@ def test_rules_speak_about_what_they_must_and_about_nothing_unknown() -> None:
         assert e.value.code == "policy.invalid"
 
 
+@pytest.mark.spec("EVP-2")
 def test_what_a_policy_does_not_mention_is_listed() -> None:
     """A field that need not be spoken about is never silently skipped."""
     rules = {path: rule for path, rule in default_rules(FIELDS).items() if path != "mr"}
