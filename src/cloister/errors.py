@@ -308,6 +308,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "machine.fuse": UnsupportedError,
     "machine.namespaces": UnsupportedError,
     "machine.kernel": UnsupportedError,
+    "machine.attester": UnsupportedError,
     "machine.program": UnsupportedError,
     "caller.misuse": CallerError,
     # malformed
@@ -423,6 +424,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "keyservice.database": UnavailableError,
     "keyservice.moved": StateMovedError,
     "keyservice.witnesses": UnavailableError,
+    "attester.busy": UnavailableError,
+    "attester.failed": UnavailableError,
     "endorsement.missing": UnavailableError,
     "endorsement.stale": UnavailableError,
     "volume.leased": UnavailableError,
