@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloister.attestation.binding import bind
+from cloister.attestation.endorsement_bundle import EndorsementBundle
 from cloister.attestation.evidence import Evidence
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.attestation.result import AttestationResult
@@ -132,9 +133,17 @@ def view_token(case: Case) -> None:
     token.require("metrics" if case["scope"] == "metrics" else "view")
 
 
+def bundle(case: Case) -> None:
+    """endorsement-bundle-v1."""
+    collectors = [VerifyingKey(bytes.fromhex(key)) for key in case["collectors"]]
+    opened = EndorsementBundle.open(bytes.fromhex(case["bundle"]), collectors=collectors)
+    assert opened.endorsements[0].media_type == "application/pkix-cert"
+
+
 FORMATS: dict[str, Callable[..., None]] = {
     "evidence-envelope-v1": envelope,
     "report-data-binding-v1": binding,
+    "endorsement-bundle-v1": bundle,
     "sim-evidence-v1": sim,
     "attestation-result-v1": result,
     "shield-certificate-v1": certificate,

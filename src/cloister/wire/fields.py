@@ -28,9 +28,11 @@ class Fields:
         self._left: dict[str, Value] = dict(value)
 
     @classmethod
-    def decode(cls, data: bytes, *, what: str, max_bytes: int) -> Fields:
+    def decode(
+        cls, data: bytes, *, what: str, max_bytes: int, code: str = "message.malformed"
+    ) -> Fields:
         """Decode untrusted bytes that must hold one canonical map."""
-        return cls(decode(data, max_bytes=max_bytes), what=what)
+        return cls(decode(data, max_bytes=max_bytes), what=what, code=code)
 
     def octets(self, name: str, *, length: int | None = None, max_length: int = 65536) -> bytes:
         """Take a byte string of exactly `length`, or at most `max_length` bytes."""
