@@ -14,8 +14,10 @@ from cloister.keyservice.policy import Policy, parse_policy, policy_hash
 from cloister.keyservice.records import Records
 from cloister.keyservice.store import Store as ServiceStore
 from cloister.keyservice.transport import HTTPTransport, Transport
+from cloister.tee.sgx.verifier import SgxVerifier
 from cloister.tee.sim.attester import SimAttester
 from cloister.tee.sim.verifier import SimVerifier
+from cloister.tee.tdx.verifier import TdxVerifier
 from cloister.testing.anchor import MemoryAnchor
 from cloister.testing.log import MemoryLog
 from cloister.testing.memory_filesystem import MemoryFilesystem
@@ -45,6 +47,11 @@ def stores(a: PosixStore, b: MemoryStore) -> list[Store]:
 def sim(attester: SimAttester, verifier: SimVerifier) -> tuple[Attester, EvidenceVerifier]:
     """Both sides of the simulated root of trust."""
     return attester, verifier
+
+
+def intel(sgx: SgxVerifier, tdx: TdxVerifier) -> list[EvidenceVerifier]:
+    """Judges of Intel's evidence."""
+    return [sgx, tdx]
 
 
 def service(store: ServiceStore, transport: HTTPTransport) -> tuple[Records, Transport]:

@@ -40,6 +40,7 @@ __all__ = [
     "PckExtension",
     "pem_chain",
     "read_chain",
+    "read_extension",
     "require_intel_path",
 ]
 
@@ -95,7 +96,7 @@ class PckExtension:
             MalformedError: It has none, or one of another form.
         """
         try:
-            return _read_extension(certificate.extensions[SGX_EXTENSION])
+            return read_extension(certificate.extensions[SGX_EXTENSION])
         except (KeyError, ValueError) as e:
             raise MalformedError(
                 "a PCK certificate has no SGX extension of the known form",
@@ -176,7 +177,14 @@ def require_intel_path(
 
 
 @lru_cache(maxsize=64)
-def _read_extension(der: bytes) -> PckExtension:
+def read_extension(der: bytes) -> PckExtension:
+    """Read the extension's value; a pure function, so the last few stay read.
+
+    Raises:
+        MalformedError: It is not DER.
+        KeyError: Something is missing.
+        ValueError: Something has another form.
+    """
     found = _by_number(_only(elements(der), SEQUENCE), _ARC)
     tcb = _by_number(_typed(found[2], SEQUENCE), _ARC + b"\x02")
     if any(number not in tcb for number in range(1, _COMPONENTS + 3)):
