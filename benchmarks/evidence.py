@@ -3,8 +3,8 @@
     python benchmarks/evidence.py [--rounds 200] [--only tdx]
 
 A verdict is everything from bytes to reasons: parsing, chains, lists, statements, signatures, the
-strict default rules. `first` has nothing read before, `again` has the manufacturer's certificates
-and statements read already, as a service that judges many machines has. Beside it stands what
+strict default rules. `first` has seen nothing before, `again` has seen the manufacturer's
+certificates and statements, as a service that judges many machines has. Beside it stands what
 another implementation needs for the same bytes, where there is one; both take turns. Evidence is
 minted by the simulated manufacturers, in the sizes of genuine evidence.
 
@@ -93,8 +93,11 @@ def _verdict(
 def _forget_intel() -> None:
     for cached in (
         endorsements.read_collateral,
+        endorsements._require_list,  # noqa: SLF001
+        endorsements._require_text,  # noqa: SLF001
         pck.read_chain,
         pck.read_extension,
+        pck._require_sound,  # noqa: SLF001
         qe_identity.read_qe_identity,
         tcb_info.read_tcb_info,
     ):

@@ -453,3 +453,37 @@ def test_minting_again_gives_the_same_bytes() -> None:
     first, second = INTEL.mint(IntelCase("tdx15ex")), again.mint(IntelCase("tdx15ex"))
     assert first == second
     assert sha256(first.quote) != sha256(OTHER.mint(IntelCase("tdx15ex")).quote)
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.spec("INTEL-13", "INTEL-16", "INTEL-18", "INTEL-21")
+def test_what_was_remembered_covers_for_nothing_else(kind: Kind) -> None:
+    """After a good verdict: the same certificates elsewhere, later, and under another signature."""
+    minted = INTEL.mint(IntelCase(kind))
+    for _ in range(2):
+        assert verify(minted, kind).status == "UpToDate"
+    for at, code in ((AT - 2 * DAY, "endorsement.stale"), (AT + 8000 * DAY, "endorsement.expired")):
+        with pytest.raises(CloisterError) as e:
+            verify(minted, kind, at=at)
+        assert e.value.code == code
+    with pytest.raises(CloisterError) as e:
+        verify(minted, kind, anchor=OTHER.anchor)
+    assert e.value.code == "endorsement.anchor"
+    for name in ("tcb_info", "qe_identity"):
+        signature = minted.bundle[f"{name}_signature"]
+        changed = signature[:-1] + ("0" if signature[-1] != "0" else "1")
+        body = json.dumps(dict(minted.bundle) | {f"{name}_signature": changed}).encode()
+        verifier = SgxVerifier if kind == "sgx3" else TdxVerifier
+        with pytest.raises(CloisterError) as e:
+            verifier((INTEL.anchor,)).verify(
+                minted.evidence, (Endorsement(COLLATERAL_TYPE, body),), at=AT
+            )
+        assert e.value.code == "endorsement.signature"
+    revoked = INTEL.mint(IntelCase(kind, revoked=frozenset({"pck"})))
+    body = json.dumps(dict(minted.bundle) | {"pck_crl": revoked.bundle["pck_crl"]}).encode()
+    verifier = SgxVerifier if kind == "sgx3" else TdxVerifier
+    with pytest.raises(CloisterError) as e:
+        verifier((INTEL.anchor,)).verify(
+            minted.evidence, (Endorsement(COLLATERAL_TYPE, body),), at=AT
+        )
+    assert e.value.code == "endorsement.revoked"

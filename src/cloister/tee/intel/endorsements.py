@@ -1,4 +1,7 @@
-"""Intel's collateral: one bundle of revocation lists, TCB info and QE identity, read not trusted.
+"""Intel's collateral: one bundle of revocation lists, TCB info and QE identity, read and judged.
+
+What a signature says depends on neither caller nor instant: one that held is remembered by all of
+its bytes. Which root is accepted, what counts when and what is revoked is judged every time.
 
 Spec: intel-evidence-v1, clauses INTEL-10, INTEL-11 and INTEL-16 to INTEL-18.
 """
@@ -15,7 +18,14 @@ from cloister.attestation.evidence import Endorsement
 from cloister.crypto.chain import Certificate, RevocationList
 from cloister.crypto.vendor_keys import EcdsaKey
 from cloister.errors import EndorsementError, MalformedError, UnavailableError
-from cloister.tee.intel.pck import ROOT_NAME, SIGNER_NAME, read_chain, require_intel_path
+from cloister.tee.intel.pck import (
+    ALGORITHMS,
+    ROOT_NAME,
+    SIGNER_NAME,
+    read_chain,
+    require_intel_path,
+)
+from cloister.tee.intel.statement import require_current
 from cloister.wire.strict_json import read_json
 
 __all__ = [
@@ -49,26 +59,11 @@ _SIGNATURE_BYTES: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class SignedText:
-    """JSON text that Intel signed, with the signature and the path of who signed it; unchecked."""
+    """JSON text with a signature and the path of who is said to have signed it; unchecked."""
 
     text: bytes
     signature: bytes
     path: tuple[Certificate, ...]
-
-    def require_signed(self) -> None:
-        """Check the signature over exactly these bytes, by the first of the path.
-
-        Raises:
-            EndorsementError: It does not hold (`endorsement.signature`).
-        """
-        EcdsaKey.from_spki(self.path[0].public_key, "P-256").verify(
-            self.text,
-            self.signature,
-            "SHA-256",
-            error=EndorsementError(
-                "collateral was not signed by Intel's TCB signer", code="endorsement.signature"
-            ),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +84,28 @@ class Collateral:
     qe_identity: SignedText
     pck_chain: tuple[Certificate, ...]
 
+    def require_unrevoked(self, chain: Sequence[Certificate], *, at: int) -> None:
+        """Check both lists, and that neither the platform nor who is above it is in them.
+
+        Args:
+            chain: The platform's path, which was checked: its certificate, authority, root.
+            at: The instant to judge at.
+
+        Raises:
+            EndorsementError: A list is somebody else's (`endorsement.signature`), or somebody is
+                in it (`endorsement.revoked`).
+            UnavailableError: A list does not count at that time (`endorsement.stale`).
+        """
+        platform, authority, root = chain
+        for revocations, issuer in ((self.root_crl, root), (self.pck_crl, authority)):
+            _require_list(revocations, issuer)
+            require_current(
+                "a revocation list", revocations.this_update, revocations.next_update, at=at
+            )
+        for certificate in (root, authority):
+            self.root_crl.require_not_revoked(certificate)
+        self.pck_crl.require_not_revoked(platform)
+
     def require_signed(self, *, anchor: bytes, at: int) -> None:
         """Check who signed both statements, that he is not revoked, and both signatures.
 
@@ -102,11 +119,10 @@ class Collateral:
             EndorsementError: Another root, expired, revoked, or not his signature.
         """
         names = ({SIGNER_NAME}, {ROOT_NAME})
-        for path in dict.fromkeys((self.tcb_info.path, self.qe_identity.path)):
-            require_intel_path(path, names, anchors=(anchor,), at=at)
-            self.root_crl.require_not_revoked(path[0])
         for signed in (self.tcb_info, self.qe_identity):
-            signed.require_signed()
+            require_intel_path(signed.path, names, anchors=(anchor,), at=at)
+            self.root_crl.require_not_revoked(signed.path[0])
+            _require_text(signed.path[0].public_key, signed.text, signed.signature)
 
 
 def collateral_of(endorsements: Sequence[Endorsement]) -> Collateral:
@@ -153,6 +169,25 @@ def read_collateral(body: bytes) -> Collateral:
         tcb_info=_signed(bundle, "tcb_info"),
         qe_identity=_signed(bundle, "qe_identity"),
         pck_chain=read_chain(_text(bundle, _PCK_CHAIN)) if _PCK_CHAIN in bundle else (),
+    )
+
+
+@lru_cache(maxsize=32)
+def _require_list(revocations: RevocationList, issuer: Certificate) -> None:
+    """Check a list's signature, at an instant of its own; what held is remembered."""
+    revocations.require_from(issuer, ALGORITHMS, at=revocations.this_update)
+
+
+@lru_cache(maxsize=32)
+def _require_text(public_key: bytes, text: bytes, signature: bytes) -> None:
+    """Check the signature over exactly these bytes; what held is remembered by all of them."""
+    EcdsaKey.from_spki(public_key, "P-256").verify(
+        text,
+        signature,
+        "SHA-256",
+        error=EndorsementError(
+            "collateral was not signed by Intel's TCB signer", code="endorsement.signature"
+        ),
     )
 
 

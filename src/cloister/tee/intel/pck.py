@@ -157,7 +157,13 @@ def require_intel_path(
         EndorsementError: As `require_path`; another name in a place is `endorsement.mismatch`, a
             key on another curve `endorsement.signature`.
     """
-    root = require_path(path, anchors=anchors, algorithms=ALGORITHMS, at=at)
+    if not path or path[-1].fingerprint not in anchors:
+        raise EndorsementError(
+            "the certificates do not lead to a root that is accepted", code="endorsement.anchor"
+        )
+    for certificate in path:
+        certificate.require_valid(at=at)
+    _require_sound(tuple(path))
     if len(path) != len(names) or any(
         certificate.common_name not in allowed
         for certificate, allowed in zip(path, names, strict=True)
@@ -167,13 +173,24 @@ def require_intel_path(
             code="endorsement.mismatch",
             detail=", ".join(each.common_name for each in path),
         )
+    return path[-1].fingerprint
+
+
+@lru_cache(maxsize=64)
+def _require_sound(path: tuple[Certificate, ...]) -> None:
+    """Check what does not depend on caller or instant: signatures, places, curves.
+
+    It is checked at an instant of the path's own; what held is remembered for the same
+    certificates, what did not is not.
+    """
+    begins = max(certificate.not_before for certificate in path)
+    require_path(path, anchors=(path[-1].fingerprint,), algorithms=ALGORITHMS, at=begins)
     for certificate in path:
         key = certificate.public_key
         if len(key) != _SPKI_BYTES or not key.startswith(_P256_SPKI):
             raise EndorsementError(
                 "a certificate's key is not on P-256", code="endorsement.signature"
             )
-    return root
 
 
 @lru_cache(maxsize=64)

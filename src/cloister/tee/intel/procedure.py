@@ -16,7 +16,6 @@ from cloister.errors import ConfigError, EndorsementError, EvidenceError, Unavai
 from cloister.tee.intel.endorsements import Collateral, collateral_of
 from cloister.tee.intel.layout import ECDSA_P256, INTEL_QE, PCK_CHAIN, EnclaveReport, Quote
 from cloister.tee.intel.pck import (
-    ALGORITHMS,
     PCK_CA_NAMES,
     PCK_NAME,
     ROOT_NAME,
@@ -117,12 +116,8 @@ def vouch(
     chain = _pck_chain(quote, collateral)
     names = ({PCK_NAME}, set(PCK_CA_NAMES), {ROOT_NAME})
     anchor = require_intel_path(chain, names, anchors=anchors, at=at)
-    pck, authority, root = chain
-    collateral.root_crl.require_from(root, ALGORITHMS, at=at)
-    collateral.root_crl.require_not_revoked(root)
-    collateral.root_crl.require_not_revoked(authority)
-    collateral.pck_crl.require_from(authority, ALGORITHMS, at=at)
-    collateral.pck_crl.require_not_revoked(pck)
+    pck, authority, _ = chain
+    collateral.require_unrevoked(chain, at=at)
     platform = PckExtension.of(pck)
     # 3. TCB info and QE identity are signed under the same root, and count now.
     tcb_info, identity = _statements(collateral, tee, anchor, at)
