@@ -105,6 +105,7 @@ def test_both_refuse(kind: Kind, knobs: Any) -> None:
         ("sgx3", {"windows": {"root_crl": (AT + 1, AT + 9)}}, "endorsement.stale"),
         ("sgx3", {"padding": b"\x01"}, "evidence.malformed"),
         ("sgx3", {"names": {"signer": "Somebody"}}, "endorsement.mismatch"),
+        ("sgx3", {"statements_by": "pck"}, "endorsement.mismatch"),
     ],
     ids=str,
 )

@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 COLLATERAL_TYPE: Final = "application/vnd.cloister.intel-collateral+json"
-MAX_COLLATERAL_BYTES: Final = 1 << 20
+MAX_COLLATERAL_BYTES: Final = 262144
 _MEMBERS: Final = frozenset(
     {
         "pck_crl_issuer_chain",

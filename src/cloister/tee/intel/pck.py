@@ -121,14 +121,15 @@ def read_chain(text: bytes) -> tuple[Certificate, ...]:
     """Read at most three certificates, leaf first; reading says nothing about trust.
 
     A pure function of the bytes, and most evidence brings the same ones: the last few stay read.
-    Exactly one text stands for a chain, but for one zero byte at its end: the quoting library
-    counts the terminator of its string.
+    One text stands for a chain, but for its last line feed, and one zero byte at its end: the
+    quoting library counts the terminator of its string.
 
     Raises:
         MalformedError: They are not, or not written as `pem_chain` writes them.
     """
     found = read_pem_chain(text, max_certificates=MAX_CHAIN)
-    if text.removesuffix(b"\0") != pem_chain([each.der for each in found]):
+    plain = pem_chain([each.der for each in found])
+    if text.removesuffix(b"\0") not in (plain, plain[:-1]):
         raise MalformedError("a chain is not plain PEM", code="certificate.malformed")
     return tuple(found)
 

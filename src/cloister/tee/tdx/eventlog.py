@@ -170,6 +170,8 @@ def _dstack_event(entry: Any) -> Event:
     runtime = kind == RUNTIME_EVENT
     if runtime != bool(name) or (runtime and register != _RUNTIME_REGISTER):
         raise _malformed("runtime events have a name and are in RTMR3; others have none")
+    if not name.isprintable():
+        raise _malformed("an event's name is not printable")
     digest = _octets(entry["digest"])
     if len(digest) != _DIGEST_BYTES:
         raise _malformed("an event's digest has 48 bytes")

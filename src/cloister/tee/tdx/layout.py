@@ -75,6 +75,7 @@ class TdAttributes:
 
     Attributes:
         debug: Any of bits 0 to 7: the host can look inside.
+        lass: Bit 27.
         sept_ve_disable: Bit 28: the host cannot make pages vanish under the TD's feet.
         migratable: Bit 29: another TD may move this one to another machine.
         pks: Bit 30.
@@ -84,6 +85,7 @@ class TdAttributes:
     """
 
     debug: bool
+    lass: bool
     sept_ve_disable: bool
     migratable: bool
     pks: bool
@@ -95,9 +97,10 @@ class TdAttributes:
     def of(cls, td_attributes: bytes) -> TdAttributes:
         """Read the eight bytes."""
         bits = int.from_bytes(td_attributes, "little")
-        known = 0xFF | 0b1111 << 28 | 1 << 63
+        known = 0xFF | 0b11111 << 27 | 1 << 63
         return cls(
             debug=bool(bits & 0xFF),
+            lass=bool(bits >> 27 & 1),
             sept_ve_disable=bool(bits >> 28 & 1),
             migratable=bool(bits >> 29 & 1),
             pks=bool(bits >> 30 & 1),

@@ -166,6 +166,7 @@ def _report_claims(quote: Quote, report: TdReport, attributes: TdAttributes) -> 
         "td_attributes": report.td_attributes,
         "sept_ve_disable": attributes.sept_ve_disable,
         "migratable": attributes.migratable,
+        "lass": attributes.lass,
         "pks": attributes.pks,
         "key_locker": attributes.key_locker,
         "perfmon": attributes.perfmon,

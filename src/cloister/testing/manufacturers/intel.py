@@ -115,6 +115,7 @@ class IntelCase:
         names: Common names of `ca`, `pck`, `signer`, where otherwise.
         forged: Which of `quote`, `qe_report`, `key` (the QE vouches for another), `pck`, `ca`,
             `signer`, `pck_crl`, `root_crl`, `tcb_info`, `qe_identity` somebody else signed.
+        statements_by: Whose certificate signs TCB info and QE identity: `signer`, or `pck`.
         curve: Which of `pck`, `ca`, `signer` have a key on P-384.
         flags: Dynamic platform, cached keys, SMT.
     """
@@ -153,6 +154,7 @@ class IntelCase:
     windows: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
     forged: frozenset[str] = frozenset()
+    statements_by: Literal["signer", "pck"] = "signer"
     curve: frozenset[str] = frozenset()
     flags: tuple[bool, bool, bool] = (False, False, True)
 
@@ -404,7 +406,9 @@ class SimulatedIntel:
     ) -> dict[str, str]:
         signer = self._certificate(case, "signer", SIGNER_NAME, "root")
         root = self.root_der
-        path = pem_chain((signer.public_bytes(Encoding.DER), root)).decode()
+        signers = [signer] if case.statements_by == "signer" else [pck, authority]
+        path = pem_chain([*(each.public_bytes(Encoding.DER) for each in signers), root]).decode()
+        by = case.statements_by
         tcb_info, qe_identity = self._tcb_info(case), self._qe_identity(case)
         revoked = {"ca": authority, "signer": signer, "pck": pck}
         of_root = [revoked[name] for name in ("ca", "signer") if name in case.revoked]
@@ -417,11 +421,11 @@ class SimulatedIntel:
             "pck_crl": self._list(case, "pck_crl", "ca", of_pck),
             "tcb_info_issuer_chain": path,
             "tcb_info": tcb_info,
-            "tcb_info_signature": self._sign(case, "tcb_info", "signer", tcb_info.encode()).hex(),
+            "tcb_info_signature": self._sign(case, "tcb_info", by, tcb_info.encode()).hex(),
             "qe_identity_issuer_chain": path,
             "qe_identity": qe_identity,
             "qe_identity_signature": self._sign(
-                case, "qe_identity", "signer", qe_identity.encode()
+                case, "qe_identity", by, qe_identity.encode()
             ).hex(),
         }
 

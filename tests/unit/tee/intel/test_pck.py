@@ -30,7 +30,9 @@ LEAF = read_chain(CHAIN)[0]
 
 @pytest.mark.spec("INTEL-12")
 def test_a_chain_is_read_leaf_first() -> None:
-    """With and without the terminator that the quoting library counts."""
+    """With and without the terminator that the quoting library counts, and the last line feed."""
+    for text in (CHAIN[:-1], CHAIN[:-1] + b"\0"):
+        assert [each.der for each in read_chain(text)] == list(MINTED.chain)
     assert [each.der for each in read_chain(CHAIN)] == list(MINTED.chain)
     assert [each.der for each in read_chain(CHAIN + b"\0")] == list(MINTED.chain)
 
@@ -44,7 +46,7 @@ def test_a_chain_is_read_leaf_first() -> None:
         b"\n" + CHAIN,
         b"text\n" + CHAIN,
         CHAIN.replace(b"\n", b"\r\n"),
-        CHAIN[:-1],
+        CHAIN[:-2],
         CHAIN + CHAIN,
         CHAIN.replace(b"-----END CERTIFICATE-----\n", b"-----END CERTIFICATE-----\n\n", 1),
         CHAIN.replace(b"MII", b"MI I", 1),

@@ -163,6 +163,7 @@ def test_a_dstack_log_is_read() -> None:
         ENTRY | {"more": 1},
         RUNTIME | {"event": ""},
         RUNTIME | {"event": "n" * 257},
+        RUNTIME | {"event": "\x1b[2J"},
         RUNTIME | {"imr": 2},
         {"imr": 0},
         7,

@@ -45,8 +45,9 @@ def test_other_sizes_are_malformed(size: int) -> None:
         (30, "pks"),
         (31, "key_locker"),
         (63, "perfmon"),
+        (27, "lass"),
         (8, "reserved"),
-        (27, "reserved"),
+        (26, "reserved"),
         (62, "reserved"),
     ],
 )
