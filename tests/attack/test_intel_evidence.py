@@ -369,6 +369,30 @@ def test_without_collateral_nothing_is_decided(kind: Kind) -> None:
     assert e.value.code == "endorsement.missing"
 
 
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize(
+    ("knobs", "anchor", "code"),
+    [
+        ({"forged": frozenset({"quote"})}, INTEL.anchor, "evidence.signature"),
+        ({"forged": frozenset({"key"})}, INTEL.anchor, "evidence.parts"),
+        ({"forged": frozenset({"pck"})}, INTEL.anchor, "endorsement.signature"),
+        ({}, INTEL_SGX_ROOT_CA, "endorsement.anchor"),
+        ({}, INTEL.anchor, "endorsement.missing"),
+    ],
+    ids=str,
+)
+@pytest.mark.spec("INTEL-34")
+def test_without_collateral_forgeries_are_refused_all_the_same(
+    kind: Kind, knobs: Any, anchor: bytes, code: str
+) -> None:
+    """Nothing that comes along later would make them good."""
+    minted = INTEL.mint(IntelCase(kind, **knobs))
+    verifier = SgxVerifier if kind == "sgx3" else TdxVerifier
+    with pytest.raises(CloisterError) as e:
+        verifier((anchor,)).verify(minted.evidence, (), at=AT)
+    assert e.value.code == code
+
+
 @pytest.mark.parametrize(
     ("kind", "knobs", "failed", "status"),
     [

@@ -32,6 +32,11 @@ from cloister.tee.tdx.verifier import TdxVerifier
 from spec.intel_samples import FOLDER, WHY, Sample, found, seconds
 
 SAMPLES: Final = found("sgx") + found("tdx")
+WITH_CHAIN: Final = [
+    sample
+    for sample in SAMPLES
+    if "pck" in sample.facts["expected_fields"] and sample.name != "coco-v4-sandbox-root"
+]
 CHECKS: Final = [(sample, check) for sample in SAMPLES for check in sample.facts["checks"]]
 GENUINE: Final = [
     (sample, check)
@@ -193,27 +198,37 @@ def test_another_root_does_not_vouch(sample: Sample, check: dict[str, Any]) -> N
     assert e.value.code == "endorsement.anchor"
 
 
-def _some_bundle(kind: str) -> tuple[Endorsement, ...]:
-    sample, check = next(each for each in FIRST if each[0].kind == kind)
-    return sample.endorsements(check)
-
-
-@pytest.mark.spec("INTEL-13")
+@pytest.mark.spec("INTEL-13", "INTEL-34")
 def test_a_root_before_production_is_another_root() -> None:
     """Intel's sandbox has a root of the same name; all else of that quote is good."""
     (sample,) = [each for each in SAMPLES if each.name == "coco-v4-sandbox-root"]
-    with pytest.raises(EndorsementError) as e:
-        VERIFIERS["tdx"].verify(sample.evidence, _some_bundle("tdx"), at=1700000000)
-    assert e.value.code == "endorsement.anchor"
+    sandbox = bytes.fromhex(sample.facts["crypto"]["root_sha256"])
+    at = seconds(sample.facts["expected_fields"]["pck"]["not_before"])
+    for anchor, code in ((INTEL_SGX_ROOT_CA, "anchor"), (sandbox, "missing")):
+        with pytest.raises(CloisterError) as e:
+            TdxVerifier((anchor,)).verify(sample.evidence, (), at=at)
+        assert e.value.code == f"endorsement.{code}"
+
+
+@pytest.mark.spec("INTEL-10", "INTEL-34")
+@pytest.mark.parametrize("sample", WITH_CHAIN, ids=repr)
+def test_without_collateral_genuine_quotes_are_not_decided(sample: Sample) -> None:
+    """Chain and signatures hold, or collateral would not have been asked for."""
+    facts = sample.facts["expected_fields"]["pck"]
+    with pytest.raises(UnavailableError) as e:
+        VERIFIERS[sample.kind].verify(sample.evidence, (), at=seconds(facts["not_before"]))
+    assert e.value.code == "endorsement.missing"
 
 
 @pytest.mark.spec("INTEL-31")
 def test_a_quote_without_a_chain_is_not_decided() -> None:
     """An encrypted PPID names a platform to Intel, and proves nothing here."""
     (sample,) = [each for each in SAMPLES if each.name == "fortanix-encrypted-ppid-debug"]
-    with pytest.raises(UnavailableError) as e:
-        VERIFIERS["sgx"].verify(sample.evidence, _some_bundle("sgx"), at=1700000000)
-    assert e.value.code == "endorsement.missing"
+    source, check = next(each for each in FIRST if each[0].kind == "sgx")
+    for endorsements in ((), source.endorsements(check)):
+        with pytest.raises(UnavailableError) as e:
+            VERIFIERS["sgx"].verify(sample.evidence, endorsements, at=1700000000)
+        assert e.value.code == "endorsement.missing"
 
 
 @pytest.mark.spec("INTEL-25")

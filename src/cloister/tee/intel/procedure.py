@@ -14,7 +14,14 @@ from cloister.crypto.digest import DIGEST_BYTES, require_equal, sha256
 from cloister.crypto.vendor_keys import EcdsaKey
 from cloister.errors import ConfigError, EndorsementError, EvidenceError, UnavailableError
 from cloister.tee.intel.endorsements import Collateral, collateral_of
-from cloister.tee.intel.layout import ECDSA_P256, INTEL_QE, PCK_CHAIN, EnclaveReport, Quote
+from cloister.tee.intel.layout import (
+    ECDSA_P256,
+    INTEL_QE,
+    PCK_CHAIN,
+    EnclaveReport,
+    Quote,
+    QuoteSignature,
+)
 from cloister.tee.intel.pck import (
     PCK_CA_NAMES,
     PCK_NAME,
@@ -111,15 +118,24 @@ def vouch(
         )
     if header.qe_vendor_id != INTEL_QE:
         raise EvidenceError("a quote by another maker's quoting enclave", code="evidence.kind")
-    # 2. The PCK certificate leads to an accepted root, and neither it nor its authority is revoked.
-    collateral = collateral_of(endorsements)
-    chain = _pck_chain(quote, collateral)
+    # 2. The platform's PCK certificate leads to an accepted root.
+    chain = _pck_chain(quote, endorsements)
     names = ({PCK_NAME}, set(PCK_CA_NAMES), {ROOT_NAME})
     anchor = require_intel_path(chain, names, anchors=anchors, at=at)
     pck, authority, _ = chain
-    collateral.require_unrevoked(chain, at=at)
     platform = PckExtension.of(pck)
-    # 3. TCB info and QE identity are signed under the same root, and count now.
+    # 3. Its key signed an enclave's report, which binds the key that signed the quote.
+    qe_report = _signed(quote.signature, pck)
+    EcdsaKey.from_point(quote.signature.attestation_key, "P-256").verify(
+        quote.signed,
+        quote.signature.signature,
+        "SHA-256",
+        error=EvidenceError("the signature of the quote does not hold", code="evidence.signature"),
+    )
+    # 4. Neither the platform nor its authority is revoked.
+    collateral = collateral_of(endorsements)
+    collateral.require_unrevoked(chain, at=at)
+    # 5. TCB info and QE identity are signed under the same root, count now, and are about it.
     tcb_info, identity = _statements(collateral, tee, anchor, at)
     if (tcb_info.fmspc, tcb_info.pceid) != (platform.fmspc, platform.pceid):
         raise EndorsementError(
@@ -127,35 +143,9 @@ def vouch(
             code="endorsement.mismatch",
             detail=f"{tcb_info.fmspc.hex()}, not {platform.fmspc.hex()}",
         )
-    # 4. The platform's key signed the quoting enclave's report, which binds the attestation key.
-    signature = quote.signature
-    EcdsaKey.from_spki(pck.public_key, "P-256").verify(
-        signature.qe_report,
-        signature.qe_report_signature,
-        "SHA-256",
-        error=EvidenceError(
-            "the platform did not sign the quoting enclave's report", code="evidence.signature"
-        ),
-    )
-    qe_report = EnclaveReport.from_bytes(signature.qe_report)
-    bound = sha256(signature.attestation_key + signature.qe_auth_data) + bytes(DIGEST_BYTES)
-    require_equal(
-        qe_report.report_data,
-        bound,
-        error=EvidenceError(
-            "the quoting enclave did not vouch for this key", code="evidence.parts"
-        ),
-    )
-    # 5. That enclave is Intel's quoting enclave, in a version that is not revoked.
+    # 6. That enclave is Intel's quoting enclave, in a version that is not revoked.
     identity.require_is(qe_report)
     qe = choose_svn(identity.levels, qe_report.isv_svn, "the quoting enclave's version")
-    # 6. The attestation key signed header and body.
-    EcdsaKey.from_point(signature.attestation_key, "P-256").verify(
-        quote.signed,
-        signature.signature,
-        "SHA-256",
-        error=EvidenceError("the signature of the quote does not hold", code="evidence.signature"),
-    )
     certificates = (*chain, *collateral.tcb_info.path, *collateral.qe_identity.path)
     lists, statements = (collateral.root_crl, collateral.pck_crl), (tcb_info, identity)
     return Vouched(
@@ -179,10 +169,11 @@ def vouch(
     )
 
 
-def _pck_chain(quote: Quote, collateral: Collateral) -> tuple[Certificate, ...]:
+def _pck_chain(quote: Quote, endorsements: Sequence[Endorsement]) -> tuple[Certificate, ...]:
     """Return the quote's own chain, or the bundle's where the quote has none."""
     if quote.signature.certification_type == PCK_CHAIN:
         return read_chain(quote.signature.certification)
+    collateral = collateral_of(endorsements)
     if collateral.pck_chain:
         return collateral.pck_chain
     raise UnavailableError(
@@ -190,6 +181,28 @@ def _pck_chain(quote: Quote, collateral: Collateral) -> tuple[Certificate, ...]:
         code="endorsement.missing",
         hint="fetch the PCK certificate for this platform",
     )
+
+
+def _signed(signature: QuoteSignature, pck: Certificate) -> EnclaveReport:
+    """Return the report that the platform signed, once it is known to bind the attestation key."""
+    EcdsaKey.from_spki(pck.public_key, "P-256").verify(
+        signature.qe_report,
+        signature.qe_report_signature,
+        "SHA-256",
+        error=EvidenceError(
+            "the platform did not sign the quoting enclave's report", code="evidence.signature"
+        ),
+    )
+    report = EnclaveReport.from_bytes(signature.qe_report)
+    bound = sha256(signature.attestation_key + signature.qe_auth_data) + bytes(DIGEST_BYTES)
+    require_equal(
+        report.report_data,
+        bound,
+        error=EvidenceError(
+            "the quoting enclave did not vouch for this key", code="evidence.parts"
+        ),
+    )
+    return report
 
 
 def _statements(
