@@ -51,6 +51,7 @@ _EVENT: Final = struct.Struct("<III")
 _WORD: Final = struct.Struct("<I")
 _SIGNATURE: Final = b"Spec ID Event03\0"
 _MAX_ALGORITHMS: Final = 8
+_FILLINGS: Final = (0x00, 0xFF)
 _RUNTIME_REGISTER: Final = 3
 _MAX_NAME: Final = 256
 
@@ -209,7 +210,7 @@ class _Reader:
     def ended(self) -> bool:
         """Tell whether nothing follows, or only what fills the area up: all ones or all zeros."""
         rest = self._data[self._at :]
-        return rest.count(0xFF) == len(rest) or rest.count(0) == len(rest)
+        return not rest or (rest[0] in _FILLINGS and rest.count(rest[0]) == len(rest))
 
 
 def _read_ccel(data: bytes) -> tuple[Event, ...]:
