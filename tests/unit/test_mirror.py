@@ -36,6 +36,7 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "keyservice/tenancy_records.py": "types only; their bytes: state/test_tenancy_rows.py",
     "keyservice/state/secret_rows.py": "driven by keyservice/test_secret_store.py",
     "keyservice/state/sqlcipher.py": "contract/test_state_backend.py and keyservice/test_store.py",
+    "tee/sim/fields.py": "a table; tee/test_registry.py loads it",
     "volume/anchor.py": "a protocol: contract/test_volume_anchor.py",
     "volume/anchor_file.py": "contract/test_volume_anchor.py",
     "volume/filesystem.py": "a protocol: contract/test_filesystem.py",

@@ -9,61 +9,104 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from cloister.attestation.evidence import EvidenceVerifier
-from cloister.crypto.signature import VerifyingKey
+from cloister.attestation.evidence_rules import Field
 from cloister.errors import EvidenceError, MissingExtraError
 
-__all__ = ["ROOTS_OF_TRUST", "RootOfTrust", "by_media_type"]
+__all__ = ["ROOTS_OF_TRUST", "RootOfTrust", "by_media_type", "by_name"]
 
 
 @dataclass(frozen=True, slots=True)
 class RootOfTrust:
-    """One row of the table.
+    """One row of the table. `module:name` says where something is.
 
     Attributes:
         name: As policies spell it.
-        media_type: Of its evidence.
+        media_types: Of its evidence; the first is the plain one.
         hardware_rooted: Whether hardware signs its evidence.
-        verifier_module: Where its verifier lives.
-        verifier_class: What it is called; constructed from trust anchors.
+        verifier_at: Its verifier, which is constructed from trust anchors.
+        fields_at: The table of its claims.
+        roots_at: The manufacturer's roots that the package pins; empty where there are none.
         extra: The optional extra that it needs, empty for none.
     """
 
     name: str
-    media_type: str
+    media_types: tuple[str, ...]
     hardware_rooted: bool
-    verifier_module: str
-    verifier_class: str
+    verifier_at: str
+    fields_at: str
+    roots_at: str
     extra: str
 
-    def verifier(self, anchors: Sequence[VerifyingKey]) -> EvidenceVerifier:
+    def verifier(self, anchors: Sequence[Any]) -> EvidenceVerifier:
         """Build the verifier over the trust anchors that the caller decided to accept.
+
+        Args:
+            anchors: Public keys for `sim`, else SHA-256 of roots (ADR 0028).
 
         Raises:
             MissingExtraError: The optional extra is not installed.
             ConfigError: No anchor was given.
         """
+        verifier: EvidenceVerifier = self._load(self.verifier_at)(anchors)
+        return verifier
+
+    def fields(self) -> tuple[Field, ...]:
+        """Return the claims that a policy may judge.
+
+        Raises:
+            MissingExtraError: The optional extra is not installed.
+        """
+        table: tuple[Field, ...] = self._load(self.fields_at)
+        return table
+
+    def manufacturer_roots(self) -> frozenset[bytes]:
+        """Return the SHA-256 of each root that the package pins for this kind; empty for none."""
+        if not self.roots_at:
+            return frozenset()
+        roots: frozenset[bytes] = self._load(self.roots_at)
+        return roots
+
+    def _load(self, where: str) -> Any:
+        module, _, name = where.partition(":")
         try:
-            module = importlib.import_module(self.verifier_module)
+            return getattr(importlib.import_module(module), name)
         except ModuleNotFoundError as e:
             raise MissingExtraError(
                 f"evidence of {self.name} needs an optional part of Cloister",
                 code="extra.missing",
                 hint=f"pip install 'cloister[{self.extra}]'",
             ) from e
-        verifier: EvidenceVerifier = getattr(module, self.verifier_class)(anchors)
-        return verifier
 
 
 ROOTS_OF_TRUST: Final = (
     RootOfTrust(
         name="sim",
-        media_type="application/vnd.cloister.sim+cbor",
+        media_types=("application/vnd.cloister.sim+cbor",),
         hardware_rooted=False,
-        verifier_module="cloister.tee.sim.verifier",
-        verifier_class="SimVerifier",
+        verifier_at="cloister.tee.sim.verifier:SimVerifier",
+        fields_at="cloister.tee.sim.fields:FIELDS",
+        roots_at="",
+        extra="",
+    ),
+    RootOfTrust(
+        name="sgx",
+        media_types=("application/vnd.cloister.sgx",),
+        hardware_rooted=True,
+        verifier_at="cloister.tee.sgx.verifier:SgxVerifier",
+        fields_at="cloister.tee.sgx.fields:FIELDS",
+        roots_at="cloister.tee.intel.roots:INTEL_ROOTS",
+        extra="",
+    ),
+    RootOfTrust(
+        name="tdx",
+        media_types=("application/vnd.cloister.tdx", "application/vnd.cloister.tdx+cbor"),
+        hardware_rooted=True,
+        verifier_at="cloister.tee.tdx.verifier:TdxVerifier",
+        fields_at="cloister.tee.tdx.fields:FIELDS",
+        roots_at="cloister.tee.intel.roots:INTEL_ROOTS",
         extra="",
     ),
 )
@@ -76,6 +119,11 @@ def by_media_type(media_type: str) -> RootOfTrust:
         EvidenceError: No row of the table has this media type (code `evidence.kind`).
     """
     for root in ROOTS_OF_TRUST:
-        if root.media_type == media_type:
+        if media_type in root.media_types:
             return root
     raise EvidenceError("evidence of an unknown kind", code="evidence.kind")
+
+
+def by_name(name: str) -> RootOfTrust | None:
+    """Find a root of trust by the name that policies use."""
+    return next((root for root in ROOTS_OF_TRUST if root.name == name), None)

@@ -6,19 +6,23 @@ import pytest
 
 from cloister.crypto.signature import SigningKey
 from cloister.errors import ConfigError, EvidenceError, MissingExtraError
-from cloister.tee.registry import ROOTS_OF_TRUST, by_media_type
+from cloister.tee.registry import ROOTS_OF_TRUST, RootOfTrust, by_media_type, by_name
 from cloister.tee.sim.verifier import SimVerifier
 
 
 def test_names_and_media_types_are_unique() -> None:
     """No two rows answer for the same evidence."""
+    media_types = [media_type for root in ROOTS_OF_TRUST for media_type in root.media_types]
     assert len({root.name for root in ROOTS_OF_TRUST}) == len(ROOTS_OF_TRUST)
-    assert len({root.media_type for root in ROOTS_OF_TRUST}) == len(ROOTS_OF_TRUST)
+    assert len(set(media_types)) == len(media_types)
+    assert all(root.media_types for root in ROOTS_OF_TRUST)
 
 
 def test_simulation_is_not_hardware() -> None:
-    """The table says so itself."""
-    assert not by_media_type("application/vnd.cloister.sim+cbor").hardware_rooted
+    """The table says so itself, and pins no root for it."""
+    root = by_media_type("application/vnd.cloister.sim+cbor")
+    assert not root.hardware_rooted
+    assert root.manufacturer_roots() == frozenset()
 
 
 def test_unknown_evidence_is_refused() -> None:
@@ -26,20 +30,32 @@ def test_unknown_evidence_is_refused() -> None:
     with pytest.raises(EvidenceError) as e:
         by_media_type("application/x-invented")
     assert e.value.code == "evidence.kind"
+    assert by_name("invented") is None
+
+
+@pytest.mark.parametrize("root", ROOTS_OF_TRUST, ids=lambda root: root.name)
+def test_every_row_leads_to_code(root: RootOfTrust) -> None:
+    """A verifier without anchors cannot be made, and its claims can be judged."""
+    assert by_name(root.name) is root
+    assert {by_media_type(each).name for each in root.media_types} == {root.name}
+    with pytest.raises(ConfigError) as e:
+        root.verifier(())
+    assert e.value.code == "config.missing"
+    paths = [field.path for field in root.fields()]
+    assert len(set(paths)) == len(paths)
+    assert {"report_data", "debug"} <= {field.path for field in root.fields() if field.required}
+    assert all(len(each) == 32 for each in root.manufacturer_roots())
 
 
 def test_the_verifier_is_built_from_the_callers_anchors() -> None:
     """The row knows the class and nothing about trust."""
     root = by_media_type("application/vnd.cloister.sim+cbor")
     assert isinstance(root.verifier((SigningKey.generate().public,)), SimVerifier)
-    with pytest.raises(ConfigError) as e:
-        root.verifier(())
-    assert e.value.code == "config.missing"
 
 
 def test_a_missing_extra_names_the_install_line() -> None:
     """An optional part that is not installed explains itself."""
-    root = dataclasses.replace(ROOTS_OF_TRUST[0], verifier_module="cloister.tee.none", extra="x")
+    root = dataclasses.replace(ROOTS_OF_TRUST[0], verifier_at="cloister.tee.none:V", extra="x")
     with pytest.raises(MissingExtraError) as e:
         root.verifier((SigningKey.generate().public,))
     assert e.value.code == "extra.missing"
