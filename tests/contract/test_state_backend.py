@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from cloister.errors import StateMovedError
-from cloister.keyservice.state.backend import Backend, LogRow
+from cloister.errors import CloisterError, ConfigError, StateMovedError, TamperedError
+from cloister.keyservice.state.backend import Backend, LogRow, Rows
+from cloister.keyservice.state.format import FORMAT
 from cloister.keyservice.state.postgres import PostgresBackend
 from cloister.keyservice.state.sqlcipher import SQLCipherBackend
 from cloister.testing.postgres import PostgresServer
 from cloister.testing.state import MemoryBackend
+
+Build = Callable[[Rows], None]
+Open = Callable[[], Backend]
 
 
 @pytest.fixture(params=["memory", "sqlcipher", "postgres"])
@@ -106,3 +111,126 @@ def test_rows_with_nothing_in_them_are_rows(backend: Backend) -> None:
     assert backend.slot("empty") == b""
     assert list(backend.records(0)) == [(1, b"")]
     assert list(backend.log(0, 1)) == [LogRow(0, b"", b"")]
+
+
+def test_the_logs_size_is_the_position_behind_its_last_row(backend: Backend) -> None:
+    """0 for none."""
+    assert backend.log_size() == 0
+    backend.append(1, b"a", [row(0), row(1)])
+    assert backend.log_size() == 2
+
+
+def test_slots_come_back_by_name(backend: Backend) -> None:
+    """In the order of the names; what a backend keeps for itself among them."""
+    backend.put_slot("b/2", b"2")
+    backend.put_slot("a", b"1")
+    found = list(backend.slots())
+    assert [slot for slot in found if slot[0] != "format"] == [("a", b"1"), ("b/2", b"2")]
+    assert found == sorted(found)
+
+
+def whole(log: Iterator[LogRow]) -> Rows:
+    """A state as a backup has it."""
+    return Rows([("format", FORMAT), ("a", b"1")], [(4, b"four")], (4, b"snapshot"), log)
+
+
+def places(request: pytest.FixtureRequest, kind: str, folder: Path) -> tuple[Build, Open]:
+    """How a backend of one kind is made of rows, and opened."""
+    if kind == "postgres":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        address = server.address(server.database())
+        return partial(PostgresBackend.build, address), partial(PostgresBackend.open, address)
+    key = b"k" * 32
+    return partial(SQLCipherBackend.build, folder, key), partial(SQLCipherBackend.open, folder, key)
+
+
+@pytest.mark.spec("BR-6")
+@pytest.mark.parametrize("kind", ["sqlcipher", "postgres"])
+def test_a_backend_is_made_of_rows(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    """It has all of them, goes on from there, and is not made again."""
+    build, open_it = places(request, kind, tmp_path)
+    build(whole(iter([row(0), row(1)])))
+    backend = open_it()
+    assert list(backend.slots()) == [("a", b"1"), ("format", FORMAT)]
+    assert list(backend.records(0)) == [(4, b"four")]
+    assert backend.snapshot() == (4, b"snapshot")
+    assert list(backend.log(0, 9)) == [row(0), row(1)]
+    backend.append(5, b"five", [row(2)])
+    backend.close()
+    with pytest.raises(ConfigError) as e:
+        build(whole(iter([])))
+    assert e.value.code == "config.exists"
+    again = open_it()
+    assert [number for number, _ in again.records(0)] == [4, 5]
+    again.close()
+
+
+@pytest.mark.spec("BR-6")
+@pytest.mark.parametrize("kind", ["sqlcipher", "postgres"])
+def test_a_backend_that_could_not_be_made_is_none(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    """What fails in the middle leaves nothing, and another attempt finds room."""
+
+    def broken() -> Iterator[LogRow]:
+        yield row(0)
+        raise KeyError("stop")
+
+    build, open_it = places(request, kind, tmp_path)
+    with pytest.raises(KeyError):
+        build(whole(broken()))
+    with pytest.raises(TamperedError) as e:
+        open_it()
+    assert e.value.code == "state.tampered"
+    build(whole(iter([row(0)])))
+    open_it().close()
+
+
+def test_what_is_left_of_a_database_keeps_a_new_one_out(tmp_path: Path) -> None:
+    """A journal of the old one would be played into the new one."""
+    (tmp_path / "state.db-wal").write_bytes(b"old")
+    with pytest.raises(ConfigError) as e:
+        SQLCipherBackend.build(tmp_path, b"k" * 32, whole(iter([])))
+    assert e.value.code == "config.exists"
+
+
+def test_one_moment_is_read_while_others_write(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """What is committed meanwhile is not seen; the writer is not held up."""
+    writer = SQLCipherBackend.create(tmp_path, b"k" * 32)
+    writer.append(1, b"one", [row(0)])
+    with SQLCipherBackend.at_one_moment(tmp_path, b"k" * 32) as reader:
+        writer.append(2, b"two", [row(1)])
+        assert [number for number, _ in reader.records(0)] == [1]
+        assert list(reader.log(0, 9)) == [row(0)]
+        with pytest.raises(CloisterError):
+            reader.put_slot("a", b"1")
+    writer.close()
+    server: PostgresServer = request.getfixturevalue("postgres")
+    address = server.address(server.database())
+    shared = PostgresBackend.create(address)
+    other = PostgresBackend.open(address)
+    shared.append(1, b"one", [row(0)])
+    with other.at_one_moment():
+        assert [number for number, _ in other.records(0)] == [1]
+        shared.append(2, b"two", [row(1)])
+        assert [number for number, _ in other.records(0)] == [1]
+        assert list(other.log(0, 9)) == [row(0)]
+    assert [number for number, _ in other.records(0)] == [1, 2]
+    shared.close()
+    other.close()
+
+
+def test_a_missing_or_foreign_database_has_no_moment(tmp_path: Path) -> None:
+    """Nothing is made where nothing was."""
+    with pytest.raises(TamperedError) as e, SQLCipherBackend.at_one_moment(tmp_path, b"k" * 32):
+        pass
+    assert e.value.code == "state.tampered"
+    assert list(tmp_path.iterdir()) == []
+    SQLCipherBackend.create(tmp_path, b"k" * 32).close()
+    with pytest.raises(TamperedError) as e, SQLCipherBackend.at_one_moment(tmp_path, b"o" * 32):
+        pass
+    assert e.value.code == "state.tampered"

@@ -23,22 +23,37 @@ from typing import Final
 from cloister.crypto.digest import same_bytes
 from cloister.crypto.kdf import derive_key, random_bytes
 from cloister.crypto.mac import make_mac
-from cloister.errors import EvidenceError, UnavailableError
+from cloister.errors import EvidenceError, TamperedError, UnavailableError
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.statetime import StateTime, time_from_row, time_to_row
 from cloister.keyservice.store import Store
 
-__all__ = ["CHALLENGE_LABEL", "NONCE_LIFETIME_S", "RENEWAL_CHALLENGE_LABEL", "Challenges"]
+__all__ = [
+    "CHALLENGE_LABEL",
+    "NONCE_LIFETIME_S",
+    "RENEWAL_CHALLENGE_LABEL",
+    "Challenges",
+    "end_challenges",
+]
 
 NONCE_LIFETIME_S: Final = 60
 CHALLENGE_LABEL: Final = b"cloister/key-release/v1/challenge"
 RENEWAL_CHALLENGE_LABEL: Final = b"cloister/membership/v1/renewal-challenge"
 _MAX_SPENT: Final = 65536
 _TABLE: Final = "spent"
+_GENERATION: Final = ("challenges", b"generation")
 _END_BYTES: Final = 6
 _RANDOM_BYTES: Final = 10
 _CODE_BYTES: Final = 16
 _FORGET_AT_ONCE: Final = 16
+
+
+def end_challenges(store: Store, generation: bytes) -> None:
+    """Make every nonce that was ever given out a foreign one, for services that open the state."""
+    table, key = _GENERATION
+    store.tables.put(table, key, generation)
+    for nonce, _ in list(store.tables.rows(_TABLE)):
+        store.tables.put(_TABLE, nonce, None)
 
 
 class Challenges:
@@ -66,7 +81,10 @@ class Challenges:
         """
         self.lifetime_s: Final = lifetime_s
         self._store = store
-        self._key = derive_key(secret, label=label, salt=b"")
+        generation = store.tables.get(*_GENERATION)
+        if generation is None:
+            raise TamperedError("the state's nonces have no generation", code="state.tampered")
+        self._key = derive_key(secret, label=label, salt=generation)
         self._time = time
         self._capacity = capacity
 

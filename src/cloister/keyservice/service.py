@@ -81,6 +81,7 @@ from cloister.keyservice.session import (
 )
 from cloister.keyservice.statetime import StateTime
 from cloister.keyservice.store import Store
+from cloister.keyservice.upgrading import upgrade
 from cloister.keyservice.witnessing import WitnessCircle
 from cloister.wire import encode
 
@@ -141,6 +142,9 @@ class KeyService:
                 one (`state.forked`).
             UnavailableError: Too few of them answer (`keyservice.witnesses`).
         """
+        if witnesses is not None:
+            store.commit_to_log()
+        upgrade(store, at=moment.at)
         secrets = store.secrets()
         self._store = store
         self._key = SigningKey(secrets.signing_seed)
@@ -209,7 +213,6 @@ class KeyService:
         self._witnesses = witnesses
         self._witnessed = store.head
         if witnesses is not None:
-            store.commit_to_log()
             try:
                 self._show_to_witnesses(witnesses)
             except UnavailableError as e:

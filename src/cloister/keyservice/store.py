@@ -20,13 +20,19 @@ from typing import Final
 from cloister.crypto.aead import AEADKey
 from cloister.crypto.digest import framed, sha256
 from cloister.crypto.kdf import random_bytes
-from cloister.errors import StorageFullError, TamperedError, UnavailableError
+from cloister.errors import (
+    LocalProtocolError,
+    StorageFullError,
+    TamperedError,
+    UnavailableError,
+)
 from cloister.keyservice import merkle
 from cloister.keyservice.log import StateCommitment
 from cloister.keyservice.proofs import Proofs
 from cloister.keyservice.records import PolicyRecord, VolumeRecord
 from cloister.keyservice.state import rows
 from cloister.keyservice.state.backend import Backend, LogRow
+from cloister.keyservice.state.format import FORMAT, NEWEST, sealed_format, upgrade_tables
 from cloister.keyservice.state.freshness import Freshness, PlatformFreshness, SharedFreshness
 from cloister.keyservice.state.postgres import PostgresBackend
 from cloister.keyservice.state.record import FIRST_HEAD, Head, Record, Snapshot, StateKey
@@ -36,16 +42,24 @@ from cloister.keyservice.state.tables import Tables
 from cloister.keyservice.state.tenancy import TenancyTables
 from cloister.tee.sim.platform import MonotonicCounter, SimPlatform
 
-__all__ = ["Appended", "ServiceSecrets", "Store"]
+__all__ = [
+    "COUNTER",
+    "DATABASE_PURPOSE",
+    "Appended",
+    "ServiceSecrets",
+    "Store",
+    "seal_state_key",
+    "unseal_state_key",
+]
 
 SNAPSHOT_EVERY: Final = 2000
 _LOG: Final = logging.getLogger(__name__)
 _READS: Final = 4
 _KEY_BYTES: Final = 32
-_DATABASE_PURPOSE: Final = b"cloister/keyservice/v1/database"
+DATABASE_PURPOSE: Final = b"cloister/keyservice/v1/database"
 _KEY_PURPOSE: Final = b"cloister/keyservice/v1/state-key"
 _KEY_SLOT: Final = "state-key"
-_COUNTER: Final = "keyservice"
+COUNTER: Final = "keyservice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +98,8 @@ class Store:
         Raises:
             ConfigError: There is one already.
         """
-        backend = SQLCipherBackend.create(directory, platform.sealing_key(_DATABASE_PURPOSE))
-        freshness = PlatformFreshness(platform.counter(_COUNTER))
+        backend = SQLCipherBackend.create(directory, platform.sealing_key(DATABASE_PURPOSE))
+        freshness = PlatformFreshness(platform.counter(COUNTER))
         cls.found(backend, platform, freshness, secrets).close()
 
     @classmethod
@@ -98,8 +112,8 @@ class Store:
             TamperedError: Missing, foreign or changed (`state.tampered`), or an old copy
                 (`state.rolled-back`).
         """
-        backend = SQLCipherBackend.open(directory, platform.sealing_key(_DATABASE_PURPOSE))
-        freshness = PlatformFreshness(platform.counter(_COUNTER))
+        backend = SQLCipherBackend.open(directory, platform.sealing_key(DATABASE_PURPOSE))
+        freshness = PlatformFreshness(platform.counter(COUNTER))
         return cls.load(backend, platform, freshness)
 
     @classmethod
@@ -110,8 +124,8 @@ class Store:
         witness: Callable[[MonotonicCounter], Freshness],
     ) -> Store:
         """Open an embedded state like `open`, with a witness that only looks."""
-        backend = SQLCipherBackend.open(directory, platform.sealing_key(_DATABASE_PURPOSE))
-        return cls.load(backend, platform, witness(platform.counter(_COUNTER)))
+        backend = SQLCipherBackend.open(directory, platform.sealing_key(DATABASE_PURPOSE))
+        return cls.load(backend, platform, witness(platform.counter(COUNTER)))
 
     @classmethod
     def create_shared(cls, address: str, platform: SimPlatform, secrets: ServiceSecrets) -> None:
@@ -122,7 +136,7 @@ class Store:
             UnavailableError: The server does not answer.
         """
         backend = PostgresBackend.create(address)
-        freshness = SharedFreshness(platform.counter(_COUNTER))
+        freshness = SharedFreshness(platform.counter(COUNTER))
         cls.found(backend, platform, freshness, secrets).close()
 
     @classmethod
@@ -136,7 +150,7 @@ class Store:
                 (`state.rolled-back`).
         """
         backend = PostgresBackend.open(address)
-        return cls.load(backend, platform, SharedFreshness(platform.counter(_COUNTER)))
+        return cls.load(backend, platform, SharedFreshness(platform.counter(COUNTER)))
 
     @classmethod
     def found(
@@ -147,13 +161,13 @@ class Store:
         secrets: ServiceSecrets,
     ) -> Store:
         """Begin a state in an empty backend, under a fresh key that this platform can unseal."""
-        secret = random_bytes(_KEY_BYTES)
-        sealing = AEADKey(platform.sealing_key(_KEY_PURPOSE))
-        backend.put_slot(_slot(platform), sealing.seal_random(secret, b""))
-        store = cls(backend, StateKey(secret), freshness)
+        key = StateKey(random_bytes(_KEY_BYTES))
+        backend.put_slot(*seal_state_key(key, platform))
+        store = cls(backend, key, freshness)
         with store.transaction():
             for name, value in rows.secrets_to_rows(secrets).items():
                 store._tables.put("meta", name.encode(), value)
+            upgrade_tables(store._tables)
         return store
 
     @classmethod
@@ -165,20 +179,26 @@ class Store:
                 it is an old copy (`state.rolled-back`).
         """
         try:
-            sealed = backend.slot(_slot(platform))
-            wrong = TamperedError(
-                "this platform cannot unseal the key service's state",
-                code="state.tampered",
-                detail="no state key for this platform" if sealed is None else "state key",
-            )
-            if sealed is None:
-                raise wrong
-            sealing = AEADKey(platform.sealing_key(_KEY_PURPOSE))
-            store = cls(backend, StateKey(sealing.open_random(sealed, b"", error=wrong)), freshness)
-            store._load()
+            key = unseal_state_key(backend, platform)
         except BaseException:
             freshness.close()
             backend.close()
+            raise
+        return cls.load_with(backend, key, freshness)
+
+    @classmethod
+    def load_with(cls, backend: Backend, key: StateKey, freshness: Freshness) -> Store:
+        """Read the state of a backend under a key; closes backend and witness where that fails.
+
+        Raises:
+            TamperedError: It was changed (`state.tampered`), or is an old copy
+                (`state.rolled-back`).
+        """
+        store = cls(backend, key, freshness)
+        try:
+            store._load()
+        except BaseException:
+            store.close()
             raise
         return store
 
@@ -259,21 +279,22 @@ class Store:
         digest = sha256(framed(before.digest, changes))
         self.append(StateCommitment(before.sequence + 1, digest).to_bytes())
 
+    def announce_format(self) -> None:
+        """Say outside that the state is, or is about to be, of the newest format."""
+        self._backend.put_slot("format", FORMAT)
+
     def _commit(self, size: int) -> None:
+        if sealed_format(self._tables) != NEWEST:
+            raise LocalProtocolError(
+                "a state of an older format is upgraded before it changes", code="protocol.local"
+            )
         if self._committing_to_log:
             self._commit_to_log()
         record = Record(self._tables.pending(), tuple(self._entries))
         before = self._head
         self._freshness.committing(before)
         head, sealed = self._key.seal_record(record, after=before)
-        log = [
-            LogRow(
-                size + number,
-                self._key.seal_entry(entry, position=size + number),
-                merkle.leaf_hash(entry),
-            )
-            for number, entry in enumerate(record.entries)
-        ]
+        log = self._log_rows(size)
         self._behind = True  # until it is known that the record is there, or is not
         try:
             self._backend.append(head.sequence, sealed, log)
@@ -288,6 +309,30 @@ class Store:
         self._entries.clear()
         if head.sequence - self._snapshot_at >= SNAPSHOT_EVERY:
             self._take_snapshot()
+
+    def _log_rows(self, first: int) -> list[LogRow]:
+        """Return the rows of the entries that are not written yet."""
+        return [
+            LogRow(
+                position, self._key.seal_entry(entry, position=position), merkle.leaf_hash(entry)
+            )
+            for position, entry in enumerate(self._entries, start=first)
+        ]
+
+    def leave_for(self, head: Head) -> tuple[bytes, list[LogRow]]:
+        """Return what an empty backend goes on from after `head`, instead of this one.
+
+        It is a snapshot with every change that was made here and not committed, and the rows that
+        the log gains. For a reset only: this store is good for nothing afterwards.
+
+        Args:
+            head: Of no record that was ever written: whatever is sealed after it has a new key.
+        """
+        rows = self._log_rows(self.durable_size)
+        self._tables.apply(self._tables.pending())
+        self._entries.clear()
+        snapshot = Snapshot(self._size, self._peaks, self._tables.all())
+        return self._key.seal_snapshot(snapshot, head=head), rows
 
     def _take_snapshot(self) -> None:
         """Take a snapshot; one that fails is taken later, and what was committed stays so."""
@@ -363,6 +408,11 @@ class Store:
         """The newest record."""
         return self._head
 
+    @property
+    def key(self) -> StateKey:
+        """The state key, to be sealed for somebody else."""
+        return self._key
+
     # -- who decides
 
     @property
@@ -411,6 +461,10 @@ class Store:
             for row in self._backend.log(first, count)
         ]
 
+    def open_entry(self, row: LogRow) -> bytes:
+        """Open one row of the log."""
+        return self._key.open_entry(row.sealed, position=row.position)
+
     def leaves(self) -> list[bytes]:
         """Return every leaf hash, for proofs about old trees."""
         return list(self._backend.leaves())
@@ -449,6 +503,7 @@ class Store:
         self._catch_up()
         if self._head == FIRST_HEAD:
             raise TamperedError("the key service's state is empty", code="state.tampered")
+        sealed_format(self._tables)
 
     def refresh(self) -> None:
         """Catch up with records that others have added; outside a group.
@@ -496,6 +551,30 @@ class Store:
         self._size, self._peaks = snapshot.log_size, snapshot.peaks
         self._snapshot_at = self._head.sequence
         return True
+
+
+def seal_state_key(key: StateKey, platform: SimPlatform) -> tuple[str, bytes]:
+    """Return the slot from which this platform, and no other, unseals the state key."""
+    sealing = AEADKey(platform.sealing_key(_KEY_PURPOSE))
+    return _slot(platform), sealing.seal_random(key.to_secret(), b"")
+
+
+def unseal_state_key(backend: Backend, platform: SimPlatform) -> StateKey:
+    """Unseal the state key of a backend.
+
+    Raises:
+        TamperedError: It has none for this platform (`state.tampered`).
+    """
+    sealed = backend.slot(_slot(platform))
+    wrong = TamperedError(
+        "this platform cannot unseal the key service's state",
+        code="state.tampered",
+        detail="no state key for this platform" if sealed is None else "state key",
+    )
+    if sealed is None:
+        raise wrong
+    sealing = AEADKey(platform.sealing_key(_KEY_PURPOSE))
+    return StateKey(sealing.open_random(sealed, b"", error=wrong))
 
 
 def _slot(platform: SimPlatform) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from cloister.errors import StateMovedError, TamperedError
-from cloister.keyservice.state.backend import LogRow
+from cloister.keyservice.state.backend import LogRow, Rows
 from cloister.keyservice.state.record import Head
 from cloister.keyservice.store import ServiceSecrets, Store
 from cloister.tee.sim.platform import SimPlatform
@@ -22,7 +22,7 @@ __all__ = ["MemoryBackend", "MemoryFreshness", "founded"]
 class MemoryBackend:
     """Rows in memory; `before_append` may raise, and `after_append` too, as a lost connection."""
 
-    slots: dict[str, bytes] = field(default_factory=dict)
+    slots_by_name: dict[str, bytes] = field(default_factory=dict)
     rows: dict[int, bytes] = field(default_factory=dict)
     kept: tuple[int, bytes] | None = None
     log_rows: list[LogRow] = field(default_factory=list)
@@ -32,11 +32,15 @@ class MemoryBackend:
 
     def slot(self, name: str) -> bytes | None:
         """Return what was kept under a name."""
-        return self.slots.get(name)
+        return self.slots_by_name.get(name)
+
+    def slots(self) -> Iterable[tuple[str, bytes]]:
+        """Return every slot."""
+        return sorted(self.slots_by_name.items())
 
     def put_slot(self, name: str, value: bytes) -> None:
         """Keep a value under a name."""
-        self.slots[name] = value
+        self.slots_by_name[name] = value
 
     def append(self, sequence: int, sealed: bytes, log: Iterable[LogRow]) -> None:
         """Add a record and its log rows."""
@@ -67,9 +71,18 @@ class MemoryBackend:
         """Return rows of the log."""
         return self.log_rows[first : first + count]
 
+    def log_size(self) -> int:
+        """Return how many rows the log has."""
+        return len(self.log_rows)
+
     def leaves(self) -> Iterable[bytes]:
         """Return every leaf hash."""
         return [row.leaf for row in self.log_rows]
+
+    @classmethod
+    def build(cls, rows: Rows) -> MemoryBackend:
+        """Return a backend with a whole state."""
+        return cls(dict(rows.slots), dict(rows.records), rows.snapshot, list(rows.log))
 
     def close(self) -> None:
         """Nothing is held."""
@@ -77,7 +90,11 @@ class MemoryBackend:
     def copy(self) -> MemoryBackend:
         """Return another backend with the same rows: a snapshot of the disk."""
         return MemoryBackend(
-            dict(self.slots), dict(self.rows), self.kept, list(self.log_rows), shared=self.shared
+            dict(self.slots_by_name),
+            dict(self.rows),
+            self.kept,
+            list(self.log_rows),
+            shared=self.shared,
         )
 
 

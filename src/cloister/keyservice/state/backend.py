@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Backend", "LogRow"]
+__all__ = ["Backend", "LogRow", "Rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,16 @@ class LogRow:
     position: int
     sealed: bytes
     leaf: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """All rows of a state at one moment, for a backend that is made of them; each is read once."""
+
+    slots: Iterable[tuple[str, bytes]]
+    records: Iterable[tuple[int, bytes]]
+    snapshot: tuple[int, bytes] | None
+    log: Iterable[LogRow]
 
 
 class Backend(Protocol):
@@ -32,6 +42,10 @@ class Backend(Protocol):
 
     def slot(self, name: str) -> bytes | None:
         """Return what was kept under a name, such as a sealed state key."""
+        ...
+
+    def slots(self) -> Iterable[tuple[str, bytes]]:
+        """Return every name and its value, in the order of the names."""
         ...
 
     def put_slot(self, name: str, value: bytes) -> None:
@@ -63,6 +77,10 @@ class Backend(Protocol):
 
     def log(self, first: int, count: int) -> Iterable[LogRow]:
         """Return up to `count` rows of the log from position `first`."""
+        ...
+
+    def log_size(self) -> int:
+        """Return the position behind the newest row of the log, as far as it is to be believed."""
         ...
 
     def leaves(self) -> Iterable[bytes]:

@@ -12,7 +12,7 @@ from cloister.errors import StateMovedError, TamperedError, UnavailableError
 from cloister.keyservice.state.record import Head
 from cloister.tee.sim.platform import MonotonicCounter
 
-__all__ = ["Freshness", "PlatformFreshness", "SharedFreshness"]
+__all__ = ["Freshness", "PlatformFreshness", "SharedFreshness", "rolled_back"]
 
 LOCK_WAIT_S: Final = 5.0
 
@@ -78,7 +78,7 @@ class PlatformFreshness:
         """Refuse a state behind the counter; catch the counter up with one ahead of it."""
         newest = self._counter.read()
         if head.sequence < newest:
-            raise _rolled_back(head, newest)
+            raise rolled_back(head, newest)
         self._counter.raise_to(head.sequence)
 
     def committing(self, head: Head) -> None:
@@ -124,7 +124,7 @@ class SharedFreshness:
     def opened(self, head: Head) -> None:
         """Refuse a state that lacks what was expected; catch the counter up with one ahead."""
         if head.sequence < self._expected:
-            raise _rolled_back(head, self._expected)
+            raise rolled_back(head, self._expected)
         self._counter.raise_to(head.sequence)
 
     def committing(self, head: Head) -> None:
@@ -154,10 +154,12 @@ class SharedFreshness:
         self._counter.close()
 
 
-def _rolled_back(head: Head, newest: int) -> TamperedError:
+def rolled_back(head: Head, newest: int) -> TamperedError:
+    """Return what an older state is refused with."""
     return TamperedError(
         "the key service's state is an old copy",
         code="state.rolled-back",
         detail=f"record {head.sequence}, the platform has seen {newest}",
-        hint="put the newest state back",
+        hint="put the newest state back; if it is lost, going back needs approvals: "
+        "cloister keyservice reset --help",
     )

@@ -19,6 +19,8 @@ import os
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from cloister.errors import (
@@ -30,7 +32,7 @@ from cloister.errors import (
     TamperedError,
     UnavailableError,
 )
-from cloister.keyservice.state.backend import LogRow
+from cloister.keyservice.state.backend import LogRow, Rows
 from cloister.keyservice.state.format import FORMAT, require_format
 
 if TYPE_CHECKING:
@@ -59,6 +61,10 @@ INSERT INTO cloister.log (position, sealed, leaf)
 SELECT row.position, row.sealed, row.leaf
 FROM added, unnest(%s::bigint[], %s::bytea[], %s::bytea[]) AS row (position, sealed, leaf)
 """
+_ADD_LOG: Final = """
+INSERT INTO cloister.log (position, sealed, leaf)
+SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[])
+"""
 _PUT_SNAPSHOT: Final = (
     "INSERT INTO cloister.snapshot VALUES (%s, %s) ON CONFLICT DO NOTHING",
     "DELETE FROM cloister.snapshot WHERE sequence < (SELECT max(sequence) FROM cloister.snapshot)",
@@ -82,6 +88,7 @@ class PostgresBackend:
         """Take what libpq connects with; connects on first use."""
         self._parameters = dict(parameters)
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._one_moment = False
 
     @classmethod
     def create(cls, address: str) -> PostgresBackend:
@@ -93,12 +100,8 @@ class PostgresBackend:
             UnavailableError: The server does not answer, or does not let us.
         """
         backend = cls(_parameters(address))
-        exists = "SELECT 1 FROM information_schema.schemata WHERE schema_name = 'cloister'"
         try:
-            if backend._read(exists):
-                raise ConfigError(
-                    "this database has a key service's state already", code="config.exists"
-                )
+            backend._require_no_state()
             with backend._transaction() as run:
                 run(_SCHEMA)
                 run("INSERT INTO cloister.slots VALUES ('format', %s)", (FORMAT,))
@@ -106,6 +109,46 @@ class PostgresBackend:
             backend.close()
             raise
         return backend
+
+    @classmethod
+    def require_none(cls, address: str) -> None:
+        """Raise where a database has a state.
+
+        Raises:
+            ConfigError: It has one (`config.exists`), or the address is none.
+            UnavailableError: The server does not answer, or does not let us.
+        """
+        backend = cls(_parameters(address))
+        with contextlib.closing(backend):
+            backend._require_no_state()
+
+    @classmethod
+    def build(cls, address: str, rows: Rows) -> None:
+        """Put a whole state into a database that has none, in one transaction.
+
+        Args:
+            address: Of an existing database that has none of our tables.
+            rows: What it holds.
+
+        Raises:
+            ConfigError: There is one already (`config.exists`), or the address is none.
+            MissingExtraError: The driver is not installed.
+            UnavailableError: The server does not answer, or does not let us.
+        """
+        backend = cls(_parameters(address))
+        with contextlib.closing(backend):
+            backend._require_no_state()
+            with backend._transaction() as run:
+                run(_SCHEMA)
+                for name, value in rows.slots:
+                    run("INSERT INTO cloister.slots VALUES (%s, %s)", (name, value))
+                for record in rows.records:
+                    run("INSERT INTO cloister.records VALUES (%s, %s)", record)
+                if rows.snapshot is not None:
+                    run("INSERT INTO cloister.snapshot VALUES (%s, %s)", rows.snapshot)
+                log = iter(rows.log)
+                while page := list(islice(log, _LEAVES)):
+                    run(_ADD_LOG, _columns(page))
 
     @classmethod
     def open(cls, address: str) -> PostgresBackend:
@@ -125,10 +168,27 @@ class PostgresBackend:
             raise
         return backend
 
+    @contextlib.contextmanager
+    def at_one_moment(self) -> Iterator[None]:
+        """Make all reads inside show the database as it is at one moment."""
+        with self._connected() as connection:
+            _execute(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self._one_moment = True
+        try:
+            yield
+        finally:
+            self._one_moment = False
+            self.close()
+
     def slot(self, name: str) -> bytes | None:
         """Return what was kept under a name."""
         rows = self._read("SELECT value FROM cloister.slots WHERE name = %s", (name,))
         return _octets(rows[0][0]) if rows else None
+
+    def slots(self) -> Iterator[tuple[str, bytes]]:
+        """Return every slot."""
+        rows = self._read('SELECT name, value FROM cloister.slots ORDER BY name COLLATE "C"')
+        return ((_text(name), _octets(value)) for name, value in rows)
 
     def put_slot(self, name: str, value: bytes) -> None:
         """Keep a value under a name."""
@@ -141,10 +201,8 @@ class PostgresBackend:
 
     def append(self, sequence: int, sealed: bytes, log: Iterable[LogRow]) -> None:
         """Add a record and its log rows in one statement."""
-        rows = list(log)
-        columns = [row.position for row in rows], [r.sealed for r in rows], [r.leaf for r in rows]
         with self._connected() as connection:
-            connection.execute(_APPEND, (sequence, sealed, *columns))
+            _execute(connection, _APPEND, (sequence, sealed, *_columns(list(log))))
 
     def records(self, after: int) -> Iterator[tuple[int, bytes]]:
         """Return the records behind a number, a page at a time."""
@@ -184,6 +242,11 @@ class PostgresBackend:
         )
         return (LogRow(_number(p), _octets(sealed), _octets(leaf)) for p, sealed, leaf in rows)
 
+    def log_size(self) -> int:
+        """Return the position behind the newest row."""
+        rows = self._read("SELECT coalesce(max(position) + 1, 0) FROM cloister.log")
+        return _number(rows[0][0]) if rows else 0
+
     def leaves(self) -> Iterator[bytes]:
         """Return every leaf hash, a page at a time."""
         sql = (
@@ -212,18 +275,32 @@ class PostgresBackend:
         try:
             return self._fetch(sql, parameters)
         except UnavailableError:
-            if not had_one or self._connection is not None:
+            if not had_one or self._one_moment or self._connection is not None:
                 raise
         return self._fetch(sql, parameters)
 
     def _fetch(self, sql: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
         with self._connected() as connection:
-            return connection.execute(sql.encode(), parameters).fetchall()
+            return _execute(connection, sql, parameters).fetchall()
+
+    def _require_no_state(self) -> None:
+        exists = "SELECT 1 FROM information_schema.schemata WHERE schema_name = 'cloister'"
+        if self._read(exists):
+            raise ConfigError(
+                "this database has a key service's state already", code="config.exists"
+            )
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Any]:
-        with self._connected() as connection, connection.transaction():
-            yield lambda sql, parameters=None: connection.execute(sql.encode(), parameters)
+        with self._connected() as connection:
+            run = partial(_execute, connection)
+            run("BEGIN")
+            try:
+                yield run
+            except BaseException:
+                self.close()  # which rolls it back
+                raise
+            run("COMMIT")
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
@@ -232,11 +309,10 @@ class PostgresBackend:
         try:
             if self._connection is None:
                 self._connection = self._connect()
-            with _cut_off(self._connection):
-                yield self._connection
+            yield self._connection
+        except psycopg.errors.UniqueViolation as e:
+            raise _taken(e) from e
         except psycopg.Error as e:
-            if isinstance(e, psycopg.errors.UniqueViolation):
-                raise _taken(e) from e
             self.close()
             raise _ours(e) from e
         except BaseException:
@@ -254,6 +330,19 @@ class PostgresBackend:
             connection.close()
             raise
         return connection
+
+
+def _execute(
+    connection: psycopg.Connection[tuple[Any, ...]],
+    sql: str,
+    parameters: Sequence[object] | None = None,
+) -> psycopg.Cursor[tuple[Any, ...]]:
+    with _cut_off(connection):
+        return connection.execute(sql.encode(), parameters)
+
+
+def _columns(rows: Sequence[LogRow]) -> tuple[list[int], list[bytes], list[bytes]]:
+    return [row.position for row in rows], [r.sealed for r in rows], [r.leaf for r in rows]
 
 
 def _driver() -> Any:
@@ -344,6 +433,12 @@ def _ours(error: psycopg.Error) -> CloisterError:
 def _number(value: object) -> int:
     if not isinstance(value, int) or value < 0:
         raise _tampered("a number is none")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise _tampered("a name is none")
     return value
 
 

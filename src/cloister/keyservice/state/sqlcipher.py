@@ -13,6 +13,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -27,13 +28,14 @@ from cloister.errors import (
     TamperedError,
     UnavailableError,
 )
-from cloister.keyservice.state.backend import LogRow
+from cloister.keyservice.state.backend import LogRow, Rows
 from cloister.keyservice.state.format import FORMAT, require_format
 
 __all__ = ["DATABASE", "SQLCipherBackend"]
 
 DATABASE: Final = "state.db"
 _LOCK: Final = "lock"
+_BUILDING: Final = ".restoring"
 _PAGE: Final = 256
 _SCHEMA: Final = """
 CREATE TABLE slots (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -97,11 +99,86 @@ class SQLCipherBackend:
             raise
         return backend
 
+    @classmethod
+    @contextlib.contextmanager
+    def at_one_moment(cls, directory: Path, key: bytes) -> Iterator[SQLCipherBackend]:
+        """Read a database as it is at one moment, also while a service has it open.
+
+        Raises:
+            TamperedError: Missing, foreign or changed (`state.tampered`).
+            UnavailableError: The disk fails (`keyservice.state`).
+        """
+        path = directory / DATABASE
+        if not path.is_file():
+            raise TamperedError(
+                "the key service's database is missing", code="state.tampered", detail=str(path)
+            )
+        with _translated(path):
+            connection = _use(path, key)
+        try:
+            with _translated(path):
+                connection.execute("PRAGMA query_only = ON")
+                connection.execute("BEGIN")
+            backend = cls(connection, lock_fd=-1)
+            require_format(backend.slot("format"))  # the first read: the moment begins
+            yield backend
+        finally:
+            connection.close()
+
+    @classmethod
+    def require_none(cls, directory: Path) -> None:
+        """Raise where anything is left of a state: a new one would take over an older journal.
+
+        Raises:
+            ConfigError: Code `config.exists`.
+        """
+        for suffix in ("", "-wal", "-shm"):
+            path = directory / (DATABASE + suffix)
+            if path.exists():
+                raise ConfigError(
+                    f"{path} exists already",
+                    code="config.exists",
+                    hint="a state is brought back only where there is none: move the old one away, "
+                    "all files whose names begin with state.db",
+                )
+
+    @classmethod
+    def build(cls, directory: Path, key: bytes, rows: Rows) -> None:
+        """Put a whole state into a directory that has none, or nothing of it.
+
+        Args:
+            directory: The service's own.
+            key: For the new database.
+            rows: What it holds.
+
+        Raises:
+            ConfigError: There is one already, or what is left of one (`config.exists`).
+            UnavailableError: A service has it open (`keyservice.busy`), or the disk fails.
+        """
+        lock_fd = _lock(directory)
+        building = directory / _BUILDING
+        try:
+            cls.require_none(directory)
+            with _translated(directory / DATABASE):
+                shutil.rmtree(building, ignore_errors=True)  # of one that was killed
+                building.mkdir(mode=0o700)
+                _fill(building / DATABASE, key, rows)
+                _put_in_place(building, directory)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+            os.close(lock_fd)
+
     def slot(self, name: str) -> bytes | None:
         """Return what was kept under a name."""
         with _translated():
             row = self._db.execute("SELECT value FROM slots WHERE name = ?", (name,)).fetchone()
         return None if row is None else bytes(row[0])
+
+    def slots(self) -> Iterator[tuple[str, bytes]]:
+        """Return every slot."""
+        with _translated():
+            rows = self._db.execute("SELECT name, value FROM slots ORDER BY name").fetchall()
+        return ((name, bytes(value)) for name, value in rows)
 
     def put_slot(self, name: str, value: bytes) -> None:
         """Keep a value under a name."""
@@ -154,6 +231,12 @@ class SQLCipherBackend:
             rows = self._db.execute(sql, (first, count)).fetchall()
         return (LogRow(*row) for row in rows)
 
+    def log_size(self) -> int:
+        """Return the position behind the newest row."""
+        with _translated():
+            row = self._db.execute("SELECT coalesce(max(position) + 1, 0) FROM log").fetchone()
+        return int(row[0])
+
     def leaves(self) -> Iterator[bytes]:
         """Return every leaf hash."""
         with _translated():
@@ -181,9 +264,43 @@ class SQLCipherBackend:
                 raise
 
 
+def _fill(path: Path, key: bytes, rows: Rows) -> None:
+    log = ((row.position, row.sealed, row.leaf) for row in rows.log)
+    with contextlib.closing(_connect(path, key)) as db:
+        db.execute("BEGIN")
+        for statement in _SCHEMA.strip().split("\n"):
+            db.execute(statement)
+        db.executemany("INSERT INTO slots VALUES (?, ?)", rows.slots)
+        db.executemany("INSERT INTO records VALUES (?, ?)", rows.records)
+        if rows.snapshot is not None:
+            db.execute("INSERT INTO snapshot VALUES (?, ?)", rows.snapshot)
+        db.executemany("INSERT INTO log VALUES (?, ?, ?)", log)
+        db.execute("COMMIT")
+        # One file, so that putting it in place is one step; opening it turns WAL on again.
+        db.execute("PRAGMA journal_mode = DELETE").fetchone()
+    _sync(path)
+
+
+def _put_in_place(building: Path, directory: Path) -> None:
+    os.link(building / DATABASE, directory / DATABASE)
+    _sync(directory)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def _connect(path: Path, key: bytes) -> Any:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     os.close(fd)
+    return _use(path, key)
+
+
+def _use(path: Path, key: bytes) -> Any:
     connection = sqlcipher3.connect(str(path), isolation_level=None, timeout=5)
     connection.execute("PRAGMA cipher_log_level = NONE").fetchall()
     connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")

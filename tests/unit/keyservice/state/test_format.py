@@ -13,7 +13,7 @@ def test_this_version_is_read() -> None:
 
 
 @pytest.mark.spec("KS-23")
-@pytest.mark.parametrize("version", [b"2", b"17"])
+@pytest.mark.parametrize("version", [b"3", b"17"])
 def test_a_newer_version_is_told_apart(version: bytes) -> None:
     """The operator has to start another program; nothing was tampered with."""
     with pytest.raises(ConfigError) as e:

@@ -105,7 +105,7 @@ def test_a_newer_format_is_refused(
     backend: PostgresBackend, postgres: PostgresServer, database: str
 ) -> None:
     """Before anything else is read."""
-    backend.put_slot("format", b"cloister/keyservice-state/v2")
+    backend.put_slot("format", b"cloister/keyservice-state/v3")
     with pytest.raises(ConfigError) as e:
         PostgresBackend.open(postgres.address(database))
     assert e.value.code == "state.newer"
