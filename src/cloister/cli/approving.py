@@ -1,4 +1,4 @@
-"""Commands of `cloister policy` for those who approve: approve, pending, diff, history."""
+"""Commands for those who approve: approve, pending, diff, history."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAX_DAYS: Final = 90
 
 
 def approve(  # noqa: PLR0917  # options: typer passes them by name
-    file: Path = typer.Argument(help="The policy or charter, a YAML file. Read it first."),
+    file: Path = typer.Argument(help="The policy, charter or statement. Read it first."),
     key: Path = typer.Option(help="Your key's file."),
     out: Path | None = typer.Option(None, "--out", help="The new file; standard output if none."),
     days: int = typer.Option(7, "--days", min=1, max=_MAX_DAYS, help="How long it counts."),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cloister.cli import console, settings
+from cloister.cli import approving, console, restoring, settings
 from cloister.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="Run the key service and see what it holds.", no_args_is_help=True)
+app.command()(restoring.backup)
+app.command()(restoring.restore)
+app.command()(approving.approve)
+app.add_typer(restoring.reset_app, name="reset")
 
 
 @app.command()

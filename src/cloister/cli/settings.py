@@ -136,12 +136,18 @@ def read_key(file: Path) -> SigningKey:
 
 
 def read_subject(file: Path, *, service: bytes) -> Subject:
-    """Read a policy or charter as what somebody approves."""
+    """Read a policy, charter or statement as what somebody approves."""
     from cloister.keyservice.policy import canonical_bytes, parse_policy  # noqa: PLC0415
     from cloister.keyservice.policy.charter import charter_bytes, parse_charter  # noqa: PLC0415
+    from cloister.keyservice.reset import Reset  # noqa: PLC0415
     from cloister.keyservice.submissions import charter_subject, policy_subject  # noqa: PLC0415
 
     data = read_policy_bytes(file)
+    if data.lstrip().startswith(b"{"):
+        subject = Reset.from_text(data).subject
+        if subject.service != service:
+            raise ConfigError(f"{file} is about another key service", code="config.value")
+        return subject
     if re.search(rb"^charter:", data, re.MULTILINE):
         charter = parse_charter(data, source=str(file))
         return charter_subject(charter_bytes(charter), service=service)

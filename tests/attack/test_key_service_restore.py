@@ -1,0 +1,228 @@
+"""The operator puts older states of a running key service back, or runs two: real processes, HTTP.
+
+He owns the disk, and starts, stops and kills the server as he likes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from cloister.crypto.signature import SigningKey
+from cloister.errors import CloisterError, ReleaseDeniedError, TamperedError
+from cloister.keyservice.approvals import Approval
+from cloister.keyservice.clock import read_clock
+from cloister.keyservice.domain import TrustDomain
+from cloister.keyservice.owner import OwnerClient
+from cloister.keyservice.pinned import PinnedService
+from cloister.keyservice.policy.charter import charter_bytes
+from cloister.keyservice.policy.model import Charter, Quotas
+from cloister.keyservice.reset import Reset
+from cloister.keyservice.restoring import (
+    Place,
+    back_up,
+    newest_number,
+    propose_reset,
+    reset,
+    restore,
+)
+from integration.test_keyservice_process import (  # noqa: F401  # an automatic fixture
+    SERVER,
+    VOLUME,
+    Server,
+    _close_transports,
+    register,
+    transport,
+)
+
+OTHER = b"w" * 16
+QUOTAS = tuple(field.name for field in fields(Quotas))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A running server with one registered volume."""
+    domain = TrustDomain.create(tmp_path / "domain", "example.test", moment=read_clock())
+    server = Server(domain)
+    register(server, VOLUME, server.owner())
+    yield server
+    if server.process.poll() is None:
+        server.kill()
+
+
+def place_of(server: Server) -> Place:
+    """Where its state is."""
+    return Place(server.domain.keyservice_directory, "", server.domain.platform())
+
+
+def backed_up(server: Server, path: Path) -> Path:
+    """A backup of the running server."""
+    back_up(place_of(server), path, progress=lambda _done, _total: None)
+    return path
+
+
+def wipe(server: Server) -> None:
+    """Take the state away."""
+    for path in server.domain.keyservice_directory.glob("state*"):
+        path.unlink()
+
+
+def does_not_start(server: Server) -> str:
+    """The code with which the server refuses to start."""
+    done = subprocess.run(
+        [*SERVER, str(server.domain.directory), "--listen", "127.0.0.1:0"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == TamperedError.exit_status
+    return str(json.loads(done.stdout)["error"]["code"])
+
+
+def proposal(server: Server, path: Path) -> Reset:
+    """What goes back to a backup on the server's platform."""
+    platform = server.domain.platform()
+    return propose_reset(
+        path,
+        service=server.domain.identity,
+        platform=platform.anchor,
+        given_up=newest_number(platform),
+        at=read_clock().at,
+    )
+
+
+def take(server: Server, path: Path, statement: Reset, *keys: SigningKey) -> None:
+    """Take the step with approvals of these keys."""
+    place, until = place_of(server), read_clock().at + 600
+    approvals = [Approval.make(statement.subject, key=key, expires_at=until) for key in keys]
+    reset(path, place, statement, approvals, unlock=place.unlock, at=read_clock().at)
+
+
+def client(server: Server, key: SigningKey) -> OwnerClient:
+    """Whoever signs with a key."""
+    return OwnerClient(
+        transport(server.url),
+        PinnedService(server.domain.identity, server.domain.origin),
+        owner=key,
+        reference=server.domain.service,
+        clock=read_clock,
+        deadline_s=30.0,
+    )
+
+
+def root_charter(keys: Sequence[SigningKey]) -> bytes:
+    """Two of these keys decide about the domain."""
+    return charter_bytes(
+        Charter(
+            charter="cloister/namespace/v1",
+            namespace="/",
+            predecessor="none",
+            approvers=tuple(key.public.text for key in keys),
+            threshold=2,
+            timeout=3600,
+            readers=(),
+            quotas=Quotas(**{**dict.fromkeys(QUOTAS, 100), "requests_per_minute": 100_000}),
+        )
+    )
+
+
+def code_of(action: Callable[[], object]) -> str:
+    """The code of an error."""
+    with pytest.raises(CloisterError) as e:
+        action()
+    return e.value.code
+
+
+@pytest.mark.spec("BR-8")
+def test_an_older_database_put_back_is_refused(server: Server, tmp_path: Path) -> None:
+    """With the server down, all of its files: it does not start, and the newest one does."""
+    server.kill()
+    directory = server.domain.keyservice_directory
+    shutil.copytree(directory, tmp_path / "old")
+    server.start()
+    register(server, OTHER, server.owner())
+    server.kill()
+    shutil.copytree(directory, tmp_path / "newest")
+    shutil.rmtree(directory)
+    shutil.copytree(tmp_path / "old", directory)
+    assert does_not_start(server) == "state.rolled-back"
+    shutil.rmtree(directory)
+    shutil.copytree(tmp_path / "newest", directory)
+    server.start()
+    assert server.owner().volume_key(OTHER).key
+
+
+@pytest.mark.spec("BR-8")
+def test_a_restored_backup_is_an_older_database(server: Server, tmp_path: Path) -> None:
+    """Restore refuses it, and so does the server where the operator writes the file himself."""
+    server.kill()
+    shutil.copy(server.domain.keyservice_directory / "state.db", tmp_path / "state.db")
+    server.start()
+    path = backed_up(server, tmp_path / "backup")
+    register(server, OTHER, server.owner())
+    server.kill()
+    wipe(server)
+    assert code_of(lambda: restore(path, place_of(server))) == "state.rolled-back"
+    assert not list(server.domain.keyservice_directory.glob("state*"))
+    shutil.copy(tmp_path / "state.db", server.domain.keyservice_directory / "state.db")
+    assert does_not_start(server) == "state.rolled-back"
+
+
+@pytest.mark.spec("BR-6")
+def test_of_two_services_on_one_backup_one_stops(server: Server, tmp_path: Path) -> None:
+    """Two copies from one moment, on one platform: whoever changes something second ends."""
+    path = backed_up(server, tmp_path / "backup")
+    twin_folder = tmp_path / "twin"
+    shutil.copytree(server.domain.directory, twin_folder, ignore=lambda *_: {"keyservice"})
+    (twin_folder / "keyservice").mkdir(mode=0o700)
+    shutil.rmtree(twin_folder / "platform")
+    (twin_folder / "platform").symlink_to(server.domain.directory / "platform")
+    twin = TrustDomain.load(twin_folder)
+    restore(path, Place(twin.keyservice_directory, "", twin.platform()))
+    other = Server(twin)
+    register(server, OTHER, server.owner())
+    assert code_of(lambda: other.owner(2.0).volume_key(VOLUME)) in {
+        "state.forked",
+        "keyservice.unreachable",
+    }
+    assert other.stopped() == 0 or other.process.returncode == TamperedError.exit_status
+    assert server.owner().volume_key(OTHER).key
+
+
+@pytest.mark.spec("BR-15", "BR-16", "BR-17", "BR-19")
+def test_only_who_decides_goes_back_and_once(server: Server, tmp_path: Path) -> None:
+    """Two of three approvers: not one, not the founder, not forged, not elsewhere, not twice."""
+    keys = [SigningKey.generate() for _ in range(3)]
+    founder = server.domain.owner_key()
+    lease = server.owner().take_lease(VOLUME).lease
+    server.owner().propose_charter(root_charter(keys))
+    path = backed_up(server, tmp_path / "backup")
+    register(server, OTHER, client(server, keys[0]))
+    server.kill()
+    wipe(server)
+    statement = proposal(server, path)
+    assert code_of(lambda: take(server, path, statement, keys[0])) == "approval.pending"
+    assert code_of(lambda: take(server, path, statement, keys[0], founder)) == (
+        "approval.not-approver"
+    )
+    foreign = Reset(
+        statement.service, founder.public, statement.given_up, statement.head, statement.at
+    )
+    assert code_of(lambda: take(server, path, foreign, *keys)) == "approval.invalid"
+    assert not list(server.domain.keyservice_directory.glob("state*"))
+    take(server, path, statement, keys[0], keys[2])
+    server.start()
+    volumes = [record["id"] for record in client(server, keys[0]).status().volumes]
+    assert volumes == [VOLUME]
+    with pytest.raises(ReleaseDeniedError) as fenced:
+        server.anchor(lease).advance(version=0, root=bytes(32), new_version=1, new_root=b"1" * 32)
+    assert fenced.value.code == "release.fenced"
+    server.kill()
+    wipe(server)
+    assert code_of(lambda: take(server, path, statement, keys[0], keys[2])) == "approval.invalid"

@@ -1,0 +1,47 @@
+"""The vectors of keyservice-recovery-v1."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloister.errors import CloisterError
+from cloister.keyservice.reset import Reset
+from cloister.keyservice.state.backup import Backup, head_of
+
+FOLDER = Path(__file__).parents[2] / "docs" / "spec" / "vectors" / "keyservice-recovery-v1"
+CASES = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+
+
+def found(case: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What we read of a case."""
+    if case["kind"] == "backup":
+        path = folder / "backup"
+        path.write_bytes(bytes.fromhex(case["file"]))
+        with contextlib.closing(Backup(path)) as backup:
+            head = head_of(backup)
+        return {"head": {"sequence": head.sequence, "digest": head.digest.hex()}}
+    statement = Reset.from_text(case["text"].encode())
+    head = statement.next_head
+    return {
+        "hash": statement.subject.hash.hex(),
+        "next": {"sequence": head.sequence, "digest": head.digest.hex()},
+    }
+
+
+@pytest.mark.spec("BR-1", "BR-2", "BR-10", "BR-18")
+@pytest.mark.parametrize("name", CASES)
+def test_a_vector_is_read_as_it_says(name: str, tmp_path: Path) -> None:
+    """With what stands in it, or by its code."""
+    case = CASES[name]
+    if case["expect"] == "ok":
+        read = found(case, tmp_path)
+        assert read == {key: case[key] for key in read}
+        return
+    with pytest.raises(CloisterError) as e:
+        found(case, tmp_path)
+    assert e.value.code == case["expect"]
