@@ -389,6 +389,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "release.not-member": ReleaseDeniedError,
     "roster.foreign": EvidenceError,
     "roster.stale": EvidenceError,
+    "recovery.share": ReleaseDeniedError,
+    "recovery.too-few": ReleaseDeniedError,
     "launch.argv": ReleaseDeniedError,
     "log.unknown": ReleaseDeniedError,
     # identity

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from cloister.crypto.digest import sha256
+from cloister.crypto.hpke import HPKEPrivateKey
 from cloister.crypto.signature import SigningKey
 from cloister.errors import CloisterError, ReleaseDeniedError, TamperedError
 from cloister.keyservice.approvals import Approval
@@ -23,6 +25,10 @@ from cloister.keyservice.owner import OwnerClient
 from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.policy.charter import charter_bytes
 from cloister.keyservice.policy.model import Charter, Quotas
+from cloister.keyservice.recovering import make_shares, prepare_platform, recover
+from cloister.keyservice.recovery_plan import RecoveryPlan
+from cloister.keyservice.recovery_request import RecoveryRequest, require_recovering
+from cloister.keyservice.recovery_shares import SealedShare, give
 from cloister.keyservice.reset import Reset
 from cloister.keyservice.restoring import (
     Place,
@@ -32,6 +38,7 @@ from cloister.keyservice.restoring import (
     reset,
     restore,
 )
+from cloister.tee.sim.attester import SimAttester
 from integration.test_keyservice_process import (  # noqa: F401  # an automatic fixture
     SERVER,
     VOLUME,
@@ -226,3 +233,50 @@ def test_only_who_decides_goes_back_and_once(server: Server, tmp_path: Path) -> 
     server.kill()
     wipe(server)
     assert code_of(lambda: take(server, path, statement, keys[0], keys[2])) == "approval.invalid"
+
+
+@pytest.mark.spec("BR-26", "BR-30", "BR-31")
+def test_a_burnt_service_comes_back_to_the_clients_that_pinned_it(
+    server: Server, tmp_path: Path
+) -> None:
+    """On a new platform, by two of three holders and the owner; by nobody else."""
+    domain, at = server.domain, read_clock().at
+    path = backed_up(server, tmp_path / "backup")
+    server.kill()
+    holders = [HPKEPrivateKey.generate() for _ in range(3)]
+    keys = [key.public for key in holders]
+    plan = RecoveryPlan(domain.identity, 2, tuple(key.identity for key in keys), at)
+    yes = Approval.make(plan.subject, key=domain.owner_key(), expires_at=at + 600)
+    files = make_shares(place_of(server), plan, [yes], keys, into=tmp_path / "shares", at=at)
+    shares = [SealedShare.from_bytes(file.read_bytes()) for file in files]
+    shutil.rmtree(domain.keyservice_directory)
+    shutil.rmtree(domain.directory / "platform")
+
+    anchor = prepare_platform(domain, tmp_path / "new")
+    new = TrustDomain.load(tmp_path / "new")
+    attester = SimAttester(new.platform())
+    request = RecoveryRequest.make(new.identity, new.platform(), attester)
+    assert code_of(
+        lambda: require_recovering(request, domain.service, service=domain.identity, at=at)
+    ) == ("endorsement.anchor")
+    owner = domain.pin_platforms([anchor])
+    proved = require_recovering(request, owner.service, service=owner.identity, at=at)
+    given = [give(shares[n], holders[n], proved) for n in (0, 2)]
+    statement = propose_reset(path, service=owner.identity, platform=anchor, given_up=500, at=at)
+    go = Approval.make(statement.subject, key=owner.owner_key(), expires_at=at + 600)
+    place = Place(new.keyservice_directory, "", new.platform())
+
+    def attempt(some: list[SealedShare], approvals: list[Approval]) -> None:
+        recover(path, place, request, shares=some, statement=statement, approvals=approvals, at=at)
+
+    assert code_of(lambda: attempt(given[:1], [go])) == "recovery.too-few"
+    assert code_of(lambda: attempt([given[0], shares[1]], [go])) == "recovery.share"
+    assert code_of(lambda: attempt(given, [])) == "approval.pending"
+    assert list(new.keyservice_directory.iterdir()) == []
+    attempt(given, [go])
+    shutil.copytree(owner.directory / "owner", new.directory / "owner")
+    (new.directory / "domain.json").write_bytes((owner.directory / "domain.json").read_bytes())
+    server.domain = TrustDomain.load(new.directory)
+    server.start()
+    assert server.owner().volume_key(VOLUME).key == sha256(VOLUME)
+    register(server, OTHER, server.owner())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cloister.cli import approving, console, restoring, settings
+from cloister.cli import approving, console, recovery, restoring, settings
 from cloister.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ app = typer.Typer(help="Run the key service and see what it holds.", no_args_is_
 app.command()(restoring.backup)
 app.command()(restoring.restore)
 app.command()(approving.approve)
+app.command()(recovery.pin_platform)
 app.add_typer(restoring.reset_app, name="reset")
+app.add_typer(recovery.app, name="recovery")
 
 
 @app.command()

@@ -139,12 +139,11 @@ def read_subject(file: Path, *, service: bytes) -> Subject:
     """Read a policy, charter or statement as what somebody approves."""
     from cloister.keyservice.policy import canonical_bytes, parse_policy  # noqa: PLC0415
     from cloister.keyservice.policy.charter import charter_bytes, parse_charter  # noqa: PLC0415
-    from cloister.keyservice.reset import Reset  # noqa: PLC0415
     from cloister.keyservice.submissions import charter_subject, policy_subject  # noqa: PLC0415
 
     data = read_policy_bytes(file)
     if data.lstrip().startswith(b"{"):
-        subject = Reset.from_text(data).subject
+        subject = _read_statement(data)
         if subject.service != service:
             raise ConfigError(f"{file} is about another key service", code="config.value")
         return subject
@@ -153,6 +152,15 @@ def read_subject(file: Path, *, service: bytes) -> Subject:
         return charter_subject(charter_bytes(charter), service=service)
     policy = parse_policy(data, source=str(file))
     return policy_subject(canonical_bytes(policy), service=service)
+
+
+def _read_statement(data: bytes) -> Subject:
+    from cloister.keyservice.recovery_plan import RECOVERY, RecoveryPlan  # noqa: PLC0415
+    from cloister.keyservice.reset import Reset  # noqa: PLC0415
+
+    if RECOVERY.encode() in data:
+        return RecoveryPlan.from_text(data).subject
+    return Reset.from_text(data).subject
 
 
 def _named_key(option: Path | None) -> SigningKey | None:

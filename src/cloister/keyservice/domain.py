@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,10 +182,23 @@ class TrustDomain:
         Raises:
             ConfigError: domain.json cannot be replaced.
         """
+        texts = [digest_to_text(each) for each in measurements]
+        return self._pin(lambda facts: facts["service"].update(measurement=texts))
+
+    def pin_platforms(self, anchors: Sequence[VerifyingKey]) -> TrustDomain:
+        """Replace the platforms that the key service may run on; likewise.
+
+        Raises:
+            ConfigError: domain.json cannot be replaced.
+        """
+        root, texts = self.service.root_of_trust, [key.text for key in anchors]
+        return self._pin(lambda facts: facts["anchors"].update({root: texts}))
+
+    def _pin(self, change: Callable[[dict[str, Any]], None]) -> TrustDomain:
         path = self.directory / "domain.json"
         try:
             facts = json.loads(path.read_bytes())
-            facts["service"]["measurement"] = [digest_to_text(each) for each in measurements]
+            change(facts)
             fresh = path.with_suffix(".json.new")
             with fresh.open("w", encoding="utf-8") as file:
                 json.dump(facts, file, indent=2)

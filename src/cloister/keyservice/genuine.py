@@ -29,6 +29,7 @@ __all__ = [
     "ServiceReference",
     "bind_service",
     "require_genuine",
+    "require_pinned",
 ]
 
 ATTEST_PATH: Final = "/v1/attest"
@@ -124,13 +125,33 @@ def require_genuine(
 
     Spec: key-release-v1, clauses KR-96 to KR-98.
     """
+    expected = bind_service(service=service, hpke_key=hpke_key, nonce=nonce)
+    return require_pinned(evidence, reference, bound=expected, at=at)
+
+
+def require_pinned(
+    evidence: Evidence, reference: ServiceReference, *, bound: ReportData, at: int
+) -> Claims:
+    """Return what the evidence says, where it is bound to this and the environment is pinned.
+
+    Args:
+        evidence: Untrusted.
+        reference: Pinned.
+        bound: The report data of what the evidence was asked for.
+        at: Now, in seconds since the epoch.
+
+    Raises:
+        EvidenceError: Another kind, another request, or the signature does not hold.
+        EndorsementError: A platform that is not pinned.
+        AppraisalError: Another image, an inspectable or an outdated platform.
+        MalformedError: The evidence does not parse.
+    """
     root = by_media_type(evidence.media_type)
     if root.name != reference.root_of_trust:
         raise EvidenceError("evidence of another root of trust", code="evidence.kind")
     claims = root.verifier(reference.anchors).verify(evidence, (), at=at)
-    expected = bind_service(service=service, hpke_key=hpke_key, nonce=nonce)
     other = EvidenceError("the evidence was made for another request", code="evidence.binding")
-    require_equal(claims.report_data, expected.value, error=other)
+    require_equal(claims.report_data, bound.value, error=other)
     _require_environment(claims, reference)
     return claims
 

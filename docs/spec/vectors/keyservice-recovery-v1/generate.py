@@ -1,6 +1,8 @@
 """Write the vectors of keyservice-recovery-v1. Running it again changes nothing.
 
-Uses cbor2, hashlib and json only: an implementation of its own, from the page.
+Uses cbor2, hashlib, cryptography and shamir_mnemonic only: an implementation of its own, from the
+page. `captured.txt` has one splitting of a key, made once, since sealing is random; it is opened
+here with `cryptography`'s HPKE before anything is written.
 """
 
 import hashlib
@@ -9,6 +11,10 @@ import sys
 from pathlib import Path
 
 import cbor2
+from cryptography.hazmat.primitives import hpke
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from shamir_mnemonic import combine_mnemonics
 
 HERE = Path(__file__).parent
 MAGIC = b"cloister/keyservice-backup/v1\n"
@@ -91,6 +97,55 @@ def changed(**changes: object) -> str:
     return json.dumps({name: value for name, value in tree.items() if value is not None})
 
 
+CAPTURED = json.loads((HERE / "captured.txt").read_text())
+PLAN = json.loads(CAPTURED["plan"])
+KEPT = [bytes.fromhex(share) for share in CAPTURED["shares"]]
+WORDS = CAPTURED["mnemonics"]
+SHARE_LABEL = b"cloister/keyservice-recovery/v1/share"
+SUITE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+
+
+def opened(share: bytes, seed: bytes) -> str:
+    """Open a share from the page."""
+    tree = cbor2.loads(share)
+    sealed = tree.pop("sealed")
+    key = hpke.MLKEM768X25519PrivateKey(
+        MLKEM768PrivateKey.from_seed_bytes(seed[:64]),
+        X25519PrivateKey.from_private_bytes(seed[64:]),
+    )
+    info = framed(SHARE_LABEL, cbor2.dumps(tree, canonical=True))
+    return SUITE.decrypt(sealed, key, info=info).decode()
+
+
+def plan(comment: str, expect: str, **changes: object) -> dict[str, object]:
+    """A plan's text, and its hash where it is good."""
+    text = json.dumps({**PLAN, **changes})
+    case = {"kind": "plan", "clause": "BR-20", "comment": comment, "text": text, "expect": expect}
+    return case | ({"hash": digest_of({**PLAN, **changes}).hex()} if expect == "ok" else {})
+
+
+def share(comment: str, data: bytes, expect: str = "recovery.share", holder: int = 0) -> dict:
+    """A sealed share and the key of who reads it."""
+    seed = CAPTURED["holders"][holder]
+    case = {"kind": "share", "clause": "BR-24", "comment": comment, "file": data.hex(),
+            "reader": seed, "expect": expect}  # fmt: skip
+    return case | ({"plain": opened(data, bytes.fromhex(seed))} if expect == "ok" else {})
+
+
+def reshared(**changes: object) -> bytes:
+    """The first share with other fields."""
+    return cbor2.dumps({**cbor2.loads(KEPT[0]), **changes}, canonical=True)
+
+
+def combined(comment: str, words: list[str], expect: str = "recovery.share") -> dict[str, object]:
+    """Mnemonics, and the key that they give."""
+    case = {"kind": "combine", "clause": "BR-28", "comment": comment, "mnemonics": words,
+            "expect": expect}  # fmt: skip
+    return case | ({"key": combine_mnemonics(words).hex()} if expect == "ok" else {})
+
+
+FLIPPED = KEPT[0][:-40] + bytes([KEPT[0][-40] ^ 1]) + KEPT[0][-39:]
+SWAPPED = [WORDS[0].replace(WORDS[0].split()[8], WORDS[0].split()[9], 1), WORDS[1]]
 TEXT = json.dumps(STATEMENT)
 CASES = {
     "backup": backup("Something of everything.", GOOD, HEAD_6),
@@ -120,12 +175,39 @@ CASES = {
     "statement-reset-other": statement("Another kind.", changed(statement="cloister/other/v1")),
     "statement-reset-text": statement("A number as text.", changed(given_up="120")),
     "statement-reset-large": statement("A number too large.", changed(given_up=2**40 + 1)),
+    "plan": plan("Two of three.", "ok"),
+    "plan-one-alone": plan("One share would be the key.", "message.malformed", threshold=1),
+    "plan-too-few-holders": plan("Four of three.", "message.malformed", threshold=4),
+    "plan-holder-twice": plan(
+        "A holder twice.", "message.malformed", holders=[PLAN["holders"][0]] * 2
+    ),
+    "plan-no-holder": plan("Nobody.", "message.malformed", holders=[]),
+    "share-first": share("The first holder's.", KEPT[0], "ok"),
+    "share-third": share("The third holder's.", KEPT[2], "ok", holder=2),
+    "share-other-reader": share("Somebody else's.", KEPT[1]),
+    "share-other-index": share("In another place.", reshared(index=1)),
+    "share-other-set": share("Of another splitting.", reshared(set=b"x" * 16)),
+    "share-other-purpose": share("As if it were given.", reshared(purpose="given")),
+    "share-flipped": share("One bit changed.", FLIPPED),
+    "share-more": share("A field too many.", reshared(more=1), "message.malformed"),
+    "share-large-index": share("A place beyond 15.", reshared(index=16), "message.malformed"),
+    "combine-first-two": combined("The first two.", WORDS[:2], "ok"),
+    "combine-last-two": combined("The last two.", WORDS[1:], "ok"),
+    "combine-one": combined("One of two.", WORDS[:1]),
+    "combine-twice": combined("One twice.", [WORDS[0], WORDS[0]]),
+    "combine-changed": combined("Another word.", SWAPPED),
+    "combine-none": combined("Nothing.", []),
     "statement-reset-negative": statement("A number below 0.", changed(back_to=-1)),
 }  # fmt: skip
 
 
 def main(out: Path) -> None:
     """Write every case."""
+    for data, seed, words in zip(KEPT, CAPTURED["holders"], WORDS, strict=True):
+        if opened(data, bytes.fromhex(seed)) != words:
+            raise SystemExit("a captured share does not open")
+    if combine_mnemonics(WORDS[:2]).hex() != CAPTURED["key"]:
+        raise SystemExit("the captured shares do not give their key")
     for name, case in CASES.items():
         (out / f"{name}.json").write_text(json.dumps(case, indent=2, sort_keys=True) + "\n")
 
