@@ -14,6 +14,7 @@ from cloister.attestation.evidence import Evidence
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.attestation.result import AttestationResult, NotChecked, RuleHit
 from cloister.crypto.digest import framed, sha256
+from cloister.crypto.hpke import HPKEPrivateKey
 from cloister.crypto.signature import SigningKey
 from cloister.errors import IdentityError, MalformedError, ReleaseDeniedError, WitnessError
 from cloister.keyservice.anchoring import AnchorReply, AnchorRequest, SealedAnchorRequest
@@ -33,6 +34,11 @@ from cloister.keyservice.messages import (
 from cloister.keyservice.notes import Note
 from cloister.keyservice.ownership import OwnerRequest, SignedOwnerRequest
 from cloister.keyservice.policy.charter import charter_from_canonical
+from cloister.keyservice.recovery_plan import RecoveryPlan
+from cloister.keyservice.recovery_request import RecoveryRequest
+from cloister.keyservice.recovery_shares import SealedShare, ShareFacts
+from cloister.keyservice.reset import Reset
+from cloister.keyservice.state.record import Head
 from cloister.keyservice.witness import AddCheckpoint
 from cloister.tee.sim.layout import SignedReport, SimReport
 from cloister.wire import encode
@@ -63,6 +69,16 @@ CHARTER = encode(
         },
     }
 )
+RESET = Reset(KEY.public, KEY.public, 7, Head(5, b"h" * 32), 9)
+PLAN = RecoveryPlan(KEY.public, 2, (b"1" * 32, b"2" * 32), 9)
+RECOVERY = RecoveryRequest(
+    KEY.public,
+    KEY.public,
+    HPKEPrivateKey(b"s" * 96).public,
+    b"session",
+    Evidence("a/b", b"evidence"),
+)
+SHARE = ShareFacts(KEY.public, b"p" * 32, b"i" * 16, 1, "kept", b"r" * 32)
 OWNER = OwnerRequest(
     b"s" * 32, b"n" * 32, KEY.public.raw, "volume.key", {"id": b"v" * 16}, b"h" * 1216
 )
@@ -188,6 +204,10 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "approval": (Approval.from_bytes, APPROVAL.to_bytes()),
     "approval file": (Approval.from_text, APPROVAL.to_text().encode()),
     "charter": (charter_from_canonical, CHARTER),
+    "reset": (Reset.from_text, RESET.to_text()),
+    "recovery plan": (RecoveryPlan.from_text, PLAN.to_text()),
+    "recovery request": (RecoveryRequest.from_bytes, RECOVERY.to_bytes()),
+    "recovery share": (SealedShare.from_bytes, SealedShare(SHARE, b"sealed").to_bytes()),
     "signed owner request": (open_owner_request, OWNER.signed(KEY).to_bytes()),
     "log entry": (
         LogEntry.from_bytes,

@@ -296,8 +296,10 @@ def _require_log(store: Store, backup: Backup) -> None:
     peaks: tuple[bytes, ...] = ()
     size = 0
     for row in backup.log_rows():
+        if row.position != size:
+            raise _another_log(size)
         leaf = merkle.leaf_hash(store.open_entry(row))
-        if row.position != size or leaf != row.leaf:
+        if leaf != row.leaf:
             raise _another_log(size)
         peaks, size = merkle.append(peaks, size, leaf), size + 1
     if size != store.log_size or merkle.root_of_peaks(peaks) != store.log_root():

@@ -121,7 +121,7 @@ class Backup:
         """Return every row of the log, in order."""
         for item in self._items("log"):
             match item:
-                case [int(position), bytes(sealed), bytes(leaf)]:
+                case [int(position), bytes(sealed), bytes(leaf)] if position >= 0:
                     yield LogRow(position, sealed, leaf)
                 case _:
                     raise _damaged("a row of the log")
@@ -158,7 +158,7 @@ class Backup:
     def _numbered(self, kind: str) -> Iterator[tuple[int, bytes]]:
         for item in self._items(kind):
             match item:
-                case [int(sequence), bytes(sealed)]:
+                case [int(sequence), bytes(sealed)] if sequence > 0:
                     yield sequence, sealed
                 case _:
                     raise _damaged(f"a {kind}")

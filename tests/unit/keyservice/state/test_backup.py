@@ -146,6 +146,9 @@ def test_another_order_or_kind_is_refused(tmp_path: Path, items: tuple[bytes, ..
         (item("snapshot", b"n", b"s"), lambda b: b.snapshot()),
         (item("record", 1, "text"), lambda b: list(b.records(0))),
         (item("log", 1, b"s"), lambda b: list(b.log_rows())),
+        (item("log", -1, b"s", b"l"), lambda b: list(b.log_rows())),
+        (item("record", -1, b"r"), lambda b: list(b.records(-5))),
+        (item("snapshot", 0, b"s"), lambda b: b.snapshot()),
     ],
 )
 def test_a_part_of_another_type_is_refused(
