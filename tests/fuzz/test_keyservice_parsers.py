@@ -16,7 +16,14 @@ from cloister.attestation.result import AttestationResult, NotChecked, RuleHit
 from cloister.crypto.digest import framed, sha256
 from cloister.crypto.hpke import HPKEPrivateKey
 from cloister.crypto.signature import SigningKey
-from cloister.errors import IdentityError, MalformedError, ReleaseDeniedError, WitnessError
+from cloister.errors import (
+    ConfigError,
+    IdentityError,
+    MalformedError,
+    ReleaseDeniedError,
+    WitnessError,
+)
+from cloister.keyservice.admitting import StateKeyGrant
 from cloister.keyservice.anchoring import AnchorReply, AnchorRequest, SealedAnchorRequest
 from cloister.keyservice.approvals import NO_PREDECESSOR, Approval, Subject
 from cloister.keyservice.bundle import Bundle, Lease, ListenerGrant, VolumeGrant
@@ -33,6 +40,7 @@ from cloister.keyservice.messages import (
 )
 from cloister.keyservice.notes import Note
 from cloister.keyservice.ownership import OwnerRequest, SignedOwnerRequest
+from cloister.keyservice.platforms import Admission
 from cloister.keyservice.policy.charter import charter_from_canonical
 from cloister.keyservice.recovery_plan import RecoveryPlan
 from cloister.keyservice.recovery_request import RecoveryRequest
@@ -77,6 +85,15 @@ RECOVERY = RecoveryRequest(
     HPKEPrivateKey(b"s" * 96).public,
     b"session",
     Evidence("a/b", b"evidence"),
+)
+ADMISSION = Admission(
+    service=KEY.public,
+    platform=KEY.public,
+    root_of_trust="sim",
+    measurements=(b"m" * 32,),
+    minimum_svn=1,
+    quorum=Quorum((Cosigner("w.example/1", KEY).public,), 1),
+    at=9,
 )
 SHARE = ShareFacts(KEY.public, b"p" * 32, b"i" * 16, 1, "kept", b"r" * 32)
 OWNER = OwnerRequest(
@@ -168,6 +185,12 @@ def open_cosigned(data: bytes) -> None:
         Quorum((WITNESS.public,), 1).require(Note.from_text(data.decode("utf-8", "replace")))
 
 
+def read_admission(data: bytes) -> None:
+    """As approvers and the service read it."""
+    with contextlib.suppress(ConfigError):  # witnesses that cannot be required
+        Admission.from_text(data)
+
+
 def read_witness_key(data: bytes) -> None:
     """As it is given on a command line."""
     WitnessKey.from_text(data.decode("utf-8", "replace"))
@@ -205,6 +228,11 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "approval file": (Approval.from_text, APPROVAL.to_text().encode()),
     "charter": (charter_from_canonical, CHARTER),
     "reset": (Reset.from_text, RESET.to_text()),
+    "admission": (read_admission, ADMISSION.to_text()),
+    "state key grant": (
+        StateKeyGrant.from_bytes,
+        StateKeyGrant(KEY.public, b"r" * 32, b"sealed").to_bytes(),
+    ),
     "recovery plan": (RecoveryPlan.from_text, PLAN.to_text()),
     "recovery request": (RecoveryRequest.from_bytes, RECOVERY.to_bytes()),
     "recovery share": (SealedShare.from_bytes, SealedShare(SHARE, b"sealed").to_bytes()),

@@ -12,6 +12,7 @@ import pytest
 from cloister.crypto.hpke import HPKEPrivateKey
 from cloister.crypto.shamir import combine_shares
 from cloister.errors import CloisterError, ReleaseDeniedError
+from cloister.keyservice.platforms import Admission
 from cloister.keyservice.recovery_plan import RecoveryPlan
 from cloister.keyservice.recovery_shares import SealedShare
 from cloister.keyservice.reset import Reset
@@ -31,6 +32,8 @@ def found(case: dict[str, Any], folder: Path) -> dict[str, Any]:
         return {"head": {"sequence": head.sequence, "digest": head.digest.hex()}}
     if case["kind"] == "plan":
         return {"hash": RecoveryPlan.from_text(case["text"].encode()).subject.hash.hex()}
+    if case["kind"] == "admission":
+        return {"hash": Admission.from_text(case["text"].encode()).subject.hash.hex()}
     if case["kind"] == "share":
         reader = HPKEPrivateKey(bytes.fromhex(case["reader"]))
         return {"plain": SealedShare.from_bytes(bytes.fromhex(case["file"])).open(reader)}
@@ -45,7 +48,9 @@ def found(case: dict[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.spec("BR-1", "BR-2", "BR-10", "BR-18", "BR-20", "BR-22", "BR-23", "BR-24", "BR-28")
+@pytest.mark.spec(
+    "BR-1", "BR-2", "BR-10", "BR-18", "BR-20", "BR-22", "BR-23", "BR-24", "BR-28", "BR-40"
+)
 @pytest.mark.parametrize("name", CASES)
 def test_a_vector_is_read_as_it_says(name: str, tmp_path: Path) -> None:
     """With what stands in it, or by its code."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cloister.cli import approving, console, recovery, restoring, settings
+from cloister.cli import approving, console, platforms, recovery, restoring, settings
 from cloister.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ app.command()(approving.approve)
 app.command()(recovery.pin_platform)
 app.add_typer(restoring.reset_app, name="reset")
 app.add_typer(recovery.app, name="recovery")
+app.add_typer(platforms.app, name="platform")
 
 
 @app.command()

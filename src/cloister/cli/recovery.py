@@ -15,8 +15,20 @@ from cloister.errors import ConfigError, MalformedError
 
 if TYPE_CHECKING:
     from cloister.crypto.hpke import HPKEPublicKey
+    from cloister.keyservice.recovery_request import RecoveryRequest
 
-__all__ = ["app", "pin_platform", "read_holder", "read_threshold"]
+__all__ = [
+    "HOLDER",
+    "app",
+    "pin_platform",
+    "prepare",
+    "read_bytes",
+    "read_holder",
+    "read_request",
+    "read_threshold",
+    "request",
+    "tell",
+]
 
 app = typer.Typer(help="Bring the key service back on a new platform.", no_args_is_help=True)
 
@@ -45,7 +57,7 @@ def propose(
     plan = RecoveryPlan(found.identity, threshold, holders, read_clock().at)
     write_new_file(out, plan.to_text())
     facts = {"file": str(out), "threshold": threshold, "holders": len(holders)}
-    _tell(as_json, facts, f"{out}: any {threshold} of {len(holders)} holders give the key back")
+    tell(as_json, facts, f"{out}: any {threshold} of {len(holders)} holders give the key back")
 
 
 @app.command()
@@ -74,7 +86,7 @@ def split(  # noqa: PLR0917  # options: typer passes them by name
         at=read_clock().at,
     )
     files = [str(path) for path in paths]
-    _tell(as_json, {"shares": files}, "\n".join(files))
+    tell(as_json, {"shares": files}, "\n".join(files))
 
 
 @app.command()
@@ -87,7 +99,7 @@ def prepare(
     from cloister.keyservice.recovering import prepare_platform  # noqa: PLC0415
 
     key = prepare_platform(settings.find_domain(domain), directory)
-    _tell(as_json, {"directory": str(directory), "platform": key.text}, key.text)
+    tell(as_json, {"directory": str(directory), "platform": key.text}, key.text)
 
 
 @app.command()
@@ -107,7 +119,7 @@ def request(
     made = RecoveryRequest.make(found.identity, platform, SimAttester(platform))
     write_new_file(out, made.to_bytes())
     facts = {"file": str(out), "platform": platform.anchor.text, "digest": made.digest.hex()}
-    _tell(as_json, facts, f"{out} asks for shares, for {platform.anchor.text}")
+    tell(as_json, facts, f"{out} asks for shares, for {platform.anchor.text}")
 
 
 @app.command()
@@ -124,23 +136,21 @@ def give(  # noqa: PLR0917  # options: typer passes them by name
     from cloister.keyservice import recovery_shares  # noqa: PLC0415
     from cloister.keyservice.clock import read_clock  # noqa: PLC0415
     from cloister.keyservice.new_file import write_new_file  # noqa: PLC0415
-    from cloister.keyservice.recovery_request import (  # noqa: PLC0415
-        MAX_REQUEST_BYTES,
-        RecoveryRequest,
-        require_recovering,
-    )
+    from cloister.keyservice.recovery_request import require_recovering  # noqa: PLC0415
     from cloister.tee.sim.platform import read_secret_file  # noqa: PLC0415
 
     found = settings.find_domain(domain)
-    asked = RecoveryRequest.from_bytes(_read(request_file, MAX_REQUEST_BYTES))
+    asked = read_request(request_file)
     platform = require_recovering(asked, found.service, service=found.identity, at=read_clock().at)
-    held = recovery_shares.SealedShare.from_bytes(_read(share, recovery_shares.MAX_SHARE_BYTES))
+    held = recovery_shares.SealedShare.from_bytes(
+        read_bytes(share, recovery_shares.MAX_SHARE_BYTES)
+    )
     settings.hide_memory()
     private = HPKEPrivateKey(read_secret_file(key, max_bytes=_MAX_KEY_FILE))
     given = recovery_shares.give(held, private, platform)
     write_new_file(out, given.to_bytes())
     facts = {"file": str(out), "platform": asked.platform.text}
-    _tell(as_json, facts, f"{out} is for {asked.platform.text} alone")
+    tell(as_json, facts, f"{out} is for {asked.platform.text} alone")
 
 
 @app.command()
@@ -157,10 +167,6 @@ def finish(  # noqa: PLR0917  # options: typer passes them by name
     """On the new platform: bring the service back, with the identity that it had."""
     from cloister.keyservice.clock import read_clock  # noqa: PLC0415
     from cloister.keyservice.recovering import recover  # noqa: PLC0415
-    from cloister.keyservice.recovery_request import (  # noqa: PLC0415
-        MAX_REQUEST_BYTES,
-        RecoveryRequest,
-    )
     from cloister.keyservice.recovery_shares import MAX_SHARE_BYTES, SealedShare  # noqa: PLC0415
     from cloister.keyservice.reset import Reset  # noqa: PLC0415
 
@@ -169,8 +175,8 @@ def finish(  # noqa: PLR0917  # options: typer passes them by name
     head = recover(
         file,
         place_of(found, database),
-        RecoveryRequest.from_bytes(_read(request_file, MAX_REQUEST_BYTES)),
-        shares=[SealedShare.from_bytes(_read(each, MAX_SHARE_BYTES)) for each in share],
+        read_request(request_file),
+        shares=[SealedShare.from_bytes(read_bytes(each, MAX_SHARE_BYTES)) for each in share],
         statement=Reset.from_text(read_file(statement)),
         approvals=read_approvals(approval) or (),
         at=read_clock().at,
@@ -194,14 +200,14 @@ def pin_platform(
     after = list({key.raw: key for key in ([*before, *fresh] if keep else fresh)}.values())
     found.pin_platforms(after)
     facts = {"before": [key.text for key in before], "pinned": [key.text for key in after]}
-    _tell(as_json, facts, "\n".join(f"pinned {text}" for text in facts["pinned"]))
+    tell(as_json, facts, "\n".join(f"pinned {text}" for text in facts["pinned"]))
 
 
 def read_holder(file: Path) -> HPKEPublicKey:
     """Read the public half of a holder's key."""
     from cloister.crypto.hpke import HPKEPublicKey  # noqa: PLC0415
 
-    prefix, _, digits = _read(file, _MAX_KEY_FILE).decode("ascii", "replace").partition(":")
+    prefix, _, digits = read_bytes(file, _MAX_KEY_FILE).decode("ascii", "replace").partition(":")
     try:
         if prefix != "hpke":
             raise ValueError
@@ -230,7 +236,18 @@ def read_threshold(text: str, holders: list[HPKEPublicKey]) -> int:
     return int(first)
 
 
-def _read(file: Path, most: int) -> bytes:
+def read_request(file: Path) -> RecoveryRequest:
+    """Read what a platform asks; nobody has checked it."""
+    from cloister.keyservice.recovery_request import (  # noqa: PLC0415
+        MAX_REQUEST_BYTES,
+        RecoveryRequest,
+    )
+
+    return RecoveryRequest.from_bytes(read_bytes(file, MAX_REQUEST_BYTES))
+
+
+def read_bytes(file: Path, most: int) -> bytes:
+    """Read a file that somebody named, and no more than one byte too many."""
     try:
         with file.open("rb") as opened:
             return opened.read(most + 1)
@@ -238,7 +255,8 @@ def _read(file: Path, most: int) -> bytes:
         raise ConfigError(f"cannot read {file}: {e.strerror}", code="config.file") from e
 
 
-def _tell(as_json: bool, facts: Mapping[str, object], sentence: str) -> None:
+def tell(as_json: bool, facts: Mapping[str, object], sentence: str) -> None:
+    """Say what was done, to people or machines."""
     if as_json:
         console.emit(facts)
     else:

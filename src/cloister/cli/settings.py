@@ -155,11 +155,14 @@ def read_subject(file: Path, *, service: bytes) -> Subject:
 
 
 def _read_statement(data: bytes) -> Subject:
+    from cloister.keyservice.platforms import PLATFORM, Admission  # noqa: PLC0415
     from cloister.keyservice.recovery_plan import RECOVERY, RecoveryPlan  # noqa: PLC0415
     from cloister.keyservice.reset import Reset  # noqa: PLC0415
 
     if RECOVERY.encode() in data:
         return RecoveryPlan.from_text(data).subject
+    if PLATFORM.encode() in data:
+        return Admission.from_text(data).subject
     return Reset.from_text(data).subject
 
 

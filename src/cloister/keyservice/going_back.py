@@ -14,6 +14,7 @@ from cloister.keyservice.challenges import end_challenges
 from cloister.keyservice.reset import Reset
 from cloister.keyservice.state import member_rows
 from cloister.keyservice.state.format import upgrade_tables
+from cloister.keyservice.state.platform_rows import put_admitted
 from cloister.keyservice.state.record import Head
 from cloister.keyservice.store import Store
 from cloister.keyservice.upgrading import event
@@ -30,6 +31,7 @@ def go_back(store: Store, statement: Reset) -> Head:
     upgrade_tables(store.tables)
     _end_leases(store, statement.epochs)
     _end_memberships(store, statement.epochs)
+    put_admitted(store.tables, None)
     end_challenges(store, statement.subject.hash)
     store.append(
         event(

@@ -68,6 +68,7 @@ from cloister.keyservice.messages import (
     SignedReply,
 )
 from cloister.keyservice.ownership import OwnerRequest, SignedOwnerRequest, owner_reply_info
+from cloister.keyservice.platforms import require_watched
 from cloister.keyservice.releasing import Releases
 from cloister.keyservice.renewal import (
     RENEWAL_CHALLENGE_PATH,
@@ -79,6 +80,7 @@ from cloister.keyservice.secret_store import SecretStore
 from cloister.keyservice.session import (
     require_service,
 )
+from cloister.keyservice.state.platform_rows import admitted
 from cloister.keyservice.statetime import StateTime
 from cloister.keyservice.store import Store
 from cloister.keyservice.upgrading import upgrade
@@ -145,6 +147,8 @@ class KeyService:
         if witnesses is not None:
             store.commit_to_log()
         upgrade(store, at=moment.at)
+        self._quorum = None if witnesses is None else witnesses.quorum
+        require_watched(admitted(store.tables), self._quorum)
         secrets = store.secrets()
         self._store = store
         self._key = SigningKey(secrets.signing_seed)
@@ -273,6 +277,7 @@ class KeyService:
         self, calls: Sequence[Call], decisions: Sequence[_Decision], moment: Moment
     ) -> list[Answer]:
         with self._store.group():
+            require_watched(admitted(self._store.tables), self._quorum)
             pairs = zip(calls, decisions, strict=True)
             answers = [self._answer(call, decision, moment) for call, decision in pairs]
         if self._witnesses is not None and self._store.head != self._witnessed:
@@ -281,13 +286,29 @@ class KeyService:
 
     def _show_to_witnesses(self, witnesses: WitnessCircle) -> None:
         """Return when enough witnesses have seen the log as it is now."""
-        head = self._store.head
-        if self._store.log_size:
-            note = self._administration.checkpoint()
-            self._administration.cosigned = witnesses.cosign(
-                note, lambda old: self._store.proofs.consistency(old, self._store.log_size)
-            )
-        self._witnessed = head
+        for left in reversed(range(_ATTEMPTS)):
+            head, size = self._store.head, self._store.log_size
+            try:
+                if size:
+                    self._cosign(witnesses)
+            except UnavailableError:
+                if not left or not self._grew(size):
+                    raise
+            else:
+                self._witnessed = head
+                return
+
+    def _cosign(self, witnesses: WitnessCircle) -> None:
+        note = self._administration.checkpoint()
+        self._administration.cosigned = witnesses.cosign(
+            note, lambda old: self._store.proofs.consistency(old, self._store.log_size)
+        )
+
+    def _grew(self, size: int) -> bool:
+        """Tell whether another replica has made the log longer, and perhaps shown it already."""
+        if self._store.shared:
+            self._store.refresh()
+        return self._store.log_size > size
 
     def _prepare(self, call: Call, moment: Moment) -> _Decision:
         """Read a request, once; return what decides it, as often as needed."""

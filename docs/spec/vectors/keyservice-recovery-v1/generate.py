@@ -5,6 +5,7 @@ page. `captured.txt` has one splitting of a key, made once, since sealing is ran
 here with `cryptography`'s HPKE before anything is written.
 """
 
+import base64
 import hashlib
 import json
 import sys
@@ -124,6 +125,34 @@ def plan(comment: str, expect: str, **changes: object) -> dict[str, object]:
     return case | ({"hash": digest_of({**PLAN, **changes}).hex()} if expect == "ok" else {})
 
 
+def witness_key(name: str, raw: bytes) -> str:
+    """A witness's key as `release-log-v1` writes it."""
+    blob = b"\x04" + raw
+    key_id = hashlib.sha256(name.encode() + b"\n" + blob).digest()[:4].hex()
+    return f"{name}+{key_id}+{base64.b64encode(blob).decode()}"
+
+
+ADMISSION = {
+    "statement": "cloister/keyservice-platform/v1",
+    "service": SERVICE,
+    "platform": PLATFORM,
+    "root_of_trust": "sim",
+    "measurements": ["sha256:" + "a7" * 32],
+    "minimum_svn": 1,
+    "witnesses": [witness_key(f"w.example/{n}", bytes([0xC0 + n]) * 32) for n in (1, 2, 3)],
+    "quorum": 2,
+    "at": 1_800_000_000,
+}
+
+
+def admission(comment: str, expect: str, **changes: object) -> dict[str, object]:
+    """An admission's text, and its hash where it is good."""
+    text = json.dumps({**ADMISSION, **changes})
+    case = {"kind": "admission", "clause": "BR-40", "comment": comment, "text": text,
+            "expect": expect}  # fmt: skip
+    return case | ({"hash": digest_of({**ADMISSION, **changes}).hex()} if expect == "ok" else {})
+
+
 def share(comment: str, data: bytes, expect: str = "recovery.share", holder: int = 0) -> dict:
     """A sealed share and the key of who reads it."""
     seed = CAPTURED["holders"][holder]
@@ -175,6 +204,17 @@ CASES = {
     "statement-reset-other": statement("Another kind.", changed(statement="cloister/other/v1")),
     "statement-reset-text": statement("A number as text.", changed(given_up="120")),
     "statement-reset-large": statement("A number too large.", changed(given_up=2**40 + 1)),
+    "admission": admission("Two of three witnesses.", "ok"),
+    "admission-half": admission(
+        "Two of four would let two logs be seen.", "message.malformed",
+        witnesses=[*ADMISSION["witnesses"], witness_key("w.example/4", b"\xc4" * 32)],
+    ),
+    "admission-one-of-three": admission("One of three.", "message.malformed", quorum=1),
+    "admission-no-witness": admission("Nobody watches.", "config.value", witnesses=[]),
+    "admission-no-image": admission("No image.", "message.malformed", measurements=[]),
+    "admission-witness-twice": admission(
+        "A witness twice.", "config.value", witnesses=[ADMISSION["witnesses"][0]] * 2
+    ),
     "plan": plan("Two of three.", "ok"),
     "plan-one-alone": plan("One share would be the key.", "message.malformed", threshold=1),
     "plan-too-few-holders": plan("Four of three.", "message.malformed", threshold=4),
