@@ -39,6 +39,7 @@ from cloister.keyservice.restoring import (
     restore,
 )
 from cloister.tee.sim.attester import SimAttester
+from cloister.testing.volume import VolumeBench, get, put
 from integration.test_keyservice_process import (  # noqa: F401  # an automatic fixture
     SERVER,
     VOLUME,
@@ -280,3 +281,35 @@ def test_a_burnt_service_comes_back_to_the_clients_that_pinned_it(
     server.start()
     assert server.owner().volume_key(VOLUME).key == sha256(VOLUME)
     register(server, OTHER, server.owner())
+
+
+def read_or_code(bench: VolumeBench) -> bytes:
+    """What a reader of the volume sees, or why it does not."""
+    try:
+        return get(bench.reader(), b"f")
+    except TamperedError as e:
+        return e.code.encode()
+
+
+@pytest.mark.spec("BR-19")
+@pytest.mark.parametrize("commits", [1, 3, 40])
+def test_a_volume_whose_anchor_went_back_goes_forward(commits: int) -> None:
+    """A reader gets the older state whole or nothing; a writer loses nothing that was committed."""
+    bench = VolumeBench()
+    bench.create()
+    contents = [b"before" * 300, *(b"after %02d" % n * 300 for n in range(commits))]
+    states = []
+    for content in contents:
+        filesystem = bench.writer()
+        put(filesystem, b"f", content)
+        filesystem.close()
+        states.append(bench.holder.current)
+    disk = bench.store.copy()
+    bench.holder.current = states[0]
+    bench.holder.lease += 1024
+    assert read_or_code(bench) in {contents[0], b"volume.tampered"}
+    bench.store = disk
+    writer = bench.writer()
+    assert get(writer, b"f") == contents[-1]
+    writer.close()
+    assert bench.holder.current.version >= states[-1].version

@@ -4,6 +4,7 @@
     owner/owner.key  secret: the owner's Ed25519 seed
     keyservice/      the key service's encrypted state
     platform/        the simulated platform
+    recovery/        shares of the state key, each sealed to its holder, where it was split at once
 
 Invariants:
     1. `create` makes all of it or nothing: it builds beside the target and renames, and takes away
