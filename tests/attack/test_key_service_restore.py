@@ -283,6 +283,22 @@ def test_a_burnt_service_comes_back_to_the_clients_that_pinned_it(
     register(server, OTHER, server.owner())
 
 
+@pytest.mark.spec("BR-17")
+def test_a_server_that_runs_on_what_is_given_up_stops(server: Server, tmp_path: Path) -> None:
+    """Its next change is refused, nothing is said, and the process ends."""
+    path = backed_up(server, tmp_path / "backup")
+    register(server, OTHER, server.owner())
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    place, statement = place_of(server), proposal(server, path)
+    at = read_clock().at
+    yes = Approval.make(statement.subject, key=server.domain.owner_key(), expires_at=at + 600)
+    there = Place(tmp_path / "elsewhere", "", place.platform)
+    reset(path, there, statement, [yes], unlock=there.unlock, at=at)
+    assert code_of(lambda: server.owner(2.0).volume_key(OTHER)) == "state.forked"
+    server.stopped()
+    assert does_not_start(server) == "state.rolled-back"
+
+
 def read_or_code(bench: VolumeBench) -> bytes:
     """What a reader of the volume sees, or why it does not."""
     try:

@@ -13,9 +13,17 @@ from pathlib import Path
 import pytest
 
 from cloister.errors import TamperedError, UnavailableError
+from cloister.keyservice.approvals import Approval
 from cloister.keyservice.auditing import read_leaf
 from cloister.keyservice.domain import TrustDomain
 from cloister.keyservice.log import StateCommitment
+from cloister.keyservice.restoring import (
+    Place,
+    back_up,
+    newest_number,
+    propose_reset,
+    reset,
+)
 from cloister.keyservice.service import KeyService
 from cloister.keyservice.store import Store
 from cloister.keyservice.witnessing import WitnessCircle
@@ -147,3 +155,43 @@ def test_the_log_says_that_the_state_changed_and_nothing_of_how(watched: Watched
     page = bench.owner().read_log_page(first=0, count=100, old_size=0)
     assert page.note.count("\n\N{EM DASH} ") >= 3
     bench.close()
+
+
+@pytest.mark.spec("BR-19", "KS-33")
+def test_witnesses_do_not_forget_what_was_given_up(watched: Watched, tmp_path: Path) -> None:
+    """A reset that was approved is still another history to them; others have to be found."""
+    bench = watched.bench
+    bench.register_volumes()
+    place = Place(bench.domain.keyservice_directory, "", bench.platform)
+    path = tmp_path / "backup"
+    back_up(place, path, progress=lambda _done, _total: None)
+    bench.owner().volume_key(DATA_ID)
+    bench.close()
+    shutil.rmtree(bench.domain.keyservice_directory)
+    bench.domain.keyservice_directory.mkdir(mode=0o700)
+    statement = propose_reset(
+        path,
+        service=bench.domain.identity,
+        platform=bench.platform.anchor,
+        given_up=newest_number(bench.platform),
+        at=bench.clock.at,
+    )
+    yes = Approval.make(statement.subject, key=bench.owner_key, expires_at=bench.clock.at + 60)
+    reset(path, place, statement, [yes], unlock=place.unlock, at=bench.clock.at)
+    store = opened(bench.domain)
+    with pytest.raises(TamperedError) as e:
+        watched.service(store)
+    assert e.value.code in {"state.rolled-back", "state.forked"}
+    fresh = [
+        WitnessProcess(
+            tmp_path / f"fresh{n}", origin=bench.domain.origin, key=bench.domain.identity
+        )
+        for n in range(2)
+    ]
+    watched.witnesses += fresh
+    circle = WitnessCircle([each.endpoint() for each in fresh], required=2, deadline_s=DEADLINE_S)
+    bench.service = KeyService(
+        store, moment=bench.clock(), attester=bench.attester(), witnesses=circle
+    )
+    bench.owner().volume_key(DATA_ID)
+    store.close()
