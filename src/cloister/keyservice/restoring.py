@@ -144,15 +144,18 @@ def back_up(place: Place, path: Path, *, progress: Progress) -> Head:
         with place.at_one_moment() as backend:
             write_backup(backend, file, progress=progress)
         file.flush()
-        with contextlib.closing(look_into(unfinished, place.unlock)) as store:
-            head = store.head
+        store, _ = look_into(unfinished, place.unlock)
+        head = store.head
+        store.close()
         if head.sequence < expected:
             raise rolled_back(head, expected)
     return head
 
 
-def look_into(path: Path, unlock: Unlock) -> Store:
-    """Open the state in a backup to look at it, checking all of it; the caller closes it.
+def look_into(path: Path, unlock: Unlock) -> tuple[Store, Backup]:
+    """Open the state in a backup to look at it, checking all of it; the caller closes the store.
+
+    The backup beside it is the file that was checked: what is copied from it is the same.
 
     Raises:
         ConfigError: There is no such file, or a newer version wrote the state (`state.newer`).
@@ -171,7 +174,7 @@ def look_into(path: Path, unlock: Unlock) -> Store:
     except BaseException:
         store.close()
         raise
-    return store
+    return store, backup
 
 
 def restore(path: Path, place: Place) -> Head:
@@ -183,20 +186,20 @@ def restore(path: Path, place: Place) -> Head:
             state (`state.rolled-back`).
         UnavailableError: A service is in the middle of a change, or the database fails.
     """
-    with contextlib.closing(look_into(path, place.unlock)) as store, _counters(place) as (seen, _):
+    store, backup = look_into(path, place.unlock)
+    with contextlib.closing(store), _counters(place) as (seen, _):
         head = store.head
         if head.sequence < seen.read():
             raise rolled_back(head, seen.read())
-        with contextlib.closing(Backup(path)) as backup:
-            said = require_format(backup.slot(_FORMAT_SLOT))
-            place.build(
-                Rows(
-                    ((_FORMAT_SLOT, said), seal_state_key(store.key, place.platform)),
-                    backup.records(0),
-                    backup.snapshot(),
-                    backup.log_rows(),
-                )
+        said = require_format(backup.slot(_FORMAT_SLOT))
+        place.build(
+            Rows(
+                ((_FORMAT_SLOT, said), seal_state_key(store.key, place.platform)),
+                backup.records(0),
+                backup.snapshot(),
+                backup.log_rows(),
             )
+        )
     return head
 
 
@@ -247,9 +250,8 @@ def reset(
         ReleaseDeniedError: The approvals are not of this (`approval.*`).
         UnavailableError: A service is in the middle of a change, or the database fails.
     """
-    with contextlib.ExitStack() as stack:
-        store = stack.enter_context(contextlib.closing(look_into(path, unlock)))
-        seen, taken = stack.enter_context(_counters(place))
+    store, backup = look_into(path, unlock)
+    with contextlib.closing(store), _counters(place) as (seen, taken):
         secrets = store.secrets()
         require_reset(
             statement,
@@ -269,7 +271,6 @@ def reset(
         # the second counter has moved may be done again; between the two it wants a new approval.
         seen.raise_to(head.sequence)
         taken.raise_to(head.sequence)
-        backup = stack.enter_context(contextlib.closing(Backup(path)))
         place.build(
             Rows(
                 ((_FORMAT_SLOT, FORMAT), seal_state_key(key, place.platform)),

@@ -82,6 +82,7 @@ class Backup:
             self._file = path.open("rb")
         except OSError as e:
             raise ConfigError(f"{path} cannot be read: {e.strerror}", code="config.missing") from e
+        self._digest: bytes | None = None
         try:
             self._size = os.fstat(self._file.fileno()).st_size
             for _ in self._items("end"):
@@ -164,7 +165,7 @@ class Backup:
                     raise _damaged(f"a {kind}")
 
     def _items(self, kind: str) -> Iterator[list[Value]]:
-        """Return the items of one kind; every pass to the end checks order, digest and end."""
+        """Return the items of one kind; every pass to the end checks that it is the same file."""
         offset, digest, stage = len(MAGIC), hashlib.sha256(MAGIC), 0
         if os.pread(self._file.fileno(), len(MAGIC), 0) != MAGIC:
             raise _damaged("the first line")
@@ -177,12 +178,18 @@ class Backup:
             if name not in _ORDER[stage:]:
                 raise _damaged("the order of its parts")
             stage = _ORDER.index(name) + (name == "snapshot")  # of which there is one at most
-            if name == "end" and (rest != [before] or offset != self._size):
-                raise _damaged("its end")
+            if name == "end":
+                self._require_same(rest, before, offset)
             if name == kind:
                 yield rest
             if name == "end":
                 return
+
+    def _require_same(self, rest: list[Value], digest: bytes, size: int) -> None:
+        """Raise unless a pass ended as it must, and over the bytes that the first one read."""
+        self._digest = digest if self._digest is None else self._digest
+        if rest != [digest] or digest != self._digest or size != self._size:
+            raise _damaged("its end")
 
     def _item(self, offset: int) -> bytes:
         fd = self._file.fileno()

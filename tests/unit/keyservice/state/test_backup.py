@@ -193,3 +193,19 @@ def test_nothing_is_written_to_it(tmp_path: Path) -> None:
     with pytest.raises(LocalProtocolError):
         backup.put_snapshot(7, b"s", keep=0)
     backup.close()
+
+
+def test_another_whole_backup_in_the_same_file_is_refused(tmp_path: Path) -> None:
+    """What is copied is what was checked."""
+    path = written(tmp_path)
+    backup = Backup(path)
+    other = backend()
+    other.log_rows[1] = LogRow(1, b"sealed x", bytes([1]) * 32)
+    whole = tmp_path / "other"
+    with whole.open("wb") as file:
+        write_backup(other, file, progress=lambda _done, _total: None)
+    assert whole.stat().st_size == path.stat().st_size
+    path.write_bytes(whole.read_bytes())
+    with pytest.raises(TamperedError):
+        list(backup.log_rows())
+    backup.close()
