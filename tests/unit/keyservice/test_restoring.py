@@ -549,3 +549,36 @@ def test_a_statement_gives_up_at_least_the_backup(bench: ServiceBench, tmp_path:
     assert backup.log_size() == bench.store.log_size
     backup.close()
     bench.close()
+
+
+@pytest.mark.spec("BR-6", "BR-15")
+@pytest.mark.parametrize("step", ["_columns", "PostgresBackend.close"])
+def test_a_killed_reset_leaves_nothing_in_a_database(
+    bench: ServiceBench,
+    tmp_path: Path,
+    postgres: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+) -> None:
+    """Its transaction was never committed, or all of it was; the next attempt finds out which."""
+    path = tmp_path / "backup"
+    back_up(place_of(bench), path, progress=quiet)
+    go_on(bench)
+    bench.close()
+    place = place_of(bench, postgres.address(postgres.database()))
+    statement = proposed(bench, path)
+
+    def attempt() -> Head:
+        given = approved(bench, statement)
+        return reset(path, place, statement, given, unlock=place.unlock, at=bench.clock.at)
+
+    place.require_empty()
+    with monkeypatch.context() as patched:
+        patched.setattr(f"cloister.keyservice.state.postgres.{step}", dies)
+        patched.setattr(Place, "require_empty", lambda _: None)
+        killed(attempt)
+    if step == "_columns":
+        assert attempt() == statement.next_head
+    store = Store.open_shared(place.database, bench.platform)
+    assert store.head == statement.next_head
+    store.close()
