@@ -328,12 +328,14 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "message.malformed": MalformedError,
     "model.malformed": MalformedError,
     "token.malformed": MalformedError,
+    "source.malformed": MalformedError,
     "request.malformed": MalformedError,
     "request.method": MalformedError,
     "request.unknown": MalformedError,
     # protocol
     "protocol.local": LocalProtocolError,
     "protocol.remote": RemoteProtocolError,
+    "source.refused": RemoteProtocolError,
     # evidence and endorsements
     "evidence.signature": EvidenceError,
     "evidence.binding": EvidenceError,
@@ -389,6 +391,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "release.not-member": ReleaseDeniedError,
     "roster.foreign": EvidenceError,
     "roster.stale": EvidenceError,
+    "source.address": ReleaseDeniedError,
     "launch.argv": ReleaseDeniedError,
     "log.unknown": ReleaseDeniedError,
     # identity
@@ -428,6 +431,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "attester.failed": UnavailableError,
     "endorsement.missing": UnavailableError,
     "endorsement.stale": UnavailableError,
+    "keyservice.source": UnavailableError,
     "volume.leased": UnavailableError,
     "volume.busy": UnavailableError,
     "volume.io": UnavailableError,

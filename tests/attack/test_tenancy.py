@@ -21,6 +21,7 @@ from cloister.keyservice.owner import OwnerClient
 from cloister.keyservice.ownership import OPERATIONS
 from cloister.keyservice.policy import canonical_bytes, parse_policy
 from cloister.testing.keyservice import DATA_ID, ServiceBench, policy_text
+from cloister.testing.secrets import put_source
 from cloister.wire import encode
 
 ANN, BEN, CAT, EVE, ROY = (SigningKey(bytes([number]) * 32) for number in range(1, 6))
@@ -59,6 +60,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     wanted = canonical(bench)
     policy = bench.client(ANN).propose_policy(wanted, bench.approve(wanted, ANN, BEN)).hash
     bench.client(CAT).propose_policy(canonical(bench, name="waiting"))
+    put_source(bench, bench.client(ANN))
     yield Scene(bench, policy, digest)
     bench.close()
 
@@ -105,6 +107,9 @@ CASES: dict[str, Callable[[Scene, OwnerClient], object]] = {
     "policy.history": lambda _, c: c.history("lab", "digits"),
     "secret.put": put_secret,
     "secret.list": lambda _, c: c.list_secrets(namespace="lab", policy="digits"),
+    "source.put": lambda s, c: put_source(s.bench, c, name="second"),
+    "source.list": lambda _, c: c.list_sources("lab"),
+    "source.remove": lambda _, c: c.remove_source("lab", "vault"),
     "job.status": lambda _, c: c.job_status("lab", "digits"),
     "member.list": lambda _, c: c.members("lab", "digits"),
     "member.expel": lambda _, c: c.expel("lab", "digits", role="train", instance="run-1"),
@@ -274,7 +279,7 @@ def test_a_reader_reads_and_changes_nothing(scene: Scene) -> None:
     assert len(bench.client(reader).status().volumes) == 2
     reading = {"policy.read", "policy.pending", "policy.history", "status"}
     reading |= {"namespace.read", "namespace.list", "secret.list"}
-    reading |= {"job.status", "member.list"}
+    reading |= {"job.status", "member.list", "source.list"}
     for key in (rex, reader):
         for operation in set(OPERATIONS) - reading:
             before = scene.state()

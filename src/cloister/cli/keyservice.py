@@ -32,9 +32,13 @@ def serve(
     witness_quorum: int = typer.Option(0, help="How many of the witnesses must have seen it."),
     log_format: str = typer.Option("", "--log-format", help="text (the default) or json."),
     database: str = settings.DATABASE,
+    external_source: list[str] = typer.Option(
+        [], "--external-source", help="HOST:PORT of a store that owners may have values from."
+    ),
 ) -> None:
     """Run the trust domain's key service in the foreground until interrupted."""
     from cloister.keyservice.server import main  # noqa: PLC0415
+    from cloister.network.https import get  # noqa: PLC0415
 
     found = settings.find_domain(domain)
     arguments = ["--domain", str(found.directory)]
@@ -45,7 +49,8 @@ def serve(
         raise ConfigError("a log's format is text or json", code="config.value")
     arguments += ["--log-format", log_format] if log_format else []
     arguments += ["--database", database] if database else []
-    raise typer.Exit(main(arguments))
+    arguments += [part for each in external_source for part in ("--external-source", each)]
+    raise typer.Exit(main(arguments, get=get))
 
 
 @app.command()

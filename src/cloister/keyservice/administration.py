@@ -23,6 +23,7 @@ from cloister.errors import ConfigError, MalformedError, RefusedError, ReleaseDe
 from cloister.keyservice.authorities import Authorities
 from cloister.keyservice.bundle import KEY_BYTES
 from cloister.keyservice.clock import Moment
+from cloister.keyservice.external_secrets import ExternalSecrets
 from cloister.keyservice.leases import LeaseTable, take
 from cloister.keyservice.limits import Limits
 from cloister.keyservice.log import Checkpoint, LogEntry
@@ -33,6 +34,7 @@ from cloister.keyservice.records import Holder, VolumeRecord
 from cloister.keyservice.scope import Scope, namespace_argument
 from cloister.keyservice.secret_operations import SecretOperations
 from cloister.keyservice.secret_store import SecretStore
+from cloister.keyservice.source_operations import SourceOperations
 from cloister.keyservice.store import Store
 from cloister.keyservice.tenancy import CLIENTS_SEGMENT, Tenancy
 from cloister.wire import Fields, Value
@@ -64,6 +66,7 @@ class Administration:
         limits: Limits,
         founder: bytes,
         members: MemberOperations,
+        external: ExternalSecrets,
         trust_domain: str,
         origin: str,
     ) -> None:
@@ -79,6 +82,14 @@ class Administration:
         self._origin = origin
         kept = SecretStore(store)
         secrets = SecretOperations(kept, hpke=hpke, service=key.public.raw, note=self.note)
+        sources = SourceOperations(
+            kept,
+            external,
+            scope=scope,
+            hpke=hpke,
+            service=key.public.raw,
+            note=self.note,
+        )
         self.cosigned = ""
         """The newest checkpoint that witnesses have signed as well, if there are any."""
         tenancy = Tenancy(
@@ -101,6 +112,7 @@ class Administration:
             "status": self._status,
             "log.read": self._read_log,
             **secrets.table(),
+            **sources.table(),
             **members.table(),
         }
 

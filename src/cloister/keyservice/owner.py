@@ -40,6 +40,7 @@ from cloister.keyservice.ownership import OwnerRequest, owner_reply_info, volume
 from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.roster import MAX_ROSTER_BYTES, SignedRoster
 from cloister.keyservice.secret_messages import SecretFact, secret_value_info
+from cloister.keyservice.source_messages import SourceFact, source_token_info
 from cloister.keyservice.submissions import (
     VALIDITY_S,
     NamespaceFacts,
@@ -366,6 +367,51 @@ class OwnerClient:
         facts = tuple(SecretFact.from_value(item) for item in fields.array("secrets"))
         fields.end()
         return facts
+
+    def put_source(
+        self,
+        token: bytes,
+        *,
+        namespace: str,
+        name: str,
+        address: str,
+        ca: bytes,
+        service_hpke: HPKEPublicKey,
+    ) -> None:
+        """Register a store whose values policies of a namespace may name; its token goes sealed.
+
+        Asking again with the same facts succeeds; with others it is refused (`config.exists`).
+
+        Raises:
+            RefusedError: The service does not prove that it is what was pinned; nothing was sent.
+        """
+        self.require_genuine_service(service_hpke)
+        info = source_token_info(
+            service=self._call.service.identity.raw,
+            namespace=namespace,
+            name=name,
+            address=address,
+            ca=ca,
+        )
+        arguments: dict[str, Value] = {
+            "namespace": namespace,
+            "name": name,
+            "address": address,
+            "ca": ca,
+            "sealed_token": service_hpke.seal(token, info=info),
+        }
+        self._do("source.put", arguments).end()
+
+    def list_sources(self, namespace: str) -> tuple[SourceFact, ...]:
+        """List a namespace's sources, with what is wanted from each; never a token."""
+        fields = self._do("source.list", {"namespace": namespace})
+        facts = tuple(SourceFact.from_value(item) for item in fields.array("sources"))
+        fields.end()
+        return facts
+
+    def remove_source(self, namespace: str, name: str) -> None:
+        """Take a source and its token away; values that came from it stay."""
+        self._do("source.remove", {"namespace": namespace, "name": name}).end()
 
     def _propose(
         self,

@@ -44,6 +44,7 @@ from cloister.keyservice.challenges import (
 )
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.domain import log_origin
+from cloister.keyservice.external_secrets import ExternalSecrets
 from cloister.keyservice.genuine import ATTEST_PATH, AttestRequest, bind_service
 from cloister.keyservice.jobs import Jobs
 from cloister.keyservice.leases import LEASE_TTL_S, LeaseTable
@@ -163,6 +164,8 @@ class KeyService:
         )
         jobs = Jobs(store)
         limits = Limits(self._scope)
+        self.external: Final = ExternalSecrets(SecretStore(store), self._scope)
+        """What other stores keep for policies in force; fetched by `fetching`."""
         self._members = MemberService(
             store=store,
             jobs=jobs,
@@ -202,6 +205,7 @@ class KeyService:
             limits=limits,
             founder=secrets.owner,
             members=MemberOperations(store=store, jobs=jobs, members=self._members),
+            external=self.external,
             trust_domain=secrets.trust_domain,
             origin=log_origin(secrets.trust_domain),
         )
@@ -272,9 +276,23 @@ class KeyService:
         with self._store.group():
             pairs = zip(calls, decisions, strict=True)
             answers = [self._answer(call, decision, moment) for call, decision in pairs]
+        self._require_witnessed()
+        return answers
+
+    def settle(self, change: Callable[[], None]) -> None:
+        """Make a change that no request asked for durable and witnessed, between two groups.
+
+        Raises:
+            CloisterError: By the change, or it could not be made durable; `StateMovedError` asks
+                for trying again.
+        """
+        with self._store.group():
+            change()
+        self._require_witnessed()
+
+    def _require_witnessed(self) -> None:
         if self._witnesses is not None and self._store.head != self._witnessed:
             self._show_to_witnesses(self._witnesses)
-        return answers
 
     def _show_to_witnesses(self, witnesses: WitnessCircle) -> None:
         """Return when enough witnesses have seen the log as it is now."""

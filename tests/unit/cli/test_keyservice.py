@@ -30,14 +30,16 @@ def test_status_lists_what_is_there(door: Door, plain: Path) -> None:
 def test_serve_runs_the_server_for_this_domain(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its status is the command's."""
     calls: list[list[str]] = []
-    monkeypatch.setattr(server, "main", lambda words: calls.append(words) or 7)
+    monkeypatch.setattr(server, "main", lambda words, **_: calls.append(words) or 7)
     found = door.call("keyservice", "serve", "--listen", "127.0.0.1:0")
     assert found.exit_code == 7
     domain = str(door.bench.domain.directory)
     door.call("keyservice", "serve", "--listen", "h:1", "--database", "postgresql://u@h/d")
+    door.call("keyservice", "serve", "--external-source", "v:1", "--external-source", "w:2")
     assert calls == [
         ["--domain", domain, "--listen", "127.0.0.1:0"],
         ["--domain", domain, "--listen", "h:1", "--database", "postgresql://u@h/d"],
+        ["--domain", domain, "--external-source", "v:1", "--external-source", "w:2"],
     ]
 
 
@@ -165,7 +167,7 @@ def test_a_job_that_is_not_there_is_missing(job: Door, name: str) -> None:
 def test_serve_passes_the_logs_format_on(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """And refuses one that there is not."""
     calls: list[list[str]] = []
-    monkeypatch.setattr(server, "main", lambda words: calls.append(words) or 0)
+    monkeypatch.setattr(server, "main", lambda words, **_: calls.append(words) or 0)
     assert door.call("keyservice", "serve", "--log-format", "json").exit_code == 0
     assert calls[0][2:] == ["--log-format", "json"]
     error = door.call("keyservice", "serve", "--log-format", "xml").exception
