@@ -17,6 +17,7 @@ from cloister.crypto.x509 import TLSKey
 from cloister.errors import CloisterError
 from cloister.keyservice.approvals import Approval
 from cloister.keyservice.authority import RULES
+from cloister.keyservice.namespace_log import read_own_log
 from cloister.keyservice.owner import OwnerClient
 from cloister.keyservice.ownership import OPERATIONS
 from cloister.keyservice.policy import canonical_bytes, parse_policy
@@ -122,6 +123,7 @@ CASES: dict[str, Callable[[Scene, OwnerClient], object]] = {
     ),
     "status": lambda _, c: (c.status().policies, c.status().volumes),
     "log.read": lambda _, c: c.read_log(first=0, count=10, old=None),
+    "log.own": lambda s, c: list(read_own_log(c, "lab", service=s.bench.pinned)),
     "namespace.apply": lambda s, c: c.propose_charter(take_over(s)),
     "namespace.read": lambda _, c: c.read_namespace("lab"),
     "namespace.list": lambda _, c: [r for r in c.namespaces() if r["namespace"] == "lab"],
@@ -279,7 +281,7 @@ def test_a_reader_reads_and_changes_nothing(scene: Scene) -> None:
     assert len(bench.client(reader).status().volumes) == 2
     reading = {"policy.read", "policy.pending", "policy.history", "status"}
     reading |= {"namespace.read", "namespace.list", "secret.list"}
-    reading |= {"job.status", "member.list", "source.list"}
+    reading |= {"job.status", "member.list", "source.list", "log.own"}
     for key in (rex, reader):
         for operation in set(OPERATIONS) - reading:
             before = scene.state()

@@ -29,6 +29,7 @@ from cloister.keyservice.limits import Limits
 from cloister.keyservice.log import Checkpoint, LogEntry
 from cloister.keyservice.member_operations import MemberOperations
 from cloister.keyservice.messages import VOLUME_ID_BYTES, require_name
+from cloister.keyservice.namespace_log import NamespaceLog
 from cloister.keyservice.ownership import OwnerRequest, volume_key_info
 from cloister.keyservice.records import Holder, VolumeRecord
 from cloister.keyservice.scope import Scope, namespace_argument
@@ -113,6 +114,7 @@ class Administration:
             "log.read": self._read_log,
             **secrets.table(),
             **sources.table(),
+            **NamespaceLog(store, self._newest_note).table(),
             **members.table(),
         }
 
@@ -304,10 +306,12 @@ class Administration:
         if old_size:
             proof = list(self._store.proofs.consistency(old_size, size))
         entries: list[Value] = list(self._store.entries(first, count))
+        return {"entries": entries, "checkpoint": self._newest_note(), "consistency": proof}
+
+    def _newest_note(self) -> str:
+        """Return the newest checkpoint, with witnesses' lines where there are any."""
         note = self.checkpoint()
-        if self.cosigned.startswith(note):
-            note = self.cosigned
-        return {"entries": entries, "checkpoint": note, "consistency": proof}
+        return self.cosigned if self.cosigned.startswith(note) else note
 
     def _volume(self, fields: Fields) -> VolumeRecord:
         volume_id = fields.octets("id", length=VOLUME_ID_BYTES)

@@ -72,6 +72,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "client.enroll": Rule(Who.APPROVER, About.NAMESPACE),
     "status": Rule(Who.KNOWN, About.ROOT),
     "log.read": Rule(Who.READER, About.ROOT),
+    "log.own": Rule(Who.READER, About.NAMESPACE),
     "namespace.apply": Rule(Who.SUBMITTER, About.CHARTER_BYTES),
     "namespace.read": Rule(Who.READER, About.NAMESPACE),
     "namespace.list": Rule(Who.KNOWN, About.ROOT),

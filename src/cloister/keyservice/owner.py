@@ -26,14 +26,17 @@ from cloister.keyservice.genuine import (
     require_genuine,
 )
 from cloister.keyservice.log import (
+    MAX_ENTRY_BYTES,
     MAX_PROOF,
     Checkpoint,
     LogEntry,
+    Receipt,
     StateCommitment,
     read_leaf,
     verify_extension,
 )
 from cloister.keyservice.messages import MAX_REPLY_BYTES, OWNER_PATH
+from cloister.keyservice.namespace_log import OwnLogPage
 from cloister.keyservice.namespaces import ROOT
 from cloister.keyservice.notes import MAX_NOTE_BYTES
 from cloister.keyservice.ownership import OwnerRequest, owner_reply_info, volume_key_info
@@ -327,6 +330,28 @@ class OwnerClient:
         fields.end()
         return page
 
+    def read_own_log_page(
+        self, namespace: str, *, first: int, count: int, old_size: int
+    ) -> OwnLogPage:
+        """Return a namespace's entries of a window of the log, each with its proof.
+
+        The note is the pinned service's; nothing else is checked, which `read_own_log` does.
+        """
+        arguments: dict[str, Value] = {"namespace": namespace, "first": first, "count": count}
+        fields = self._do("log.own", arguments | {"old_size": old_size})
+        service = self._call.service
+        note = fields.text("checkpoint", max_length=MAX_NOTE_BYTES)
+        page = OwnLogPage(
+            receipts=tuple(
+                _receipt(item, note) for item in fields.array("entries", max_items=count)
+            ),
+            following=fields.integer("next"),
+            checkpoint=Checkpoint.from_note(note, service=service.identity, origin=service.origin),
+            consistency=_octets(fields.array("consistency", max_items=MAX_PROOF)),
+        )
+        fields.end()
+        return page
+
     def put_secret(
         self,
         value: bytes,
@@ -530,6 +555,18 @@ def _octets(items: list[Value]) -> tuple[bytes, ...]:
     if len(found) != len(items):
         raise MalformedError("log.read: not byte strings", code="message.malformed")
     return found
+
+
+def _receipt(item: Value, note: str) -> Receipt:
+    fields = Fields(item, what="log entry")
+    receipt = Receipt(
+        entry=fields.octets("leaf", max_length=MAX_ENTRY_BYTES),
+        index=fields.integer("index"),
+        proof=_octets(fields.array("proof", max_items=MAX_PROOF)),
+        checkpoint=note,
+    )
+    fields.end()
+    return receipt
 
 
 def _records(items: list[Value]) -> tuple[Mapping[str, Value], ...]:

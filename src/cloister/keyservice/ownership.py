@@ -41,6 +41,7 @@ OPERATIONS: Final = (
     "client.enroll",
     "status",
     "log.read",
+    "log.own",
     "secret.put",
     "secret.list",
     "source.put",
