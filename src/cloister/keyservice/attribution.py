@@ -8,6 +8,7 @@ Spec: release-log-v1, clauses RL-60 to RL-62.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -15,12 +16,13 @@ from cloister.crypto.digest import DIGEST_BYTES
 from cloister.crypto.x509 import Identity
 from cloister.errors import CloisterError
 from cloister.keyservice.log import LogEntry, read_leaf
-from cloister.keyservice.messages import VOLUME_ID_BYTES
 from cloister.keyservice.namespaces import ROOT
+from cloister.keyservice.records import volume_handle
 from cloister.keyservice.store import Store
 
 __all__ = ["Attribution", "within"]
 
+_VOLUME: Final = re.compile(r"([0-9a-f]{32})(?:@(.+))?")
 _NO_DIGEST: Final = bytes(DIGEST_BYTES)
 
 
@@ -72,9 +74,10 @@ class Attribution:
         return None
 
     def _of_volume(self, subject: str) -> str | None:
-        if len(subject) != 2 * VOLUME_ID_BYTES:
+        found = _VOLUME.fullmatch(subject)
+        if found is None:
             return None
-        record = self._store.volume(bytes.fromhex(subject))
+        record = self._store.volume(volume_handle(bytes.fromhex(found[1]), found[2] or ROOT))
         return None if record is None else record.namespace
 
 

@@ -16,7 +16,7 @@ from typing import Final
 from cloister.errors import ReleaseDeniedError
 from cloister.keyservice.governance import Governance
 
-__all__ = ["RULES", "About", "Rule", "Target", "Who", "may_read", "require_authority"]
+__all__ = ["RULES", "About", "Rule", "Target", "Who", "may_hold", "may_read", "require_authority"]
 
 
 class Who(Enum):
@@ -105,6 +105,11 @@ class Target:
 def may_read(key: bytes, target: Target) -> bool:
     """Tell whether a key may read what `target` is."""
     return key in _allowed(Who.READER, target)
+
+
+def may_hold(key: bytes, target: Target) -> bool:
+    """Tell whether a key may have the key and the lease of the volume that `target` is."""
+    return key in _allowed(Who.HOLDER, target)
 
 
 def require_authority(operation: str, key: bytes, target: Target | None) -> None:

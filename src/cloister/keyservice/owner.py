@@ -214,7 +214,12 @@ class OwnerClient:
             RefusedError: The service does not prove that it is what was pinned; nothing was sent.
         """
         self.require_genuine_service(service_hpke)
-        info = volume_key_info(service=self._call.service.identity.raw, volume=volume)
+        info = volume_key_info(
+            service=self._call.service.identity.raw,
+            volume=volume,
+            namespace=namespace,
+            owner=self._owner.public.raw,
+        )
         arguments: dict[str, Value] = {
             "id": volume,
             "sealed_key": service_hpke.seal(key, info=info),

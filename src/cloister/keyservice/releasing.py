@@ -111,18 +111,18 @@ class Releases:
         resolved = resolve(approval.policy, approval.workload, self.secrets, at=moment.at)
         # KR-31. One writer for each volume.
         written = {
-            claim.record.id: claim.record
+            claim.record.handle: claim.record
             for claim in approval.volumes.values()
             if claim.access == "write"
         }
         taken = {
-            volume_id: take(
+            handle: take(
                 record,
                 Holder(candidate.key_digest, random_bytes(KEY_BYTES)),
                 self.leases,
                 uptime=moment.uptime,
             )
-            for volume_id, record in written.items()
+            for handle, record in written.items()
         }
         # KR-32. Membership, leases and log entry become durable together, before anything is said.
         entry = _entry(request, moment, code="").to_bytes()
@@ -140,8 +140,8 @@ class Releases:
             for secret in resolved.renewed:
                 self.secrets.put(secret)
             appended = self.store.append(entry)
-        for volume_id in taken:
-            self.leases.extend(volume_id, uptime=moment.uptime)
+        for handle in taken:
+            self.leases.extend(handle, uptime=moment.uptime)
         # KR-33. Sealed to the key in the evidence, for this request only.
         workload = approval.workload
         bundle = Bundle(
@@ -225,11 +225,11 @@ class Releases:
     def _grant_volume(self, claim: Claim, taken: dict[bytes, VolumeRecord]) -> VolumeGrant:
         record = claim.record
         if claim.access == "write":
-            held = taken[record.id]
+            held = taken[record.handle]
             secret = b"" if held.holder is None else held.holder.secret
             lease = Lease(held.epoch, secret, self.leases.ttl_s)
         else:
-            secret = reader_secret(self.reader_secret, record.id)
+            secret = reader_secret(self.reader_secret, record.handle)
             lease = Lease(0, secret, self.leases.ttl_s)
         return VolumeGrant(
             name=claim.name,
