@@ -41,6 +41,7 @@ class Scene:
     bench: ServiceBench
     policy: bytes
     charter: bytes
+    token: bytes
 
     def state(self) -> object:
         """Everything that the service keeps, but the log, spent challenges and the time."""
@@ -62,7 +63,9 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     policy = bench.client(ANN).propose_policy(wanted, bench.approve(wanted, ANN, BEN)).hash
     bench.client(CAT).propose_policy(canonical(bench, name="waiting"))
     put_source(bench, bench.client(ANN))
-    yield Scene(bench, policy, digest)
+    bench.client(ANN).issue_view_token("lab", scope="view", hours=1)
+    (token,) = bench.client(ANN).list_view_tokens("lab")
+    yield Scene(bench, policy, digest, bytes(token["id"]))
     bench.close()
 
 
@@ -124,6 +127,9 @@ CASES: dict[str, Callable[[Scene, OwnerClient], object]] = {
     "status": lambda _, c: (c.status().policies, c.status().volumes),
     "log.read": lambda _, c: c.read_log(first=0, count=10, old=None),
     "log.own": lambda s, c: list(read_own_log(c, "lab", service=s.bench.pinned)),
+    "view.issue": lambda _, c: c.issue_view_token("lab", scope="view", hours=1),
+    "view.list": lambda _, c: c.list_view_tokens("lab"),
+    "view.revoke": lambda s, c: c.revoke_view_token("lab", s.token),
     "namespace.apply": lambda s, c: c.propose_charter(take_over(s)),
     "namespace.read": lambda _, c: c.read_namespace("lab"),
     "namespace.list": lambda _, c: [r for r in c.namespaces() if r["namespace"] == "lab"],
@@ -282,6 +288,7 @@ def test_a_reader_reads_and_changes_nothing(scene: Scene) -> None:
     reading = {"policy.read", "policy.pending", "policy.history", "status"}
     reading |= {"namespace.read", "namespace.list", "secret.list"}
     reading |= {"job.status", "member.list", "source.list", "log.own"}
+    reading |= {"view.issue", "view.list", "view.revoke"}  # of tokens of their own
     for key in (rex, reader):
         for operation in set(OPERATIONS) - reading:
             before = scene.state()

@@ -38,6 +38,7 @@ from cloister.keyservice.secret_store import SecretStore
 from cloister.keyservice.source_operations import SourceOperations
 from cloister.keyservice.store import Store
 from cloister.keyservice.tenancy import CLIENTS_SEGMENT, Tenancy
+from cloister.keyservice.view_operations import ViewOperations
 from cloister.wire import Fields, Value
 
 __all__ = ["CERTIFICATE_LIFETIME_S", "CLIENTS_SEGMENT", "Administration"]
@@ -114,6 +115,7 @@ class Administration:
             "log.read": self._read_log,
             **secrets.table(),
             **sources.table(),
+            **ViewOperations(store, scope, note=self.note).table(),
             **NamespaceLog(store, self._newest_note).table(),
             **members.table(),
         }

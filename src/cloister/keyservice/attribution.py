@@ -41,6 +41,8 @@ class Attribution:
         self._by_operation: Final[dict[str, Callable[[str], str | None]]] = {
             "namespace.apply": lambda subject: subject or None,
             "client.enroll": _of_identity,
+            "view.issue": _of_token,
+            "view.revoke": _of_token,
             "source.put": _of_place,
             "source.remove": _of_place,
             "volume.register": self._of_volume,
@@ -83,6 +85,10 @@ class Attribution:
 
 def _of_place(subject: str) -> str | None:
     return subject.rpartition("/")[0] or None
+
+
+def _of_token(subject: str) -> str | None:
+    return subject.partition("@")[2] or None
 
 
 def _of_identity(subject: str) -> str | None:

@@ -52,6 +52,7 @@ from cloister.keyservice.submissions import (
     policy_subject,
 )
 from cloister.keyservice.transport import Transport
+from cloister.keyservice.view_operations import TOKEN_ID_BYTES
 from cloister.wire import Fields, Value
 
 __all__ = [
@@ -431,6 +432,47 @@ class OwnerClient:
             "sealed_token": service_hpke.seal(token, info=info),
         }
         self._do("source.put", arguments).end()
+
+    def issue_view_token(self, namespace: str, *, scope: str, hours: int) -> str:
+        """Make a token with which somebody may look at a namespace, and have the service know it.
+
+        Whoever holds it sees what this key may read there, until it is over, revoked, or the key
+        has lost the right.
+
+        Raises:
+            ReleaseDeniedError: This key may read nothing there, or has too many good tokens.
+            MalformedError: An unknown scope, or too many hours.
+        """
+        from cloister.keyservice.view.issued import IssuedToken  # noqa: PLC0415
+
+        token = IssuedToken(
+            service=self._call.service.identity.raw,
+            id=random_bytes(TOKEN_ID_BYTES),
+            issuer=self._owner.public.raw,
+            namespace=namespace,
+            scope=scope,
+            expires=self._call.clock().at + hours * 3600,
+        )
+        arguments: dict[str, Value] = {
+            "namespace": namespace,
+            "id": token.id,
+            "scope": scope,
+            "expires": token.expires,
+        }
+        self._do("view.issue", arguments).end()
+        return token.signed(self._owner)
+
+    def list_view_tokens(self, namespace: str) -> tuple[Mapping[str, Value], ...]:
+        """List the tokens for a namespace that are good, as plain records; no token itself."""
+        return self._list("view.list", {"namespace": namespace}, "tokens")
+
+    def revoke_view_token(self, namespace: str, token: bytes) -> None:
+        """End a token, by its identity, at once.
+
+        Raises:
+            ConfigError: There is none that this key may revoke (`config.missing`).
+        """
+        self._do("view.revoke", {"namespace": namespace, "id": token}).end()
 
     def list_sources(self, namespace: str) -> tuple[SourceFact, ...]:
         """List a namespace's sources, with what is wanted from each; never a token."""

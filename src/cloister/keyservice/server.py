@@ -208,10 +208,12 @@ async def _run(
 
 def _make_web(parts: _Parts, stop: Callable[[], None], connections: Callable[[], int]) -> Other:
     """Load what answers everything but the protocol; done when somebody first asks."""
+    from cloister.keyservice.view.access import Access  # noqa: PLC0415
     from cloister.keyservice.view.facts import Facts  # noqa: PLC0415
     from cloister.keyservice.view.openapi import document  # noqa: PLC0415
     from cloister.keyservice.view.operations import OPERATIONS, Sources  # noqa: PLC0415
     from cloister.keyservice.view.web import Web  # noqa: PLC0415
+    from cloister.keyservice.view_grants import ViewGrants  # noqa: PLC0415
 
     domain, store, metrics = parts.domain, parts.store, parts.metrics
     metrics.add_view_paths(operation.path for operation in OPERATIONS)
@@ -227,16 +229,16 @@ def _make_web(parts: _Parts, stop: Callable[[], None], connections: Callable[[],
             )
         )
 
-    facts = Facts(
-        domain,
-        store,
-        parts.service.checkpoint,
-        sees=lambda namespace: parts.service.sees(domain.owner.raw, namespace),
-    )
+    # Nobody sees anything of it before a token says who looks.
+    facts = Facts(domain, store, parts.service.checkpoint, sees=lambda _: False)
     return Web(
         Sources(facts, metrics=text, openapi=document),
-        service=domain.identity,
-        owner=domain.owner,
+        access=Access(
+            ViewGrants(store),
+            service=domain.identity,
+            owner=domain.owner,
+            sees=parts.service.sees,
+        ),
         clock=read_clock,
         viewed=metrics.viewed,
         stop=stop,
