@@ -278,6 +278,10 @@ def test_a_reader_reads_and_changes_nothing(scene: Scene) -> None:
     assert bench.client(rex).read_policy(scene.policy)
     assert len(bench.client(rex).status().policies) == 2
     assert bench.client(rex).status().volumes == ()
+    assert bench.client(rex).list_secrets(namespace="lab", policy="digits") == ()
+    with pytest.raises(CloisterError) as e:
+        bench.client(rex).list_secrets(namespace="lab", policy="waiting")
+    assert e.value.code == "release.policy-unknown"
     reader = SigningKey.generate()
     charter = bench.charter(
         "lab", (ANN, BEN, CAT), threshold=2, readers=[reader],

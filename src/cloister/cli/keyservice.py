@@ -155,9 +155,8 @@ def view_tokens(
         return
     for record in found:  # no table: an identity has to stay on its line to be copied
         until, issuer = _time(int(str(record["expires"]))), _text(record["issuer"])
-        console.lines(
-            f"{_text(record['id'])}  {_text(record['scope'])}  until {until}  by ed25519:{issuer[:16]}…"
-        )
+        name, scope = _text(record["id"]), _text(record["scope"])
+        console.lines(f"{name}  {scope}  until {until}  by ed25519:{issuer[:16]}…")
     if not found:
         console.lines(f"no view token for {namespace} is good")
 

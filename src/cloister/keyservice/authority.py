@@ -37,6 +37,7 @@ class About(Enum):
     POLICY_BYTES = "a policy's canonical bytes"
     POLICY_HASH = "a policy by its hash"
     POLICY_NAME = "a policy by namespace and name"
+    POLICY_OF_SECRETS = "a policy by namespace and name, which is called policy there"
     CHARTER_BYTES = "a charter's canonical bytes"
     NAMESPACE = "a namespace; the root where none is named"
     VOLUME = "a volume by its identity"
@@ -58,7 +59,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "policy.pending": Rule(Who.KNOWN, About.ROOT),
     "policy.history": Rule(Who.READER, About.POLICY_NAME, "release.policy-unknown"),
     "secret.put": Rule(Who.APPROVER, About.NAMESPACE),
-    "secret.list": Rule(Who.READER, About.NAMESPACE, "release.policy-unknown"),
+    "secret.list": Rule(Who.READER, About.POLICY_OF_SECRETS, "release.policy-unknown"),
     "source.put": Rule(Who.APPROVER, About.NAMESPACE),
     "source.list": Rule(Who.READER, About.NAMESPACE),
     "source.remove": Rule(Who.APPROVER, About.NAMESPACE),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Final
 
 from cloister.crypto.digest import DIGEST_BYTES
@@ -59,7 +60,8 @@ class Scope:
         self._resolvers: Final[Mapping[About, Callable[[Fields], Target | None]]] = {
             About.POLICY_BYTES: self._policy_bytes,
             About.POLICY_HASH: self._policy_hash,
-            About.POLICY_NAME: self._policy_name,
+            About.POLICY_NAME: partial(self._policy_name, argument="name"),
+            About.POLICY_OF_SECRETS: partial(self._policy_name, argument="policy"),
             About.CHARTER_BYTES: self._charter_bytes,
             About.NAMESPACE: self._namespace,
             About.ROOT: lambda _: Target(self.governance(ROOT)),
@@ -190,9 +192,9 @@ class Scope:
         record = self._store.policy(fields.octets("hash", length=DIGEST_BYTES))
         return None if record is None else self._policy_target(record.namespace, record.name)
 
-    def _policy_name(self, fields: Fields) -> Target | None:
+    def _policy_name(self, fields: Fields, *, argument: str) -> Target | None:
         namespace = require_namespace(fields.text("namespace", max_length=255))
-        name = fields.text("name", max_length=63)
+        name = fields.text(argument, max_length=63)
         known = self._store.current_policy(namespace, name) is not None
         return self._policy_target(namespace, name) if known else None
 
