@@ -114,6 +114,7 @@ CASES: dict[str, Callable[[Scene, OwnerClient], object]] = {
     "source.put": lambda s, c: put_source(s.bench, c, name="second"),
     "source.list": lambda _, c: c.list_sources("lab"),
     "source.remove": lambda _, c: c.remove_source("lab", "vault"),
+    "release.refusals": lambda _, c: c.refusals("lab", "digits"),
     "job.status": lambda _, c: c.job_status("lab", "digits"),
     "member.list": lambda _, c: c.members("lab", "digits"),
     "member.expel": lambda _, c: c.expel("lab", "digits", role="train", instance="run-1"),
@@ -291,7 +292,7 @@ def test_a_reader_reads_and_changes_nothing(scene: Scene) -> None:
     assert len(bench.client(reader).status().volumes) == 2
     reading = {"policy.read", "policy.pending", "policy.history", "status"}
     reading |= {"namespace.read", "namespace.list", "secret.list"}
-    reading |= {"job.status", "member.list", "source.list", "log.own"}
+    reading |= {"job.status", "member.list", "source.list", "log.own", "release.refusals"}
     reading |= {"view.issue", "view.list", "view.revoke"}  # of tokens of their own
     for key in (rex, reader):
         for operation in set(OPERATIONS) - reading:

@@ -32,6 +32,7 @@ from cloister.keyservice.messages import VOLUME_ID_BYTES, require_name
 from cloister.keyservice.namespace_log import NamespaceLog
 from cloister.keyservice.ownership import OwnerRequest, volume_key_info
 from cloister.keyservice.records import Holder, VolumeRecord, volume_handle
+from cloister.keyservice.refusals import Refusals
 from cloister.keyservice.scope import Scope, namespace_argument
 from cloister.keyservice.secret_operations import SecretOperations
 from cloister.keyservice.secret_store import SecretStore
@@ -69,6 +70,7 @@ class Administration:
         founder: bytes,
         members: MemberOperations,
         external: ExternalSecrets,
+        refusals: Refusals,
         trust_domain: str,
         origin: str,
     ) -> None:
@@ -115,6 +117,7 @@ class Administration:
             "log.read": self._read_log,
             **secrets.table(),
             **sources.table(),
+            **refusals.table(),
             **ViewOperations(store, scope, note=self.note).table(),
             **NamespaceLog(store, self._newest_note).table(),
             **members.table(),

@@ -63,6 +63,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "source.put": Rule(Who.APPROVER, About.NAMESPACE),
     "source.list": Rule(Who.READER, About.NAMESPACE),
     "source.remove": Rule(Who.APPROVER, About.NAMESPACE),
+    "release.refusals": Rule(Who.READER, About.POLICY_NAME, "release.policy-unknown"),
     "job.status": Rule(Who.READER, About.POLICY_NAME, "release.policy-unknown"),
     "member.list": Rule(Who.READER, About.POLICY_NAME, "release.policy-unknown"),
     "member.expel": Rule(Who.SUBMITTER, About.POLICY_NAME, "release.policy-unknown"),

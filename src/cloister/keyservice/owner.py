@@ -41,6 +41,7 @@ from cloister.keyservice.namespaces import ROOT
 from cloister.keyservice.notes import MAX_NOTE_BYTES
 from cloister.keyservice.ownership import OwnerRequest, owner_reply_info, volume_key_info
 from cloister.keyservice.pinned import PinnedService
+from cloister.keyservice.refusals import Refusal
 from cloister.keyservice.roster import MAX_ROSTER_BYTES, SignedRoster
 from cloister.keyservice.secret_messages import SecretFact, secret_value_info
 from cloister.keyservice.source_messages import SourceFact, source_token_info
@@ -473,6 +474,13 @@ class OwnerClient:
             ConfigError: There is none that this key may revoke (`config.missing`).
         """
         self._do("view.revoke", {"namespace": namespace, "id": token}).end()
+
+    def refusals(self, namespace: str, name: str) -> tuple[Refusal, ...]:
+        """List why releases by the policy in force were refused, the newest few, oldest first."""
+        fields = self._do("release.refusals", {"namespace": namespace, "name": name})
+        found = tuple(Refusal.from_value(item) for item in fields.array("refusals"))
+        fields.end()
+        return found
 
     def list_sources(self, namespace: str) -> tuple[SourceFact, ...]:
         """List a namespace's sources, with what is wanted from each; never a token."""

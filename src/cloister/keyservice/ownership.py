@@ -42,6 +42,7 @@ OPERATIONS: Final = (
     "status",
     "log.read",
     "log.own",
+    "release.refusals",
     "view.issue",
     "view.list",
     "view.revoke",

@@ -18,7 +18,7 @@ from cloister.crypto.hpke import HPKEPublicKey
 from cloister.crypto.kdf import random_bytes
 from cloister.crypto.signature import SigningKey
 from cloister.crypto.x509 import CertificateAuthority, Identity
-from cloister.errors import MalformedError, RefusedError, UnavailableError
+from cloister.errors import AppraisalError, MalformedError, RefusedError, UnavailableError
 from cloister.keyservice.administration import CERTIFICATE_LIFETIME_S
 from cloister.keyservice.anchoring import reader_secret
 from cloister.keyservice.authorities import Authorities
@@ -35,6 +35,7 @@ from cloister.keyservice.membership import Admission
 from cloister.keyservice.messages import ReleaseRequest, bundle_info
 from cloister.keyservice.policy.model import Listener, Unchecked
 from cloister.keyservice.records import Holder, VolumeRecord
+from cloister.keyservice.refusals import Refusals
 from cloister.keyservice.renewal import Renewal, renewal_info
 from cloister.keyservice.scope import Scope
 from cloister.keyservice.secret_release import resolve
@@ -80,6 +81,7 @@ class Releases:
     secrets: SecretStore
     leases: LeaseTable
     jobs: Jobs
+    refusals: Refusals
 
     def release(self, body: bytes, moment: Moment) -> Callable[[], bytes]:
         """Read a request for keys; return what decides it."""
@@ -98,7 +100,9 @@ class Releases:
         except (RefusedError, MalformedError, UnavailableError) as e:
             if e.code != "keyservice.busy":  # who asks too often does not make the log grow
                 with self.store.transaction():
-                    self.store.append(_entry(request, moment, code=e.code).to_bytes())
+                    appended = self.store.append(_entry(request, moment, code=e.code).to_bytes())
+                if isinstance(e, AppraisalError):
+                    self.refusals.note(request, e, entry=appended.index, moment=moment)
             raise
 
     def _grant(

@@ -69,6 +69,7 @@ from cloister.keyservice.messages import (
     SignedReply,
 )
 from cloister.keyservice.ownership import OwnerRequest, SignedOwnerRequest, owner_reply_info
+from cloister.keyservice.refusals import Refusals
 from cloister.keyservice.releasing import Releases
 from cloister.keyservice.renewal import (
     RENEWAL_CHALLENGE_PATH,
@@ -164,6 +165,7 @@ class KeyService:
         )
         jobs = Jobs(store)
         limits = Limits(self._scope)
+        refusals = Refusals(store)
         self.external: Final = ExternalSecrets(SecretStore(store), self._scope)
         """What other stores keep for policies in force; fetched by `fetching`."""
         self._members = MemberService(
@@ -187,6 +189,7 @@ class KeyService:
             secrets=SecretStore(store),
             leases=leases,
             jobs=jobs,
+            refusals=refusals,
         )
         self._anchors = AnchorService(
             store=store,
@@ -206,6 +209,7 @@ class KeyService:
             founder=secrets.owner,
             members=MemberOperations(store=store, jobs=jobs, members=self._members),
             external=self.external,
+            refusals=refusals,
             trust_domain=secrets.trust_domain,
             origin=log_origin(secrets.trust_domain),
         )

@@ -52,6 +52,7 @@ _WORDS = {
     "volume seal": ("none", "store"),
     "volume create": ("store",),
     "volume open": ("store", "target"),
+    "policy refusals": ("lab/digits",),
     "source add": ("lab", "vault", "--address", "v:1", "--ca", "ca.pem"),
     "source list": ("lab",),
     "source remove": ("lab", "vault"),
