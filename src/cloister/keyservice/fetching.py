@@ -133,10 +133,10 @@ class Fetching:
         for errand in sorted(errands, key=lambda each: self._retries[each].at):
             due = self._retries[errand].at <= self._clock().uptime
             if due and errand.tenant not in self._busy and len(self._busy) < MAX_AT_ONCE:
-                self._busy.add(errand.tenant)
                 loop = asyncio.get_running_loop()
                 # A daemon: a store that does not answer must not keep the service from ending.
                 threading.Thread(target=self._work, args=(errand, loop), daemon=True).start()
+                self._busy.add(errand.tenant)
 
     def _work(self, errand: Errand, loop: asyncio.AbstractEventLoop) -> None:
         """Fetch, in a thread of its own, which touches nothing of the service."""
