@@ -328,12 +328,14 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "message.malformed": MalformedError,
     "model.malformed": MalformedError,
     "token.malformed": MalformedError,
+    "source.malformed": MalformedError,
     "request.malformed": MalformedError,
     "request.method": MalformedError,
     "request.unknown": MalformedError,
     # protocol
     "protocol.local": LocalProtocolError,
     "protocol.remote": RemoteProtocolError,
+    "source.refused": RemoteProtocolError,
     # evidence and endorsements
     "evidence.signature": EvidenceError,
     "evidence.binding": EvidenceError,
@@ -391,6 +393,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "roster.stale": EvidenceError,
     "recovery.share": ReleaseDeniedError,
     "recovery.too-few": ReleaseDeniedError,
+    "source.address": ReleaseDeniedError,
     "launch.argv": ReleaseDeniedError,
     "log.unknown": ReleaseDeniedError,
     # identity
@@ -430,6 +433,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "attester.failed": UnavailableError,
     "endorsement.missing": UnavailableError,
     "endorsement.stale": UnavailableError,
+    "keyservice.source": UnavailableError,
     "volume.leased": UnavailableError,
     "volume.busy": UnavailableError,
     "volume.io": UnavailableError,

@@ -17,10 +17,12 @@ from cloister.crypto.x509 import TLSKey
 from cloister.errors import CloisterError
 from cloister.keyservice.approvals import Approval
 from cloister.keyservice.authority import RULES
+from cloister.keyservice.namespace_log import read_own_log
 from cloister.keyservice.owner import OwnerClient
 from cloister.keyservice.ownership import OPERATIONS
 from cloister.keyservice.policy import canonical_bytes, parse_policy
 from cloister.testing.keyservice import DATA_ID, ServiceBench, policy_text
+from cloister.testing.secrets import put_source
 from cloister.wire import encode
 
 ANN, BEN, CAT, EVE, ROY = (SigningKey(bytes([number]) * 32) for number in range(1, 6))
@@ -39,6 +41,7 @@ class Scene:
     bench: ServiceBench
     policy: bytes
     charter: bytes
+    token: bytes
 
     def state(self) -> object:
         """Everything that the service keeps, but the log, spent challenges and the time."""
@@ -59,7 +62,10 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     wanted = canonical(bench)
     policy = bench.client(ANN).propose_policy(wanted, bench.approve(wanted, ANN, BEN)).hash
     bench.client(CAT).propose_policy(canonical(bench, name="waiting"))
-    yield Scene(bench, policy, digest)
+    put_source(bench, bench.client(ANN))
+    bench.client(ANN).issue_view_token("lab", scope="view", hours=1)
+    (token,) = bench.client(ANN).list_view_tokens("lab")
+    yield Scene(bench, policy, digest, bytes(token["id"]))
     bench.close()
 
 
@@ -105,6 +111,10 @@ CASES: dict[str, Callable[[Scene, OwnerClient], object]] = {
     "policy.history": lambda _, c: c.history("lab", "digits"),
     "secret.put": put_secret,
     "secret.list": lambda _, c: c.list_secrets(namespace="lab", policy="digits"),
+    "source.put": lambda s, c: put_source(s.bench, c, name="second"),
+    "source.list": lambda _, c: c.list_sources("lab"),
+    "source.remove": lambda _, c: c.remove_source("lab", "vault"),
+    "release.refusals": lambda _, c: c.refusals("lab", "digits"),
     "job.status": lambda _, c: c.job_status("lab", "digits"),
     "member.list": lambda _, c: c.members("lab", "digits"),
     "member.expel": lambda _, c: c.expel("lab", "digits", role="train", instance="run-1"),
@@ -117,6 +127,10 @@ CASES: dict[str, Callable[[Scene, OwnerClient], object]] = {
     ),
     "status": lambda _, c: (c.status().policies, c.status().volumes),
     "log.read": lambda _, c: c.read_log(first=0, count=10, old=None),
+    "log.own": lambda s, c: list(read_own_log(c, "lab", service=s.bench.pinned)),
+    "view.issue": lambda _, c: c.issue_view_token("lab", scope="view", hours=1),
+    "view.list": lambda _, c: c.list_view_tokens("lab"),
+    "view.revoke": lambda s, c: c.revoke_view_token("lab", s.token),
     "namespace.apply": lambda s, c: c.propose_charter(take_over(s)),
     "namespace.read": lambda _, c: c.read_namespace("lab"),
     "namespace.list": lambda _, c: [r for r in c.namespaces() if r["namespace"] == "lab"],
@@ -265,6 +279,10 @@ def test_a_reader_reads_and_changes_nothing(scene: Scene) -> None:
     assert bench.client(rex).read_policy(scene.policy)
     assert len(bench.client(rex).status().policies) == 2
     assert bench.client(rex).status().volumes == ()
+    assert bench.client(rex).list_secrets(namespace="lab", policy="digits") == ()
+    with pytest.raises(CloisterError) as e:
+        bench.client(rex).list_secrets(namespace="lab", policy="waiting")
+    assert e.value.code == "release.policy-unknown"
     reader = SigningKey.generate()
     charter = bench.charter(
         "lab", (ANN, BEN, CAT), threshold=2, readers=[reader],
@@ -274,7 +292,8 @@ def test_a_reader_reads_and_changes_nothing(scene: Scene) -> None:
     assert len(bench.client(reader).status().volumes) == 2
     reading = {"policy.read", "policy.pending", "policy.history", "status"}
     reading |= {"namespace.read", "namespace.list", "secret.list"}
-    reading |= {"job.status", "member.list"}
+    reading |= {"job.status", "member.list", "source.list", "log.own", "release.refusals"}
+    reading |= {"view.issue", "view.list", "view.revoke"}  # of tokens of their own
     for key in (rex, reader):
         for operation in set(OPERATIONS) - reading:
             before = scene.state()

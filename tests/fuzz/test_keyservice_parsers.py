@@ -28,6 +28,7 @@ from cloister.keyservice.anchoring import AnchorReply, AnchorRequest, SealedAnch
 from cloister.keyservice.approvals import NO_PREDECESSOR, Approval, Subject
 from cloister.keyservice.bundle import Bundle, Lease, ListenerGrant, VolumeGrant
 from cloister.keyservice.cosigning import Cosigner, Quorum, WitnessKey
+from cloister.keyservice.kv2 import kv2_value
 from cloister.keyservice.leases import AnchorMove
 from cloister.keyservice.log import Checkpoint, LogEntry, Receipt, StateCommitment, read_leaf
 from cloister.keyservice.messages import (
@@ -42,14 +43,19 @@ from cloister.keyservice.notes import Note
 from cloister.keyservice.ownership import OwnerRequest, SignedOwnerRequest
 from cloister.keyservice.platforms import Admission
 from cloister.keyservice.policy.charter import charter_from_canonical
+from cloister.keyservice.policy.secret_rules import ExternalForm
 from cloister.keyservice.recovery_plan import RecoveryPlan
 from cloister.keyservice.recovery_request import RecoveryRequest
 from cloister.keyservice.recovery_shares import SealedShare, ShareFacts
+from cloister.keyservice.refusals import Refusal
 from cloister.keyservice.reset import Reset
+from cloister.keyservice.source_messages import SourceFact, Trouble, read_address
 from cloister.keyservice.state.record import Head
+from cloister.keyservice.view.issued import IssuedToken
+from cloister.keyservice.view_grants import ViewGrant
 from cloister.keyservice.witness import AddCheckpoint
 from cloister.tee.sim.layout import SignedReport, SimReport
-from cloister.wire import encode
+from cloister.wire import decode, encode
 
 KEY = SigningKey(b"k" * 32)
 LAUNCH = LaunchMeasurement(b"c" * 32, b"r" * 32)
@@ -202,6 +208,35 @@ def read_answer(data: bytes) -> None:
     SignedReply(data, signature).open(path="/a", request=b"q", service=KEY.public)
 
 
+FORM = ExternalForm(source="vault", path="a/data/b", field="c", max_bytes=9)
+KV2 = b'{"data": {"data": {"c": "value"}, "metadata": {"destroyed": false, "deletion_time": ""}}}'
+ISSUED = IssuedToken(
+    KEY.public.raw, b"i" * 16, KEY.public.raw, namespace="lab", scope="view", expires=9
+)
+TROUBLE = Trouble("lab/p/a@1", "source.refused", "the source answered 403")
+
+
+class Grants:
+    """Knows every token, as issued."""
+
+    def find(self, token: bytes) -> ViewGrant | None:
+        """Return it."""
+        return ViewGrant(token, KEY.public.raw, "lab", "view", 9, 0)
+
+
+def open_token(data: bytes) -> None:
+    """As the service reads an issued token."""
+    with contextlib.suppress(IdentityError):
+        IssuedToken.from_text(
+            data.decode("utf-8", "replace"), service=KEY.public, grants=Grants(), at=1
+        )
+
+
+def read_source_address(data: bytes) -> None:
+    """As an owner sends it."""
+    read_address(data.decode("utf-8", "replace"))
+
+
 def _covered(body: bytes) -> bytes:
     return framed(b"/a", sha256(b"q"), body)
 
@@ -242,6 +277,17 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
         LogEntry(1, "release", "", b"p" * 32, "a", "b", b"e" * 32, b"r" * 32).to_bytes(),
     ),
     "state commitment": (StateCommitment.from_bytes, StateCommitment(1, b"d" * 32).to_bytes()),
+    "answer of a source": (lambda data: kv2_value(200, data, FORM), KV2),
+    "address of a source": (read_source_address, b"vault.example:8200"),
+    "fact of a source": (
+        lambda data: SourceFact.from_value(decode(data, max_bytes=4096)),
+        encode(SourceFact("vault", "v:1", b"c" * 32, 1, (TROUBLE,)).to_value()),
+    ),
+    "issued view token": (open_token, ISSUED.signed(KEY).encode()),
+    "refusal": (
+        lambda data: Refusal.from_value(decode(data, max_bytes=4096)),
+        encode(Refusal(1, 2, b"p" * 32, "w", "i", "c", "r", "e", "f").to_value()),
+    ),
     "leaf": (read_leaf, StateCommitment(1, b"d" * 32).to_bytes()),
     "receipt": (Receipt.from_bytes, RECEIPT.to_bytes()),
     "note": (open_note, NOTE.encode()),

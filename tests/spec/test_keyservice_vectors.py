@@ -23,7 +23,9 @@ from cloister.keyservice.log import Receipt, verify_receipt
 from cloister.keyservice.messages import Challenge, Failure, ReleaseRequest, SignedReply
 from cloister.keyservice.ownership import SignedOwnerRequest
 from cloister.keyservice.state.record import Head, StateKey
+from cloister.keyservice.view.issued import IssuedToken
 from cloister.keyservice.view.token import ViewToken
+from cloister.keyservice.view_grants import ViewGrant
 from cloister.tee.sim.verifier import SimVerifier
 
 ROOT = Path(__file__).parents[2] / "docs" / "spec" / "vectors"
@@ -125,9 +127,28 @@ def state(case: Case) -> None:
     assert plain.hex() == case["plain"]
 
 
+class Known:
+    """A service that knows one issued token, or none."""
+
+    def __init__(self, grant: Case) -> None:
+        self._grant = grant
+
+    def find(self, token: bytes) -> ViewGrant | None:
+        """Return it, by its identity."""
+        if not self._grant or token.hex() != self._grant["id"]:
+            return None
+        facts = {name: value for name, value in self._grant.items() if name != "id"}
+        return ViewGrant(token, **facts | {"issuer": bytes.fromhex(facts["issuer"]), "at": 0})
+
+
 def view_token(case: Case) -> None:
     """keyservice-http-v1."""
     service = VerifyingKey(bytes.fromhex(case["service"]))
+    if "grant" in case:
+        IssuedToken.from_text(
+            case["token"], service=service, grants=Known(case["grant"]), at=int(case["at"])
+        )
+        return
     owner = VerifyingKey(bytes.fromhex(case["owner"]))
     token = ViewToken.from_text(case["token"], service=service, owner=owner, at=int(case["at"]))
     token.require("metrics" if case["scope"] == "metrics" else "view")

@@ -13,12 +13,13 @@ from cloister.cli import console, settings
 from cloister.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from cloister.keyservice.auditing import Audit, Evidence
     from cloister.keyservice.cosigning import Quorum
     from cloister.keyservice.domain import TrustDomain
     from cloister.keyservice.log import LogEntry, Receipt, StateCommitment
+    from cloister.keyservice.owner import OwnerClient
     from cloister.keyservice.pinned import PinnedService
 
 __all__ = ["app"]
@@ -130,35 +131,52 @@ def cosign(
 
 @app.command()
 def show(  # noqa: PLR0917  # options: typer passes them by name
-    mirror: Path = _MIRROR,
+    mirror: Path | None = typer.Argument(None, help="The folder that holds the copy of the log."),
+    namespace: str = typer.Option(
+        "", help="Ask the key service for what concerns this namespace, instead of a copy."
+    ),
     policy: str = typer.Option("", help="Only decisions under the policy of this hash."),
     operation: str = typer.Option("", help="Only this operation, such as release or state."),
     refused: bool = typer.Option(False, "--refused", help="Only refusals."),
+    key: Path | None = settings.KEY,
     domain: Path | None = settings.DOMAIN,
     as_json: bool = _JSON,
 ) -> None:
-    """List the decisions of a copy, after checking all of it."""
+    """List decisions: those of a copy, after checking all of it, or those of one namespace.
+
+    For a namespace each decision is proved to be in the log that the key service signed; that none
+    is missing shows a copy of the whole log only.
+    """
     from cloister.crypto.digest import digest_from_text  # noqa: PLC0415
-    from cloister.keyservice.auditing import Evidence, read_leaves  # noqa: PLC0415
-    from cloister.keyservice.mirror import Mirror  # noqa: PLC0415
 
     wanted = digest_from_text(policy) if policy else b""
-    audit = _audited(mirror, settings.find_domain(domain), Evidence(), quiet=as_json)
+    if (mirror is None) == (not namespace):
+        raise ConfigError("name a copy of the log, or a --namespace", code="config.value")
+    if mirror is not None:
+        numbered, size = _of_copy(mirror, settings.find_domain(domain), quiet=as_json)
+    else:
+        numbered, size = _of_namespace(namespace, domain, key)
     records = [
         {"number": number, **_record(leaf)}
-        for number, leaf in enumerate(read_leaves(Mirror(mirror), audit.checkpoint.size))
+        for number, leaf in numbered
         if _matches(leaf, policy=wanted, operation=operation, refused=refused)
     ]
     if as_json:
-        console.emit({"mirror": str(mirror), "size": audit.checkpoint.size, "entries": records})
+        place = {"namespace": namespace} if mirror is None else {"mirror": str(mirror)}
+        console.emit({**place, "size": size, "entries": records})
     else:
         rows = [[_cell(record, column) for column in _COLUMNS] for record in records]
-        console.table(f"{len(rows)} of {audit.checkpoint.size} entries", _COLUMNS, rows)
+        console.table(f"{len(rows)} of {size} entries", _COLUMNS, rows)
 
 
 @app.command("receipt")
-def receipt_(
+def receipt_(  # noqa: PLR0917  # options: typer passes them by name
     file: Path = typer.Argument(help="The receipt of a run, or of a release."),
+    namespace: str = typer.Option(
+        "", help="First have the receipt of an entry of this namespace, as a new file."
+    ),
+    number: int | None = typer.Option(None, help="The entry's number; with --namespace."),
+    key: Path | None = settings.KEY,
     domain: Path | None = settings.DOMAIN,
     as_json: bool = _JSON,
 ) -> None:
@@ -166,6 +184,10 @@ def receipt_(
     from cloister.keyservice.log import Checkpoint, verify_receipt  # noqa: PLC0415
 
     found = settings.find_domain(domain)
+    if bool(namespace) != (number is not None):
+        raise ConfigError("--namespace and --number belong together", code="config.value")
+    if number is not None:
+        _fetch_receipt(file, namespace, number, settings.client(domain, key))
     receipt = _read_receipt(file, found)
     entry = verify_receipt(receipt, service=found.identity, origin=found.origin)
     checkpoint = Checkpoint.from_note(
@@ -182,6 +204,45 @@ def receipt_(
     for name, value in record.items():
         if name not in {"number", "size"} and value != "":
             console.lines(f"  {name:<10} {_plain(value)}")
+
+
+def _of_copy(
+    mirror: Path, domain: TrustDomain, *, quiet: bool
+) -> tuple[Iterable[tuple[int, LogEntry | StateCommitment]], int]:
+    from cloister.keyservice.auditing import Evidence, read_leaves  # noqa: PLC0415
+    from cloister.keyservice.mirror import Mirror  # noqa: PLC0415
+
+    size = _audited(mirror, domain, Evidence(), quiet=quiet).checkpoint.size
+    return enumerate(read_leaves(Mirror(mirror), size)), size
+
+
+def _of_namespace(
+    namespace: str, domain: Path | None, key: Path | None
+) -> tuple[Iterable[tuple[int, LogEntry | StateCommitment]], int]:
+    from cloister.keyservice.log import read_leaf  # noqa: PLC0415
+    from cloister.keyservice.namespace_log import read_own_log  # noqa: PLC0415
+
+    client = settings.client(domain, key)
+    pinned = _pinned(settings.find_domain(domain))
+    found = list(read_own_log(client, namespace, service=pinned))
+    size = max((checkpoint.size for _, checkpoint in found), default=0)
+    return [(receipt.index, read_leaf(receipt.entry)) for receipt, _ in found], size
+
+
+def _fetch_receipt(file: Path, namespace: str, number: int, client: OwnerClient) -> None:
+    """Write the receipt of an entry of one's own into a new file; it is not checked yet."""
+    page = client.read_own_log_page(namespace, first=number, count=1, old_size=0)
+    if not page.receipts:
+        raise ConfigError(
+            f"entry {number} does not concern namespace {namespace}", code="config.missing"
+        )
+    try:
+        with file.open("xb") as opened:
+            opened.write(page.receipts[0].to_bytes())
+    except FileExistsError as e:
+        raise ConfigError(f"{file} is there already", code="config.exists") from e
+    except OSError as e:
+        raise ConfigError(f"cannot write {file}: {e.strerror}", code="config.file") from e
 
 
 def _audited(mirror: Path, domain: TrustDomain, evidence: Evidence, *, quiet: bool) -> Audit:

@@ -46,12 +46,14 @@ class WorkloadWords:
         volumes: MOUNT=STORE:read (the state it has now), :latest (the newest) or :write.
         environment: NAME=VALUE.
         listen: NAME=PORT.
+        clients: NAME=SPIFFE ID, of those who may use the listener of that name.
     """
 
     command: str
     volumes: Sequence[str] = ()
     environment: Sequence[str] = ()
     listen: Sequence[str] = ()
+    clients: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,12 +140,28 @@ def _workload(
         command=tuple(shlex.split(role.command)),
         environment=dict(_pairs(role.environment, "an environment variable", "NAME=VALUE")),
         volumes=mounts,
-        listen={
-            name: Listener(port=_port(port), clients=Unchecked(unchecked=ANYBODY))
-            for name, port in _pairs(role.listen, "a listener", "NAME=PORT").items()
-        },
+        listen=_listeners(role),
         output=Output(logs="drop" if words.logs == "drop" else "pass"),
     )
+
+
+def _listeners(role: WorkloadWords) -> dict[str, Listener]:
+    ports = _pairs(role.listen, "a listener", "NAME=PORT")
+    clients: dict[str, list[str]] = {}
+    for text in role.clients:
+        ((name, client),) = _pairs([text], "a client", "NAME=spiffe://…").items()
+        if name not in ports:
+            raise ConfigError(
+                f"there is no listener {name}", code="config.value", hint="--listen NAME=PORT"
+            )
+        clients.setdefault(name, []).append(client)
+    return {
+        name: Listener(
+            port=_port(port),
+            clients=tuple(clients[name]) if name in clients else Unchecked(unchecked=ANYBODY),
+        )
+        for name, port in ports.items()
+    }
 
 
 def _code(words: DraftWords, rules: dict[str, VolumeRule]) -> CodeVolume | CodeDigests:

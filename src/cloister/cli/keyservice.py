@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import resource
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from cloister.keyservice.roster import Roster
 
 __all__ = ["app"]
+
+_ROOT = "/"
+_MAX_TOKEN = 1024
 
 app = typer.Typer(help="Run the key service and see what it holds.", no_args_is_help=True)
 app.command()(restoring.backup)
@@ -39,9 +44,13 @@ def serve(
     witness_quorum: int = typer.Option(0, help="How many of the witnesses must have seen it."),
     log_format: str = typer.Option("", "--log-format", help="text (the default) or json."),
     database: str = settings.DATABASE,
+    external_source: list[str] = typer.Option(
+        [], "--external-source", help="HOST:PORT of a store that owners may have values from."
+    ),
 ) -> None:
     """Run the trust domain's key service in the foreground until interrupted."""
     from cloister.keyservice.server import main  # noqa: PLC0415
+    from cloister.network.https import get  # noqa: PLC0415
 
     found = settings.find_domain(domain)
     arguments = ["--domain", str(found.directory)]
@@ -52,7 +61,8 @@ def serve(
         raise ConfigError("a log's format is text or json", code="config.value")
     arguments += ["--log-format", log_format] if log_format else []
     arguments += ["--database", database] if database else []
-    raise typer.Exit(main(arguments))
+    arguments += [part for each in external_source for part in ("--external-source", each)]
+    raise typer.Exit(main(arguments, get=get))
 
 
 @app.command()
@@ -112,19 +122,74 @@ def pin(
 
 
 @app.command(name="view-token")
-def view_token(
+def view_token(  # noqa: PLR0917  # options: typer passes them by name
     domain: Path | None = settings.DOMAIN,
+    namespace: str = typer.Option(_ROOT, "--namespace", help="What may be looked at; / for all."),
     hours: int = typer.Option(8, "--hours", help="For how long."),
     scope: str = typer.Option("view", "--scope", help="view, or metrics for the metrics alone."),
+    offline: bool = typer.Option(
+        False, "--offline", help="Make it without the service, with the owner's key; not listed."
+    ),
+    key: Path | None = settings.KEY,
 ) -> None:
-    """Print a token with which somebody may look at the key service; made offline by the owner."""
+    """Print a token with which somebody may look at the key service, as far as its maker may."""
     from cloister.keyservice.clock import read_clock  # noqa: PLC0415
     from cloister.keyservice.view.token import ViewToken  # noqa: PLC0415
 
+    if not offline:
+        client = settings.client(domain, key)
+        console.lines(client.issue_view_token(namespace, scope=scope, hours=hours))
+        return
+    if namespace != _ROOT:
+        raise ConfigError("a token made offline is for all", code="config.value")
     found = settings.find_domain(domain)
     settings.hide_memory()
     token = ViewToken.make(found.identity, scope=scope, hours=hours, at=read_clock().at)
     console.lines(token.signed(found.owner_key()))
+
+
+@app.command(name="view-tokens")
+def view_tokens(
+    namespace: str = typer.Argument(_ROOT, help="What they are for."),
+    key: Path | None = settings.KEY,
+    domain: Path | None = settings.DOMAIN,
+    as_json: bool = typer.Option(False, "--json", help="One JSON object."),
+) -> None:
+    """List the view tokens that are good, by identity; those made offline are not known."""
+    found = settings.client(domain, key).list_view_tokens(namespace)
+    if as_json:
+        console.emit({"namespace": namespace, "tokens": [dict(record) for record in found]})
+        return
+    for record in found:  # no table: an identity has to stay on its line to be copied
+        until, issuer = _time(int(str(record["expires"]))), _text(record["issuer"])
+        name, scope = _text(record["id"]), _text(record["scope"])
+        console.lines(f"{name}  {scope}  until {until}  by ed25519:{issuer[:16]}…")
+    if not found:
+        console.lines(f"no view token for {namespace} is good")
+
+
+@app.command(name="revoke-view-token")
+def revoke_view_token(  # noqa: PLR0917  # options: typer passes them by name
+    identity: str = typer.Argument("", help="Its identity, of view-tokens; empty: see --offline."),
+    offline: bool = typer.Option(
+        False, "--offline", help="Read a token that was made offline from standard input instead."
+    ),
+    namespace: str = typer.Option(_ROOT, "--namespace", help="What it is for."),
+    key: Path | None = settings.KEY,
+    domain: Path | None = settings.DOMAIN,
+    as_json: bool = typer.Option(False, "--json", help="One JSON object."),
+) -> None:
+    """End a view token at once."""
+    from cloister.keyservice.view.access import offline_id  # noqa: PLC0415
+
+    if offline == bool(identity):
+        raise ConfigError("name an identity, or give --offline a token", code="config.value")
+    found = offline_id(sys.stdin.read(_MAX_TOKEN).strip()) if offline else _identity(identity)
+    settings.client(domain, key).revoke_view_token(namespace, found)
+    if as_json:
+        console.emit({"namespace": namespace, "token": found})
+    else:
+        console.lines(f"view token {found.hex()} is no good any more")
 
 
 @app.command()
@@ -272,6 +337,12 @@ def _show_members(roster: Roster, *, as_json: bool) -> None:
     ]  # fmt: skip
     columns = ["workload", "instance", "since", "expires", "evidence"]
     console.table(f"{roster.namespace}/{roster.name} at epoch {roster.epoch}", columns, rows)
+
+
+def _identity(text: str) -> bytes:
+    if re.fullmatch("[0-9a-f]{32}", text) is None:
+        raise ConfigError("a view token's identity has 32 hex digits", code="config.value")
+    return bytes.fromhex(text)
 
 
 def _time(at: int) -> str:

@@ -34,6 +34,7 @@ _COMMANDS: Final = {
     "keyservice": "cloister.cli.keyservice",
     "policy": "cloister.cli.policy",
     "secret": "cloister.cli.secret",
+    "source": "cloister.cli.source",
     "token": "cloister.cli.token",
     "namespace": "cloister.cli.namespace",
     "key": "cloister.cli.key",

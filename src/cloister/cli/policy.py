@@ -98,6 +98,9 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
     ),
     env: list[str] = typer.Option([], help="NAME=VALUE."),
     listen: list[str] = typer.Option([], help="NAME=PORT."),
+    client: list[str] = typer.Option(
+        [], help="NAME=spiffe://… of who may use that listener; repeat it. None: anybody may."
+    ),
     namespace: str = typer.Option("default", help="The tenant."),
     logs: str = typer.Option("pass", help="pass shows logs to the operator; drop discards them."),
     predecessor: str = typer.Option("none", help="Hash of the policy that this one replaces."),
@@ -120,7 +123,9 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
         namespace=namespace,
         code=code,
         workloads={
-            workload: WorkloadWords(command=command, volumes=volume, environment=env, listen=listen)
+            workload: WorkloadWords(
+                command=command, volumes=volume, environment=env, listen=listen, clients=client
+            )
         },
         logs=logs,
         predecessor=predecessor,
@@ -133,6 +138,31 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
         console.emit({"file": str(output)})
     else:
         console.lines(f"{output} is written. Read it, then: cloister policy apply {output}")
+
+
+@app.command()
+def refusals(
+    policy: str = typer.Argument(metavar="POLICY", help="NAMESPACE/NAME."),
+    key: Path | None = settings.KEY,
+    domain: Path | None = settings.DOMAIN,
+    as_json: bool = _JSON,
+) -> None:
+    """Say why releases by a policy were refused: rule, expected, found. Requesters are not told."""
+    namespace, _, name = policy.rpartition("/")
+    if not namespace or not name:
+        raise ConfigError("write NAMESPACE/NAME", code="config.value")
+    found = settings.client(domain, key).refusals(namespace, name)
+    if as_json:
+        console.emit({"policy": policy, "refusals": [each.to_value() for each in found]})
+        return
+    if not found:
+        console.lines(f"no appraisal refused a release by {policy} since the key service started")
+    for each in found:
+        console.lines(
+            f"entry {each.entry}: {_plain(each.workload)}/{_plain(each.instance)} {each.code}"
+        )
+        for label in ("rule", "expected", "found"):
+            console.lines(f"  {label:<9} {_plain(getattr(each, label))}")
 
 
 @app.command()
@@ -185,3 +215,8 @@ def explain(
         console.lines("would be released" if refused is None else f"refused: {refused.code}")
     if found.refused_by is not None:
         raise typer.Exit(1)
+
+
+def _plain(text: str) -> str:
+    """Requesters choose some of these texts: nothing of them reaches a terminal as a command."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

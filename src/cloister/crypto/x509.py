@@ -39,6 +39,7 @@ __all__ = [
     "PeerCertificate",
     "TLSKey",
     "read_peer_certificate",
+    "require_authorities",
 ]
 
 POLICY_OID: Final = "2.25.273391094283751906240812377641329012477"
@@ -291,6 +292,19 @@ def read_peer_certificate(leaf_der: bytes, *, ca_pem: bytes, at: int) -> PeerCer
     identity, policy_hash, rooted = _read_profile(leaf)
     spki = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return PeerCertificate(identity, policy_hash, rooted, first, last, sha256(spki))
+
+
+def require_authorities(pem: bytes) -> None:
+    """Raise unless these are certificates in PEM, at least one, of whatever issuer.
+
+    Raises:
+        MalformedError: They are not (`certificate.malformed`).
+    """
+    try:
+        pem.decode("ascii")
+        x509.load_pem_x509_certificates(pem)
+    except ValueError as e:
+        raise MalformedError("not a CA certificate in PEM", code="certificate.malformed") from e
 
 
 def _read_profile(leaf: x509.Certificate) -> tuple[Identity, bytes, bool]:

@@ -23,18 +23,23 @@ from cloister.errors import ConfigError, MalformedError, RefusedError, ReleaseDe
 from cloister.keyservice.authorities import Authorities
 from cloister.keyservice.bundle import KEY_BYTES
 from cloister.keyservice.clock import Moment
+from cloister.keyservice.external_secrets import ExternalSecrets
 from cloister.keyservice.leases import LeaseTable, take
 from cloister.keyservice.limits import Limits
 from cloister.keyservice.log import Checkpoint, LogEntry
 from cloister.keyservice.member_operations import MemberOperations
 from cloister.keyservice.messages import VOLUME_ID_BYTES, require_name
+from cloister.keyservice.namespace_log import NamespaceLog
 from cloister.keyservice.ownership import OwnerRequest, volume_key_info
-from cloister.keyservice.records import Holder, VolumeRecord
+from cloister.keyservice.records import Holder, VolumeRecord, volume_handle
+from cloister.keyservice.refusals import Refusals
 from cloister.keyservice.scope import Scope, namespace_argument
 from cloister.keyservice.secret_operations import SecretOperations
 from cloister.keyservice.secret_store import SecretStore
+from cloister.keyservice.source_operations import SourceOperations
 from cloister.keyservice.store import Store
 from cloister.keyservice.tenancy import CLIENTS_SEGMENT, Tenancy
+from cloister.keyservice.view_operations import ViewOperations
 from cloister.wire import Fields, Value
 
 __all__ = ["CERTIFICATE_LIFETIME_S", "CLIENTS_SEGMENT", "Administration"]
@@ -64,6 +69,8 @@ class Administration:
         limits: Limits,
         founder: bytes,
         members: MemberOperations,
+        external: ExternalSecrets,
+        refusals: Refusals,
         trust_domain: str,
         origin: str,
     ) -> None:
@@ -79,6 +86,14 @@ class Administration:
         self._origin = origin
         kept = SecretStore(store)
         secrets = SecretOperations(kept, hpke=hpke, service=key.public.raw, note=self.note)
+        sources = SourceOperations(
+            kept,
+            external,
+            scope=scope,
+            hpke=hpke,
+            service=key.public.raw,
+            note=self.note,
+        )
         self.cosigned = ""
         """The newest checkpoint that witnesses have signed as well, if there are any."""
         tenancy = Tenancy(
@@ -101,6 +116,10 @@ class Administration:
             "status": self._status,
             "log.read": self._read_log,
             **secrets.table(),
+            **sources.table(),
+            **refusals.table(),
+            **ViewOperations(store, scope, note=self.note).table(),
+            **NamespaceLog(store, self._newest_note).table(),
             **members.table(),
         }
 
@@ -153,12 +172,21 @@ class Administration:
         root = fields.octets("root", length=DIGEST_BYTES)
         namespace = namespace_argument(fields)
         fields.end()
-        info = volume_key_info(service=self._key.public.raw, volume=volume_id)
+        info = volume_key_info(
+            service=self._key.public.raw,
+            volume=volume_id,
+            namespace=namespace,
+            owner=request.owner,
+        )
         wrong = MalformedError("the volume's key does not open", code="message.malformed")
         key = self._hpke.open(sealed, info=info, error=wrong)
         if len(key) != KEY_BYTES or _KIND.fullmatch(kind) is None:
             raise MalformedError("not a volume's key and kind", code="message.malformed")
-        present = self._store.volume(volume_id)
+        tenant = self._store.governor(namespace)
+        # The handle may be taken by what a charter below has governed since.
+        present = self._store.volume_in(volume_id, tenant) or self._store.volume(
+            volume_handle(volume_id, tenant)
+        )
         if present is not None:
             said = (version, root, kind, namespace)
             known = (present.version, present.root, present.kind, present.namespace)
@@ -178,33 +206,34 @@ class Administration:
             holder=None,
             namespace=namespace,
             registrant=request.owner,
+            tenant=tenant,
         )
         with self._store.transaction():
             self._scope.require_room(
                 namespace, "volumes", lambda: (known.namespace for known in self._store.volumes())
             )
             self._store.put_volume(record)
-            self.note(request, moment, subject=volume_id.hex(), policy=_NO_DIGEST, code="")
+            self.note(request, moment, subject=record.label, policy=_NO_DIGEST, code="")
         return {}
 
     def _volume_key(
         self, fields: Fields, request: OwnerRequest, moment: Moment
     ) -> dict[str, Value]:
-        record = self._volume(fields)
+        record = self._volume(fields, request)
         with self._store.transaction():
-            self.note(request, moment, subject=record.id.hex(), policy=_NO_DIGEST, code="")
+            self.note(request, moment, subject=record.label, policy=_NO_DIGEST, code="")
         return {"key": record.key, **_state(record)}
 
     def _take_lease(
         self, fields: Fields, request: OwnerRequest, moment: Moment
     ) -> dict[str, Value]:
-        record = self._volume(fields)
+        record = self._volume(fields, request)
         holder = Holder(HPKEPublicKey(request.reply_key).identity, random_bytes(KEY_BYTES))
         taken = take(record, holder, self._leases, uptime=moment.uptime)
         with self._store.transaction():
             self._store.put_volume(taken)
-            self.note(request, moment, subject=record.id.hex(), policy=_NO_DIGEST, code="")
-        self._leases.extend(record.id, uptime=moment.uptime)
+            self.note(request, moment, subject=record.label, policy=_NO_DIGEST, code="")
+        self._leases.extend(record.handle, uptime=moment.uptime)
         lease: dict[str, Value] = {
             "epoch": taken.epoch,
             "secret": holder.secret,
@@ -215,11 +244,11 @@ class Administration:
     def _break_lease(
         self, fields: Fields, request: OwnerRequest, moment: Moment
     ) -> dict[str, Value]:
-        record = self._volume(fields)
+        record = self._volume(fields, request)
         if record.holder is not None:
             with self._store.transaction():
                 self._store.put_volume(replace(record, holder=None))
-                self.note(request, moment, subject=record.id.hex(), policy=_NO_DIGEST, code="")
+                self.note(request, moment, subject=record.label, policy=_NO_DIGEST, code="")
         return {}
 
     def _enroll_client(
@@ -273,7 +302,7 @@ class Administration:
                 "namespace": record.namespace,
                 "lease_epoch": record.epoch,
                 "leased": record.holder is not None
-                and self._leases.remaining(record.id, uptime=moment.uptime) > 0,
+                and self._leases.remaining(record.handle, uptime=moment.uptime) > 0,
                 **_state(record),
             }
             for record in self._store.volumes()
@@ -292,19 +321,19 @@ class Administration:
         if old_size:
             proof = list(self._store.proofs.consistency(old_size, size))
         entries: list[Value] = list(self._store.entries(first, count))
-        note = self.checkpoint()
-        if self.cosigned.startswith(note):
-            note = self.cosigned
-        return {"entries": entries, "checkpoint": note, "consistency": proof}
+        return {"entries": entries, "checkpoint": self._newest_note(), "consistency": proof}
 
-    def _volume(self, fields: Fields) -> VolumeRecord:
-        volume_id = fields.octets("id", length=VOLUME_ID_BYTES)
+    def _newest_note(self) -> str:
+        """Return the newest checkpoint, with witnesses' lines where there are any."""
+        note = self.checkpoint()
+        return self.cosigned if self.cosigned.startswith(note) else note
+
+    def _volume(self, fields: Fields, request: OwnerRequest) -> VolumeRecord:
+        record = self._scope.held_volume(fields, request.owner)
         fields.end()
-        record = self._store.volume(volume_id)
         if record is None:
             raise ReleaseDeniedError(
-                f"the key service has no key for volume {volume_id.hex()}",
-                code="release.volume-unknown",
+                "the key service has no key for this volume", code="release.volume-unknown"
             )
         return record
 

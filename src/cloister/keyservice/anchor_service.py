@@ -5,6 +5,7 @@ Spec: key-release-v1, the clauses on anchors.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -55,27 +56,45 @@ class AnchorService:
     def _decide(self, request: AnchorRequest, sealed: SealedAnchorRequest, moment: Moment) -> bytes:
         if request.operation == "takeover":
             self.challenges.spend(request.nonce, moment)
-        record = self.store.volume(request.volume)
-        if record is None:
-            raise ReleaseDeniedError(
-                f"no volume {request.volume.hex()} here", code="release.volume-unknown"
-            )
+        record = self._authenticated(request, sealed)
         if request.epoch == 0:
-            sealed.require(reader_secret(self.reader_secret, record.id))
             return _anchor_reply(record, epoch=0)
-        record = self._move(record, request, sealed, moment)
+        record = self._move(record, request, moment)
         return _anchor_reply(record, epoch=record.epoch)
+
+    def _authenticated(self, request: AnchorRequest, sealed: SealedAnchorRequest) -> VolumeRecord:
+        """Return the volume whose secret the sender knows, of all tenants' that have this identity.
+
+        Raises:
+            ReleaseDeniedError: There is none (`release.fenced`); which volumes there are is not
+                told to whoever knows no secret.
+        """
+        for record in self.store.volumes_named(request.volume):
+            secret = self._secret(record, request)
+            if secret is not None:
+                with contextlib.suppress(ReleaseDeniedError):
+                    sealed.require(secret)
+                    return record
+        raise ReleaseDeniedError(
+            f"volume {request.volume.hex()}: the lease that this request names is over, because "
+            "another writer has the volume, or was never the sender's",
+            code="release.fenced",
+        )
+
+    def _secret(self, record: VolumeRecord, request: AnchorRequest) -> bytes | None:
+        if request.epoch == 0:
+            return reader_secret(self.reader_secret, record.handle)
+        return None if record.holder is None else record.holder.secret
 
     def _move(
         self,
         record: VolumeRecord,
         request: AnchorRequest,
-        sealed: SealedAnchorRequest,
         moment: Moment,
     ) -> VolumeRecord:
         if request.operation == "takeover":
-            return self._take_over(record, request, sealed, moment)
-        sealed.require(require_epoch(record, request.epoch).secret)
+            return self._take_over(record, request, moment)
+        require_epoch(record, request.epoch)
         if request.operation == "state":
             return record
         changed: VolumeRecord | None = None
@@ -86,25 +105,23 @@ class AnchorService:
         if changed is not None:
             with self.store.transaction():
                 self.store.put_volume(changed)
-        self.leases.extend(record.id, uptime=moment.uptime)
+        self.leases.extend(record.handle, uptime=moment.uptime)
         return changed or record
 
     def _take_over(
         self,
         record: VolumeRecord,
         request: AnchorRequest,
-        sealed: SealedAnchorRequest,
         moment: Moment,
     ) -> VolumeRecord:
-        if record.holder is None or request.epoch > record.epoch:
+        if request.epoch > record.epoch:
             raise ReleaseDeniedError(
                 f"the lease of volume {record.id.hex()} is over", code="release.fenced"
             )
-        sealed.require(record.holder.secret)
         changed = replace(record, epoch=record.epoch + 1)
         with self.store.transaction():
             self.store.put_volume(changed)
-        self.leases.extend(record.id, uptime=moment.uptime)
+        self.leases.extend(record.handle, uptime=moment.uptime)
         return changed
 
 

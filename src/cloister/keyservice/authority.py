@@ -16,7 +16,7 @@ from typing import Final
 from cloister.errors import ReleaseDeniedError
 from cloister.keyservice.governance import Governance
 
-__all__ = ["RULES", "About", "Rule", "Target", "Who", "may_read", "require_authority"]
+__all__ = ["RULES", "About", "Rule", "Target", "Who", "may_hold", "may_read", "require_authority"]
 
 
 class Who(Enum):
@@ -37,6 +37,7 @@ class About(Enum):
     POLICY_BYTES = "a policy's canonical bytes"
     POLICY_HASH = "a policy by its hash"
     POLICY_NAME = "a policy by namespace and name"
+    POLICY_OF_SECRETS = "a policy by namespace and name, which is called policy there"
     CHARTER_BYTES = "a charter's canonical bytes"
     NAMESPACE = "a namespace; the root where none is named"
     VOLUME = "a volume by its identity"
@@ -58,7 +59,11 @@ RULES: Final[Mapping[str, Rule]] = {
     "policy.pending": Rule(Who.KNOWN, About.ROOT),
     "policy.history": Rule(Who.READER, About.POLICY_NAME, "release.policy-unknown"),
     "secret.put": Rule(Who.APPROVER, About.NAMESPACE),
-    "secret.list": Rule(Who.READER, About.NAMESPACE, "release.policy-unknown"),
+    "secret.list": Rule(Who.READER, About.POLICY_OF_SECRETS, "release.policy-unknown"),
+    "source.put": Rule(Who.APPROVER, About.NAMESPACE),
+    "source.list": Rule(Who.READER, About.NAMESPACE),
+    "source.remove": Rule(Who.APPROVER, About.NAMESPACE),
+    "release.refusals": Rule(Who.READER, About.POLICY_NAME, "release.policy-unknown"),
     "job.status": Rule(Who.READER, About.POLICY_NAME, "release.policy-unknown"),
     "member.list": Rule(Who.READER, About.POLICY_NAME, "release.policy-unknown"),
     "member.expel": Rule(Who.SUBMITTER, About.POLICY_NAME, "release.policy-unknown"),
@@ -69,6 +74,10 @@ RULES: Final[Mapping[str, Rule]] = {
     "client.enroll": Rule(Who.APPROVER, About.NAMESPACE),
     "status": Rule(Who.KNOWN, About.ROOT),
     "log.read": Rule(Who.READER, About.ROOT),
+    "log.own": Rule(Who.READER, About.NAMESPACE),
+    "view.issue": Rule(Who.READER, About.NAMESPACE),
+    "view.list": Rule(Who.READER, About.NAMESPACE),
+    "view.revoke": Rule(Who.READER, About.NAMESPACE),
     "namespace.apply": Rule(Who.SUBMITTER, About.CHARTER_BYTES),
     "namespace.read": Rule(Who.READER, About.NAMESPACE),
     "namespace.list": Rule(Who.KNOWN, About.ROOT),
@@ -101,6 +110,11 @@ class Target:
 def may_read(key: bytes, target: Target) -> bool:
     """Tell whether a key may read what `target` is."""
     return key in _allowed(Who.READER, target)
+
+
+def may_hold(key: bytes, target: Target) -> bool:
+    """Tell whether a key may have the key and the lease of the volume that `target` is."""
+    return key in _allowed(Who.HOLDER, target)
 
 
 def require_authority(operation: str, key: bytes, target: Target | None) -> None:

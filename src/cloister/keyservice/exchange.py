@@ -100,6 +100,7 @@ def _may_pass(error: CloisterError) -> bool:
         "keyservice.busy",
         "keyservice.database",
         "keyservice.moved",
+        "keyservice.source",
         "volume.leased",
     }
 

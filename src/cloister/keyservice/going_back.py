@@ -16,6 +16,7 @@ from cloister.keyservice.state import member_rows
 from cloister.keyservice.state.format import upgrade_tables
 from cloister.keyservice.state.platform_rows import put_admitted
 from cloister.keyservice.state.record import Head
+from cloister.keyservice.state.view_rows import GRANTS_TABLE
 from cloister.keyservice.store import Store
 from cloister.keyservice.upgrading import event
 
@@ -31,6 +32,7 @@ def go_back(store: Store, statement: Reset) -> Head:
     upgrade_tables(store.tables)
     _end_leases(store, statement.epochs)
     _end_memberships(store, statement.epochs)
+    _end_view_tokens(store)
     put_admitted(store.tables, None)
     end_challenges(store, statement.subject.hash)
     store.append(
@@ -49,6 +51,11 @@ def _end_leases(store: Store, epochs: int) -> None:
         store.put_volume(replace(volume, epoch=volume.epoch + epochs, holder=None))
     for volume_id, _ in list(store.tables.rows("renewals")):
         store.tables.put("renewals", volume_id, None)
+
+
+def _end_view_tokens(store: Store) -> None:
+    for token, _ in list(store.tables.rows(GRANTS_TABLE)):
+        store.tables.put(GRANTS_TABLE, token, None)
 
 
 def _end_memberships(store: Store, epochs: int) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from cloister.crypto.digest import DIGEST_BYTES, same_bytes
+from cloister.crypto.kdf import random_bytes
 from cloister.keyservice import membership
 from cloister.keyservice.log import LogEntry
 from cloister.keyservice.member_messages import not_a_member
@@ -170,7 +171,7 @@ class Jobs:
                 subject=f"{job.namespace}/{job.name}",
                 instance="",
                 evidence=_NO_DIGEST,
-                requester=_NO_DIGEST,
+                requester=random_bytes(DIGEST_BYTES),  # RL-8
             ).to_bytes()
         )
 

@@ -80,7 +80,7 @@ def take(
         UnavailableError: Another holder's lease is still running (code `volume.leased`).
     """
     present = record.holder
-    remaining = leases.remaining(record.id, uptime=uptime)
+    remaining = leases.remaining(record.handle, uptime=uptime)
     if (
         present is not None
         and remaining > 0

@@ -26,20 +26,25 @@ from cloister.keyservice.genuine import (
     require_genuine,
 )
 from cloister.keyservice.log import (
+    MAX_ENTRY_BYTES,
     MAX_PROOF,
     Checkpoint,
     LogEntry,
+    Receipt,
     StateCommitment,
     read_leaf,
     verify_extension,
 )
 from cloister.keyservice.messages import MAX_REPLY_BYTES, OWNER_PATH
+from cloister.keyservice.namespace_log import OwnLogPage
 from cloister.keyservice.namespaces import ROOT
 from cloister.keyservice.notes import MAX_NOTE_BYTES
 from cloister.keyservice.ownership import OwnerRequest, owner_reply_info, volume_key_info
 from cloister.keyservice.pinned import PinnedService
+from cloister.keyservice.refusals import Refusal
 from cloister.keyservice.roster import MAX_ROSTER_BYTES, SignedRoster
 from cloister.keyservice.secret_messages import SecretFact, secret_value_info
+from cloister.keyservice.source_messages import SourceFact, source_token_info
 from cloister.keyservice.submissions import (
     VALIDITY_S,
     NamespaceFacts,
@@ -48,6 +53,7 @@ from cloister.keyservice.submissions import (
     policy_subject,
 )
 from cloister.keyservice.transport import Transport
+from cloister.keyservice.view_operations import TOKEN_ID_BYTES
 from cloister.wire import Fields, Value
 
 __all__ = [
@@ -210,7 +216,12 @@ class OwnerClient:
             RefusedError: The service does not prove that it is what was pinned; nothing was sent.
         """
         self.require_genuine_service(service_hpke)
-        info = volume_key_info(service=self._call.service.identity.raw, volume=volume)
+        info = volume_key_info(
+            service=self._call.service.identity.raw,
+            volume=volume,
+            namespace=namespace,
+            owner=self._owner.public.raw,
+        )
         arguments: dict[str, Value] = {
             "id": volume,
             "sealed_key": service_hpke.seal(key, info=info),
@@ -326,6 +337,28 @@ class OwnerClient:
         fields.end()
         return page
 
+    def read_own_log_page(
+        self, namespace: str, *, first: int, count: int, old_size: int
+    ) -> OwnLogPage:
+        """Return a namespace's entries of a window of the log, each with its proof.
+
+        The note is the pinned service's; nothing else is checked, which `read_own_log` does.
+        """
+        arguments: dict[str, Value] = {"namespace": namespace, "first": first, "count": count}
+        fields = self._do("log.own", arguments | {"old_size": old_size})
+        service = self._call.service
+        note = fields.text("checkpoint", max_length=MAX_NOTE_BYTES)
+        page = OwnLogPage(
+            receipts=tuple(
+                _receipt(item, note) for item in fields.array("entries", max_items=count)
+            ),
+            following=fields.integer("next"),
+            checkpoint=Checkpoint.from_note(note, service=service.identity, origin=service.origin),
+            consistency=_octets(fields.array("consistency", max_items=MAX_PROOF)),
+        )
+        fields.end()
+        return page
+
     def put_secret(
         self,
         value: bytes,
@@ -366,6 +399,99 @@ class OwnerClient:
         facts = tuple(SecretFact.from_value(item) for item in fields.array("secrets"))
         fields.end()
         return facts
+
+    def put_source(
+        self,
+        token: bytes,
+        *,
+        namespace: str,
+        name: str,
+        address: str,
+        ca: bytes,
+        service_hpke: HPKEPublicKey,
+    ) -> None:
+        """Register a store whose values policies of a namespace may name; its token goes sealed.
+
+        Asking again with the same facts succeeds; with others it is refused (`config.exists`).
+
+        Raises:
+            RefusedError: The service does not prove that it is what was pinned; nothing was sent.
+        """
+        self.require_genuine_service(service_hpke)
+        info = source_token_info(
+            service=self._call.service.identity.raw,
+            namespace=namespace,
+            name=name,
+            address=address,
+            ca=ca,
+        )
+        arguments: dict[str, Value] = {
+            "namespace": namespace,
+            "name": name,
+            "address": address,
+            "ca": ca,
+            "sealed_token": service_hpke.seal(token, info=info),
+        }
+        self._do("source.put", arguments).end()
+
+    def issue_view_token(self, namespace: str, *, scope: str, hours: int) -> str:
+        """Make a token with which somebody may look at a namespace, and have the service know it.
+
+        Whoever holds it sees what this key may read there, until it is over, revoked, or the key
+        has lost the right.
+
+        Raises:
+            ReleaseDeniedError: This key may read nothing there, or has too many good tokens.
+            MalformedError: An unknown scope, or too many hours.
+        """
+        from cloister.keyservice.view.issued import IssuedToken  # noqa: PLC0415
+
+        token = IssuedToken(
+            service=self._call.service.identity.raw,
+            id=random_bytes(TOKEN_ID_BYTES),
+            issuer=self._owner.public.raw,
+            namespace=namespace,
+            scope=scope,
+            expires=self._call.clock().at + hours * 3600,
+        )
+        arguments: dict[str, Value] = {
+            "namespace": namespace,
+            "id": token.id,
+            "scope": scope,
+            "expires": token.expires,
+        }
+        self._do("view.issue", arguments).end()
+        return token.signed(self._owner)
+
+    def list_view_tokens(self, namespace: str) -> tuple[Mapping[str, Value], ...]:
+        """List the tokens for a namespace that are good, as plain records; no token itself."""
+        return self._list("view.list", {"namespace": namespace}, "tokens")
+
+    def revoke_view_token(self, namespace: str, token: bytes) -> None:
+        """End a token, by its identity, at once.
+
+        Raises:
+            ConfigError: There is none that this key may revoke (`config.missing`).
+        """
+        self._do("view.revoke", {"namespace": namespace, "id": token}).end()
+
+    def refusals(self, namespace: str, name: str) -> tuple[Refusal, ...]:
+        """List why releases by the policy in force were refused, the newest few, oldest first."""
+        fields = self._do("release.refusals", {"namespace": namespace, "name": name})
+        found = tuple(Refusal.from_value(item) for item in fields.array("refusals"))
+        fields.end()
+        return found
+
+    def list_sources(self, namespace: str) -> tuple[SourceFact, ...]:
+        """List a namespace's sources, with what is wanted from each; never a token."""
+        fields = self._do("source.list", {"namespace": namespace})
+        facts = tuple(SourceFact.from_value(item) for item in fields.array("sources"))
+        fields.end()
+        return facts
+
+    def remove_source(self, namespace: str, name: str) -> None:
+        """Take a source and its token away; values that came from it stay."""
+        self._do("source.remove", {"namespace": namespace, "name": name}).end()
 
     def _propose(
         self,
@@ -484,6 +610,18 @@ def _octets(items: list[Value]) -> tuple[bytes, ...]:
     if len(found) != len(items):
         raise MalformedError("log.read: not byte strings", code="message.malformed")
     return found
+
+
+def _receipt(item: Value, note: str) -> Receipt:
+    fields = Fields(item, what="log entry")
+    receipt = Receipt(
+        entry=fields.octets("leaf", max_length=MAX_ENTRY_BYTES),
+        index=fields.integer("index"),
+        proof=_octets(fields.array("proof", max_items=MAX_PROOF)),
+        checkpoint=note,
+    )
+    fields.end()
+    return receipt
 
 
 def _records(items: list[Value]) -> tuple[Mapping[str, Value], ...]:

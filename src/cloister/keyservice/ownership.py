@@ -41,8 +41,16 @@ OPERATIONS: Final = (
     "client.enroll",
     "status",
     "log.read",
+    "log.own",
+    "release.refusals",
+    "view.issue",
+    "view.list",
+    "view.revoke",
     "secret.put",
     "secret.list",
+    "source.put",
+    "source.list",
+    "source.remove",
     "namespace.apply",
     "namespace.read",
     "namespace.list",
@@ -183,6 +191,9 @@ def owner_reply_info(*, service: bytes, nonce: bytes, request: bytes) -> bytes:
     return framed(OWNER_REPLY_LABEL, service, nonce, sha256(request))
 
 
-def volume_key_info(*, service: bytes, volume: bytes) -> bytes:
-    """Return the HPKE `info` under which an owner seals a volume's key to the service."""
-    return framed(VOLUME_KEY_LABEL, service, volume)
+def volume_key_info(*, service: bytes, volume: bytes, namespace: str, owner: bytes) -> bytes:
+    """Return the HPKE `info` under which an owner seals a volume's key to the service.
+
+    It names who registers the volume and where: nobody has the service open it for himself.
+    """
+    return framed(VOLUME_KEY_LABEL, service, volume, namespace.encode(), owner)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from cloister.keyservice.namespaces import ROOT
 
-__all__ = ["Holder", "PolicyRecord", "Records", "VolumeRecord"]
+__all__ = ["Holder", "PolicyRecord", "Records", "VolumeRecord", "volume_handle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,8 @@ class VolumeRecord:
         holder: Of the lease, if one was taken and not released.
         namespace: Whose policies may use it: those that the same charter governs.
         registrant: Public key of whoever registered it; empty where nobody wrote it down.
+        tenant: The namespace whose charter governed `namespace` when it was registered. Tenants do
+            not see each other's identities: several may have registered one.
     """
 
     id: bytes
@@ -66,6 +68,22 @@ class VolumeRecord:
     holder: Holder | None
     namespace: str = ROOT
     registrant: bytes = b""
+    tenant: str = ROOT
+
+    @property
+    def handle(self) -> bytes:
+        """What tells it from every other volume of the service."""
+        return volume_handle(self.id, self.tenant)
+
+    @property
+    def label(self) -> str:
+        """How the log names it."""
+        return self.id.hex() if self.tenant == ROOT else f"{self.id.hex()}@{self.tenant}"
+
+
+def volume_handle(volume_id: bytes, tenant: str) -> bytes:
+    """Return what tells a tenant's volume from every other; the root's is known by its identity."""
+    return volume_id if tenant == ROOT else volume_id + tenant.encode()
 
 
 class Records(Protocol):
@@ -83,6 +101,6 @@ class Records(Protocol):
         """Return the namespace whose charter governs this one; `/` for the root."""
         ...
 
-    def volume(self, volume_id: bytes) -> VolumeRecord | None:
-        """Return a registered volume."""
+    def volume_in(self, volume_id: bytes, governor: str) -> VolumeRecord | None:
+        """Return the volume of that identity which the charter of `governor` governs now."""
         ...

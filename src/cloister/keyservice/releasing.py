@@ -18,7 +18,7 @@ from cloister.crypto.hpke import HPKEPublicKey
 from cloister.crypto.kdf import random_bytes
 from cloister.crypto.signature import SigningKey
 from cloister.crypto.x509 import CertificateAuthority, Identity
-from cloister.errors import MalformedError, RefusedError, UnavailableError
+from cloister.errors import AppraisalError, MalformedError, RefusedError, UnavailableError
 from cloister.keyservice.administration import CERTIFICATE_LIFETIME_S
 from cloister.keyservice.anchoring import reader_secret
 from cloister.keyservice.authorities import Authorities
@@ -35,6 +35,7 @@ from cloister.keyservice.membership import Admission
 from cloister.keyservice.messages import ReleaseRequest, bundle_info
 from cloister.keyservice.policy.model import Listener, Unchecked
 from cloister.keyservice.records import Holder, VolumeRecord
+from cloister.keyservice.refusals import Refusals
 from cloister.keyservice.renewal import Renewal, renewal_info
 from cloister.keyservice.scope import Scope
 from cloister.keyservice.secret_release import resolve
@@ -80,6 +81,7 @@ class Releases:
     secrets: SecretStore
     leases: LeaseTable
     jobs: Jobs
+    refusals: Refusals
 
     def release(self, body: bytes, moment: Moment) -> Callable[[], bytes]:
         """Read a request for keys; return what decides it."""
@@ -98,7 +100,9 @@ class Releases:
         except (RefusedError, MalformedError, UnavailableError) as e:
             if e.code != "keyservice.busy":  # who asks too often does not make the log grow
                 with self.store.transaction():
-                    self.store.append(_entry(request, moment, code=e.code).to_bytes())
+                    appended = self.store.append(_entry(request, moment, code=e.code).to_bytes())
+                if isinstance(e, AppraisalError):
+                    self.refusals.note(request, e, entry=appended.index, moment=moment)
             raise
 
     def _grant(
@@ -111,18 +115,18 @@ class Releases:
         resolved = resolve(approval.policy, approval.workload, self.secrets, at=moment.at)
         # KR-31. One writer for each volume.
         written = {
-            claim.record.id: claim.record
+            claim.record.handle: claim.record
             for claim in approval.volumes.values()
             if claim.access == "write"
         }
         taken = {
-            volume_id: take(
+            handle: take(
                 record,
                 Holder(candidate.key_digest, random_bytes(KEY_BYTES)),
                 self.leases,
                 uptime=moment.uptime,
             )
-            for volume_id, record in written.items()
+            for handle, record in written.items()
         }
         # KR-32. Membership, leases and log entry become durable together, before anything is said.
         entry = _entry(request, moment, code="").to_bytes()
@@ -140,8 +144,8 @@ class Releases:
             for secret in resolved.renewed:
                 self.secrets.put(secret)
             appended = self.store.append(entry)
-        for volume_id in taken:
-            self.leases.extend(volume_id, uptime=moment.uptime)
+        for handle in taken:
+            self.leases.extend(handle, uptime=moment.uptime)
         # KR-33. Sealed to the key in the evidence, for this request only.
         workload = approval.workload
         bundle = Bundle(
@@ -225,11 +229,11 @@ class Releases:
     def _grant_volume(self, claim: Claim, taken: dict[bytes, VolumeRecord]) -> VolumeGrant:
         record = claim.record
         if claim.access == "write":
-            held = taken[record.id]
+            held = taken[record.handle]
             secret = b"" if held.holder is None else held.holder.secret
             lease = Lease(held.epoch, secret, self.leases.ttl_s)
         else:
-            secret = reader_secret(self.reader_secret, record.id)
+            secret = reader_secret(self.reader_secret, record.handle)
             lease = Lease(0, secret, self.leases.ttl_s)
         return VolumeGrant(
             name=claim.name,

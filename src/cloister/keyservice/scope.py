@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Final
 
 from cloister.crypto.digest import DIGEST_BYTES
-from cloister.keyservice.authority import RULES, About, Target, may_read, require_authority
+from cloister.keyservice.authority import (
+    RULES,
+    About,
+    Target,
+    may_hold,
+    may_read,
+    require_authority,
+)
 from cloister.keyservice.governance import Governance, governing, parsed_policy
 from cloister.keyservice.messages import VOLUME_ID_BYTES
 from cloister.keyservice.namespaces import ROOT, lineage, require_namespace
@@ -21,7 +29,7 @@ from cloister.keyservice.policy.charter import MAX_CHARTER_BYTES, charter_from_c
 from cloister.keyservice.policy.model import Policy, Quotas
 from cloister.keyservice.proposals import keys_of
 from cloister.keyservice.quotas import require_grant, require_room, share
-from cloister.keyservice.records import PolicyRecord
+from cloister.keyservice.records import PolicyRecord, VolumeRecord
 from cloister.keyservice.store import Store
 from cloister.wire import Fields
 
@@ -52,10 +60,10 @@ class Scope:
         self._resolvers: Final[Mapping[About, Callable[[Fields], Target | None]]] = {
             About.POLICY_BYTES: self._policy_bytes,
             About.POLICY_HASH: self._policy_hash,
-            About.POLICY_NAME: self._policy_name,
+            About.POLICY_NAME: partial(self._policy_name, argument="name"),
+            About.POLICY_OF_SECRETS: partial(self._policy_name, argument="policy"),
             About.CHARTER_BYTES: self._charter_bytes,
             About.NAMESPACE: self._namespace,
-            About.VOLUME: self._volume,
             About.ROOT: lambda _: Target(self.governance(ROOT)),
         }
 
@@ -80,7 +88,10 @@ class Scope:
         target = None
         if rule is not None:
             fields = Fields(request.arguments, what=request.operation)
-            target = self._resolvers[rule.about](fields)
+            if rule.about is About.VOLUME:
+                target = self._volume(fields, request.owner)
+            else:
+                target = self._resolvers[rule.about](fields)
         require_authority(request.operation, request.owner, target)
         return target
 
@@ -91,6 +102,19 @@ class Scope:
     def sees_policy(self, key: bytes, record: PolicyRecord) -> bool:
         """Tell whether a key may read a policy: by its charter, or by the policy in force."""
         return may_read(key, self._policy_target(record.namespace, record.name))
+
+    def held_volume(self, fields: Fields, key: bytes) -> VolumeRecord | None:
+        """Take the arguments that name a volume, and return the one that this key may hold.
+
+        Several tenants may have registered one identity; where a key may hold more than one of
+        those, `namespace` says which is meant.
+        """
+        volume_id = fields.octets("id", length=VOLUME_ID_BYTES)
+        namespace = namespace_argument(fields) if fields.has("namespace") else None
+        for record in self._store.volumes_named(volume_id):
+            if namespace in {None, record.namespace} and may_hold(key, self._volume_target(record)):
+                return record
+        return None
 
     def share(self, governance: Governance, what: str) -> int:
         """Return how much of a quota is left for a charter's own namespaces."""
@@ -168,9 +192,9 @@ class Scope:
         record = self._store.policy(fields.octets("hash", length=DIGEST_BYTES))
         return None if record is None else self._policy_target(record.namespace, record.name)
 
-    def _policy_name(self, fields: Fields) -> Target | None:
+    def _policy_name(self, fields: Fields, *, argument: str) -> Target | None:
         namespace = require_namespace(fields.text("namespace", max_length=255))
-        name = fields.text("name", max_length=63)
+        name = fields.text(argument, max_length=63)
         known = self._store.current_policy(namespace, name) is not None
         return self._policy_target(namespace, name) if known else None
 
@@ -181,8 +205,9 @@ class Scope:
     def _namespace(self, fields: Fields) -> Target:
         return Target(self.governance(namespace_argument(fields)))
 
-    def _volume(self, fields: Fields) -> Target | None:
-        record = self._store.volume(fields.octets("id", length=VOLUME_ID_BYTES))
-        if record is None:
-            return None
+    def _volume(self, fields: Fields, key: bytes) -> Target | None:
+        record = self.held_volume(fields, key)
+        return None if record is None else self._volume_target(record)
+
+    def _volume_target(self, record: VolumeRecord) -> Target:
         return Target(self.governance(record.namespace), registrant=record.registrant)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from cloister.crypto.digest import sha256
 from cloister.errors import MalformedError
 from cloister.keyservice.policy.model import Policy
-from cloister.keyservice.policy.secret_rules import SecretRule
+from cloister.keyservice.policy.secret_rules import COMES_LATER, SecretRule
 from cloister.keyservice.secret_records import EpochMark
 from cloister.wire import Value, encode
 
@@ -86,7 +86,7 @@ def plan_epochs(
     missing = [
         name
         for name, rule in secrets.items()
-        if rule.kind != "opaque" and (name, rule.current) not in held
+        if rule.kind not in COMES_LATER and (name, rule.current) not in held
     ]
     kept = {(name, epoch) for name, rule in secrets.items() for epoch in rule.epochs}
     return EpochPlan(

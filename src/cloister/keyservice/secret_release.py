@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
 
-from cloister.errors import ReleaseDeniedError
+from cloister.errors import ReleaseDeniedError, UnavailableError
 from cloister.keyservice.bundle import FileGrant
 from cloister.keyservice.policy.canonical import policy_from_canonical
 from cloister.keyservice.policy.model import Policy, Workload
@@ -62,6 +62,7 @@ def resolve(policy: Policy, workload: Workload, records: SecretRecords, *, at: i
         ReleaseDeniedError: An import that is not exported (`release.secret-not-exported`), a value
             that there is not (`release.secret-missing`), one that cannot stand where it is named
             (`release.secret-form`), or an authority that is over (`release.secret-expired`).
+        UnavailableError: A source has not given a value yet (`keyservice.source`).
     """
     source = _Source(policy, records, at)
     room = _Room()
@@ -117,6 +118,12 @@ class _Source:
         if epoch not in rule.epochs:
             raise _missing(f"{reference}: this epoch is neither current nor readable")
         record = self._record(policy, name, rule, epoch)
+        if record is None and rule.external is not None:
+            raise UnavailableError(
+                f"{reference}: its source has not given its value yet",
+                code="keyservice.source",
+                hint="cloister source list says why",
+            )
         if record is None:
             raise ReleaseDeniedError(
                 f"{reference}: its owner has not put its value yet",

@@ -13,6 +13,8 @@ from cloister.keyservice.records import PolicyRecord
 from cloister.keyservice.secret_epochs import plan_epochs
 from cloister.keyservice.secret_records import EpochMark, SecretRecord
 from cloister.keyservice.secret_values import make_value
+from cloister.keyservice.source_records import Wanted
+from cloister.keyservice.source_store import SourceStore
 from cloister.keyservice.state.secret_rows import (
     mark_from_row,
     mark_key,
@@ -66,6 +68,7 @@ class SecretStore:
         for name, epoch in plan.erase:
             self.store.tables.put(_SECRETS, secret_key(*where, name, epoch), None)
         secrets = policy.secrets or {}
+        self._want(policy)
         for name in plan.make:
             rule, authority = secrets[name], None
             if rule.certificate is not None:
@@ -76,11 +79,24 @@ class SecretStore:
             self.put(SecretRecord(*where, name, rule.current, rule.kind, parts, at))
 
     def namespaces(self) -> Iterator[str]:
-        """Return the namespace of each value that is held."""
+        """Return the namespace of each value that is held; a source's token is one."""
+        yield from (source.namespace for source in SourceStore(self.store).sources())
         for key, _ in self.store.tables.rows(_SECRETS):
             parts = decode(key, max_bytes=_MAX_KEY)
             if isinstance(parts, list):
                 yield str(parts[0])
+
+    def _want(self, policy: Policy) -> None:
+        """Note which values have to be fetched now, in place of what the predecessor wanted."""
+        where = (policy.namespace, policy.name)
+        SourceStore(self.store).want(
+            *where,
+            [
+                Wanted(*where, name, rule.current, rule.external)
+                for name, rule in (policy.secrets or {}).items()
+                if rule.external is not None and self.secret(*where, name, rule.current) is None
+            ],
+        )
 
     def _marks(self, policy: Policy) -> dict[str, EpochMark]:
         found: dict[str, EpochMark] = {}

@@ -35,7 +35,7 @@ def make_value(
     """Make a new value; the caller keeps it before anybody gets it.
 
     Args:
-        rule: Of any kind but `opaque`, whose owner puts its value.
+        rule: Of any kind but those whose value comes later (`COMES_LATER`).
         authority: The parts of the authority that a certificate names, else None.
         at: Now.
     """

@@ -28,12 +28,14 @@ from cloister.attestation.evidence import Evidence, ReportData
 from cloister.errors import ConfigError, UnavailableError
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.domain import TrustDomain
+from cloister.keyservice.fetching import Fetching, Get
 from cloister.keyservice.front import Application, BoundedProtocol, Other
 from cloister.keyservice.leases import LEASE_TTL_S
 from cloister.keyservice.logs import JSONFormatter
 from cloister.keyservice.metrics import Gauges, Metrics, TimedFreshness
 from cloister.keyservice.process import announce, listen_tcp, run
 from cloister.keyservice.service import KeyService
+from cloister.keyservice.source_messages import read_address
 from cloister.keyservice.store import Store
 from cloister.keyservice.witnessing import WitnessCircle, WitnessEndpoint
 from cloister.tee.sim.attester import SimAttester
@@ -64,6 +66,7 @@ class ServerSettings:
         witnesses: `URL=KEY` of those who see every change before it is answered.
         witness_quorum: How many of them must.
         log_format: `text` or `json`.
+        sources: `HOST:PORT` of stores that values may be fetched from; nothing else is reached.
         database: `postgresql://` address of a state that replicas share; empty for the embedded
             one in `DIR/keyservice`. It holds no password.
     """
@@ -76,6 +79,7 @@ class ServerSettings:
     witness_quorum: int = 0
     log_format: str = "text"
     database: str = ""
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +90,30 @@ class _Parts:
     store: Store
     service: KeyService
     metrics: Metrics
+    get: Get | None
 
 
-def serve(settings: ServerSettings, *, ready: Callable[[dict[str, str]], None]) -> None:
+def serve(
+    settings: ServerSettings, *, ready: Callable[[dict[str, str]], None], get: Get | None
+) -> None:
     """Serve until SIGINT, SIGTERM, idleness, or damage to the state.
 
     Args:
         settings: What to serve and where.
         ready: Called once, with `url` and `identity`, when connections are accepted.
+        get: Reaches stores of others; None where this process has no way to any.
 
     Raises:
         CloisterError: The state or the address cannot be used.
     """
+    for address in settings.sources:
+        read_address(address)
+    if settings.sources and get is None:
+        raise ConfigError(
+            "this process cannot reach other stores",
+            code="config.value",
+            hint="cloister keyservice serve --external-source HOST:PORT",
+        )
     domain = TrustDomain.load(settings.domain)
     store = _open(settings, domain)
     with contextlib.ExitStack() as stack:
@@ -120,7 +136,7 @@ def serve(settings: ServerSettings, *, ready: Callable[[dict[str, str]], None]) 
                 witness, clock=lambda: read_clock().uptime, observe=metrics.commits.observe
             )
         )
-        parts = _Parts(domain, store, service, metrics)
+        parts = _Parts(domain, store, service, metrics, get)
         listener, url = _listen(settings, domain)
         stack.callback(listener.close)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -172,19 +188,32 @@ async def _run(
     server = uvicorn.Server(config)
     announced = asyncio.create_task(announce(server, lambda: ready(_facts(parts.service, url))))
     idle = asyncio.create_task(_stop_when_idle(server, application, settings.idle_exit_s))
+    tasks = [announced, idle]
+    if parts.get is not None:
+        fetching = Fetching(
+            parts.service.external,
+            settle=parts.service.settle,
+            get=parts.get,
+            allowed=frozenset(settings.sources),
+            clock=read_clock,
+            stop=stop,
+        )
+        tasks.append(asyncio.create_task(fetching.run()))
     try:
         await server.serve(sockets=[listener])
     finally:
-        for task in (announced, idle):
+        for task in tasks:
             task.cancel()
 
 
 def _make_web(parts: _Parts, stop: Callable[[], None], connections: Callable[[], int]) -> Other:
     """Load what answers everything but the protocol; done when somebody first asks."""
+    from cloister.keyservice.view.access import Access  # noqa: PLC0415
     from cloister.keyservice.view.facts import Facts  # noqa: PLC0415
     from cloister.keyservice.view.openapi import document  # noqa: PLC0415
     from cloister.keyservice.view.operations import OPERATIONS, Sources  # noqa: PLC0415
     from cloister.keyservice.view.web import Web  # noqa: PLC0415
+    from cloister.keyservice.view_grants import ViewGrants  # noqa: PLC0415
 
     domain, store, metrics = parts.domain, parts.store, parts.metrics
     metrics.add_view_paths(operation.path for operation in OPERATIONS)
@@ -200,29 +229,29 @@ def _make_web(parts: _Parts, stop: Callable[[], None], connections: Callable[[],
             )
         )
 
-    facts = Facts(
-        domain,
-        store,
-        parts.service.checkpoint,
-        sees=lambda namespace: parts.service.sees(domain.owner.raw, namespace),
-    )
+    # Nobody sees anything of it before a token says who looks.
+    facts = Facts(domain, store, parts.service.checkpoint, sees=lambda _: False)
     return Web(
         Sources(facts, metrics=text, openapi=document),
-        service=domain.identity,
-        owner=domain.owner,
+        access=Access(
+            ViewGrants(store),
+            service=domain.identity,
+            owner=domain.owner,
+            sees=parts.service.sees,
+        ),
         clock=read_clock,
         viewed=metrics.viewed,
         stop=stop,
     )
 
 
-def main(arguments: list[str]) -> int:
-    """Run the server as a process; returns its exit status."""
+def main(arguments: list[str], *, get: Get | None) -> int:
+    """Run the server as a process; returns its exit status. `get` as for `serve`."""
     settings = _read_arguments(arguments)
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(name)s %(message)s")
     handler.setFormatter(JSONFormatter() if settings.log_format == "json" else text)
-    return run(lambda ready: serve(settings, ready=ready), handler)
+    return run(lambda ready: serve(settings, ready=ready, get=get), handler)
 
 
 async def _stop_when_idle(
@@ -294,6 +323,7 @@ def _read_arguments(arguments: list[str]) -> ServerSettings:
     parser.add_argument("--idle-exit", type=int, default=0, metavar="SECONDS")
     parser.add_argument("--witness", action="append", default=[], metavar="URL=KEY")
     parser.add_argument("--witness-quorum", type=int, default=0, metavar="K")
+    parser.add_argument("--external-source", action="append", default=[], metavar="HOST:PORT")
     parser.add_argument("--lease-ttl", type=int, default=LEASE_TTL_S, metavar="SECONDS")
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.add_argument(
@@ -312,8 +342,9 @@ def _read_arguments(arguments: list[str]) -> ServerSettings:
         found.witness_quorum,
         found.log_format,
         found.database,
+        tuple(found.external_source),
     )
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], get=None))

@@ -44,6 +44,7 @@ from cloister.keyservice.challenges import (
 )
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.domain import log_origin
+from cloister.keyservice.external_secrets import ExternalSecrets
 from cloister.keyservice.genuine import ATTEST_PATH, AttestRequest, bind_service
 from cloister.keyservice.jobs import Jobs
 from cloister.keyservice.leases import LEASE_TTL_S, LeaseTable
@@ -69,6 +70,7 @@ from cloister.keyservice.messages import (
 )
 from cloister.keyservice.ownership import OwnerRequest, SignedOwnerRequest, owner_reply_info
 from cloister.keyservice.platforms import require_watched
+from cloister.keyservice.refusals import Refusals
 from cloister.keyservice.releasing import Releases
 from cloister.keyservice.renewal import (
     RENEWAL_CHALLENGE_PATH,
@@ -171,6 +173,9 @@ class KeyService:
         )
         jobs = Jobs(store)
         limits = Limits(self._scope)
+        refusals = Refusals(store)
+        self.external: Final = ExternalSecrets(SecretStore(store), self._scope)
+        """What other stores keep for policies in force; fetched by `fetching`."""
         self._members = MemberService(
             store=store,
             jobs=jobs,
@@ -192,6 +197,7 @@ class KeyService:
             secrets=SecretStore(store),
             leases=leases,
             jobs=jobs,
+            refusals=refusals,
         )
         self._anchors = AnchorService(
             store=store,
@@ -210,6 +216,8 @@ class KeyService:
             limits=limits,
             founder=secrets.owner,
             members=MemberOperations(store=store, jobs=jobs, members=self._members),
+            external=self.external,
+            refusals=refusals,
             trust_domain=secrets.trust_domain,
             origin=log_origin(secrets.trust_domain),
         )
@@ -280,9 +288,24 @@ class KeyService:
             require_watched(admitted(self._store.tables), self._quorum)
             pairs = zip(calls, decisions, strict=True)
             answers = [self._answer(call, decision, moment) for call, decision in pairs]
+        self._require_witnessed()
+        return answers
+
+    def settle(self, change: Callable[[], None]) -> None:
+        """Make a change that no request asked for durable and witnessed, between two groups.
+
+        Raises:
+            CloisterError: By the change, or it could not be made durable; `StateMovedError` asks
+                for trying again.
+        """
+        with self._store.group():
+            require_watched(admitted(self._store.tables), self._quorum)
+            change()
+        self._require_witnessed()
+
+    def _require_witnessed(self) -> None:
         if self._witnesses is not None and self._store.head != self._witnessed:
             self._show_to_witnesses(self._witnesses)
-        return answers
 
     def _show_to_witnesses(self, witnesses: WitnessCircle) -> None:
         """Return when enough witnesses have seen the log as it is now."""

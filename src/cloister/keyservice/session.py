@@ -111,8 +111,7 @@ def decide(request: ReleaseRequest, *, records: Records, at: int) -> Approval:
     known = {
         name: volume
         for name, rule in policy.volumes.items()
-        if (volume := records.volume(bytes.fromhex(rule.id))) is not None
-        and records.governor(volume.namespace) == governor
+        if (volume := records.volume_in(bytes.fromhex(rule.id), governor)) is not None
     }
     result = appraise_named(
         record.hash,

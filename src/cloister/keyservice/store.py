@@ -28,8 +28,9 @@ from cloister.errors import (
 )
 from cloister.keyservice import merkle
 from cloister.keyservice.log import StateCommitment
+from cloister.keyservice.namespaces import ROOT, lineage
 from cloister.keyservice.proofs import Proofs
-from cloister.keyservice.records import PolicyRecord, VolumeRecord
+from cloister.keyservice.records import PolicyRecord, VolumeRecord, volume_handle
 from cloister.keyservice.state import rows
 from cloister.keyservice.state.backend import Backend, LogRow
 from cloister.keyservice.state.format import FORMAT, NEWEST, sealed_format, upgrade_tables
@@ -389,19 +390,41 @@ class Store:
 
     # -- volumes
 
-    def volume(self, volume_id: bytes) -> VolumeRecord | None:
-        """Return a registered volume."""
-        data = self._tables.get("volumes", volume_id)
-        return None if data is None else rows.volume_from_row(volume_id, data)
+    def volume(self, handle: bytes) -> VolumeRecord | None:
+        """Return a registered volume by its handle; the root's by its identity."""
+        data = self._tables.get("volumes", handle)
+        return None if data is None else rows.volume_from_row(handle, data)
+
+    def volume_in(self, volume_id: bytes, governor: str) -> VolumeRecord | None:
+        """Return the volume of that identity which the charter of `governor` governs now.
+
+        Whoever governed when it was registered stood there or above.
+        """
+        for tenant in lineage(governor):
+            record = self.volume(volume_handle(volume_id, tenant))
+            if record is not None and self.governor(record.namespace) == governor:
+                return record
+        return None
+
+    def volumes_named(self, volume_id: bytes) -> list[VolumeRecord]:
+        """Return every tenant's volume of that identity, the root's first."""
+        data = self._tables.get("volume-tenants", volume_id)
+        tenants = [ROOT] if data is None else [ROOT, *rows.tenants_from_row(data)]
+        found = [self.volume(volume_handle(volume_id, tenant)) for tenant in tenants]
+        return [record for record in found if record is not None]
 
     def volumes(self) -> list[VolumeRecord]:
         """Return every registered volume, by identity."""
         found = sorted(self._tables.rows("volumes"))
-        return [rows.volume_from_row(volume_id, data) for volume_id, data in found]
+        return [rows.volume_from_row(handle, data) for handle, data in found]
 
     def put_volume(self, record: VolumeRecord) -> None:
         """Add or replace a volume; inside a transaction."""
-        self._tables.put("volumes", record.id, rows.volume_to_row(record))
+        if record.tenant != ROOT and self.volume(record.handle) is None:
+            others = [each.tenant for each in self.volumes_named(record.id) if each.tenant != ROOT]
+            row = rows.tenants_to_row([*others, record.tenant])
+            self._tables.put("volume-tenants", record.id, row)
+        self._tables.put("volumes", record.handle, rows.volume_to_row(record))
 
     @property
     def head(self) -> Head:

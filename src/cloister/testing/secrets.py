@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import Final
 
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.crypto.digest import digest_to_text
 from cloister.keyservice.bundle import Bundle
+from cloister.keyservice.owner import OwnerClient
 from cloister.testing.keyservice import CODE_ROOT, MEASUREMENT, ServiceBench
 
-__all__ = ["EVERY_KIND", "ask", "secret_policy"]
+__all__ = ["EVERY_KIND", "EXTERNAL", "ask", "bring", "put_source", "secret_policy"]
 
 # Each kind, as a policy writes it.
 EVERY_KIND: Final = """
@@ -92,3 +94,37 @@ def ask(bench: ServiceBench, policy: bytes, *, code: bytes = CODE_ROOT) -> Bundl
         attester=bench.attester(),
     )
     return release.bundle
+
+
+# A value that another store keeps, as a policy writes it.
+EXTERNAL: Final = """
+  db: {external: {source: vault, path: secret/data/training/db, field: password, max_bytes: 64}}
+"""
+
+
+def put_source(
+    bench: ServiceBench,
+    client: OwnerClient | None = None,
+    *,
+    namespace: str = "lab",
+    name: str = "vault",
+    address: str = "vault.example:8200",
+    token: bytes = b"hvs.planted-token",
+) -> None:
+    """Register a source, by the owner if nobody is named."""
+    (bench.owner() if client is None else client).put_source(
+        token,
+        namespace=namespace,
+        name=name,
+        address=address,
+        ca=bench.domain.ca,
+        service_hpke=bench.domain.hpke,
+    )
+
+
+def bring(bench: ServiceBench, value: bytes) -> list[str]:
+    """Let every value that is wanted arrive, as if each source had said `value`; say which."""
+    errands = bench.service.external.errands()
+    for errand in errands:
+        bench.service.settle(partial(bench.service.external.keep, errand, value, bench.clock()))
+    return [errand.wanted.label for errand in errands]

@@ -262,3 +262,51 @@ def test_cosign_asks_witnesses_for_the_copy(
     assert failure(door, *words[:4], f"nonsense={key.public.text}") == ("config.value", 65)
     assert failure(door, "audit", "cosign", "none", *words[3:]) == ("config.missing", 65)
     assert not (door.folder / "none").exists()
+
+
+def test_a_namespace_is_shown_without_a_copy(door: Door, policy: bytes) -> None:
+    """Each entry proved, of that namespace only, and filtered like those of a copy."""
+    found = door.record("audit", "show", "--namespace", "lab")
+    size = door.bench.store.log_size
+    assert (found["namespace"], found["size"]) == ("lab", size)
+    operations = [entry["operation"] for entry in found["entries"]]
+    assert operations == ["policy.apply", "release", "release"]
+    refused = door.record("audit", "show", "--namespace", "lab", "--refused")["entries"]
+    assert [entry["decision"] for entry in refused] == ["release.workload-unknown"]
+    assert f"3 of {size} entries" in door.call("audit", "show", "--namespace", "lab").stdout
+
+
+def test_a_namespaces_reader_shows_it_with_a_key_of_his(door: Door, policy: bytes) -> None:
+    """Who reads another namespace gets nothing."""
+    seeds = {"rex": b"r" * 32, "eve": b"e" * 32}
+    rex, eve = (SigningKey(seed) for seed in seeds.values())
+    bench = door.bench
+    bench.owner().propose_charter(bench.charter("lab", (bench.owner_key,), readers=[rex]))
+    bench.owner().propose_charter(bench.charter("other", (eve,)))
+    for name, seed in seeds.items():
+        (door.folder / name).write_bytes(seed)
+        (door.folder / name).chmod(0o600)
+    words = ("audit", "show", "--namespace", "lab", "--key")
+    assert len(door.record(*words, "rex")["entries"]) == 4
+    assert failure(door, *words, "eve") == ("release.not-owner", 77)
+
+
+@pytest.mark.parametrize("words", [(), ("log", "--namespace", "lab")])
+def test_show_is_of_a_copy_or_of_a_namespace(door: Door, words: tuple[str, ...]) -> None:
+    """One of them."""
+    assert failure(door, "audit", "show", *words) == ("config.value", 65)
+
+
+def test_a_receipt_of_a_namespaces_entry_is_had_and_checked(door: Door, policy: bytes) -> None:
+    """Into a new file, which checks offline from then on."""
+    number = door.record("audit", "show", "--namespace", "lab")["entries"][1]["number"]
+    words = ("audit", "receipt", "kept", "--namespace", "lab", "--number", str(number))
+    found = door.record(*words)
+    assert (found["number"], found["operation"], found["subject"]) == (number, "release", "train")
+    door.bench.down = True
+    assert door.record("audit", "receipt", "kept") == found
+    door.bench.down = False
+    assert failure(door, *words) == ("config.exists", 65)
+    assert failure(door, *words[:2], "other", *words[3:-1], "0") == ("config.missing", 65)
+    assert failure(door, *words[:2], "no/where", *words[3:]) == ("config.file", 65)
+    assert failure(door, *words[:-2]) == ("config.value", 65)

@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 
 from cloister.cli.draft import (
+    ANYBODY,
     DraftWords,
     WorkloadWords,
     draft_from_words,
     is_store,
     program_of,
 )
-from cloister.errors import ConfigError
+from cloister.errors import ConfigError, MalformedError
 from cloister.keyservice.policy import parse_policy
+from cloister.keyservice.policy.model import Unchecked
 from cloister.launcher.local import LocalFacts
 from cloister.volume.opening import create_volume
 
@@ -77,6 +79,9 @@ def test_sealed_code_is_mounted_as_code(tmp_path: Path) -> None:
         {"volumes": ("/data=store:append",)},
         {"environment": ("SEED",)},
         {"listen": ("api=http",)},
+        {"listen": ("api=1",), "clients": ("spiffe://example.org/lab/clients/ann/1",)},
+        {"listen": ("api=1",), "clients": ("other=spiffe://example.org/lab/clients/ann/1",)},
+        {"clients": ("api=spiffe://example.org/lab/clients/ann/1",)},
     ],
 )
 def test_words_that_cannot_be_read_are_refused(
@@ -87,6 +92,30 @@ def test_words_that_cannot_be_read_are_refused(
         draft_from_words(_words(tmp_path, plain, **role), _FACTS)
     assert caught.value.code == "config.value"
     assert caught.value.hint
+
+
+def test_a_draft_names_its_clients(tmp_path: Path, plain: Path) -> None:
+    """Of each listener its own; one without any says that it is open."""
+    ann, ben = (f"spiffe://example.org/lab/clients/{name}/*" for name in ("ann", "ben"))
+    words = _words(
+        tmp_path,
+        plain,
+        listen=("api=8443", "open=8444"),
+        clients=(f"api={ann}", f"api={ben}"),
+    )
+    listen = (
+        parse_policy(draft_from_words(words, _FACTS).encode(), source="draft").workloads["w"].listen
+    )
+    assert listen["api"].clients == (ann, ben)
+    assert listen["open"].clients == Unchecked(unchecked=ANYBODY)
+
+
+def test_a_client_that_is_none_makes_no_draft(tmp_path: Path, plain: Path) -> None:
+    """A name is a SPIFFE ID."""
+    words = _words(tmp_path, plain, listen=("api=8443",), clients=("api=ann",))
+    with pytest.raises(MalformedError) as caught:
+        draft_from_words(words, _FACTS)
+    assert caught.value.code == "policy.invalid"
 
 
 @pytest.mark.parametrize("command", ["", "'open"])

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from cloister.cli import settings
+from cloister.cli.main import app
 from cloister.errors import CloisterError, ConfigError
 from cloister.keyservice import server, witness_server
 from cloister.keyservice.clock import read_clock
+from cloister.keyservice.view.access import offline_id
 from cloister.keyservice.view.token import ViewToken
+from cloister.keyservice.view_grants import ViewGrants
 from cloister.testing.keyservice import MEASUREMENT, policy_text
 from unit.cli.conftest import Door
 
@@ -30,14 +34,16 @@ def test_status_lists_what_is_there(door: Door, plain: Path) -> None:
 def test_serve_runs_the_server_for_this_domain(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its status is the command's."""
     calls: list[list[str]] = []
-    monkeypatch.setattr(server, "main", lambda words: calls.append(words) or 7)
+    monkeypatch.setattr(server, "main", lambda words, **_: calls.append(words) or 7)
     found = door.call("keyservice", "serve", "--listen", "127.0.0.1:0")
     assert found.exit_code == 7
     domain = str(door.bench.domain.directory)
     door.call("keyservice", "serve", "--listen", "h:1", "--database", "postgresql://u@h/d")
+    door.call("keyservice", "serve", "--external-source", "v:1", "--external-source", "w:2")
     assert calls == [
         ["--domain", domain, "--listen", "127.0.0.1:0"],
         ["--domain", domain, "--listen", "h:1", "--database", "postgresql://u@h/d"],
+        ["--domain", domain, "--external-source", "v:1", "--external-source", "w:2"],
     ]
 
 
@@ -165,7 +171,7 @@ def test_a_job_that_is_not_there_is_missing(job: Door, name: str) -> None:
 def test_serve_passes_the_logs_format_on(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """And refuses one that there is not."""
     calls: list[list[str]] = []
-    monkeypatch.setattr(server, "main", lambda words: calls.append(words) or 0)
+    monkeypatch.setattr(server, "main", lambda words, **_: calls.append(words) or 0)
     assert door.call("keyservice", "serve", "--log-format", "json").exit_code == 0
     assert calls[0][2:] == ["--log-format", "json"]
     error = door.call("keyservice", "serve", "--log-format", "xml").exception
@@ -178,7 +184,7 @@ def test_a_view_token_is_made_offline(door: Door, monkeypatch: pytest.MonkeyPatc
     """The service is not asked; the token is for it, and nothing else is printed."""
     monkeypatch.setattr(settings, "hide_memory", lambda: None)
     door.bench.down = True
-    found = door.call("keyservice", "view-token", "--hours", "2", "--scope", "metrics")
+    found = door.call("keyservice", "view-token", "--offline", "--hours", "2", "--scope", "metrics")
     domain, at = door.bench.domain, read_clock().at
     token = ViewToken.from_text(
         found.stdout.strip(), service=domain.identity, owner=domain.owner, at=at
@@ -192,7 +198,7 @@ def test_a_view_token_needs_the_owners_key(door: Door, monkeypatch: pytest.Monke
     """Whoever has the public facts alone makes none."""
     monkeypatch.setattr(settings, "hide_memory", lambda: None)
     (door.bench.domain.directory / "owner" / "owner.key").unlink()
-    error = door.call("keyservice", "view-token").exception
+    error = door.call("keyservice", "view-token", "--offline").exception
     assert isinstance(error, ConfigError)
     assert error.code == "config.missing"
 
@@ -210,3 +216,42 @@ def test_the_doctor_says_what_is_risky_and_fails_on_problems(
     said = door.call("keyservice", "doctor", "--json")
     assert said.exit_code == ConfigError.exit_status
     assert "keyservice (0755)" in said.stdout
+
+
+def test_view_tokens_are_issued_listed_and_revoked(door: Door) -> None:
+    """By identity; the list has no token."""
+    text = door.call("keyservice", "view-token", "--namespace", "lab").stdout.strip()
+    found = door.record("keyservice", "view-tokens", "lab")["tokens"]
+    assert [each["scope"] for each in found] == ["view"]
+    assert text not in str(found)
+    assert found[0]["id"] in door.call("keyservice", "view-tokens", "lab").stdout
+    words = ("keyservice", "revoke-view-token", found[0]["id"])
+    error = door.call(*words).exception
+    assert isinstance(error, ConfigError)
+    assert error.code == "config.missing"
+    done = door.record(*words, "--namespace", "lab")
+    assert done == {"namespace": "lab", "token": found[0]["id"]}
+    assert door.record("keyservice", "view-tokens", "lab")["tokens"] == []
+
+
+def test_a_token_made_offline_is_revoked_by_its_text(door: Door) -> None:
+    """Which standard input brings; nothing shows it again."""
+    text = door.call("keyservice", "view-token", "--offline").stdout
+    done = CliRunner().invoke(app, ["keyservice", "revoke-view-token", "--offline"], input=text)
+    assert done.exit_code == 0, done.output
+    assert "no good any more" in done.output
+    assert ViewGrants(door.bench.store).is_revoked(offline_id(text.strip()))
+    assert text.strip() not in done.output
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("xyz",), ("0" * 31,), ("0" * 32, "--offline"), ("0" * 31 + "A",)]
+)
+def test_what_names_no_view_token_is_refused(door: Door, words: tuple[str, ...]) -> None:
+    """Before anything is asked."""
+    error = door.call("keyservice", "revoke-view-token", *words).exception
+    assert isinstance(error, ConfigError)
+    assert error.code == "config.value"
+    error = door.call("keyservice", "view-token", "--offline", "--namespace", "lab").exception
+    assert isinstance(error, ConfigError)
+    assert error.code == "config.value"

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cloister.attestation.measurement import LaunchMeasurement
+from cloister.errors import CloisterError
+from cloister.testing.keyservice import MEASUREMENT, policy_text
 from unit.cli.conftest import Door
 
 
@@ -65,3 +68,26 @@ def test_people_get_lines(door: Door, drafted: Path) -> None:
     assert f"{drafted}: good" in door.call("policy", "lint", drafted).stdout
     assert "default/p is sha256:" in door.call("policy", "apply", drafted).stdout
     assert door.call("policy", "hash", drafted).stdout.startswith("sha256:")
+
+
+def test_refusals_are_told_to_who_may_read_the_policy(door: Door) -> None:
+    """For people and machines; a policy is named with its namespace."""
+    bench = door.bench
+    bench.register_volumes()
+    policy = bench.apply(policy_text(bench))
+    assert "no appraisal refused" in door.call("policy", "refusals", "lab/digits").stdout
+    with pytest.raises(CloisterError):
+        bench.release_client().release(
+            policy=policy,
+            workload="train",
+            instance="run-1",
+            measurement=LaunchMeasurement(code=b"?" * 32, runtime=MEASUREMENT.runtime),
+            attester=bench.attester(),
+        )
+    (found,) = door.record("policy", "refusals", "lab/digits")["refusals"]
+    assert (found["code"], found["workload"]) == ("appraisal.code", "train")
+    shown = door.call("policy", "refusals", "lab/digits").stdout
+    assert f"entry {found['entry']}: train/run-1 appraisal.code" in shown
+    error = door.call("policy", "refusals", "digits").exception
+    assert isinstance(error, CloisterError)
+    assert error.code == "config.value"

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from cloister.cli import secret
 from cloister.cli.main import app
 from cloister.keyservice.secret_store import SecretStore
-from cloister.testing.secrets import EVERY_KIND, secret_policy
+from cloister.testing.secrets import EVERY_KIND, EXTERNAL, secret_policy
 from unit.cli.conftest import Door
 
 
@@ -105,3 +105,12 @@ def test_show_names_secrets_by_kind(door: Door, policy: Path) -> None:
     """Their values are in no policy."""
     shown = door.call("policy", "show", policy).stdout
     assert "db: password, epoch 1" in shown
+
+
+def test_people_see_what_is_still_to_be_fetched(door: Door) -> None:
+    """Nobody has to put it."""
+    file = door.folder / "external.yaml"
+    file.write_text(secret_policy(door.bench, secrets=EXTERNAL))
+    door.record("policy", "apply", file)
+    assert "to be" in door.call("secret", "list", file).stdout
+    assert "put" not in door.call("secret", "list", file).stdout

@@ -154,7 +154,12 @@ def test_a_key_sealed_for_another_service_or_volume_is_refused(
     with pytest.raises(EvidenceError) as refused:
         owner.register_volume(b"n" * 16, key=b"k" * 32, **facts, service_hpke=other)
     assert refused.value.code == "evidence.binding"
-    info = volume_key_info(service=bench.domain.identity.raw, volume=b"n" * 16)
+    info = volume_key_info(
+        service=bench.domain.identity.raw,
+        volume=b"n" * 16,
+        namespace="/",
+        owner=bench.owner_key.public.raw,
+    )
     sealed = other.seal(b"k" * 32, info=info)
     with pytest.raises(MalformedError) as e:
         owner._do("volume.register", {"id": b"n" * 16, "sealed_key": sealed, **facts})

@@ -215,11 +215,20 @@ def test_a_sleeping_writer_goes_on_if_nobody_took_over(
         bench.owner().take_lease(DATA_ID)
 
 
-def test_an_unregistered_volume_is_unknown(bench: ServiceBench) -> None:
-    """There is no anchor for it."""
-    with pytest.raises(ReleaseDeniedError) as e:
-        bench.anchor(b"?" * 16, Lease(1, b"s" * 32, 15)).state()
-    assert e.value.code == "release.volume-unknown"
+@pytest.mark.spec("KR-50", "KR-87")
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_unregistered_volume_is_refused_like_one_that_is_not_ours(
+    bench: ServiceBench, epoch: int
+) -> None:
+    """Whoever knows no secret is not told which volumes there are."""
+    bench.owner().take_lease(DATA_ID)
+    found = []
+    for volume in (b"?" * 16, DATA_ID, CODE_ID):
+        with pytest.raises(ReleaseDeniedError) as e:
+            bench.anchor(volume, Lease(epoch, b"s" * 32, 15)).state()
+        found.append((e.value.code, e.value.public.replace(volume.hex(), "ID")))
+    assert {code for code, _ in found} == {"release.fenced"}
+    assert len(set(found)) == 1
 
 
 def test_a_service_that_is_down_is_unavailable(

@@ -260,7 +260,11 @@ def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     pid = os.fork()
     if pid == 0:
         try:
-            serve(settings, ready=lambda facts: os.write(sending, facts["url"].encode()) and None)
+            serve(
+                settings,
+                ready=lambda facts: os.write(sending, facts["url"].encode()) and None,
+                get=None,
+            )
         finally:
             os._exit(0)
     os.close(sending)

@@ -12,6 +12,7 @@ from cloister.keyservice.records import Holder, VolumeRecord
 from cloister.keyservice.reset import Reset
 from cloister.keyservice.state import member_rows
 from cloister.keyservice.state.record import Head
+from cloister.keyservice.state.view_rows import GRANTS_TABLE, ViewGrant, grant_to_row
 from cloister.keyservice.statetime import time_to_row
 from cloister.keyservice.store import Store
 from cloister.tee.sim.platform import SimPlatform
@@ -42,13 +43,19 @@ def test_grants_end_and_numbers_rise(tmp_path: Path) -> None:
         store.tables.put("jobs", key, member_rows.encode(job))
         store.tables.put(member_rows.members_table("lab", "digits"), b"m", b"row")
         store.tables.put("expelled", b"e" * 64, b"row")
+        grant = ViewGrant(b"t" * 16, KEY.raw, "lab", "view", 1_900_000_000, 7)
+        store.tables.put(GRANTS_TABLE, grant.id, grant_to_row(grant))
         head = go_back(store, STATEMENT)
         assert head == STATEMENT.next_head
         volume = store.volume(VOLUME.id)
         assert volume is not None
         assert (volume.epoch, volume.holder) == (5 + 3072, None)
         assert (volume.version, volume.root, volume.state_epoch) == (3, b"r" * 32, 2)
-        assert [list(store.tables.rows(name)) for name in ("renewals", "spent")] == [[], []]
+        assert [list(store.tables.rows(name)) for name in ("renewals", "spent", GRANTS_TABLE)] == [
+            [],
+            [],
+            [],
+        ]
         row = store.tables.get("jobs", key)
         assert row is not None
         left = from_row(row)

@@ -139,3 +139,25 @@ def test_a_value_that_is_put_is_logged(bench: ServiceBench, owner: OwnerClient) 
     entry = LogEntry.from_bytes(data)
     assert (entry.operation, entry.subject) == ("secret.put", "lab/keeper/token@1")
     assert "secret-value" not in str(dataclasses.asdict(entry))
+
+
+@pytest.mark.spec("SEC-53", "POL-17")
+def test_a_reader_whom_the_policy_names_lists_its_secrets(bench: ServiceBench) -> None:
+    """And those of no other policy; a successor without him ends it; he puts nothing."""
+    rex = SigningKey.generate()
+    access = f'access: {{readers: ["{rex.public.text}"]}}\n'
+    first = bench.apply(secret_policy(bench, secrets=SECRETS) + access)
+    bench.apply(secret_policy(bench, name="second", secrets=SECRETS))
+    found = bench.client(rex).list_secrets(**WHERE)
+    assert {fact.name for fact in found} >= {"db", "token"}
+    for other in (WHERE | {"policy": "second"}, WHERE | {"policy": "nobody"}):
+        with pytest.raises(CloisterError) as e:
+            bench.client(rex).list_secrets(**other)
+        assert e.value.code == "release.policy-unknown"
+    assert put(bench, bench.client(rex), b"x") == "release.not-owner"
+    other = SigningKey.generate()
+    access = f'access: {{readers: ["{other.public.text}"]}}\n'
+    bench.apply(secret_policy(bench, secrets=SECRETS, predecessor=first) + access)
+    with pytest.raises(CloisterError) as e:
+        bench.client(rex).list_secrets(**WHERE)
+    assert e.value.code == "release.not-owner"

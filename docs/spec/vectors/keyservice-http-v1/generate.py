@@ -105,6 +105,61 @@ CASES = {
 }
 
 
+ID = bytes(range(16))
+ISSUER = Ed25519PrivateKey.from_private_bytes(b"i" * 32)
+RAW = ISSUER.public_key().public_bytes_raw()
+GRANT = {"id": ID, "issuer": RAW, "namespace": "lab", "scope": "view", "expires": AT + 3600}
+
+
+def issued(*, key: Ed25519PrivateKey = ISSUER, label: bytes = LABEL, **changes: object) -> str:
+    """An issued token as text, with changes."""
+    said = {"version": 2, "service": SERVICE, **GRANT} | changes
+    return token(cbor2.dumps(said, canonical=True), key=key, label=label)
+
+
+# What the service knows of the token beside it; None where it was never issued, or is revoked.
+ISSUED = {
+    "issued-ok": ("KH-41", "ok", issued(), GRANT, "As its issuer makes it."),
+    "issued-revoked": ("KH-43", "identity.viewer", issued(), None, "The service knows none."),
+    "issued-other-id": ("KH-43", "identity.viewer", issued(id=ID[::-1]), GRANT, "Not that one."),
+    "issued-other-issuer": (
+        "KH-43",
+        "identity.viewer",
+        issued(issuer=OTHER.public_key().public_bytes_raw(), key=OTHER),
+        GRANT,
+        "Somebody else's statement under a known identity.",
+    ),
+    "issued-wider": ("KH-43", "identity.viewer", issued(namespace="/"), GRANT, "For more."),
+    "issued-other-scope": ("KH-43", "identity.viewer", issued(scope="metrics"), GRANT, "Another."),
+    "issued-longer": ("KH-43", "identity.viewer", issued(expires=AT + 7200), GRANT, "Longer."),
+    "issued-other-signer": ("KH-42", "identity.viewer", issued(key=OTHER), GRANT, "Not signed."),
+    "issued-owner-signs": ("KH-42", "identity.viewer", issued(key=OWNER), GRANT, "Not by him."),
+    "issued-other-label": (
+        "KH-42",
+        "identity.viewer",
+        issued(label=b"cloister/key-release/v1/owner"),
+        GRANT,
+        "Signed for something else.",
+    ),
+    "issued-other-service": (
+        "KH-42",
+        "identity.viewer",
+        issued(service=b"z" * 32),
+        GRANT,
+        "For another service.",
+    ),
+    "issued-unknown-field": ("KH-42", "identity.viewer", issued(more=1), GRANT, "A field more."),
+    "issued-version": ("KH-42", "identity.viewer", issued(version=3), GRANT, "Another version."),
+    "issued-over": (
+        "KH-43",
+        "identity.viewer",
+        issued(expires=AT),
+        GRANT | {"expires": AT},
+        "Over this second.",
+    ),
+}
+
+
 def main(out: Path) -> None:
     """Write every vector."""
     for name, (clause, expect, text, scope, comment) in CASES.items():
@@ -116,6 +171,18 @@ def main(out: Path) -> None:
             "scope": scope,
             "service": SERVICE.hex(),
             "owner": OWNER.public_key().public_bytes_raw().hex(),
+            "at": AT,
+        }
+        (out / f"{name}.json").write_text(json.dumps(case, indent=2, sort_keys=True) + "\n")
+    for name, (clause, expect, text, grant, comment) in ISSUED.items():
+        known = {k: v.hex() if isinstance(v, bytes) else v for k, v in (grant or {}).items()}
+        case = {
+            "comment": comment,
+            "clause": clause,
+            "expect": expect,
+            "token": text,
+            "grant": known,
+            "service": SERVICE.hex(),
             "at": AT,
         }
         (out / f"{name}.json").write_text(json.dumps(case, indent=2, sort_keys=True) + "\n")

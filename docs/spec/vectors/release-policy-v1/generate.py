@@ -54,6 +54,34 @@ secrets:
 imports:
   g: {namespace: partner, policy: feeds, secret: key}
 """
+_PLACE = "source: vault, path: {}, field: {}, max_bytes: {}"
+EXTERNAL = [
+    # name, comment, form, expect
+    ("ok-external", "a value of another store",
+     _PLACE.format("secret/data/training/db", "pass.word-1", 256), "ok"),
+    ("external-no-data", "a path that is no read of a KV version 2 store",
+     _PLACE.format("database/creds/role", "a", 1), "policy.invalid"),
+    ("external-no-mount", "a path without a mount", _PLACE.format("data/db", "a", 1),
+     "policy.invalid"),
+    ("external-no-path", "a path that names no secret", _PLACE.format("secret/data", "a", 1),
+     "policy.invalid"),
+    ("external-dots", "a path that goes up", _PLACE.format("secret/data/../sys", "a", 1),
+     "policy.invalid"),
+    ("external-query", "a path with a query", _PLACE.format('"secret/data/a?version=1"', "a", 1),
+     "policy.invalid"),
+    ("external-escape", "a path with an escape", _PLACE.format("secret/data/a%2fb", "a", 1),
+     "policy.invalid"),
+    ("external-slash", "a path that begins with a slash", _PLACE.format("/secret/data/a", "a", 1),
+     "policy.invalid"),
+    ("external-long", "a path that is too long",
+     _PLACE.format("secret/data/" + "/".join(["a" * 100] * 5), "a", 1), "policy.invalid"),
+    ("external-field", "a field with a space", _PLACE.format("secret/data/a", '"a b"', 1),
+     "policy.invalid"),
+    ("external-size", "a value that is too long", _PLACE.format("secret/data/a", "a", 65537),
+     "policy.invalid"),
+    ("external-open", "a form that does not say how long", "source: v, path: s/data/a, field: a",
+     "policy.invalid"),
+]  # fmt: skip
 FILES = 'files: {/run/a: {content: "${secret:b}"}, /etc/x/y: {content: "", mode: "0440"}}'
 KEY = "ed25519:" + "e5" * 32
 BOARD = f'approval: {{approvers: ["{KEY}"], threshold: 1, timeout: 60}}\n'
@@ -461,6 +489,16 @@ TEXTS = [
         "a value in the policy",
         [("workloads:", "secrets: {a: {opaque: {max_bytes: 1, value: x}}}\nworkloads:")],
         "policy.invalid",
+    ),
+    *(
+        (
+            name,
+            "EXT-1",
+            comment,
+            [("workloads:", f"secrets: {{a: {{external: {{{form}}}}}}}\nworkloads:")],
+            expect,
+        )
+        for name, comment, form, expect in EXTERNAL
     ),
     ("no-secrets", "SEC-1", "an empty map", [("workloads:", "secrets: {}\nworkloads:")],
      "policy.invalid"),

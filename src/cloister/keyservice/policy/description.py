@@ -100,7 +100,10 @@ def secrets_of(policy: Policy, workload: Workload) -> tuple[Row, ...]:
 def say_secret(rule: SecretRule) -> str:
     """Return a secret's kind and epochs in words."""
     older = ", ".join(str(epoch) for epoch in rule.readable or ())
-    return f"{rule.kind}, epoch {rule.current}" + (f"; readable: {older}" if older else "")
+    kind = rule.kind
+    if rule.external is not None:
+        kind = f"external: {rule.external.field} of {rule.external.path} at {rule.external.source}"
+    return f"{kind}, epoch {rule.current}" + (f"; readable: {older}" if older else "")
 
 
 def _people(policy: Policy) -> Iterator[Row]:

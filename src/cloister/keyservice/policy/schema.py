@@ -47,6 +47,7 @@ from cloister.keyservice.policy.secret_rules import (
     AuthorityForm,
     CertificateForm,
     Exported,
+    ExternalForm,
     FileRule,
     ImportRule,
     KeyPairForm,
@@ -449,6 +450,8 @@ _CERTIFICATE: Final = _Record(
     },
     optional=frozenset({"dns", "spiffe"}),
 )
+# A segment of a path in another store; never . or .., so that nobody reads it in two ways.
+_STORED: Final = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9_.-]{1,128}"
 _SECRET_KINDS: Final[Mapping[str, Kind]] = {
     "symmetric": _Record(SymmetricForm, "random bytes", {"bytes": _Integer(16, 1024)}),
     "password": _Record(
@@ -468,6 +471,22 @@ _SECRET_KINDS: Final[Mapping[str, Kind]] = {
     "certificate": _CERTIFICATE,
     "opaque": _Record(
         OpaqueForm, "a value that its owner puts", {"max_bytes": _Integer(1, 65_536)}
+    ),
+    "external": _Record(
+        ExternalForm,
+        "a value that another store keeps",
+        {
+            "source": _NAME,
+            "path": _text(
+                "a path of a KV version 2 store, MOUNT/data/PATH, of letters, digits and _ . -",
+                rf"{_STORED}(?:/{_STORED})*/data/{_STORED}(?:/{_STORED})*",
+                max_length=512,
+            ),
+            "field": _text(
+                "a field of 1 to 128 letters, digits and _ . -", "[A-Za-z0-9_.-]*", max_length=128
+            ),
+            "max_bytes": _Integer(1, 65_536),
+        },
     ),
 }
 _SECRET_EXTRAS: Final[Mapping[str, Kind]] = {

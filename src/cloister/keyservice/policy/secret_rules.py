@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 __all__ = [
+    "COMES_LATER",
     "PARTS",
     "AuthorityForm",
     "CertificateForm",
     "Exported",
+    "ExternalForm",
     "FileRule",
     "ImportRule",
     "KeyPairForm",
@@ -30,6 +32,7 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
     "symmetric": ("", "hex", "base64"),
     "password": ("", "hex", "base64"),
     "opaque": ("", "hex", "base64"),
+    "external": ("", "hex", "base64"),
     "key_pair": ("private", "public"),
     "authority": ("certificate", "public"),
     "certificate": ("private", "public", "certificate", "chain"),
@@ -84,9 +87,34 @@ class OpaqueForm:
     max_bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalForm:
+    """What another store keeps; the key service fetches it from a source of the namespace.
+
+    Attributes:
+        source: Its name, as the namespace's approvers registered it.
+        path: Where the source has it, such as `secret/data/training/db`.
+        field: Which value there.
+        max_bytes: The longest value that is taken.
+    """
+
+    source: str
+    path: str
+    field: str
+    max_bytes: int
+
+
 SecretForm = (
-    SymmetricForm | PasswordForm | KeyPairForm | AuthorityForm | CertificateForm | OpaqueForm
+    SymmetricForm
+    | PasswordForm
+    | KeyPairForm
+    | AuthorityForm
+    | CertificateForm
+    | OpaqueForm
+    | ExternalForm
 )
+# Kinds whose value the service does not make when a policy is applied: it comes later.
+COMES_LATER: Final = frozenset({"opaque", "external"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +145,7 @@ class SecretRule:
         authority: A certificate authority.
         certificate: A certificate with its key.
         opaque: A value that its owner puts.
+        external: A value that another store keeps.
         epoch: Raise it for a new value; absent is 1.
         readable: Older epochs that still resolve; every other one is erased.
         export: Policies that may import it.
@@ -128,6 +157,7 @@ class SecretRule:
     authority: AuthorityForm | None = None
     certificate: CertificateForm | None = None
     opaque: OpaqueForm | None = None
+    external: ExternalForm | None = None
     epoch: int | None = None
     readable: tuple[int, ...] | None = None
     export: tuple[Exported, ...] | None = None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from cloister.errors import TamperedError
+from cloister.keyservice.messages import VOLUME_ID_BYTES
 from cloister.keyservice.namespaces import ROOT
 from cloister.keyservice.records import Holder, PolicyRecord, VolumeRecord
-from cloister.wire import Fields, Value, encode
+from cloister.wire import Fields, Value, decode, encode
 
 __all__ = [
     "ServiceSecrets",
@@ -18,6 +19,8 @@ __all__ = [
     "policy_to_row",
     "secrets_from_rows",
     "secrets_to_rows",
+    "tenants_from_row",
+    "tenants_to_row",
     "volume_from_row",
     "volume_to_row",
 ]
@@ -131,14 +134,25 @@ def volume_to_row(record: VolumeRecord) -> bytes:
     return encode(value)
 
 
-def volume_from_row(volume_id: bytes, data: bytes) -> VolumeRecord:
-    """Read a volume's row."""
+def tenants_to_row(tenants: Iterable[str]) -> bytes:
+    """Return the row of the tenants, beside the root, that registered one identity."""
+    return encode(list(tenants))
+
+
+def tenants_from_row(data: bytes) -> list[str]:
+    """Read the row."""
+    found = decode(data, max_bytes=_MAX_ROW)
+    return [str(name) for name in found] if isinstance(found, list) else []
+
+
+def volume_from_row(handle: bytes, data: bytes) -> VolumeRecord:
+    """Read a volume's row; its key says whose it is."""
     fields = Fields.decode(data, what="volume row", max_bytes=_MAX_ROW)
     holder = None
     if fields.has("holder"):
         holder = Holder(fields.octets("holder"), fields.octets("secret"))
     record = VolumeRecord(
-        volume_id,
+        handle[:VOLUME_ID_BYTES],
         fields.octets("key"),
         fields.text("kind"),
         fields.integer("version"),
@@ -148,6 +162,7 @@ def volume_from_row(volume_id: bytes, data: bytes) -> VolumeRecord:
         holder,
         fields.text("namespace") if fields.has("namespace") else ROOT,
         fields.octets("registrant") if fields.has("registrant") else b"",
+        handle[VOLUME_ID_BYTES:].decode() or ROOT,
     )
     fields.end()
     return record

@@ -11,6 +11,7 @@ from typing import Final
 from cloister import __version__
 from cloister.crypto.digest import digest_to_text
 from cloister.errors import CloisterError, ReleaseDeniedError
+from cloister.keyservice.attribution import Attribution
 from cloister.keyservice.domain import TrustDomain
 from cloister.keyservice.log import LogEntry, StateCommitment, read_leaf
 from cloister.keyservice.messages import PROTOCOL_VERSION
@@ -46,13 +47,17 @@ class Facts:
             domain: The public facts.
             store: The open state.
             checkpoint: Signs the newest one.
-            sees: Whether the key that makes view tokens may read what lies in a namespace; what
-                it may not read is not there.
+            sees: Whether whoever looks may read what lies in a namespace; what he may not read
+                is not there.
         """
         self._sees = sees
         self._domain = domain
         self._store = store
         self.checkpoint: Final = checkpoint
+
+    def seen_by(self, sees: Callable[[str], bool]) -> Facts:
+        """Return the same facts as somebody else sees them."""
+        return Facts(self._domain, self._store, self.checkpoint, sees=sees)
 
     def service(self) -> JSONValue:
         """Who this is. None of it is to be believed before it is compared with what is pinned."""
@@ -80,16 +85,15 @@ class Facts:
     def entries(self, first: int, count: int) -> JSONValue:
         """Return up to `count` entries of the log: fewer where they are long.
 
-        Raises:
-            ReleaseDeniedError: The log is not for whoever made the token (`release.not-owner`).
+        Who reads the root sees all of them; others those that concern what they may read.
         """
-        if not self._sees(ROOT):
-            raise ReleaseDeniedError(
-                "the log is read by approvers and readers of the root", code="release.not-owner"
-            )
         found: list[JSONValue] = []
         size = 0
+        whole, attribution = self._sees(ROOT), Attribution(self._store)
         for index, leaf in enumerate(self._store.entries(first, min(count, MAX_ENTRIES)), first):
+            whose = attribution.namespace_of(leaf)
+            if not whole and (whose is None or not self._sees(whose)):
+                continue
             size += len(leaf)
             if found and size > _MAX_ENTRIES_BYTES:
                 break

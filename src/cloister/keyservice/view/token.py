@@ -18,12 +18,20 @@ from cloister.attestation.binding import SERVICE_BYTES
 from cloister.crypto.digest import same_bytes
 from cloister.crypto.signature import SIGNATURE_BYTES, SigningKey, VerifyingKey
 from cloister.errors import ConfigError, IdentityError, MalformedError
+from cloister.keyservice.view_grants import MAX_HOURS
 from cloister.wire import Fields, encode
 
-__all__ = ["MAX_HOURS", "VIEW_LABEL", "Scope", "ViewToken"]
+__all__ = [
+    "MAX_HOURS",
+    "VIEW_LABEL",
+    "Scope",
+    "ViewToken",
+    "require_scope",
+    "split_token",
+    "wrong_token",
+]
 
 VIEW_LABEL: Final = b"cloister/keyservice-http/v1/view-token"
-MAX_HOURS: Final = 720
 Scope = Literal["view", "metrics"]
 _SCOPES: Final = ("view", "metrics")
 _VERSION: Final = 1
@@ -77,15 +85,15 @@ class ViewToken:
             IdentityError: Anything else. The message never says which part was wrong.
         """
         try:
-            body, signature = _split(text)
-            owner.verify(VIEW_LABEL, body, signature, error=_wrong("signature"))
+            body, signature = split_token(text)
+            owner.verify(VIEW_LABEL, body, signature, error=wrong_token("signature"))
             token = cls._from_bytes(body)
         except MalformedError as e:
-            raise _wrong("form") from e
+            raise wrong_token("form") from e
         if not same_bytes(token.service, service.raw):
-            raise _wrong("service")
+            raise wrong_token("service")
         if not at < token.expires <= at + MAX_HOURS * _HOUR_S + _HOUR_S:
-            raise _wrong("expiry")
+            raise wrong_token("expiry")
         return token
 
     def require(self, scope: Scope) -> None:
@@ -94,8 +102,7 @@ class ViewToken:
         Raises:
             IdentityError: It is a token for something else (`identity.scope`).
         """
-        if self.scope not in {"view", scope}:
-            raise IdentityError("the view token is for something else", code="identity.scope")
+        require_scope(self.scope, scope)
 
     def _to_bytes(self) -> bytes:
         return encode(
@@ -120,7 +127,17 @@ class ViewToken:
         return cls(service, cast("Scope", scope), expires)
 
 
-def _split(text: str) -> tuple[bytes, bytes]:
+def require_scope(given: str, wanted: Scope) -> None:
+    """Raise unless a token of scope `given` allows what needs `wanted`.
+
+    Raises:
+        IdentityError: It is a token for something else (`identity.scope`).
+    """
+    if given not in {"view", wanted}:
+        raise IdentityError("the view token is for something else", code="identity.scope")
+
+
+def split_token(text: str) -> tuple[bytes, bytes]:
     """Read the text in its one spelling: base64url without padding."""
     wrong = MalformedError("not a view token", code="message.malformed")
     if len(text) > _MAX_TEXT or not text.isascii():
@@ -138,10 +155,11 @@ def _split(text: str) -> tuple[bytes, bytes]:
     return body, signature
 
 
-def _wrong(detail: str) -> IdentityError:
+def wrong_token(detail: str) -> IdentityError:
+    """Return what every token that does not hold is refused with; `detail` is for our log."""
     return IdentityError(
-        "this needs a view token of the trust domain's owner",
+        "this needs a view token that is good here and now",
         code="identity.viewer",
         detail=detail,
-        hint="the owner makes one with: cloister keyservice view-token",
+        hint="who may read makes one with: cloister keyservice view-token",
     )

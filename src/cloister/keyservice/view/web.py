@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import replace
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from cloister.crypto.signature import VerifyingKey
 from cloister.errors import (
     CloisterError,
     MalformedError,
@@ -25,9 +25,9 @@ from cloister.errors import (
     UnavailableError,
 )
 from cloister.keyservice.clock import Clock
+from cloister.keyservice.view.access import Access
 from cloister.keyservice.view.operations import OPERATIONS, Content, Operation, Sources
 from cloister.keyservice.view.problems import PROBLEM_MEDIA, problem, status_of
-from cloister.keyservice.view.token import ViewToken
 
 __all__ = ["MAX_AT_ONCE", "Web"]
 
@@ -62,16 +62,14 @@ class Web:
         self,
         sources: Sources,
         *,
-        service: VerifyingKey,
-        owner: VerifyingKey,
+        access: Access,
         clock: Clock,
         viewed: Callable[[str, int], None],
         stop: Callable[[], None],
     ) -> None:
-        """Answer from `sources`; tokens are `owner`'s, for `service`."""
+        """Answer from `sources`, as far as `access` lets somebody see them."""
         self._sources = sources
-        self._service = service
-        self._owner = owner
+        self._access = access
         self._clock = clock
         self._viewed = viewed
         self._stop = stop
@@ -112,34 +110,31 @@ class Web:
                 return Response(status_code=_NO_CONTENT, headers={"allow": _ALLOW, **_HEADERS})
             if request.method not in {"GET", "HEAD"}:
                 raise MalformedError("this can only be looked at", code="request.method")
-            self._require_token(operation, request)
+            sources = self._seen(operation, request)
             _require_no_body(request)
             numbers = operation.read(request.query_params.multi_items())
-            return _response(operation.answer(self._sources, numbers, digest))
+            return _response(operation.answer(sources, numbers, digest))
         except CloisterError as e:
             _LOG.info("view.refused code=%s detail=%s", e.code, e.detail)
             if isinstance(e, TamperedError):
                 self._stop()
             return _refusal(e)
 
-    def _require_token(self, operation: Operation, request: Request) -> None:
-        """Raise unless the request may see what the operation shows.
+    def _seen(self, operation: Operation, request: Request) -> Sources:
+        """Return the sources as whoever asks may see them.
 
         Raises:
             IdentityError: No token that holds (`identity.viewer`), or one for something else
                 (`identity.scope`).
         """
         if operation.scope is None:
-            return
+            return self._sources
         given = request.headers.getlist("authorization")
         kind, _, text = (given[0] if len(given) == 1 else "").partition(" ")
-        token = ViewToken.from_text(
-            text if kind.lower() == "bearer" else "",
-            service=self._service,
-            owner=self._owner,
-            at=self._clock().at,
+        sees = self._access.admit(
+            text if kind.lower() == "bearer" else "", operation.scope, at=self._clock().at
         )
-        token.require(operation.scope)
+        return replace(self._sources, facts=self._sources.facts.seen_by(sees))
 
     async def _send(
         self, response: Response, label: str, scope: _Scope, receive: _Receive, send: _Send

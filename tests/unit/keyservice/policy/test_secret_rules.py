@@ -11,6 +11,7 @@ from cloister.keyservice.policy.reader import diagnose
 from cloister.keyservice.policy.secret_rules import (
     PARTS,
     Exported,
+    ExternalForm,
     FileRule,
     OpaqueForm,
     PasswordForm,
@@ -22,10 +23,10 @@ from cloister.testing.policies import (
     sample_measurement,
     sample_text,
 )
-from cloister.testing.secrets import EVERY_KIND
+from cloister.testing.secrets import EVERY_KIND, EXTERNAL
 
 EXTRA = f"""
-secrets:{EVERY_KIND}
+secrets:{EVERY_KIND}  {EXTERNAL.replace("db:", "far-db:").lstrip()}
   old:
     opaque: {{max_bytes: 10}}
     epoch: 3
@@ -47,6 +48,9 @@ def test_every_kind_is_read_and_has_canonical_bytes() -> None:
         length=24, alphabet="abcdefghijklmnopqrstuvwxyz0123456789"
     )
     assert secrets["db"].epochs == (1,)
+    assert secrets["far-db"].form == ExternalForm(
+        source="vault", path="secret/data/training/db", field="password", max_bytes=64
+    )
     assert secrets["old"] == SecretRule(
         opaque=OpaqueForm(max_bytes=10),
         epoch=3,

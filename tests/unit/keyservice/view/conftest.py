@@ -6,18 +6,19 @@ import asyncio
 import json
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cloister.keyservice.metrics import Gauges, Metrics
+from cloister.keyservice.view.access import Access
 from cloister.keyservice.view.facts import Facts
 from cloister.keyservice.view.openapi import document
 from cloister.keyservice.view.operations import Sources
 from cloister.keyservice.view.token import ViewToken
 from cloister.keyservice.view.web import Web
+from cloister.keyservice.view_grants import ViewGrants
 from cloister.testing.keyservice import ServiceBench, policy_text
 
 Message = MutableMapping[str, Any]
@@ -58,13 +59,17 @@ class Viewer:
                     bench.domain,
                     bench.store,
                     bench.service.checkpoint,
-                    sees=partial(bench.service.sees, bench.owner_key.public.raw),
+                    sees=lambda _: False,
                 ),
                 metrics=lambda: metrics.text(Gauges(1, 2, 3, 4, 5)),
                 openapi=document,
             ),
-            service=bench.domain.identity,
-            owner=bench.domain.owner,
+            access=Access(
+                ViewGrants(bench.store),
+                service=bench.domain.identity,
+                owner=bench.domain.owner,
+                sees=bench.service.sees,
+            ),
             clock=bench.clock,
             viewed=metrics.viewed,
             stop=lambda: stopped.append(1),

@@ -153,10 +153,10 @@ def test_a_tenant_of_its_own_is_not_shown(viewer: Viewer, bench: ServiceBench) -
     assert viewer.get(f"/v1/policies/sha256:{record.hash.hex()}").status == 404
 
 
-def test_the_log_is_for_those_of_the_root(viewer: Viewer, bench: ServiceBench) -> None:
+def test_the_whole_log_is_for_those_of_the_root(viewer: Viewer, bench: ServiceBench) -> None:
     """A founder whom the root's charter does not name any more makes tokens for nothing of it."""
-    assert viewer.get("/v1/log/entries?first=0&count=5").status == 200
+    assert len(viewer.get("/v1/log/entries?first=0&count=5").record["entries"]) == 3
     other = SigningKey.generate()
     bench.owner().propose_charter(bench.charter("/", (other,)))
-    assert viewer.get("/v1/log/entries?first=0&count=5").status == 403
+    assert viewer.get("/v1/log/entries?first=0&count=5").record["entries"] == []
     assert viewer.get("/v1/volumes").record["total"] == 0

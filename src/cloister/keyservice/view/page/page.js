@@ -118,7 +118,7 @@ function checkIdentity(service) {
   const what = "The service is the one that your token names";
   if (memory.said === null) return { state: "open", what: "Who the service is", why: "Compare its identity with domain.json on your own machine, or use a view token, which names it." };
   return `ed25519:${proofs.toHex(memory.said.service)}` === service.identity
-    ? { state: "good", what, why: "The owner's machine wrote this identity into the token." }
+    ? { state: "good", what, why: "Whoever made the token wrote this identity into it." }
     : { state: "bad", what, why: "The token names another identity." };
 }
 
@@ -164,7 +164,7 @@ function outcome(content) {
 function showLog(entries, checkpoint) {
   const newest = [...entries].reverse();
   const state = (entry) => mark(entry.holds ? "good" : "bad");
-  at("log-said").textContent = `The newest ${entries.length} of ${checkpoint.size} entries, each checked against the signed checkpoint.`;
+  at("log-said").textContent = `Of the newest ${Math.min(SHOWN, checkpoint.size)} of ${checkpoint.size} entries, the ${entries.length} that your token shows, each checked against the signed checkpoint.`;
   at("log").replaceChildren(table(["", "Number", "When (UTC)", "Operation", "Subject", "Outcome"], newest.map((entry) => [
     state(entry), tight(entry.index), entry.content.has("at") ? when(entry.content.get("at")) : "", entry.content.get("operation"),
     entry.content.get("subject") ?? "", outcome(entry.content)])));
@@ -214,7 +214,7 @@ async function lookInside(checkpoint, checks) {
   const entries = await Promise.all(given.filter((entry) => entry.index < checkpoint.size).map((entry) => checkEntry(entry, checkpoint)));
   const wrong = entries.filter((entry) => !entry.holds).length;
   const what = `Each entry shown is in the log that the checkpoint signs`;
-  if (entries.length === 0) checks.push({ state: "open", what, why: "The log is empty." });
+  if (entries.length === 0) checks.push({ state: "open", what, why: "The log is empty, or has nothing new that your token shows." });
   else checks.push(wrong === 0 ? { state: "good", what, why: `${entries.length} inclusion proofs (RFC 9162).` }
     : { state: "bad", what, why: `${wrong} of ${entries.length} proofs do not hold.` });
   showPolicies(policies.policies);

@@ -1,0 +1,155 @@
+"""The owner's operations on sources, each refusal by its code."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from cloister.crypto.digest import sha256
+from cloister.crypto.signature import SigningKey
+from cloister.errors import CloisterError
+from cloister.keyservice.log import LogEntry
+from cloister.keyservice.source_store import SourceStore
+from cloister.testing.keyservice import ServiceBench
+from cloister.testing.secrets import EXTERNAL, put_source, secret_policy
+
+
+def code_of(bench: ServiceBench, **changes: object) -> str:
+    """The code with which a registration is refused, or nothing."""
+    try:
+        put_source(bench, **changes)  # type: ignore[arg-type]
+    except CloisterError as e:
+        return e.code
+    return ""
+
+
+def entries(bench: ServiceBench) -> list[LogEntry]:
+    """The log's entries."""
+    return [LogEntry.from_bytes(data) for data in bench.store.entries(0, 100)]
+
+
+@pytest.mark.spec("EXT-20", "EXT-25", "EXT-27")
+def test_a_source_is_registered_listed_and_kept(bench: ServiceBench) -> None:
+    """Across a restart, with its log entry; no answer and no `repr` has the token."""
+    put_source(bench)
+    bench.restart()
+    (fact,) = bench.owner().list_sources("lab")
+    assert (fact.name, fact.address, fact.at) == ("vault", "vault.example:8200", bench.clock.at)
+    assert (fact.ca, fact.waiting) == (sha256(bench.domain.ca), ())
+    assert bench.owner().list_sources("lab/deep") == ()
+    record = SourceStore(bench.store).source("lab", "vault")
+    assert record is not None
+    assert record.token == b"hvs.planted-token"
+    shown = [repr(record), repr(fact), *(str(dataclasses.asdict(each)) for each in entries(bench))]
+    assert not any("planted" in text for text in shown)
+    assert [(e.operation, e.subject) for e in entries(bench)][-1] == ("source.put", "lab/vault")
+
+
+@pytest.mark.spec("EXT-23")
+def test_a_source_is_registered_once(bench: ServiceBench) -> None:
+    """The same again changes nothing; another address, authority or token is refused."""
+    assert code_of(bench) == ""
+    size = bench.store.log_size
+    assert code_of(bench) == ""
+    assert bench.store.log_size == size
+    assert code_of(bench, address="vault.example:8201") == "config.exists"
+    assert code_of(bench, token=b"hvs.other") == "config.exists"
+    assert code_of(bench, namespace="lab/deep", token=b"hvs.other") == ""
+
+
+@pytest.mark.spec("EXT-20", "EXT-21")
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"address": "https://vault.example:8200"}, "message.malformed"),
+        ({"address": "vault.example"}, "message.malformed"),
+        ({"name": "Vault"}, "message.malformed"),
+        ({"namespace": "/"}, "message.malformed"),
+        ({"token": b"a\r\nX-Vault-Namespace: b"}, "message.malformed"),
+        ({"token": b""}, "message.malformed"),
+    ],
+)
+def test_what_is_no_source_is_refused(
+    bench: ServiceBench, changes: dict[str, object], code: str
+) -> None:
+    """And nothing of it stays."""
+    assert code_of(bench, **changes) == code
+    assert list(SourceStore(bench.store).sources()) == []
+
+
+@pytest.mark.spec("EXT-20")
+def test_what_is_no_authority_is_refused(bench: ServiceBench) -> None:
+    """`certificate.malformed`, and nothing of it stays."""
+    with pytest.raises(CloisterError) as e:
+        bench.owner().put_source(
+            b"token",
+            namespace="lab",
+            name="vault",
+            address="vault.example:8200",
+            ca=b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            service_hpke=bench.domain.hpke,
+        )
+    assert e.value.code == "certificate.malformed"
+    assert list(SourceStore(bench.store).sources()) == []
+
+
+@pytest.mark.spec("EXT-22")
+@pytest.mark.parametrize(
+    "changes",
+    [{"namespace": "other"}, {"name": "second"}, {"address": "evil.example:8200"}],
+)
+def test_a_token_does_not_open_for_another_place(
+    bench: ServiceBench, changes: dict[str, str]
+) -> None:
+    """Sealed for one, sent for another, by a client that signs what it likes."""
+    owner = bench.owner()
+    sent = owner._do
+
+    def elsewhere(operation: str, arguments: dict[str, object]) -> object:
+        return sent(operation, {**arguments, **changes})
+
+    owner._do = elsewhere  # type: ignore[method-assign, assignment]
+    with pytest.raises(CloisterError) as e:
+        put_source(bench, owner)
+    assert e.value.code == "message.malformed"
+    assert list(SourceStore(bench.store).sources()) == []
+
+
+@pytest.mark.spec("EXT-24")
+def test_a_source_counts_as_a_secret(bench: ServiceBench) -> None:
+    """As many as the charter allows, with values together."""
+    key = SigningKey.generate()
+    bench.owner().propose_charter(bench.charter("lab", (key,), secrets=1))
+    client = bench.client(key)
+    put_source(bench, client)
+    with pytest.raises(CloisterError) as e:
+        put_source(bench, client, name="second")
+    assert e.value.code == "quota.exceeded"
+    assert len(list(SourceStore(bench.store).sources())) == 1
+
+
+@pytest.mark.spec("EXT-26", "EXT-27")
+def test_a_source_is_removed(bench: ServiceBench) -> None:
+    """With its token, and logged; one that is not there is `config.missing`."""
+    put_source(bench)
+    bench.owner().remove_source("lab", "vault")
+    assert list(SourceStore(bench.store).sources()) == []
+    assert entries(bench)[-1].operation == "source.remove"
+    with pytest.raises(CloisterError) as e:
+        bench.owner().remove_source("lab", "vault")
+    assert e.value.code == "config.missing"
+    put_source(bench, token=b"hvs.other")
+
+
+@pytest.mark.spec("EXT-25")
+def test_a_list_says_what_is_wanted_and_why_it_is_not_there(bench: ServiceBench) -> None:
+    """Before a try, and after one that failed."""
+    put_source(bench)
+    bench.apply(secret_policy(bench, secrets=EXTERNAL, environment='{A: "${secret:db}"}'))
+    ((before,),) = (fact.waiting for fact in bench.owner().list_sources("lab"))
+    assert (before.secret, before.code) == ("lab/keeper/db@1", "")
+    (errand,) = bench.service.external.errands()
+    bench.service.external.note_trouble(errand, code="source.refused", message="it answered 403")
+    ((after,),) = (fact.waiting for fact in bench.owner().list_sources("lab"))
+    assert (after.code, after.message) == ("source.refused", "it answered 403")
