@@ -10,10 +10,10 @@ LOCK := pyproject.toml constraints.txt tools/venv.sh tools/packages.sh
 PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup browser demo test test-all check spec fuzz soak docs bench release clean
+.PHONY: help setup browser demo test test-all check spec fuzz soak soak-keyservice docs bench release clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 17
 
 setup: $(VENV)/.dev compile ## everything a developer needs, in .venv
 
@@ -41,8 +41,11 @@ spec: setup ## vectors regenerate without a difference; every clause has a test
 fuzz: setup ## every parser, 200 times the usual number of examples
 	CLOISTER_FUZZ=200 $(PYTEST) tests/fuzz $(ARGS)
 
-soak: setup ## kill the volume's server 1000 times
+soak: setup ## kill the volume's server 1000 times; an hour of a key service, compressed
 	$(PYTEST) -m soak --timeout 7200 $(ARGS)
+
+soak-keyservice: $(VENV)/.dev compile ## an hour of a key service in three minutes: is its memory flat?
+	$(BIN)/python benchmarks/hour.py --output benchmarks/out $(ARGS)
 
 docs: setup ## links, pages against code, and the commands of README and guide
 	$(PYTEST) tests/docs $(ARGS)

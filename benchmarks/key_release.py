@@ -1,11 +1,16 @@
 """How fast the key service attests and releases: one JSON row for each setting.
 
-    python benchmarks/key_release.py [--seconds 5] [--clients 1 4 16]
+    python benchmarks/key_release.py [--seconds 5] [--clients 1 16 128] [--round-trip-ms 93]
 
 Each client asks for a challenge, collects simulated evidence, gets its bundle, checks signature,
 seal and receipt. `anchor` rows move a volume's anchor instead. The service runs as a process of its
-own on loopback; each grant is on disk before it is answered. Beside wall time stands the processor
-time that one operation takes on each side, which depends least on what else the machine does.
+own on loopback, clients in up to four others; each grant is on disk before it is answered. Beside
+wall time stands the processor time that one operation takes on each side, which depends least on
+what else the machine does.
+
+`path` rows compare where things are, through a relay that delays each direction: one client beside
+the service (no delay, and 0.1 ms one way), one with a wide-area network between it and the service,
+and one beside the service whose evidence a vendor's service judges first, across that network.
 """
 
 from __future__ import annotations
@@ -13,192 +18,141 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from cloister.attestation.measurement import LaunchMeasurement
-from cloister.keyservice.anchors import AnchoredState, KeyServiceAnchor
-from cloister.keyservice.client import ReleaseClient
-from cloister.keyservice.clock import read_clock
-from cloister.keyservice.domain import TrustDomain
-from cloister.keyservice.owner import OwnerClient
-from cloister.keyservice.pinned import PinnedService
-from cloister.keyservice.policy import canonical_bytes, parse_policy
-from cloister.keyservice.transport import HTTPTransport
-from cloister.tee.sim.attester import SimAttester
+from setting import LISTEN, Setting, child, first_line, processor_s, running, tell
 
-DIGEST = "sha256:" + "71" * 32
-MEASUREMENT = LaunchMeasurement(b"q" * 32, b"q" * 32)
-VOLUME = b"v" * 16
-POLICY = """
-policy: cloister/v1
-name: bench
-namespace: lab
-predecessor: none
-roots_of_trust:
-  sim: {{anchors: ["{anchor}"], measurement: ["sha256:{image}"], minimum_svn: 1, debug: refused}}
-volumes:
-  data: {{id: "{volume}", root: latest}}
-workloads:
-  w:
-    code: {{digests: ["{digest}"]}}
-    runtime: ["{digest}"]
-    command: [python, /code/x.py]
-    environment: {{}}
-    volumes: {{/data: {{volume: data, access: read}}}}
-    listen: {{}}
-    output: {{logs: pass}}
-"""
+HERE = Path(__file__).resolve().parent
+PROCESSES = 4
+NEAR_MS = 0.1
 
 
-def processor_s(pid: int) -> float:
-    """Return the processor time of a process so far, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def measure(make: Callable[[int], Callable[[], None]], clients: int, seconds: float) -> list[float]:
-    """Repeat what `make` returns in so many threads; returns every duration in seconds."""
-    times: list[float] = []
-    steps = [make(number) for number in range(clients)]
-    end = time.perf_counter() + seconds
-
-    def run(step: Callable[[], None]) -> None:
-        while time.perf_counter() < end:
-            began = time.perf_counter()
-            step()
-            times.append(time.perf_counter() - began)
-
-    threads = [threading.Thread(target=run, args=(step,)) for step in steps]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return times
-
-
-def row(
-    name: str, clients: int, seconds: float, times: list[float], processor: dict[str, float]
-) -> None:
-    """Print one row; `processor` is seconds for all operations together, by side."""
+def row(name: str, clients: int, times: list[float], **facts: object) -> None:
+    """Print one row."""
     ordered = sorted(times)
-    facts = {
+    found = {
         "benchmark": f"key_release.{name}",
         "clients": clients,
         "count": len(times),
-        "per_second": round(len(times) / seconds, 1),
         "p50_ms": round(statistics.median(times) * 1e3, 3),
         "p99_ms": round(ordered[math.ceil(0.99 * len(ordered)) - 1] * 1e3, 3),
-    } | {f"{side}_cpu_ms": round(s * 1e3 / len(times), 3) for side, s in processor.items()}
-    print(json.dumps(facts), flush=True)
+    }
+    print(json.dumps(found | facts), flush=True)
+
+
+class Measured:
+    """One running service, and what is done to it."""
+
+    def __init__(self, setting: Setting, service: int, seconds: float) -> None:
+        """Measure each setting for so long."""
+        self._setting = setting
+        self._service = service
+        self._seconds = seconds
+
+    def throughput(self, kind: str, clients: int) -> None:
+        """Print the row of one number of clients, in several processes."""
+        count = min(clients, PROCESSES)
+        shares = [[(kind, n) for n in range(first, clients, count)] for first in range(count)]
+        orders = [{"clients": share, "in_turns": False} for share in shares]
+        found, wall_s, service_s = self._run(orders, self._seconds)
+        times = [duration for one in found for duration in one["times"]]
+        client_s = sum(one["processor_s"] for one in found)
+        row(
+            kind,
+            clients,
+            times,
+            per_second=round(len(times) / wall_s, 1),
+            client_cpu_ms=round(client_s * 1e3 / len(times), 3),
+            service_cpu_ms=round(service_s * 1e3 / len(times), 3),
+        )
+
+    def paths(self, round_trip_ms: float) -> None:
+        """Print one row for each path; one client goes them in turns."""
+        service = urlsplit(self._setting.url).netloc
+        directory = str(self._setting.domain.directory)
+        with ExitStack() as stack:
+
+            def relayed(target: str, one_way_ms: float) -> int:
+                options = ["--target", target, "--one-way-ms", str(one_way_ms)]
+                relay = stack.enter_context(child([str(HERE / "relay.py"), *options]))
+                return int(first_line(relay))
+
+            vendor = stack.enter_context(child([str(HERE / "vendor.py"), "--domain", directory]))
+            port, key = first_line(vendor).split()
+            beside, near, far = (
+                f"http://127.0.0.1:{relayed(service, one_way_ms)}"
+                for one_way_ms in (0.0, NEAR_MS, round_trip_ms / 2)
+            )
+            far_vendor = relayed(f"127.0.0.1:{port}", round_trip_ms / 2)
+            paths = {
+                "beside": (0.0, ("release", 0, beside)),
+                "near": (2 * NEAR_MS, ("release", 1, near)),
+                "far-service": (round_trip_ms, ("release", 2, far)),
+                "far-vendor": (round_trip_ms, ("vendor", 3, beside, far_vendor, key)),
+            }
+            clients = [client for _, client in paths.values()]
+            order = {"clients": clients, "in_turns": True}
+            (found,), _, _ = self._run([order], 4 * self._seconds)
+        beside_s = statistics.median(found["times"][0])
+        for (path, (delay_ms, _)), times in zip(paths.items(), found["times"], strict=True):
+            ratio = round(statistics.median(times) / beside_s, 4)
+            row("path", 1, times, path=path, round_trip_ms=delay_ms, times_beside=ratio)
+
+    def _run(
+        self, orders: list[dict[str, Any]], seconds: float
+    ) -> tuple[list[dict[str, Any]], float, float]:
+        """Have client processes do their orders at once.
+
+        Returns what they say, the seconds that passed, and the service's processor time in them.
+        """
+        more = {
+            "domain": str(self._setting.domain.directory),
+            "url": self._setting.url,
+            "seconds": seconds,
+        }
+        with ExitStack() as stack:
+            program = [str(HERE / "client_process.py")]
+            processes = [stack.enter_context(child(program)) for _ in orders]
+            for process, order in zip(processes, orders, strict=True):
+                tell(process, json.dumps(order | more))
+            for process in processes:
+                first_line(process)
+            began, before = time.perf_counter(), processor_s(self._service)
+            for process in processes:
+                tell(process, "")
+            found = [json.loads(first_line(process)) for process in processes]
+            wall_s, used_s = time.perf_counter() - began, processor_s(self._service) - before
+            return found, wall_s, used_s
 
 
 def main() -> None:
     """Run every setting."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 16, 128])
+    parser.add_argument(
+        "--round-trip-ms", type=float, default=93.0, help="of the wide-area network; 0 for no paths"
+    )
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        domain = TrustDomain.create(Path(folder) / "domain", "bench.test", moment=read_clock())
-        server = subprocess.Popen(
-            [sys.executable, "-m", "cloister.keyservice.server", "--domain", str(domain.directory)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=dict(os.environ),
-        )
-        try:
-            if server.stdout is None:
-                raise SystemExit(1)
-            run_all(domain, json.loads(server.stdout.readline())["url"], server.pid, options)
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait()
-
-
-def run_all(domain: TrustDomain, url: str, server: int, options: argparse.Namespace) -> None:
-    """Every number of clients, releases first, then anchors."""
-    pinned = PinnedService(domain.identity, domain.origin)
-    attester = SimAttester(domain.platform())
-    owner = OwnerClient(
-        HTTPTransport(url),
-        pinned,
-        owner=domain.owner_key(),
-        reference=domain.service,
-        clock=read_clock,
-    )
-    text = POLICY.format(
-        anchor=domain.anchors["sim"][0].text,
-        image=attester.measurement.hex(),
-        volume=VOLUME.hex(),
-        digest=DIGEST,
-    )
-    for number in range(1 + max(options.clients)):
-        owner.register_volume(
-            VOLUME if number == 0 else number.to_bytes(16, "big"),
-            key=b"k" * 32,
-            version=0,
-            root=bytes(32),
-            kind="data",
-            service_hpke=domain.hpke,
-        )
-    policy = owner.apply_policy(canonical_bytes(parse_policy(text.encode(), source="bench.yaml")))
-
-    def releasing(number: int) -> Callable[[], None]:
-        client = ReleaseClient(HTTPTransport(url), pinned, clock=read_clock)
-        instance = f"run-{number}-{os.urandom(8).hex()}"  # of a key that no other run has
-
-        def step() -> None:
-            client.release(
-                policy=policy,
-                workload="w",
-                instance=instance,
-                measurement=MEASUREMENT,
-                attester=attester,
-            )
-
-        return step
-
-    def anchoring(number: int) -> Callable[[], None]:
-        volume = (number + 1).to_bytes(16, "big")
-        held = owner.take_lease(volume)
-        if held.lease is None:
-            raise SystemExit(1)
-        anchor = KeyServiceAnchor(
-            HTTPTransport(url), pinned, volume=volume, lease=held.lease, clock=read_clock
-        )
-        state = held.state
-
-        def step() -> None:
-            nonlocal state
-            version = state.version + 1
-            after = AnchoredState(version, version.to_bytes(32, "big"), state.epoch)
-            anchor.advance(
-                version=state.version,
-                root=state.root,
-                new_version=after.version,
-                new_root=after.root,
-            )
-            state = after
-
-        return step
-
-    for name, make in (("release", releasing), ("anchor", anchoring)):
-        make(0)()
-        for clients in options.clients:
-            before = {"client": time.process_time(), "service": processor_s(server)}
-            times = measure(make, clients, options.seconds)
-            after = {"client": time.process_time(), "service": processor_s(server)}
-            used = {side: after[side] - before[side] for side in before}
-            row(name, clients, options.seconds, times, used)
+    server = ["-m", "cloister.keyservice.server", *LISTEN, "--domain"]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running(Path(folder), lambda directory: [*server, str(directory)]) as (domain, url, pid),
+    ):
+        setting = Setting(domain, url)
+        setting.prepare(volumes=max(options.clients))
+        measured = Measured(setting, pid, options.seconds)
+        for kind in ("release", "anchor"):
+            for clients in options.clients:
+                measured.throughput(kind, clients)
+        if options.round_trip_ms:
+            measured.paths(options.round_trip_ms)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,9 @@ def _plot(path: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> None:
     mpl.use("agg")
     import matplotlib.pyplot as plt  # noqa: PLC0415
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 6), width_ratios=(3, 2))
+    figure, ((left, right), (rates, paths)) = plt.subplots(
+        2, 2, figsize=(13, 10), width_ratios=(3, 2), height_ratios=(3, 2)
+    )
     volumes = [row for row in rows if row.facts.get("speed_ratios")]
     for offset, (other, color) in enumerate((("plain", "#888888"), ("gocryptfs", "#2a7f9e"))):
         bars = [
@@ -87,6 +89,8 @@ def _plot(path: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> None:
     left.set_title("a volume's speed, times that of (right is faster)")
     left.legend()
     _plot_stages(right, rows)
+    _plot_rates(rates, rows)
+    _plot_paths(paths, rows)
     figure.suptitle(f"{facts['processor']}, {facts['cores']} cores, {facts['date']}", fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
@@ -107,3 +111,29 @@ def _plot_stages(axes: object, rows: Sequence[Row]) -> None:
     axes.set_title("`cloister run` of an empty script, seconds")  # type: ignore[attr-defined]
     if found:
         axes.legend(fontsize=8)  # type: ignore[attr-defined]
+
+
+def _plot_rates(axes: object, rows: Sequence[Row]) -> None:
+    """Draw how long a release takes with more clients, and how many there are a second."""
+    found = [row for row in rows if row.facts.get("benchmark") == "key_release.release"]
+    for place, row in enumerate(found):
+        times = [row.facts["p50_ms"], row.facts["p99_ms"]]
+        axes.plot([place, place], times, "o-", color="#2a7f9e")  # type: ignore[attr-defined]
+        axes.annotate(  # type: ignore[attr-defined]
+            f"{row.facts['per_second']} a second", (place, times[1]), fontsize=8, ha="center"
+        )
+    names = [f"{row.facts['clients']} at a time" for row in found]
+    axes.set_xticks(range(len(found)), names)  # type: ignore[attr-defined]
+    axes.set_yscale("log")  # type: ignore[attr-defined]
+    axes.set_title("attest and release a key: p50 and p99, ms")  # type: ignore[attr-defined]
+
+
+def _plot_paths(axes: object, rows: Sequence[Row]) -> None:
+    """Draw what distance does to a release."""
+    found = [row for row in rows if row.facts.get("benchmark") == "key_release.path"]
+    times = [row.facts["p50_ms"] for row in found]
+    axes.barh(range(len(found)), times, color="#2a7f9e")  # type: ignore[attr-defined]
+    names = [str(row.facts["path"]) for row in found]
+    axes.set_yticks(range(len(found)), names)  # type: ignore[attr-defined]
+    axes.invert_yaxis()  # type: ignore[attr-defined]
+    axes.set_title("one release, by where things are: p50, ms")  # type: ignore[attr-defined]

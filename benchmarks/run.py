@@ -2,8 +2,8 @@
 
     python benchmarks/run.py [--quick] [--output FOLDER]
 
-Takes under eight minutes on two cores, `--quick` under two. Each comparison alternates between its
-sides within the same minutes; nothing here fails because something is slow.
+Takes under thirteen minutes on two cores, `--quick` under three. Each comparison alternates between
+its sides within the same minutes; nothing here fails because something is slow.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import report  # noqa: E402
 import startup  # noqa: E402
 import volumes  # noqa: E402
 
-PARTS = ("training", "volumes", "start-up", "key service")
+PARTS = ("training", "volumes", "start-up", "key service", "memory")
 
 
 def main() -> None:
@@ -81,8 +81,9 @@ def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> I
             folder, domain, pairs=3 if quick else 11, small_python=chosen.small_python
         ),
         "key service": lambda: releases.rows(
-            seconds=1 if quick else 5, clients=(1, 4) if quick else (1, 4, 16)
+            seconds=1 if quick else 5, clients=(1, 16) if quick else (1, 16, 128)
         ),
+        "memory": lambda: releases.soak_rows(output=chosen.output, quick=quick),
     }
     for name in chosen.only or PARTS:
         began = time.monotonic()

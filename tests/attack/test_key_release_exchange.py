@@ -352,3 +352,24 @@ def test_no_key_crosses_the_wire_in_plain(bench: ServiceBench, policy: bytes) ->
     seen = b"".join(wire)
     for secret in (DATA_KEY, bundle.volumes["/data"].lease.secret, b"serve.py"):
         assert secret not in seen
+
+
+@pytest.mark.timeout(30)
+def test_a_small_request_never_stands_for_a_large_one(bench: ServiceBench, policy: bytes) -> None:
+    """Whatever path it is sent to: a request whose parts refer to one another is refused at once.
+
+    Written out, these 700 bytes were a tree of 16**13 leaves, and the service walked it.
+    """
+    shared, reference = b"\xd8\x1c", b"\xd8\x1d"
+    levels = [shared + b"\x90" + b"\x00" * 16]
+    levels += [shared + b"\x90" + (reference + bytes([n])) * 16 for n in range(12)]
+    request = bytes([0x80 | len(levels)]) + b"".join(levels)
+    assert len(request) < 700
+    for path in bench.service._routes:
+        answer = bench.service.handle(path, request, bench.clock())
+        refused = SignedReply.from_bytes(answer.body).open(
+            path=path, request=request, service=bench.domain.identity
+        )
+        assert isinstance(refused, Failure)
+        assert refused.code in {"wire.malformed", "wire.too-large"}
+    assert ask(bench, policy).entry.granted

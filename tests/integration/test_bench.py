@@ -40,13 +40,19 @@ def _bench(output: Path, *arguments: str) -> dict[str, object]:
 
 @pytest.mark.slow
 def test_key_release_alone_writes_table_json_and_plot(tmp_path: Path) -> None:
-    """One part gives all three files, with the aim and whether it was met."""
+    """One part gives all three files, with each aim and whether it was met, and every path."""
     pytest.importorskip("matplotlib")
     rows = _bench(tmp_path, "--only", "key service")["rows"]
     assert isinstance(rows, list)
     aimed = [row for row in rows if row["aim"]]
-    assert len(aimed) == 1
-    assert isinstance(aimed[0]["met"], bool)
+    assert [row["clients"] for row in aimed] == [1, 16]
+    assert all(isinstance(row["met"], bool) for row in aimed)
+    paths = {row["path"]: row for row in rows if row["benchmark"] == "key_release.path"}
+    assert list(paths) == ["beside", "near", "far-service", "far-vendor"]
+    round_trip = paths["far-vendor"]["round_trip_ms"]
+    assert paths["far-service"]["p50_ms"] > 2 * round_trip
+    assert paths["far-vendor"]["p50_ms"] > 3 * round_trip
+    assert paths["beside"]["times_beside"] == 1
 
 
 @pytest.mark.bench
@@ -57,7 +63,13 @@ def test_the_quick_run_has_every_part(tmp_path: Path) -> None:
     """Training, volumes, start-up and key service are measured in one run, each aim judged."""
     rows = _bench(tmp_path, f"--small-python={sys.executable}")["rows"]
     assert isinstance(rows, list)
-    assert {row["part"] for row in rows} == {"training", "volumes", "start-up", "key service"}
+    assert {row["part"] for row in rows} == {
+        "training",
+        "volumes",
+        "start-up",
+        "key service",
+        "memory",
+    }
     aimed = {row["name"] for row in rows if row["met"] is not None}
     assert any(name.startswith("training") for name in aimed)
     assert any(name.startswith("warm read") for name in aimed)

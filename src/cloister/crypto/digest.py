@@ -39,7 +39,7 @@ def framed(label: bytes, *parts: bytes) -> bytes:
 
     Each part, the label first, is preceded by its length as 8 bytes, big-endian.
     """
-    return b"".join(len(part).to_bytes(8, "big") + part for part in (label, *parts))
+    return b"".join([len(part).to_bytes(8, "big") + part for part in (label, *parts)])
 
 
 def digest_to_text(digest: bytes) -> str:

@@ -23,6 +23,7 @@ from cloister.keyservice.clock import Clock
 from cloister.keyservice.messages import MAX_REQUEST_BYTES, MEDIA_TYPE
 from cloister.keyservice.metrics import PROTOCOL_PATHS, Metrics
 from cloister.keyservice.service import Answer, Call, KeyService
+from cloister.keyservice.writes import JoinedWrites
 
 __all__ = ["Application", "BoundedProtocol", "Other"]
 
@@ -140,7 +141,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect a first request soon."""
-        super().connection_made(transport)
+        super().connection_made(JoinedWrites(transport))  # type: ignore[arg-type]
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:

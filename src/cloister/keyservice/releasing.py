@@ -110,7 +110,8 @@ class Releases:
     ) -> bytes:
         requester = HPKEPublicKey(request.hpke_key)
         authority = self.authorities.of(approval.policy.namespace)
-        certificate, candidate = self._certify(request, approval, authority, moment)
+        result = approval.result.to_bytes()
+        certificate, candidate = self._certify(request, approval, result, authority, moment)
         # SEC-40. Every secret that the workload names, by the rules of this moment.
         resolved = resolve(approval.policy, approval.workload, self.secrets, at=moment.at)
         # KR-31. One writer for each volume.
@@ -162,7 +163,7 @@ class Releases:
             logs=workload.output.logs,
             certificate=certificate,
             ca=authority.certificate_pem,
-            result=approval.result.to_bytes(),
+            result=result,
             receipt=self._receipt(entry, appended),
             files=resolved.files,
             member=self._membership(admission),
@@ -181,6 +182,7 @@ class Releases:
         self,
         request: ReleaseRequest,
         approval: Approval,
+        result: bytes,
         authority: CertificateAuthority,
         moment: Moment,
     ) -> tuple[bytes, Member]:
@@ -208,8 +210,8 @@ class Releases:
             identity=identity.uri,
             policy=request.policy,
             evidence=sha256(request.evidence.to_bytes()),
-            result=sha256(approval.result.to_bytes()),
-            key_digest=HPKEPublicKey(request.hpke_key).identity,
+            result=sha256(result),
+            key_digest=sha256(request.hpke_key),
             since=moment.at,
             renewed=moment.at,
             expires=moment.at + lifetime_s,
@@ -264,8 +266,10 @@ class Releases:
         try:
             approval = decide(request, records=self.store, at=moment.at)
             self.limits.release(approval.policy.namespace, moment)
+            requester = HPKEPublicKey(request.hpke_key)
             authority = self.authorities.of(approval.policy.namespace)
-            certificate, candidate = self._certify(request, approval, authority, moment)
+            result = approval.result.to_bytes()
+            certificate, candidate = self._certify(request, approval, result, authority, moment)
             with self.store.transaction():
                 admission = self.jobs.renew(approval.record, candidate, at=moment.at)
                 appended = self.store.append(entry.to_bytes())
@@ -275,13 +279,13 @@ class Releases:
             raise
         renewal = Renewal(
             certificate,
-            approval.result.to_bytes(),
+            result,
             self._receipt(entry.to_bytes(), appended),
             self._membership(admission),
         )
         _LOG.info("member.renewed identity=%s entry=%d", candidate.identity, appended.index)
         info = renewal_info(service=self.key.public.raw, nonce=request.nonce, request=body)
-        return HPKEPublicKey(request.hpke_key).seal(renewal.to_bytes(), info=info)
+        return requester.seal(renewal.to_bytes(), info=info)
 
 
 def _entry(

@@ -179,6 +179,7 @@ async def _run(
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         date_header=False,
         limit_concurrency=MAX_CONNECTIONS,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -371,7 +371,7 @@ class Store:
             return None
         record = rows.policy_from_row(digest, data, current=False)
         newest = self._tables.get("current", rows.name_key(record.namespace, record.name))
-        return rows.policy_from_row(digest, data, current=newest == digest)
+        return replace(record, current=newest == digest)
 
     def current_policy(self, namespace: str, name: str) -> PolicyRecord | None:
         """Return the newest policy of that name."""

@@ -18,7 +18,7 @@ from cloister.keyservice.messages import MAX_REPLY_BYTES, MEDIA_TYPE
 __all__ = ["HTTPTransport", "Transport", "connect_unix"]
 
 _MAX_SOCKET_PATH: Final = 100
-_HTTP_UNAVAILABLE: Final = 503
+_HTTP_OK, _HTTP_UNAVAILABLE = 200, 503
 _MAX_HEAD_BYTES: Final = 16384
 _READ_BYTES: Final = 16384
 
@@ -46,9 +46,10 @@ class HTTPTransport:
             host, port = parts.hostname, parts.port
         except ValueError as e:
             raise ConfigError(f"{url!r} has no port number", code="config.value") from e
+        plain = parts.netloc.isascii() and parts.netloc.isprintable() and " " not in parts.netloc
         if parts.scheme == "unix" and parts.path:
             self._host, self._port, self._path = "localhost", 0, parts.path
-        elif parts.scheme == "http" and host and port and parts.path in {"", "/"}:
+        elif parts.scheme == "http" and host and port and plain and parts.path in {"", "/"}:
             self._host, self._port, self._path = host, port, ""
         else:
             raise ConfigError(
@@ -71,8 +72,6 @@ class HTTPTransport:
 
     def post(self, path: str, body: bytes, *, timeout_s: float) -> bytes:
         """Return the body of whatever answer came."""
-        import h11  # noqa: PLC0415  # see the module docstring
-
         with self._lock:
             try:
                 return self._exchange(path, body, timeout_s)
@@ -82,7 +81,7 @@ class HTTPTransport:
                     f"the key service at {self._url} did not answer within {timeout_s:.1f} s",
                     code="keyservice.slow",
                 ) from e
-            except (OSError, h11.ProtocolError) as e:
+            except (OSError, _NotAnAnswer) as e:
                 self._drop()
                 raise UnavailableError(
                     f"the key service at {self._url} cannot be reached",
@@ -100,41 +99,26 @@ class HTTPTransport:
             self._drop()
 
     def _exchange(self, path: str, body: bytes, timeout_s: float) -> bytes:
-        import h11  # noqa: PLC0415  # see the module docstring
-
         connection = self._connection
         if connection is None:
             connection = self._connection = self._open(timeout_s)
         connection.settimeout(timeout_s)
-        http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD_BYTES)
-        headers = [("Host", self._host_field), ("Content-Type", MEDIA_TYPE)]
-        head = h11.Request(
-            method="POST", target=path, headers=[*headers, ("Content-Length", str(len(body)))]
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {self._host_field}\r\n"
+            f"Content-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        events = (head, h11.Data(data=body), h11.EndOfMessage())
-        connection.sendall(b"".join(http.send(event) or b"" for event in events))
-        data = bytearray()
-        response = None
-        while True:
-            event = http.next_event()
-            if event is h11.NEED_DATA:
-                http.receive_data(connection.recv(_READ_BYTES))
-            elif isinstance(event, h11.Response):
-                response = event
-            elif isinstance(event, h11.Data):
-                data += event.data
-                if len(data) > MAX_REPLY_BYTES:
-                    raise h11.RemoteProtocolError("longer than any answer of a key service")
-            elif isinstance(event, h11.EndOfMessage) and response is not None:
-                break
-            else:
-                raise h11.RemoteProtocolError("the connection ended before the answer")
-        if http.their_state is not h11.DONE or http.trailing_data[0]:
+        connection.sendall(head.encode("ascii") + body)
+        answer = _Answer()
+        while not answer.complete:
+            data = connection.recv(_READ_BYTES)
+            if not data:
+                raise _NotAnAnswer("the connection ended before the answer")
+            answer.feed(data)
+        if not answer.keeps_connection:
             self._drop()
-        is_ours = (b"content-type", MEDIA_TYPE.encode()) in list(response.headers)
-        if response.status_code == _HTTP_UNAVAILABLE and not is_ours:
+        if answer.status == _HTTP_UNAVAILABLE and answer.media_type != MEDIA_TYPE.encode():
             raise UnavailableError("the key service is overloaded", code="keyservice.busy")
-        return bytes(data)
+        return bytes(answer.body)
 
     def _open(self, timeout_s: float) -> socket.socket:
         if self._path:
@@ -147,6 +131,72 @@ class HTTPTransport:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+class _NotAnAnswer(Exception):  # noqa: N818  # never leaves this module
+    """What came is not HTTP, or more than an answer has."""
+
+
+class _Answer:
+    """One response as it comes; llhttp parses and calls back, and what it leaves open ends here."""
+
+    def __init__(self) -> None:
+        import httptools  # noqa: PLC0415  # see the module docstring
+
+        self.complete = False
+        self.status = 0
+        self.media_type = b""
+        self.body = bytearray()
+        self._responses = 0
+        self._stays = False
+        self._received = 0
+        self._parser = httptools.HttpResponseParser(self)
+        self._errors = (httptools.HttpParserError, httptools.HttpParserUpgrade)
+
+    @property
+    def keeps_connection(self) -> bool:
+        """Whether another request may follow: nothing but this response has come."""
+        return self._responses == 1 and self._stays
+
+    def feed(self, data: bytes) -> None:
+        """Take what was received."""
+        self._received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except self._errors as e:
+            if not self.complete:  # behind a response it only ends the connection
+                raise _NotAnAnswer(repr(e)) from e
+            self._responses += 1
+        most = (MAX_REPLY_BYTES if self.status else 0) + _MAX_HEAD_BYTES
+        if self._received > most:
+            raise _NotAnAnswer("longer than any answer of a key service")
+
+    def on_message_begin(self) -> None:
+        """Count: a second response in the same bytes answers nothing that was asked."""
+        self._responses += 1
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep the one field that matters."""
+        if not self.status and name.lower() == b"content-type":
+            self.media_type = value
+
+    def on_headers_complete(self) -> None:
+        """Note the status; an interim response is none that we asked for."""
+        if self._responses == 1:
+            self.status = int(self._parser.get_status_code())
+            if self.status < _HTTP_OK:
+                raise _NotAnAnswer("an interim response")
+
+    def on_body(self, data: bytes) -> None:
+        """Gather."""
+        if self._responses == 1:
+            self.body += data
+
+    def on_message_complete(self) -> None:
+        """Whatever follows is not ours."""
+        if not self.complete:
+            self.complete = True
+            self._stays = bool(self._parser.should_keep_alive())
 
 
 def connect_unix(path: Path, *, timeout_s: float) -> socket.socket:

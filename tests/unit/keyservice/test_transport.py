@@ -86,10 +86,17 @@ def test_silence_is_slow(answering: Serve) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 8000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nA: " + b"b" * 40000,
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno",
+        b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nno",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nno",
+        b"HTTP/1.1 200 OK\r\n\r\nwithout a length",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: " + b"b" * (5 << 20),
     ],
 )
 def test_a_broken_answer_is_unreachable(answering: Serve, answer: bytes) -> None:
-    """Not HTTP, cut short, cut before its body, or endless headers."""
+    """Not HTTP, cut short, cut before its body, endless fields, interim, or of no clear length."""
     with pytest.raises(UnavailableError) as e:
         HTTPTransport(answering(answer)).post("/x", b"q", timeout_s=5)
     assert e.value.code == "keyservice.unreachable"
@@ -101,6 +108,30 @@ def test_an_endless_answer_is_cut(answering: Serve) -> None:
     with pytest.raises(UnavailableError) as e:
         HTTPTransport(answering(huge)).post("/x", b"q", timeout_s=5)
     assert e.value.code == "keyservice.unreachable"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"Content-Length: 2\r\n\r\nnoHTTP/1.1 503 Busy\r\nContent-Length: 1\r\n\r\nx",
+        b"Content-Length: 2\r\n\r\nnogarbage",
+        b"Content-Length: 2\r\nConnection: close\r\n\r\nno",
+        b"Transfer-Encoding: chunked\r\n\r\n1\r\nn\r\n1\r\no\r\n0\r\n\r\nHTTP/1.1",
+    ],
+)
+def test_what_follows_an_answer_ends_the_connection(answering: Serve, answer: bytes) -> None:
+    """The answer counts, and nothing behind it is taken for the next request's."""
+    transport = HTTPTransport(answering(b"HTTP/1.1 200 OK\r\n" + answer))
+    assert transport.post("/x", b"q", timeout_s=5) == b"no"
+    assert transport._connection is None
+
+
+def test_a_connection_is_kept(answering: Serve) -> None:
+    """An answer that ends where it says leaves the connection for the next request."""
+    transport = HTTPTransport(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno"))
+    assert transport.post("/x", b"q", timeout_s=5) == b"no"
+    assert transport._connection is not None
+    transport.close()
 
 
 def test_an_overloaded_server_is_busy(answering: Serve) -> None:

@@ -133,13 +133,14 @@ class Snapshot:
 class StateKey:
     """The one secret of a service's state; every key that seals a part of it derives from it."""
 
-    __slots__ = ("_secret",)
+    __slots__ = ("_entries", "_secret")
 
     def __init__(self, secret: bytes) -> None:
         """Take 32 secret bytes."""
         if len(secret) != KEY_BYTES:
             raise MalformedError("a state key has 32 bytes", code="message.malformed")
         self._secret = secret
+        self._entries = AEADKey(derive_key(secret, label=ENTRY_LABEL, salt=b""))
 
     def to_secret(self) -> bytes:
         """Return the bytes, to be sealed at once."""
@@ -192,7 +193,7 @@ class StateKey:
 
     def seal_entry(self, entry: bytes, *, position: int) -> bytes:
         """Seal a log entry for its row: nothing readable lies in the store."""
-        return self._entries().seal_random(entry, position.to_bytes(8, "big"))
+        return self._entries.seal_random(entry, position.to_bytes(8, "big"))
 
     def open_entry(self, sealed: bytes, *, position: int) -> bytes:
         """Open a log entry.
@@ -201,14 +202,11 @@ class StateKey:
             TamperedError: It is another one, or was changed (`state.tampered`).
         """
         error = _tampered(f"log entry {position} does not open")
-        return self._entries().open_random(sealed, position.to_bytes(8, "big"), error=error)
+        return self._entries.open_random(sealed, position.to_bytes(8, "big"), error=error)
 
     def _key(self, label: bytes, head: Head) -> AEADKey:
         salt = framed(head.sequence.to_bytes(8, "big"), head.digest)
         return AEADKey(derive_key(self._secret, label=label, salt=salt))
-
-    def _entries(self) -> AEADKey:
-        return AEADKey(derive_key(self._secret, label=ENTRY_LABEL, salt=b""))
 
 
 def _tampered(detail: str) -> TamperedError:

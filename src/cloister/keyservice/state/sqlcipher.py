@@ -37,6 +37,7 @@ DATABASE: Final = "state.db"
 _LOCK: Final = "lock"
 _BUILDING: Final = ".restoring"
 _PAGE: Final = 256
+_CACHE_KIB: Final = 1024  # rows are read at opening and written at the end: more helps nobody
 _SCHEMA: Final = """
 CREATE TABLE slots (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE records (sequence INTEGER PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
@@ -307,6 +308,7 @@ def _use(path: Path, key: bytes) -> Any:
     connection.execute("PRAGMA journal_mode = WAL").fetchone()
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return connection
 
 
