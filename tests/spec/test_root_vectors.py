@@ -13,10 +13,12 @@ import pytest
 from cloister.attestation.evidence import Endorsement, Evidence, EvidenceVerifier
 from cloister.errors import CloisterError
 from cloister.tee.snp.verifier import SnpVerifier
+from cloister.tee.tpm.verifier import TpmVerifier
 
 ROOT: Final = Path(__file__).parents[2] / "docs" / "spec" / "vectors"
 FORMATS: Final[dict[str, Callable[[Sequence[bytes]], EvidenceVerifier]]] = {
     "snp-evidence-v1": SnpVerifier,
+    "tpm-evidence-v1": TpmVerifier,
 }
 CASES: Final = [
     pytest.param(

@@ -273,6 +273,7 @@ def judge(sample: Sample, parts: dict[str, bytes], at: int) -> None:
 
 
 @pytest.mark.spec("SNP-31")
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", SAMPLES)
 def test_no_mutation_is_accepted(name: str) -> None:
     """A thousand of each sample, over report, certificate, chain and list."""

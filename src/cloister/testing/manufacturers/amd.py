@@ -12,7 +12,6 @@ Example::
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import hashlib
 from collections.abc import Mapping
@@ -247,7 +246,7 @@ class SimulatedAmd:
 
     def chain(self, kind: Key = "VCEK") -> bytes:
         """Return issuer and root as PEM."""
-        return _pem(self.issuers[kind]) + _pem(self.root)
+        return der.pem(self.issuers[kind]) + der.pem(self.root)
 
     def endorsements(
         self, chip: SimulatedChip, *, revocations: bytes | None = None
@@ -276,9 +275,3 @@ class SimulatedAmd:
 def _ec_key(seed: bytes) -> ec.EllipticCurvePrivateKey:
     number = int.from_bytes(hashlib.sha256(seed).digest())
     return ec.derive_private_key(number, ec.SECP384R1())
-
-
-def _pem(certificate: bytes) -> bytes:
-    text = base64.encodebytes(certificate).replace(b"\n", b"")
-    lines = b"\n".join(text[at : at + 64] for at in range(0, len(text), 64))
-    return b"-----BEGIN CERTIFICATE-----\n" + lines + b"\n-----END CERTIFICATE-----\n"

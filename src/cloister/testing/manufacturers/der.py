@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -16,6 +17,7 @@ __all__ = [
     "integer",
     "name",
     "oid",
+    "pem",
     "revocation_list",
     "sequence",
     "utc_time",
@@ -124,3 +126,10 @@ def revocation_list(
         integer(1), algorithm, issuer, begin, end, *([sequence(*revoked)] if revoked else [])
     )
     return sequence(signed, algorithm, element(0x03, b"\0" + sign(signed)))
+
+
+def pem(der: bytes) -> bytes:
+    """Return a certificate as PEM."""
+    text = base64.b64encode(der)
+    lines = b"\n".join(text[at : at + 64] for at in range(0, len(text), 64))
+    return b"-----BEGIN CERTIFICATE-----\n" + lines + b"\n-----END CERTIFICATE-----\n"
