@@ -12,6 +12,7 @@ import pytest
 
 from cloister.attestation.evidence import Endorsement, Evidence, EvidenceVerifier
 from cloister.errors import CloisterError
+from cloister.tee.azure.verifier import AzureSnpVerifier
 from cloister.tee.snp.verifier import SnpVerifier
 from cloister.tee.tpm.verifier import TpmVerifier
 
@@ -19,6 +20,7 @@ ROOT: Final = Path(__file__).parents[2] / "docs" / "spec" / "vectors"
 FORMATS: Final[dict[str, Callable[[Sequence[bytes]], EvidenceVerifier]]] = {
     "snp-evidence-v1": SnpVerifier,
     "tpm-evidence-v1": TpmVerifier,
+    "azure-evidence-v1": AzureSnpVerifier,
 }
 CASES: Final = [
     pytest.param(
