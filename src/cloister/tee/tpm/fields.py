@@ -30,6 +30,7 @@ def quote_fields(prefix: str) -> tuple[Field, ...]:
     )
     return (
         _may(f"{prefix}safe", "boolean", "safe: the clock was not set back", _TRUE),
+        _may(f"{prefix}event_log", "boolean", "a log leads to the quoted values of PCRs 0 to 7"),
         _may(f"{prefix}secure_boot", "text", "SecureBoot as the log has it: on, off or unknown"),
         _may(f"{prefix}replayed", "texts", "PCRs that the event log explains, as bank:index"),
         _may(f"{prefix}pcr_digest", "bytes", "pcrDigest of the quoted PCRs"),

@@ -17,7 +17,7 @@ from cloister.tee.tpm.event_log import EventLog
 from cloister.tee.tpm.layout import BANKS, Bank, Quote, QuoteParts, Signature
 from cloister.wire import Value
 
-__all__ = ["judge_quote", "quote_claims"]
+__all__ = ["judge_quote"]
 
 _HASHES: Final[dict[Bank, Hash]] = {"sha256": "SHA-256", "sha384": "SHA-384", "sha512": "SHA-512"}
 # PCRs 0 to 7 are the firmware's.
@@ -45,12 +45,15 @@ def judge_quote(parts: QuoteParts, ak: bytes) -> tuple[Quote, dict[str, Value]]:
     pcrs = _require_values(quote, signature.digest, parts.values)
     # 4. The log, where there is one, leads to these values.
     replayed, secure_boot = _require_log(parts.event_log, pcrs)
-    return quote, quote_claims(quote, pcrs, replayed=replayed, secure_boot=secure_boot)
+    claims = _quote_claims(quote, pcrs) | {
+        "event_log": bool(parts.event_log),
+        "replayed": replayed,
+        "secure_boot": secure_boot,
+    }
+    return quote, claims
 
 
-def quote_claims(
-    quote: Quote, pcrs: dict[Bank, dict[int, bytes]], *, replayed: list[str], secure_boot: str
-) -> dict[str, Value]:
+def _quote_claims(quote: Quote, pcrs: dict[Bank, dict[int, bytes]]) -> dict[str, Value]:
     """Return the claims of a quote by the TPM's names."""
     return {
         "qualified_signer": quote.qualified_signer,
@@ -64,8 +67,6 @@ def quote_claims(
             bank: {str(index): value for index, value in values.items()}
             for bank, values in pcrs.items()
         },
-        "replayed": list(replayed),
-        "secure_boot": secure_boot,
     }
 
 
@@ -109,12 +110,12 @@ def _require_values(
     return pcrs
 
 
-def _require_log(data: bytes, pcrs: dict[Bank, dict[int, bytes]]) -> tuple[list[str], str]:
+def _require_log(data: bytes, pcrs: dict[Bank, dict[int, bytes]]) -> tuple[list[Value], str]:
     """Return which quoted PCRs the log explains, and what it says of Secure Boot."""
     if not data:
         return [], "unknown"
     log = EventLog.from_bytes(data)
-    replayed: list[str] = []
+    replayed: list[Value] = []
     for bank, quoted in pcrs.items():
         found = log.replay(bank) if bank in log.banks else {}
         for index, value in quoted.items():
@@ -132,7 +133,7 @@ def _require_log(data: bytes, pcrs: dict[Bank, dict[int, bytes]]) -> tuple[list[
     return replayed, _secure_boot(log, replayed)
 
 
-def _secure_boot(log: EventLog, replayed: list[str]) -> str:
+def _secure_boot(log: EventLog, replayed: list[Value]) -> str:
     strong = (bank for bank in log.banks if bank != "sha1" and f"{bank}:7" in replayed)
     found = {log.secure_boot(bank) for bank in strong}
     known: dict[bool | None, str] = {True: "on", False: "off"}

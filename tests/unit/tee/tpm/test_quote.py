@@ -125,6 +125,8 @@ def test_without_a_log_nothing_is_explained() -> None:
     """The claims say so; a log that explains nothing of the quote is refused."""
     _, claims = judge_quote(dataclasses.replace(PARTS, event_log=b""), TPM.ak)
     assert (claims["replayed"], claims["secure_boot"]) == ([], "unknown")
+    assert claims["event_log"] is False
+    assert judge_quote(PARTS, TPM.ak)[1]["event_log"] is True
     refused("evidence.log", TPM.quote(b"", selection={"sha256": (23,)}))
     refused("evidence.log", TPM.quote(b"", selection={"sha512": ()}))
 
