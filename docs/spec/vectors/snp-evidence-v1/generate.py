@@ -56,6 +56,8 @@ def cases() -> dict[str, dict[str, object]]:
     revoked = AMD.revocations(serials=(AMD.issuer_serial("VCEK"),))
     swapped = GIVEN[1].body.split(b"-----END CERTIFICATE-----\n")[:2]
     root_first = b"".join(x + b"-----END CERTIFICATE-----\n" for x in swapped[::-1])
+    theirs = SimulatedAmd(b"another", "Milan").chain().split(b"-----END CERTIFICATE-----\n")
+    other_issuer = b"".join(x + b"-----END CERTIFICATE-----\n" for x in (theirs[0], swapped[1]))
     return {
         "ok": case("Milan, version 5, a chip's key.", "SNP-29", "ok"),
         "ok-turin-v3": case(
@@ -100,14 +102,20 @@ def cases() -> dict[str, dict[str, object]]:
         "root-first": case(
             "The chain begins with its root.",
             "SNP-22",
-            "endorsement.signature",
+            "endorsement.anchor",
             given=[GIVEN[0], Endorsement(GIVEN[1].media_type, root_first)],
         ),
         "other-anchor": case(
             "Another root is pinned.",
-            "SNP-23",
+            "SNP-22",
             "endorsement.anchor",
             anchors=(SimulatedAmd(b"another", "Milan").anchor,),
+        ),
+        "other-root-key": case(
+            "An issuer that another root of that name signed.",
+            "SNP-23",
+            "endorsement.signature",
+            given=[GIVEN[0], Endorsement(GIVEN[1].media_type, other_issuer)],
         ),
         "expired": case(
             "Eight years later.",

@@ -64,20 +64,6 @@ class Issuers:
     root: Certificate
     product: Product
 
-    def require_accepted(self, anchors: Collection[bytes], *, at: int) -> None:
-        """Check that the root is pinned and that both are valid at an instant.
-
-        Raises:
-            EndorsementError: They are not (`endorsement.anchor`, `endorsement.expired`).
-        """
-        if self.root.fingerprint not in anchors:
-            raise EndorsementError(
-                "the certificates do not lead to a root that is accepted",
-                code="endorsement.anchor",
-            )
-        self.root.require_valid(at=at)
-        self.intermediate.require_valid(at=at)
-
 
 @dataclass(frozen=True, slots=True)
 class SnpEndorsements:
@@ -126,13 +112,25 @@ class SnpEndorsements:
                 )
         return cls(found[CERTIFICATE_TYPE], found[CHAIN_TYPE], found.get(LIST_TYPE, b""))
 
-    def issuers(self) -> Issuers:
-        """Return the chain, its signatures checked.
+    def issuers(self, anchors: Collection[bytes], *, at: int) -> Issuers:
+        """Return the chain, whose root is pinned and whose signatures hold.
 
         Raises:
             MalformedError: It cannot be read.
-            EndorsementError: A signature or a name does not hold (`endorsement.signature`).
+            EndorsementError: Its root is not pinned (`endorsement.anchor`); it is not valid then
+                (`endorsement.expired`); a signature or name does not hold
+                (`endorsement.signature`).
+            UnavailableError: Issuer or root is missing.
         """
+        intermediate, root = _read(self.chain)
+        # What is not pinned is not worth a signature's check.
+        if root.fingerprint not in anchors:
+            raise EndorsementError(
+                "the certificates do not lead to a root that is accepted",
+                code="endorsement.anchor",
+            )
+        root.require_valid(at=at)
+        intermediate.require_valid(at=at)
         return _issuers(self.chain)
 
     def certificate(self, issuers: Issuers) -> ChipCertificate:
@@ -208,13 +206,18 @@ def _require_chip(report: Report, certificate: ChipCertificate, product: Product
 
 
 @lru_cache(maxsize=_REMEMBERED_CHAINS)
-def _issuers(pem: bytes) -> Issuers:
+def _read(pem: bytes) -> tuple[Certificate, Certificate]:
     chain = read_pem_chain(pem, max_certificates=2)
     if len(chain) != 2:  # noqa: PLR2004
         raise UnavailableError(
             "the issuer or the root of AMD's chain is missing", code="endorsement.missing"
         )
-    intermediate, root = chain
+    return chain[0], chain[1]
+
+
+@lru_cache(maxsize=_REMEMBERED_CHAINS)
+def _issuers(pem: bytes) -> Issuers:
+    intermediate, root = _read(pem)
     # Any instant at which both are valid will do here: the caller judges the time.
     require_path(
         [intermediate, root],

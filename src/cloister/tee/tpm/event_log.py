@@ -35,7 +35,6 @@ __all__ = ["Event", "EventLog"]
 
 _BANK_IDS: Final[dict[int, Bank]] = {4: "sha1", 0xB: "sha256", 0xC: "sha384", 0xD: "sha512"}
 _NO_ACTION: Final = 3
-_DRIVER_CONFIG: Final = 0x80000001
 _SPEC_ID: Final = b"Spec ID Event03\0"
 _LOCALITY: Final = b"StartupLocality\0"
 _MAX_EVENTS: Final = 4096
@@ -102,20 +101,19 @@ class EventLog:
     def secure_boot(self, bank: Bank) -> bool | None:
         """Return what firmware measured of SecureBoot; None where that is not clear.
 
-        Only to be believed where PCR 7 replays. An event's data counts only where it is what the
-        digest is of, and only where there is exactly one.
+        Only to be believed where PCR 7 replays: the digests are then what was extended, in this
+        order, whatever the log's words are. So the first of them counts, which firmware extends
+        before anything else runs, and only where it is the digest of its data.
         """
         name = "SecureBoot".encode("utf-16-le")
         wanted = _GLOBAL + struct.pack("<QQ", len(name) // 2, 1) + name
-        found = [
-            event.data[len(wanted) :]
-            for event in self.events
-            if event.pcr == _SECURE_BOOT_PCR
-            and event.kind == _DRIVER_CONFIG
-            and event.data.startswith(wanted)
-            and hashlib.new(bank, event.data).digest() == event.digests[bank]
-        ]
-        return found[0] == b"\x01" if len(found) == 1 and len(found[0]) == 1 else None
+        extended = (e for e in self.events if e.pcr == _SECURE_BOOT_PCR and e.kind != _NO_ACTION)
+        first = next(extended, None)
+        if first is None or hashlib.new(bank, first.data).digest() != first.digests[bank]:
+            return None
+        if first.data[:-1] != wanted:
+            return None
+        return {0: False, 1: True}.get(first.data[-1])
 
 
 class _Reader:

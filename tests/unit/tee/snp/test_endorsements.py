@@ -10,6 +10,7 @@ from cloister.tee.snp.endorsements import (
     CERTIFICATE_TYPE,
     CHAIN_TYPE,
     LIST_TYPE,
+    Issuers,
     SnpEndorsements,
     require_key_of,
 )
@@ -21,9 +22,13 @@ CHIP = AMD.chip()
 GIVEN = SnpEndorsements.sort(AMD.endorsements(CHIP))
 
 
+def issuers_of(given: SnpEndorsements) -> Issuers:
+    return given.issuers([AMD.anchor], at=AMD.now)
+
+
 def refused(expected: str, kind: type[CloisterError], given: SnpEndorsements) -> None:
     with pytest.raises(kind) as e:
-        given.certificate(given.issuers())
+        given.certificate(issuers_of(given))
     assert e.value.code == expected
 
 
@@ -79,20 +84,22 @@ def test_the_order_is_issuer_then_root() -> None:
         for block in GIVEN.chain.split(b"-----END CERTIFICATE-----\n")[:2]
     ]
     swapped = dataclasses.replace(GIVEN, chain=blocks[1] + blocks[0])
-    refused("endorsement.signature", EndorsementError, swapped)
+    refused("endorsement.anchor", EndorsementError, swapped)
 
 
-@pytest.mark.spec("SNP-22")
+@pytest.mark.spec("SNP-23")
 def test_an_issuer_of_another_root_is_refused() -> None:
-    """Names agree, the signature does not."""
-    other = SimulatedAmd(b"another", "Milan")
-    issuer = GIVEN.chain.split(b"-----END CERTIFICATE-----\n")[0] + b"-----END CERTIFICATE-----\n"
-    root = other.chain().split(b"-----END CERTIFICATE-----\n")[1] + b"-----END CERTIFICATE-----\n"
-    mixed = dataclasses.replace(GIVEN, chain=issuer + root)
+    """Names agree, the signature does not; and a root of that name is not the pinned one."""
+    end = b"-----END CERTIFICATE-----\n"
+    ours = GIVEN.chain.split(end)
+    theirs = SimulatedAmd(b"another", "Milan").chain().split(end)
+    mixed = dataclasses.replace(GIVEN, chain=theirs[0] + end + ours[1] + end)
     refused("endorsement.signature", EndorsementError, mixed)
+    mixed = dataclasses.replace(GIVEN, chain=ours[0] + end + theirs[1] + end)
+    refused("endorsement.anchor", EndorsementError, mixed)
 
 
-@pytest.mark.spec("SNP-22")
+@pytest.mark.spec("SNP-23")
 def test_the_root_names_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is called otherwise is none of AMD's."""
     monkeypatch.setattr("cloister.tee.snp.endorsements.PRODUCTS", ("Rome",))
@@ -115,14 +122,14 @@ def test_every_changed_bit_of_a_leaf_is_refused() -> None:
     for place in range(len(leaf)):
         changed = leaf[:place] + bytes([leaf[place] ^ 1 << place % 8]) + leaf[place + 1 :]
         with pytest.raises((EndorsementError, MalformedError)) as e:
-            dataclasses.replace(GIVEN, leaf=changed).certificate(GIVEN.issuers())
+            dataclasses.replace(GIVEN, leaf=changed).certificate(issuers_of(GIVEN))
         assert e.value.code in ("endorsement.signature", "certificate.malformed")
 
 
 @pytest.mark.spec("SNP-24")
 def test_revocation() -> None:
     """Not looked at, not revoked, the issuer revoked, the root revoked."""
-    issuers = GIVEN.issuers()
+    issuers = issuers_of(GIVEN)
     assert GIVEN.require_not_revoked(issuers, at=AMD.now)
     none = dataclasses.replace(GIVEN, revocations=b"")
     assert not none.require_not_revoked(issuers, at=AMD.now)
@@ -141,7 +148,7 @@ def test_a_list_counts_from_its_update_to_its_next() -> None:
     listed = dataclasses.replace(
         GIVEN, revocations=AMD.revocations(validity=(AMD.now, AMD.now + 9))
     )
-    issuers = GIVEN.issuers()
+    issuers = issuers_of(GIVEN)
     for at in (AMD.now, AMD.now + 9):
         assert listed.require_not_revoked(issuers, at=at)
     for at in (AMD.now - 1, AMD.now + 10):
@@ -153,7 +160,7 @@ def test_a_list_counts_from_its_update_to_its_next() -> None:
 @pytest.mark.spec("SNP-24")
 def test_a_list_of_somebody_else_is_refused() -> None:
     """The issuer may not sign it, nor may another AMD, nor is another product's of use."""
-    issuers = GIVEN.issuers()
+    issuers = issuers_of(GIVEN)
     for listed in (
         AMD.revocations(by="VCEK"),
         SimulatedAmd(b"another", "Milan").revocations(),
@@ -168,7 +175,7 @@ def mismatch(amd: SimulatedAmd, chip_changes: dict[str, object], **report: objec
     kind = str(chip_changes.get("kind", "VCEK"))
     chip = amd.chip(**chip_changes)  # type: ignore[arg-type]
     given = SnpEndorsements.sort(amd.endorsements(chip))
-    issuers = given.issuers()
+    issuers = given.issuers([amd.anchor], at=amd.now)
     with pytest.raises(EndorsementError) as e:
         require_key_of(
             amd.chip(kind=kind).fields(**report),  # type: ignore[arg-type]

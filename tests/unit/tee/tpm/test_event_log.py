@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from cloister.errors import MalformedError
-from cloister.tee.tpm.event_log import Event, EventLog, write
+from cloister.tee.tpm.event_log import EventLog, write
 from cloister.testing.manufacturers.tpm import SECURE_BOOT, SimulatedTpm, events
 
 TPM = SimulatedTpm(b"log")
@@ -113,19 +113,29 @@ def test_what_is_no_action_extends_nothing() -> None:
 
 
 @pytest.mark.spec("TPM-8")
-def test_secure_boot_is_what_was_measured() -> None:
-    """Exactly one event in PCR 7 whose digest is that of its data."""
+def test_secure_boot_is_what_was_measured_first() -> None:
+    """The first event in PCR 7, whose digest is that of its data."""
     off = SECURE_BOOT[:-1] + b"\0"
     assert log_of((7, 0x80000001, SECURE_BOOT)).secure_boot("sha256") is True
-    assert log_of((7, 0x80000001, off)).secure_boot("sha256") is False
+    assert log_of((7, 0x80000001, off), (7, 4, bytes(4))).secure_boot("sha256") is False
     for unclear in (
-        [(7, 0x80000001, SECURE_BOOT), (7, 0x80000001, off)],
         [(7, 0x80000001, SECURE_BOOT + b"\1")],
+        [(7, 0x80000001, SECURE_BOOT[:-1] + b"\2")],
         [(6, 0x80000001, SECURE_BOOT)],
-        [(7, 0x80000002, SECURE_BOOT)],
+        [(7, 3, SECURE_BOOT)],
         [(7, 0x80000001, b"SecureBoot")],
+        [(7, 0x80000007, b"UEFI Debug Mode"), (7, 0x80000001, SECURE_BOOT)],
     ):
         assert log_of(*unclear).secure_boot("sha256") is None
-    lie = dataclasses.replace(events([(7, 0x80000001, off)])[0], data=SECURE_BOOT)
-    assert EventLog(("sha256",), (lie,)).secure_boot("sha256") is None
-    assert isinstance(lie, Event)
+
+
+@pytest.mark.spec("TPM-8")
+def test_a_system_cannot_measure_secure_boot_later() -> None:
+    """One that booted without it extends PCR 7 itself, and puts other words to the first event."""
+    off, on = events([(7, 0x80000001, SECURE_BOOT[:-1] + b"\0"), (7, 0x80000001, SECURE_BOOT)])
+    for words in (b"", SECURE_BOOT, b"other"):
+        lie = dataclasses.replace(off, data=words, kind=0x80000002)
+        log = EventLog(("sha256",), (lie, on))
+        assert log.replay("sha256") == EventLog(("sha256",), (off, on)).replay("sha256")
+        assert log.secure_boot("sha256") is None
+    assert EventLog(("sha256",), (off, on)).secure_boot("sha256") is False
