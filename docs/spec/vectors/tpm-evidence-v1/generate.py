@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cloister.attestation.evidence import Endorsement
+from cloister.tee.tpm.event_log import write
 from cloister.tee.tpm.layout import QuoteParts, TpmEvidence
 from cloister.testing.manufacturers import der
 from cloister.testing.manufacturers.tpm import SimulatedTpm
@@ -187,6 +188,12 @@ def cases() -> dict[str, dict[str, object]]:
             "TPM-25",
             "evidence.log",
             data=quoted(TPM.quote(NONCE, selection={"sha256": (23,)})),
+        ),
+        "weak-log": case(
+            "A log with SHA-1 alone.",
+            "TPM-25",
+            "evidence.log",
+            data=body(event_log=write(TPM.events, ("sha1",))),
         ),
         "old-log": case(
             "A log from before SHA-256.",

@@ -46,7 +46,7 @@ def judge_quote(parts: QuoteParts, ak: bytes) -> tuple[Quote, dict[str, Value]]:
     # 4. The log, where there is one, leads to these values.
     replayed, secure_boot = _require_log(parts.event_log, pcrs)
     claims = _quote_claims(quote, pcrs) | {
-        "event_log": bool(parts.event_log),
+        "event_log": any(bank != "sha1" for bank in pcrs) and bool(parts.event_log),
         "replayed": replayed,
         "secure_boot": secure_boot,
     }
@@ -117,20 +117,24 @@ def _require_log(data: bytes, pcrs: dict[Bank, dict[int, bytes]]) -> tuple[list[
     log = EventLog.from_bytes(data)
     replayed: list[Value] = []
     for bank, quoted in pcrs.items():
-        found = log.replay(bank) if bank in log.banks else {}
+        if bank not in log.banks:
+            raise _unlike(bank)
+        found = log.replay(bank)
         for index, value in quoted.items():
             # What firmware extended has a log; systems extend later ones without.
             silent = index not in found and index < _FIRMWARE_PCRS and any(value)
-            if found and (silent or found.get(index, value) != value):
-                raise EvidenceError(
-                    "the event log does not lead to the quoted values",
-                    code="evidence.log",
-                    detail=f"{bank}:{index}",
-                )
+            if silent or found.get(index, value) != value:
+                raise _unlike(f"{bank}:{index}")
         replayed += [f"{bank}:{index}" for index in sorted(found) if index in quoted]
     if not replayed:
-        raise EvidenceError("the event log explains nothing of the quote", code="evidence.log")
+        raise _unlike("nothing")
     return replayed, _secure_boot(log, replayed)
+
+
+def _unlike(what: str) -> EvidenceError:
+    return EvidenceError(
+        "the event log does not lead to the quoted values", code="evidence.log", detail=what
+    )
 
 
 def _secure_boot(log: EventLog, replayed: list[Value]) -> str:

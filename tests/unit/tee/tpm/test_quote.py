@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from cloister.errors import EvidenceError, MalformedError
+from cloister.tee.tpm.event_log import write
 from cloister.tee.tpm.layout import BANKS, QuoteParts, Signature
 from cloister.tee.tpm.quote import judge_quote
 from cloister.testing.manufacturers.tpm import SECURE_BOOT, SimulatedTpm
@@ -129,6 +130,16 @@ def test_without_a_log_nothing_is_explained() -> None:
     assert judge_quote(PARTS, TPM.ak)[1]["event_log"] is True
     refused("evidence.log", TPM.quote(b"", selection={"sha256": (23,)}))
     refused("evidence.log", TPM.quote(b"", selection={"sha512": ()}))
+
+
+@pytest.mark.spec("TPM-25")
+def test_the_log_has_every_quoted_bank() -> None:
+    """One with the weakest digests alone does not stand for the others, nor by itself for much."""
+    weak = write(TPM.events, ("sha1",))
+    for selection in ({"sha256": (7,)}, {"sha1": (7,), "sha256": (7,)}):
+        refused("evidence.log", TPM.quote(b"", selection=selection, log=weak))  # type: ignore[arg-type]
+    _, claims = judge_quote(TPM.quote(b"", selection={"sha1": (7,)}, log=weak), TPM.ak)
+    assert (claims["replayed"], claims["event_log"]) == (["sha1:7"], False)
 
 
 @pytest.mark.spec("TPM-25")
