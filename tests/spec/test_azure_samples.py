@@ -17,7 +17,10 @@ from cloister.crypto.digest import sha256
 from cloister.errors import CloisterError, EndorsementError, EvidenceError
 from cloister.tee.azure.fields import SNP_FIELDS_OF_AZURE
 from cloister.tee.azure.layout import SNP_TYPE, TDX_TYPE, AzureEvidence, HclReport, RuntimeData
+from cloister.tee.azure.tdx import TDX_FIELDS_OF_AZURE, azure_tdx_verifier
 from cloister.tee.azure.verifier import AzureSnpVerifier, AzureTdxVerifier
+from cloister.tee.intel.endorsements import COLLATERAL_TYPE
+from cloister.tee.intel.roots import INTEL_ROOTS
 from cloister.tee.snp.endorsements import CERTIFICATE_TYPE, CHAIN_TYPE, LIST_TYPE
 from cloister.tee.snp.layout import Report
 from cloister.tee.snp.roots import AMD_ROOTS
@@ -157,6 +160,29 @@ def test_a_genuine_td() -> None:
         with pytest.raises(EvidenceError) as e:
             verifier.verify(Evidence(TDX_TYPE, changed.to_bytes()), [], at=0)
         assert e.value.code == code
+
+
+@pytest.mark.spec("AZ-22", "AZ-26")
+def test_a_genuine_td_under_intels_root() -> None:
+    """With Intel's collateral of its time: genuine, and its platform's status is told."""
+    sample = Sample("tdx-coco-v0")
+    td_quote = (sample.path / "td_quote.bin").read_bytes()
+    body = AzureEvidence.of(sample.hcl, sample.quote(), td_quote=td_quote).to_bytes()
+    td = folder("tdx") / "coco-azure"
+    verifier = azure_tdx_verifier(sorted(INTEL_ROOTS))
+    for check in load(td / "sample.json")["checks"]:
+        given = [Endorsement(COLLATERAL_TYPE, (td / check["collateral"]).read_bytes())]
+        claims = verifier.verify(Evidence(TDX_TYPE, body), given, at=instant(check["verify_at"]))
+        assert claims.hardware_rooted
+        assert claims.report_data == b"challenge"
+        assert claims.status == check["expect"]["tcb_status"]
+        rules = default_rules(TDX_FIELDS_OF_AZURE)
+        verdict = appraise_claims(claims, TDX_FIELDS_OF_AZURE, rules)
+        assert [reason.detail.partition(":")[0] for reason in verdict.reasons] == [
+            "tdx.sept_ve_disable",
+            "status",
+            "advisories",
+        ]
 
 
 def test_an_older_report_covers_its_key() -> None:

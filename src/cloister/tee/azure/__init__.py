@@ -16,5 +16,6 @@ Example::
     }
     verdict = appraise_claims(claims, SNP_FIELDS_OF_AZURE, rules)
 
-On TDX, `AzureTdxVerifier(anchors, TdxVerifier)` takes the verifier of TD quotes.
+On TDX, `azure_tdx_verifier(intel_anchors)` and `TDX_FIELDS_OF_AZURE` of `tdx` take their place, and
+the endorsements are Intel's collateral.
 """

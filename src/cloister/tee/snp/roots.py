@@ -7,7 +7,7 @@ from typing import Final
 
 from cloister.tee.snp.layout import Product
 
-__all__ = ["AMD_ROOTS", "AmdRoot"]
+__all__ = ["AMD_ROOTS", "AMD_ROOT_DIGESTS", "AmdRoot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +42,4 @@ AMD_ROOTS: Final = (
         "https://kdsintf.amd.com/vcek/v1/Turin/cert_chain",
     ),
 )
+AMD_ROOT_DIGESTS: Final = frozenset(root.sha256 for root in AMD_ROOTS)

@@ -15,12 +15,10 @@ from cloister.errors import ConfigError, EndorsementError, EvidenceError
 from cloister.tee.snp.certificate import CSP_ID, ChipCertificate
 from cloister.tee.snp.endorsements import SnpEndorsements, require_key_of
 from cloister.tee.snp.layout import MEDIA_TYPE, Product, Report, product_of, tcb_parts
-from cloister.tee.snp.roots import AMD_ROOTS
+from cloister.tee.snp.roots import AMD_ROOT_DIGESTS
 from cloister.wire import Value
 
 __all__ = ["SnpVerifier"]
-
-_AMD: Final = frozenset(root.sha256 for root in AMD_ROOTS)
 
 
 class SnpVerifier:
@@ -160,7 +158,7 @@ def _claims(
     return Claims(
         root_of_trust="snp",
         anchor=anchor,
-        hardware_rooted=anchor in _AMD,
+        hardware_rooted=anchor in AMD_ROOT_DIGESTS,
         measurement=report.measurement,
         report_data=report.report_data,
         debug=debug,

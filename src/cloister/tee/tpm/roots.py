@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["TPM_ROOTS", "TpmRoot"]
+__all__ = ["TPM_ROOTS", "TPM_ROOT_DIGESTS", "TpmRoot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +42,4 @@ TPM_ROOTS: Final = (
         hardware=False,
     ),
 )
+TPM_ROOT_DIGESTS: Final = frozenset(root.sha256 for root in TPM_ROOTS)
