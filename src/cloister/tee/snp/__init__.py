@@ -2,7 +2,8 @@
 
 `layout` knows AMD's bytes, `certificate` the odd certificates of its signing keys, `endorsements`
 judges chains and revocation, `verifier` is the numbered procedure, `fields` what a policy may ask.
-`expected` computes the measurement that an image will have (extra `snp-measure`).
+`host_table` reads what a host puts beside a report, `expected` computes the measurement that an
+image will have (extra `snp-measure`).
 
 Example::
 

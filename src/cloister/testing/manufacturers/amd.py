@@ -30,11 +30,11 @@ from cloister.tee.snp.layout import TCB_PARTS, Product, Report
 from cloister.testing.manufacturers import der
 from cloister.testing.manufacturers.rsa import SeededRsaKey
 
-__all__ = ["SimulatedAmd", "SimulatedChip"]
+__all__ = ["NOW", "Key", "SimulatedAmd", "SimulatedChip"]
 
 _DAY_S: Final = 86400
 _YEAR_S: Final = 365 * _DAY_S
-_NOW: Final = 1_800_000_000
+NOW: Final = 1_800_000_000
 _TRAILER, _PLAIN = PSS_SHA384
 _SERIALS: Final[dict[Product, int]] = {"Milan": 0x10000, "Genoa": 0x20000, "Turin": 0x30000}
 _CPUID: Final[dict[Product, bytes]] = {
@@ -125,7 +125,7 @@ class SimulatedChip:
 class SimulatedAmd:
     """AMD for one product, from a seed: the same seed mints the same bytes."""
 
-    def __init__(self, seed: bytes, product: Product, *, now: int = _NOW) -> None:
+    def __init__(self, seed: bytes, product: Product, *, now: int = NOW) -> None:
         """Make the root and both issuers, valid for some years around `now`."""
         self.product: Final = product
         self.now: Final = now

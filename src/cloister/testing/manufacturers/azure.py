@@ -19,7 +19,7 @@ from cloister.attestation.evidence import Endorsement
 from cloister.tee.azure.layout import AzureEvidence, HclReport
 from cloister.tee.snp.layout import Product
 from cloister.tee.tpm.layout import QuoteParts
-from cloister.testing.manufacturers.amd import SimulatedAmd
+from cloister.testing.manufacturers.amd import NOW, SimulatedAmd
 from cloister.testing.manufacturers.tpm import SimulatedTpm
 
 __all__ = ["SimulatedAzureVm"]
@@ -28,11 +28,11 @@ __all__ = ["SimulatedAzureVm"]
 class SimulatedAzureVm:
     """One VM: the same seed makes the same bytes."""
 
-    def __init__(self, seed: bytes, *, product: Product = "Milan") -> None:
+    def __init__(self, seed: bytes, *, product: Product = "Milan", now: int = NOW) -> None:
         """Make chip and vTPM."""
-        self.amd: Final = SimulatedAmd(seed, product)
+        self.amd: Final = SimulatedAmd(seed, product, now=now)
         self.chip: Final = self.amd.chip()
-        self.tpm: Final = SimulatedTpm(seed)
+        self.tpm: Final = SimulatedTpm(seed, now=now)
 
     def runtime(self, **changes: Any) -> dict[str, Any]:
         """Return the runtime data; `changes` are entries of it, None leaves one out."""
