@@ -20,10 +20,10 @@ setup: $(VENV)/.dev compile ## everything a developer needs, in .venv
 demo: $(VENV)/.demo compile ## install what the demo needs, and run it
 	$(BIN)/cloister demo $(ARGS)
 
-test: setup postgresql ## all tests but the soak and the benchmarks
+test: setup postgresql swtpm ## all tests but the soak and the benchmarks
 	$(PYTEST) -m "not soak and not bench" $(ARGS)
 
-test-all: setup postgresql ## all tests
+test-all: setup postgresql swtpm ## all tests
 	$(PYTEST) $(ARGS)
 
 check: setup ## format, lint, types, import layers
@@ -59,9 +59,12 @@ release: check test spec ## the changelog from its fragments, then wheel and sdi
 clean: ## forget the environment and what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: compile postgresql
+.PHONY: compile postgresql swtpm
 postgresql: # Tests start a server of their own; without its programs they are skipped.
 	@tools/postgresql.sh
+
+swtpm: # A software TPM quotes in one test; without it that test is skipped.
+	@tools/swtpm.sh
 
 compile: # The launcher measures bytecode: it must be there, and current, before anything runs.
 	@$(BIN)/python -m compileall -q src

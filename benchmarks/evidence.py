@@ -16,20 +16,35 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pairs import Spread
 
-from cloister.attestation.evidence import EvidenceVerifier
+from cloister.attestation.evidence import Endorsement, Evidence, EvidenceVerifier
 from cloister.attestation.evidence_rules import Field
 from cloister.attestation.verdict import appraise_claims, default_rules
+from cloister.crypto.digest import sha256
+from cloister.tee.azure.fields import SNP_FIELDS_OF_AZURE
+from cloister.tee.azure.layout import SNP_TYPE as AZURE_TYPE
+from cloister.tee.azure.verifier import AzureSnpVerifier
 from cloister.tee.intel import endorsements, pck, qe_identity, tcb_info
 from cloister.tee.sgx.fields import FIELDS as SGX_FIELDS
 from cloister.tee.sgx.verifier import SgxVerifier
+from cloister.tee.snp import endorsements as snp_endorsements
+from cloister.tee.snp.fields import FIELDS as SNP_FIELDS
+from cloister.tee.snp.layout import MEDIA_TYPE as SNP_TYPE
+from cloister.tee.snp.layout import PRODUCTS
+from cloister.tee.snp.verifier import SnpVerifier
 from cloister.tee.tdx.fields import FIELDS as TDX_FIELDS
 from cloister.tee.tdx.verifier import TdxVerifier
+from cloister.tee.tpm.fields import FIELDS as TPM_FIELDS
+from cloister.tee.tpm.layout import MEDIA_TYPE as TPM_TYPE
+from cloister.tee.tpm.verifier import TpmVerifier
+from cloister.testing.manufacturers.amd import Key, SimulatedAmd
+from cloister.testing.manufacturers.azure import SimulatedAzureVm
 from cloister.testing.manufacturers.intel import IntelCase, Kind, Minted, SimulatedIntel
+from cloister.testing.manufacturers.tpm import SimulatedTpm
 
 AT = 1767225600
 AIM_MS = 2.0
@@ -70,24 +85,92 @@ def intel() -> Iterator[Case]:
             name=kind,
             size=len(minted.quote),
             collateral=len(minted.collateral),
-            verdict=_verdict(verifier, minted, SGX_FIELDS if sgx else TDX_FIELDS),
+            verdict=_verdict(
+                verifier, minted.evidence, minted.endorsements, SGX_FIELDS if sgx else TDX_FIELDS
+            ),
             forget=_forget_intel,
             other=_dcap_qvl(minted, manufacturer.root_der),
             other_name="dcap-qvl",
         )
 
 
+def amd() -> Iterator[Case]:
+    """Reports of each product, and of a provider's key."""
+    for product in PRODUCTS:
+        manufacturer = SimulatedAmd(b"benchmark", product, now=AT)
+        keys: tuple[Key, ...] = ("VCEK", "VLEK") if product == "Milan" else ("VCEK",)
+        for key in keys:
+            chip = manufacturer.chip(kind=key)
+            yield _case(
+                f"snp-{product.lower()}-{key.lower()}",
+                SnpVerifier([manufacturer.anchor]),
+                Evidence(SNP_TYPE, chip.report()),
+                manufacturer.endorsements(chip),
+                SNP_FIELDS,
+            )
+
+
+def tpm() -> Iterator[Case]:
+    """Quotes of all PCRs with a log, by a certified and by a pinned key."""
+    maker = SimulatedTpm(b"benchmark", now=AT)
+    evidence = Evidence(TPM_TYPE, maker.evidence(bytes(32)))
+    certified = TpmVerifier([maker.anchor])
+    yield _case("tpm-certified", certified, evidence, maker.endorsements(), TPM_FIELDS)
+    yield _case("tpm-pinned", TpmVerifier([sha256(maker.ak)]), evidence, [], TPM_FIELDS)
+
+
+def azure() -> Iterator[Case]:
+    """A VM on SNP."""
+    vm = SimulatedAzureVm(b"benchmark", now=AT)
+    yield _case(
+        "azure-snp",
+        AzureSnpVerifier([vm.amd.anchor]),
+        Evidence(AZURE_TYPE, vm.evidence(bytes(32))),
+        vm.endorsements(),
+        SNP_FIELDS_OF_AZURE,
+    )
+
+
+def _case(
+    name: str,
+    verifier: EvidenceVerifier,
+    evidence: Evidence,
+    given: Sequence[Endorsement],
+    fields: tuple[Field, ...],
+) -> Case:
+    return Case(
+        name=name,
+        size=len(evidence.body),
+        collateral=sum(len(each.body) for each in given),
+        verdict=_verdict(verifier, evidence, given, fields),
+        forget=_forget_amd,
+    )
+
+
 def _verdict(
-    verifier: EvidenceVerifier, minted: Minted, fields: tuple[Field, ...]
+    verifier: EvidenceVerifier,
+    evidence: Evidence,
+    given: Sequence[Endorsement],
+    fields: tuple[Field, ...],
 ) -> Callable[[], None]:
-    rules, given = default_rules(fields), minted.endorsements
+    rules = default_rules(fields)
 
     def verdict() -> None:
-        claims = verifier.verify(minted.evidence, given, at=AT)
+        claims = verifier.verify(evidence, given, at=AT)
         if not appraise_claims(claims, fields, rules).accepted:
             raise SystemExit("good evidence was not accepted")
 
     return verdict
+
+
+def _forget_amd() -> None:
+    for cached in (
+        snp_endorsements._read,  # noqa: SLF001
+        snp_endorsements._issuers,  # noqa: SLF001
+        snp_endorsements._certificate,  # noqa: SLF001
+        snp_endorsements._revocations,  # noqa: SLF001
+    ):
+        cached.cache_clear()
 
 
 def _forget_intel() -> None:
@@ -113,7 +196,12 @@ def _dcap_qvl(minted: Minted, root: bytes) -> Callable[[], object] | None:
     return lambda: dcap_qvl.verify_with_root_ca(minted.quote, collateral, root, AT)
 
 
-KINDS: dict[str, Callable[[], Iterator[Case]]] = {"intel": intel}
+KINDS: dict[str, Callable[[], Iterator[Case]]] = {
+    "intel": intel,
+    "amd": amd,
+    "tpm": tpm,
+    "azure": azure,
+}
 
 
 def measure(case: Case, rounds: int) -> dict[str, object]:

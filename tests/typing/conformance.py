@@ -14,10 +14,13 @@ from cloister.keyservice.policy import Policy, parse_policy, policy_hash
 from cloister.keyservice.records import Records
 from cloister.keyservice.store import Store as ServiceStore
 from cloister.keyservice.transport import HTTPTransport, Transport
+from cloister.tee.azure.verifier import AzureSnpVerifier, AzureTdxVerifier, VerifierFactory
 from cloister.tee.sgx.verifier import SgxVerifier
 from cloister.tee.sim.attester import SimAttester
 from cloister.tee.sim.verifier import SimVerifier
+from cloister.tee.snp.verifier import SnpVerifier
 from cloister.tee.tdx.verifier import TdxVerifier
+from cloister.tee.tpm.verifier import TpmVerifier
 from cloister.testing.anchor import MemoryAnchor
 from cloister.testing.log import MemoryLog
 from cloister.testing.memory_filesystem import MemoryFilesystem
@@ -52,6 +55,14 @@ def sim(attester: SimAttester, verifier: SimVerifier) -> tuple[Attester, Evidenc
 def intel(sgx: SgxVerifier, tdx: TdxVerifier) -> list[EvidenceVerifier]:
     """Judges of Intel's evidence."""
     return [sgx, tdx]
+
+
+def hardware(
+    snp: SnpVerifier, tpm: TpmVerifier, azure_snp: AzureSnpVerifier, azure_tdx: AzureTdxVerifier
+) -> tuple[EvidenceVerifier, ...]:
+    """Verifiers of AMD's processors, of TPMs, and of Azure's machines, which take one another."""
+    snp_factory: VerifierFactory = SnpVerifier
+    return snp, tpm, azure_snp, azure_tdx, AzureTdxVerifier((), snp_factory)
 
 
 def service(store: ServiceStore, transport: HTTPTransport) -> tuple[Records, Transport]:

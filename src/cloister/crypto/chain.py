@@ -21,6 +21,7 @@ from typing import Final, TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.hashes import HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cloister.crypto.digest import sha256
@@ -72,6 +73,7 @@ class Certificate:
         not_after: Last second of it.
         public_key: DER SubjectPublicKeyInfo.
         signature_algorithm: Object identifier.
+        signature_hash: Its hash, such as `sha384`; empty where the algorithm has none of its own.
         ca: Whether basic constraints call it an authority.
         path_length: How many authorities may follow it; None for any.
         signs_certificates: Whether its key usage allows that; None where it has no key usage.
@@ -89,6 +91,7 @@ class Certificate:
     not_after: int
     public_key: bytes
     signature_algorithm: str
+    signature_hash: str
     ca: bool
     path_length: int | None
     signs_certificates: bool | None
@@ -172,6 +175,7 @@ class RevocationList:
         next_update: Until when it counts.
         revoked: Serial numbers.
         signature_algorithm: Object identifier.
+        signature_hash: Its hash, such as `sha384`; empty where the algorithm has none of its own.
     """
 
     der: bytes
@@ -180,6 +184,7 @@ class RevocationList:
     next_update: int
     revoked: frozenset[int]
     signature_algorithm: str
+    signature_hash: str
     _parsed: x509.CertificateRevocationList = field(repr=False)
 
     @classmethod
@@ -333,6 +338,7 @@ def _read_certificate(der: bytes) -> Certificate:
         not_after=_seconds(parsed.not_valid_after_utc),
         public_key=key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
         signature_algorithm=parsed.signature_algorithm_oid.dotted_string,
+        signature_hash=_hash_name(parsed.signature_hash_algorithm),
         ca=basic is not None and basic.ca,
         path_length=None if basic is None else basic.path_length,
         signs_certificates=None if usage is None else usage.key_cert_sign,
@@ -358,6 +364,7 @@ def _read_list(der: bytes) -> RevocationList:
         next_update=_seconds(parsed.next_update_utc),
         revoked=frozenset(_serials(parsed)),
         signature_algorithm=parsed.signature_algorithm_oid.dotted_string,
+        signature_hash=_hash_name(parsed.signature_hash_algorithm),
         _parsed=parsed,
     )
 
@@ -371,6 +378,10 @@ def _serials(parsed: x509.CertificateRevocationList) -> Iterator[int]:
 
 def _first(extensions: x509.Extensions, kind: type[_Kind]) -> _Kind | None:
     return next((each.value for each in extensions if isinstance(each.value, kind)), None)
+
+
+def _hash_name(algorithm: HashAlgorithm | None) -> str:
+    return "" if algorithm is None else algorithm.name
 
 
 def _seconds(instant: dt.datetime) -> int:

@@ -25,7 +25,8 @@ class RootOfTrust:
     Attributes:
         name: As policies spell it.
         media_types: Of its evidence; the first is the plain one.
-        hardware_rooted: Whether hardware signs its evidence.
+        hardware_rooted: Whether its evidence can be rooted in hardware; a TPM by itself may be a
+            program of the host's.
         verifier_at: Its verifier, which is constructed from trust anchors.
         fields_at: The table of its claims.
         roots_at: The manufacturer's roots that the package pins; empty where there are none.
@@ -106,6 +107,42 @@ ROOTS_OF_TRUST: Final = (
         hardware_rooted=True,
         verifier_at="cloister.tee.tdx.verifier:TdxVerifier",
         fields_at="cloister.tee.tdx.fields:FIELDS",
+        roots_at="cloister.tee.intel.roots:INTEL_ROOTS",
+        extra="",
+    ),
+    RootOfTrust(
+        name="snp",
+        media_types=("application/vnd.cloister.snp",),
+        hardware_rooted=True,
+        verifier_at="cloister.tee.snp.verifier:SnpVerifier",
+        fields_at="cloister.tee.snp.fields:FIELDS",
+        roots_at="cloister.tee.snp.roots:AMD_ROOT_DIGESTS",
+        extra="",
+    ),
+    RootOfTrust(
+        name="tpm",
+        media_types=("application/vnd.cloister.tpm+cbor",),
+        hardware_rooted=False,
+        verifier_at="cloister.tee.tpm.verifier:TpmVerifier",
+        fields_at="cloister.tee.tpm.fields:FIELDS",
+        roots_at="cloister.tee.tpm.roots:TPM_ROOT_DIGESTS",
+        extra="",
+    ),
+    RootOfTrust(
+        name="azure-snp",
+        media_types=("application/vnd.cloister.azure-snp+cbor",),
+        hardware_rooted=True,
+        verifier_at="cloister.tee.azure.verifier:AzureSnpVerifier",
+        fields_at="cloister.tee.azure.fields:SNP_FIELDS_OF_AZURE",
+        roots_at="cloister.tee.snp.roots:AMD_ROOT_DIGESTS",
+        extra="",
+    ),
+    RootOfTrust(
+        name="azure-tdx",
+        media_types=("application/vnd.cloister.azure-tdx+cbor",),
+        hardware_rooted=True,
+        verifier_at="cloister.tee.azure.tdx:azure_tdx_verifier",
+        fields_at="cloister.tee.azure.tdx:TDX_FIELDS_OF_AZURE",
         roots_at="cloister.tee.intel.roots:INTEL_ROOTS",
         extra="",
     ),
