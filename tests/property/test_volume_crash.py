@@ -29,10 +29,18 @@ class MarkingAnchor(MemoryAnchor):
         super().__init__(holder, epoch=epoch)
         self.store = store
 
-    def advance(self, *, version: int, root: bytes, new_version: int, new_root: bytes) -> None:
+    def advance(
+        self, *, version: int, root: bytes, new_version: int, new_root: bytes, oldest_key: int = 1
+    ) -> None:
         before = self.holder.current
         try:
-            super().advance(version=version, root=root, new_version=new_version, new_root=new_root)
+            super().advance(
+                version=version,
+                root=root,
+                new_version=new_version,
+                new_root=new_root,
+                oldest_key=oldest_key,
+            )
         finally:
             if self.holder.current != before:
                 self.store.mark(self.holder.current)

@@ -153,7 +153,7 @@ class Owner:
         identity = observe(store)
         held = self.client.volume_key(identity.volume_id)
         anchor = PinnedAnchor(held.state)
-        filesystem = open_volume(store, held.key, anchor=anchor, writable=False)
+        filesystem = open_volume(store, held.keys, anchor=anchor, writable=False)
         try:
             yield filesystem
         finally:
@@ -174,7 +174,7 @@ class Owner:
             clock=self._clock,
         )
         try:
-            filesystem = open_volume(store, held.key, anchor=anchor, writable=True)
+            filesystem = open_volume(store, held.keys, anchor=anchor, writable=True)
             try:
                 yield filesystem, anchor
             finally:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from cloister.crypto.kdf import random_bytes
+from cloister.crypto.keyring import KeyRing
 from cloister.errors import ConfigError, TamperedError
 from cloister.volume.anchor import Anchor
 from cloister.volume.commit import Committer
@@ -131,7 +132,7 @@ def write_new_volume(
 
 
 def open_volume(
-    directory: Path, volume_key: bytes, *, anchor: Anchor, writable: bool
+    directory: Path, volume_key: KeyRing | bytes, *, anchor: Anchor, writable: bool
 ) -> VolumeFilesystem:
     """Open the state that the anchor names.
 
@@ -141,7 +142,8 @@ def open_volume(
         MalformedError: Not a volume.
         ConfigError: Code `config.missing`: there is no such directory.
         UnavailableError: `volume.busy`, or storage or anchor did not answer.
-        ReleaseDeniedError: Code `release.fenced`: a newer writer holds the lease.
+        ReleaseDeniedError: A newer writer holds the lease (`release.fenced`), or a volume key is
+            missing (`release.key-missing`).
         CallerError: Writing to a sealed volume, or without a lease.
     """
     store = _existing_store(directory, writable=writable)
@@ -150,7 +152,7 @@ def open_volume(
 
 def open_store(
     store: Store,
-    volume_key: bytes,
+    volume_key: KeyRing | bytes,
     *,
     anchor: Anchor,
     writable: bool,

@@ -29,6 +29,7 @@ from cloister.volume.format import (
     VolumeIdentity,
 )
 from cloister.volume.index import Index, Inode
+from cloister.volume.rekey import Rekeying
 from cloister.volume.store import Store
 
 __all__ = ["COMMIT_INTERVAL_S", "VolumeFilesystem"]
@@ -321,6 +322,17 @@ class VolumeFilesystem:
             wait, self._retry_s = self._retry_s, min(2 * self._retry_s, _MAX_RETRY_S)
             return wait
         return self._interval_s
+
+    def rekeying(self) -> Rekeying:
+        """Return what moves this volume to its newest key; nothing else may write meanwhile."""
+        committer = self._writable()
+        return Rekeying(
+            self._index,
+            self._contents,
+            key_epoch=committer.key_epoch,
+            journal_is_old=committer.journal_is_old,
+            commit=self.commit,
+        )
 
     def close(self) -> None:
         """Commit, anchor, and give everything back, also where committing fails."""
