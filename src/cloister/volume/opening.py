@@ -31,7 +31,13 @@ from cloister.volume.format import (
 from cloister.volume.index import NO_OBJECT, Index
 from cloister.volume.journal import JOURNAL, seal_entry, segment_path
 from cloister.volume.keys import SessionKeys, VolumeKeys, make_superblock
-from cloister.volume.recovery import SUPERBLOCK, Recovered, observe_store, recover
+from cloister.volume.recovery import (
+    SUPERBLOCK,
+    Recovered,
+    observe_store,
+    read_superblock,
+    recover,
+)
 from cloister.volume.store import PosixStore, Store
 from cloister.volume.tree import COMMIT_INTERVAL_S, VolumeFilesystem
 
@@ -41,6 +47,7 @@ __all__ = [
     "create_store",
     "create_volume",
     "observe",
+    "observe_kind",
     "open_store",
     "open_volume",
     "write_new_volume",
@@ -185,6 +192,11 @@ def open_store(
 def observe(directory: Path) -> VolumeIdentity:
     """Say which volume and state a directory claims to hold, without a key; see `observe_store`."""
     return observe_store(_existing_store(directory, writable=False))
+
+
+def observe_kind(directory: Path) -> VolumeKind:
+    """Say which kind of volume a directory claims to be, without a key."""
+    return read_superblock(_existing_store(directory, writable=False)).kind
 
 
 def _existing_store(directory: Path, *, writable: bool) -> PosixStore:

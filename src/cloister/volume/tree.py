@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from cloister.errors import UnavailableError
+from cloister.errors import CallerError, UnavailableError
 from cloister.volume.commit import Committer
 from cloister.volume.content.contents import Contents
 from cloister.volume.filesystem import (
@@ -324,8 +324,14 @@ class VolumeFilesystem:
         return self._interval_s
 
     def rekeying(self) -> Rekeying:
-        """Return what moves this volume to its newest key; nothing else may write meanwhile."""
+        """Return what moves this volume to its newest key; nothing else may use it meanwhile.
+
+        Raises:
+            CallerError: A file is open, perhaps without a name (`caller.misuse`).
+        """
         committer = self._writable()
+        if self._users:
+            raise CallerError("rekeying needs a volume without open files", code="caller.misuse")
         return Rekeying(
             self._index,
             self._contents,
