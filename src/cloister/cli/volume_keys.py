@@ -42,10 +42,15 @@ def rekey(
 
 
 def retire(
-    store: Path = _STORE, domain: Path | None = settings.DOMAIN, as_json: bool = _JSON
+    store: Path = _STORE,
+    before: int | None = typer.Option(
+        None, "--before", min=1, help="Keep the key of this epoch and newer ones (default: newest)."
+    ),
+    domain: Path | None = settings.DOMAIN,
+    as_json: bool = _JSON,
 ) -> None:
     """Destroy a volume's older keys; refused while something is still under one of them."""
-    oldest = settings.owner(domain).retire(store)
+    oldest = settings.owner(domain).retire(store, before=before)
     if as_json:
         console.emit({"store": str(store), "oldest_key": oldest})
     else:

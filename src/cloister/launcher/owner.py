@@ -220,14 +220,15 @@ class Owner:
 
             return filesystem.rekeying().run(progress=step)
 
-    def retire(self, store: Path) -> int:
-        """Destroy every key of a volume but its newest; returns the oldest that is kept.
+    def retire(self, store: Path, *, before: int | None = None) -> int:
+        """Destroy a volume's keys before an epoch, or all but the newest; returns the oldest left.
 
         Raises:
-            ReleaseDeniedError: The newest state is still under an older one (`release.key-in-use`).
+            ReleaseDeniedError: The newest state is still under one of them (`release.key-in-use`).
         """
         volume_id = observe(store).volume_id
-        return self.client.retire_keys(volume_id, before=self._key_epoch(volume_id))
+        until = self._key_epoch(volume_id) if before is None else before
+        return self.client.retire_keys(volume_id, before=until)
 
     def apply(self, policy: Policy) -> bytes:
         """Make a policy the current one of its name; returns its 32-byte hash."""

@@ -43,6 +43,19 @@ def test_people_get_lines(door: Door) -> None:
     assert "before key 2 are gone" in door.call("volume", "retire", "store").stdout
 
 
+def test_keys_before_an_epoch_go_and_others_stay(door: Door) -> None:
+    """A key that is in use need not keep the ones before it."""
+    door.record("volume", "create", "store")
+    write(door, b"file", b"f" * 200_000)
+    door.record("volume", "rotate", "store")
+    door.record("volume", "rekey", "store")
+    door.record("volume", "rotate", "store")
+    found = door.call("volume", "retire", "store")
+    assert getattr(found.exception, "code", None) == "release.key-in-use"
+    assert door.record("volume", "retire", "store", "--before", "2")["oldest_key"] == 2
+    assert door.record("volume", "retire", "store", "--before", "1")["oldest_key"] == 2
+
+
 def test_a_sealed_volume_keeps_its_key(door: Door, plain: Path) -> None:
     """It is never written again; the hint says what to do instead."""
     door.record("volume", "seal", plain, "store")

@@ -6,6 +6,7 @@ import pytest
 
 from cloister.crypto.keyring import KeyRing
 from cloister.errors import (
+    CallerError,
     CloisterError,
     MalformedError,
     ReleaseDeniedError,
@@ -291,6 +292,30 @@ def test_an_anchor_that_is_away_is_asked_again() -> None:
     assert bench.holder.oldest_key == 2
     fs = bench.reader()
     require_content(fs)
+
+
+def test_a_volume_with_open_files_is_not_rekeyed() -> None:
+    """A file without a name would be passed over."""
+    bench = filled()
+    bench.rotate()
+    fs = bench.writer()
+    ino = fs.lookup(ROOT_INO, b"direct").ino
+    fs.open(ino)
+    fs.unlink(ROOT_INO, b"direct")
+    with pytest.raises(CallerError) as caught:
+        fs.rekeying()
+    assert caught.value.code == "caller.misuse"
+    fs.release(ino)
+    fs.rekeying().run(progress=lambda _: None)
+    fs.close()
+    assert bench.holder.oldest_key == 2
+
+
+def test_who_only_reads_does_not_rekey() -> None:
+    """Rekeying is writing."""
+    fs = filled().reader()
+    with pytest.raises(OSError, match="Read-only"):
+        fs.rekeying()
 
 
 @pytest.mark.spec("VOL-70")
