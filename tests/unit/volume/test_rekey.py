@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from cloister.crypto.keyring import KeyRing
@@ -18,6 +20,7 @@ from cloister.testing.store import Event, EventKind
 from cloister.testing.volume import VolumeBench, get, put, truncate
 from cloister.volume import rekey
 from cloister.volume.anchor import AnchorState
+from cloister.volume.content import file
 from cloister.volume.content.blocks import sessions_in
 from cloister.volume.filesystem import ROOT_INO
 from cloister.volume.format import ENTRY_HEADER_BYTES, EntryHeader, EntryKind
@@ -256,6 +259,49 @@ def test_space_is_used_again_between_commits(monkeypatch: pytest.MonkeyPatch) ->
     assert bench.holder.oldest_key == 2
     fs = bench.reader()
     assert get(fs, b"large") == b"l" * 512 * 400
+
+
+@pytest.mark.spec("VOL-78")
+def test_pages_are_sealed_again_though_their_blocks_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A page counts by itself; a few at a time are in memory."""
+    monkeypatch.setattr(file, "_MAX_DIRTY_PAGES", 3)
+    bench = filled()
+    bench.rotate()
+    fs = bench.writer()
+    inode = fs._index.inodes[fs.lookup(ROOT_INO, b"tree").ino]
+    assert inode.height == 2
+    assert fs._contents.reseal_pages(inode, 1)
+    assert not fs._contents.reseal_pages(inode, 1)
+    fs.commit()
+    assert key_epochs(fs) == {1, 2}
+    assert set(sessions_in(inode.pointers)) == {1}
+    fs.close()
+    fs = bench.reader()
+    require_content(fs)
+    fs.close()
+    bench.rekey()
+    fs = bench.reader()
+    require_content(fs)
+    assert key_epochs(fs) == {2}
+
+
+@pytest.mark.spec("VOL-52", "VOL-78")
+def test_a_block_that_was_changed_ends_it() -> None:
+    """Rekeying authenticates what it moves, and gives up no session before it has moved all."""
+    bench = filled()
+    path = max((p for p in bench.store.files if p.startswith("objects/")), key=_size_in(bench))
+    bench.store.files[path][5 * 512] ^= 1
+    bench.rotate()
+    with pytest.raises(TamperedError) as caught:
+        bench.rekey()
+    assert caught.value.code == "volume.tampered"
+    assert bench.holder.oldest_key == 1
+
+
+def _size_in(bench: VolumeBench) -> Callable[[str], int]:
+    return lambda path: len(bench.store.files[path])
 
 
 def test_a_full_disk_ends_it_and_loses_nothing() -> None:
