@@ -24,7 +24,7 @@ import cloister.volume.seal
 from cloister.testing.store import MemoryStore
 from cloister.testing.volume import VolumeBench, put, truncate
 from cloister.volume.filesystem import ROOT_INO
-from cloister.volume.format import NO_ROOT, EntryKind, VolumeKind
+from cloister.volume.format import NO_ROOT, EntryKind, Superblock, VolumeKind
 from cloister.volume.index import Index
 from cloister.volume.journal import seal_entry
 from cloister.volume.keys import VolumeKeys, make_superblock
@@ -366,10 +366,24 @@ def bad_rotations(write: Writer) -> None:
         bench.store.files[journal_of(bench.store)][7] = value
         comment = f"the key epoch of the index {name} by the host"
         write.case(f"rotated-epoch-{name}", "VOL-20", comment, bench, "volume.tampered")
-    bench = rotated("mixed segment")
-    journal = bench.store.files[journal_of(bench.store)]
-    journal[96 + int.from_bytes(journal[24:32], "big") + 7] = 0
-    comment = "a delta under another key than its segment"
+    bench, _ = history("mixed segment")
+    bench.rotate()
+    superblock = Superblock.from_bytes(bytes(bench.store.files["superblock"]))
+    state = bench.holder.current
+    base = Index()
+    base.make_root(mode=0o755, at_ns=0)
+    pieces, root = seal_entry(
+        VolumeKeys(bench.keys, superblock),
+        superblock,
+        base.full(),
+        kind=EntryKind.DELTA,
+        version=state.version + 1,
+        epoch=state.epoch,
+        previous=state.root,
+    )
+    bench.store.files[journal_of(bench.store)] += b"".join(pieces)
+    bench.holder.register(version=state.version + 1, root=root)
+    comment = "an anchored delta under another key than its segment"
     write.case("rotated-segment-mixed", "VOL-71", comment, bench, "volume.tampered")
     bench = rotated("spliced")
     before = bench.store.copy()
