@@ -375,6 +375,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "release.predecessor": ReleaseDeniedError,
     "release.not-owner": ReleaseDeniedError,
     "release.fenced": ReleaseDeniedError,
+    "release.key-in-use": ReleaseDeniedError,
+    "release.key-missing": ReleaseDeniedError,
     "release.secret-not-exported": ReleaseDeniedError,
     "release.secret-missing": ReleaseDeniedError,
     "release.secret-form": ReleaseDeniedError,

@@ -120,6 +120,8 @@ CASES: dict[str, Callable[[Scene, OwnerClient], object]] = {
     "member.expel": lambda _, c: c.expel("lab", "digits", role="train", instance="run-1"),
     "volume.register": register,
     "volume.key": lambda _, c: c.volume_key(VOLUME),
+    "volume.rotate": lambda _, c: c.rotate_volume(VOLUME, epoch=2),
+    "volume.retire": lambda _, c: c.retire_keys(VOLUME, before=1),
     "lease.take": lambda _, c: c.take_lease(VOLUME),
     "lease.break": lambda _, c: c.break_lease(VOLUME),
     "client.enroll": lambda _, c: c.enroll_client(

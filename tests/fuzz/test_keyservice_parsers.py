@@ -15,6 +15,7 @@ from cloister.attestation.measurement import LaunchMeasurement
 from cloister.attestation.result import AttestationResult, NotChecked, RuleHit
 from cloister.crypto.digest import framed, sha256
 from cloister.crypto.hpke import HPKEPrivateKey
+from cloister.crypto.keyring import KeyRing
 from cloister.crypto.signature import SigningKey
 from cloister.errors import (
     ConfigError,
@@ -60,7 +61,7 @@ from cloister.wire import decode, encode
 KEY = SigningKey(b"k" * 32)
 LAUNCH = LaunchMeasurement(b"c" * 32, b"r" * 32)
 RECEIPT = Receipt(b"entry", 0, (b"h" * 32,), "note")
-MOVE = AnchorMove(1, b"1" * 32, 2, b"2" * 32)
+MOVE = AnchorMove(1, b"1" * 32, 2, b"2" * 32, 3)
 ANCHOR = AnchorRequest(b"s" * 32, b"n" * 32, b"v" * 16, 3, "advance", MOVE)
 APPROVAL = Approval.make(
     Subject(b"s" * 32, "policy", "lab", b"h" * 32, NO_PREDECESSOR), key=KEY, expires_at=9
@@ -108,7 +109,7 @@ OWNER = OwnerRequest(
 GRANT = VolumeGrant(
     name="data",
     id=b"i" * 16,
-    key=b"k" * 32,
+    keys=KeyRing(3, (b"j" * 32, b"k" * 32)),
     access="write",
     version=1,
     root=b"r" * 32,

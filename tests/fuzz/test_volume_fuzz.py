@@ -19,21 +19,26 @@ CONTENT = {b"i": b"inline", b"p": b"p" * 300, b"l": bytes(range(250)) * 80}
 
 
 @cache
-def genuine() -> VolumeBench:
+def genuine(*, rotations: int) -> VolumeBench:
+    """Return a volume whose files lie under several keys; after two rotations, not the first."""
     bench = VolumeBench()
     bench.create()
-    fs = bench.writer()
-    for name, data in CONTENT.items():
+    for number, (name, data) in enumerate(CONTENT.items()):
+        if 0 < number <= rotations:
+            bench.rotate()
+            bench.rekey()
+            bench.rotate()
+        fs = bench.writer()
         put(fs, name, data)
-        fs.commit()
-    fs.close()
+        fs.close()
+    bench.retire()
     del bench.store.files["reserve"]
     return bench
 
 
 @cache
-def index_items() -> bytes:
-    bench = genuine()
+def index_items(*, rotations: int) -> bytes:
+    bench = genuine(rotations=rotations)
     fs = bench.reader()
     items = fs._index.full()
     fs.close()
@@ -44,7 +49,7 @@ def index_items() -> bytes:
 @given(st.data())
 def test_damaged_volume(data: st.DataObject) -> None:
     """Any file changed, cut, extended, exchanged or removed: an error of ours, or the content."""
-    bench = genuine()
+    bench = genuine(rotations=data.draw(st.sampled_from([0, 2])))
     files = {path: bytearray(content) for path, content in bench.store.files.items()}
     for _ in range(data.draw(st.integers(1, 3))):
         path = data.draw(st.sampled_from(sorted(files)))
@@ -65,7 +70,8 @@ def test_damaged_volume(data: st.DataObject) -> None:
             del files[path]
     for writable in (False, True):
         copied = {path: bytearray(content) for path, content in files.items()}
-        trial = VolumeBench(store=MemoryStore(files=copied), holder=bench.holder)
+        store = MemoryStore(files=copied)
+        trial = VolumeBench(store=store, holder=bench.holder, later_keys=bench.later_keys)
         before = bench.holder.current
         try:
             fs = trial.open(bench.holder.acquire(), writable=writable)
@@ -82,13 +88,13 @@ def test_damaged_volume(data: st.DataObject) -> None:
 @given(st.data())
 def test_index_items_from_a_hostile_key_holder(data: st.DataObject) -> None:
     """Items changed anywhere parse strictly: a tree, or a MalformedError."""
-    items = bytearray(index_items())
+    items = bytearray(index_items(rotations=data.draw(st.sampled_from([0, 2]))))
     for _ in range(data.draw(st.integers(1, 4))):
         offset = data.draw(st.integers(0, len(items) - 1))
         items[offset : offset + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=4))
     index = Index()
     try:
-        index.apply(bytes(items))
+        index.apply(bytes(items), key_epoch=5)
         index.check()
     except MalformedError:
         return

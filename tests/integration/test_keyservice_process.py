@@ -225,7 +225,7 @@ def test_sigkill_loses_nothing_that_was_acknowledged(server: Server) -> None:
     final = server.anchor(lease).state()
     assert (final.version, final.root) == (writers.version, root(final.version))
     for volume in writers.registered[-20:]:
-        assert server.owner().volume_key(volume).key == sha256(volume)
+        assert server.owner().volume_key(volume).keys.newest == sha256(volume)
     # The log has survived as well: each entry proves itself.
     entries, checkpoint = server.owner().read_log(first=0, count=1000, old=None)
     assert checkpoint.size >= len(entries) >= len(writers.registered) > 0
@@ -349,7 +349,7 @@ def release(
     )
     entry = verify_receipt(found.bundle.receipt, service=domain.identity, origin=domain.origin)
     assert entry.instance == instance
-    return found.bundle.volumes["/data"].key
+    return found.bundle.volumes["/data"].keys.newest
 
 
 def stop_embedded(domain: TrustDomain) -> None:

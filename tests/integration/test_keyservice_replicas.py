@@ -121,7 +121,7 @@ class Cluster:
             found.bundle.receipt, service=self.domain.identity, origin=self.domain.origin
         )
         assert entry.instance == instance
-        return found.bundle.volumes["/data"].key
+        return found.bundle.volumes["/data"].keys.newest
 
     def apply_policy(self) -> bytes:
         """A policy with one reader of the volume."""

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cloister.attestation.evidence import Evidence
 from cloister.attestation.measurement import LaunchMeasurement
+from cloister.crypto.keyring import KeyRing
 from cloister.errors import ReleaseDeniedError, UnavailableError
 from cloister.keyservice import merkle
 from cloister.keyservice.anchoring import AnchorReply, AnchorRequest
@@ -44,11 +45,16 @@ REQUESTS = st.builds(
     measurement=MEASUREMENTS,
     evidence=st.builds(Evidence, TEXT, st.binary(max_size=200)),
 )
+RINGS = st.builds(
+    lambda keys, gone: KeyRing(len(keys) + gone, tuple(keys)),
+    st.lists(octets(32), min_size=1, max_size=4),
+    st.integers(0, 3),
+)
 GRANTS = st.builds(
     VolumeGrant,
     name=NAME,
     id=octets(16),
-    key=octets(32),
+    keys=RINGS,
     access=st.just("write"),
     version=WHOLE,
     root=octets(32),
@@ -83,11 +89,12 @@ BUNDLES = st.builds(
     receipt=RECEIPTS,
 )
 MOVES = st.builds(
-    lambda version, root, step, new: AnchorMove(version, root, version + step, new),
+    lambda version, root, step, new, key: AnchorMove(version, root, version + step, new, key),
     WHOLE,
     octets(32),
     st.integers(1, 100),
     octets(32),
+    st.integers(1, 2**24),
 )
 ANCHORS = st.builds(
     AnchorRequest,

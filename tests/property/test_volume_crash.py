@@ -14,7 +14,7 @@ from cloister.errors import CloisterError, UnavailableError
 from cloister.testing.anchor import AnchorHolder, MemoryAnchor
 from cloister.testing.store import Event, EventKind, MemoryStore, replay
 from cloister.testing.volume import VolumeBench, get, put, truncate
-from cloister.volume import commit
+from cloister.volume import commit, rekey
 from cloister.volume.anchor import AnchorState
 from cloister.volume.filesystem import ROOT_INO
 from cloister.volume.tree import VolumeFilesystem
@@ -29,10 +29,18 @@ class MarkingAnchor(MemoryAnchor):
         super().__init__(holder, epoch=epoch)
         self.store = store
 
-    def advance(self, *, version: int, root: bytes, new_version: int, new_root: bytes) -> None:
+    def advance(
+        self, *, version: int, root: bytes, new_version: int, new_root: bytes, oldest_key: int = 1
+    ) -> None:
         before = self.holder.current
         try:
-            super().advance(version=version, root=root, new_version=new_version, new_root=new_root)
+            super().advance(
+                version=version,
+                root=root,
+                new_version=new_version,
+                new_root=new_root,
+                oldest_key=oldest_key,
+            )
         finally:
             if self.holder.current != before:
                 self.store.mark(self.holder.current)
@@ -57,6 +65,10 @@ class Recording:
     def state(self) -> State:
         return state_of(self.fs)
 
+    def reopen(self) -> None:
+        """Open for writing again, under the same lease."""
+        self.fs = self.bench.writer(self.anchor)
+
     def commit(self) -> None:
         """Commit, having noted what the tree is."""
         before = self.state()
@@ -73,7 +85,9 @@ class Recording:
                 anchored = event.mark
         holder = AnchorHolder(current=anchored, lease=anchored.epoch)
         store = replay(self.start, events, keeps=keeps)
-        bench = VolumeBench(key=self.bench.key, store=store, holder=holder)
+        bench = VolumeBench(
+            key=self.bench.key, store=store, holder=holder, later_keys=self.bench.later_keys
+        )
         reader = bench.reader()
         assert state_of(reader) == self.states[anchored.version]
         reader.close()
@@ -159,13 +173,35 @@ def anchor_trouble(fs: VolumeFilesystem, recording: Recording) -> None:
         fs.fsync(ino)
 
 
-SCRIPTS = [anchor_trouble, small_commits, checkpoints, overwrites, rotations]
+def rekeying(fs: VolumeFilesystem, recording: Recording) -> None:
+    """The key is changed twice; what was there is sealed again, in many commits."""
+    put(fs, b"small", b"1" * 400)
+    put(fs, b"large", b"2" * 20_000)
+    recording.commit()
+    fs.close()
+    recording.bench.rotate()
+    recording.reopen()
+    put(recording.fs, b"between", b"3" * 3000)
+    recording.commit()
+    recording.fs.close()
+    recording.bench.rotate()
+    recording.reopen()
+    same, first = recording.state(), recording.bench.holder.current.version
+    recording.fs.rekeying().run(progress=lambda _: None)
+    last = recording.bench.holder.current.version
+    assert last > first + 3
+    assert recording.bench.holder.oldest_key == 3
+    recording.states |= dict.fromkeys(range(first, last + 1), same)
+
+
+SCRIPTS = [anchor_trouble, small_commits, checkpoints, overwrites, rotations, rekeying]
 
 
 @pytest.fixture(params=SCRIPTS, ids=lambda script: script.__name__)
 def recording(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Recording:
     """One recorded script; segments are short, so that rotation is part of it."""
     monkeypatch.setattr(commit, "_ROTATE_BYTES", 600)
+    monkeypatch.setattr(rekey, "COMMIT_BYTES", 4096)
     return Recording(request.param)
 
 
@@ -230,7 +266,12 @@ def test_power_fails_after_a_process_was_killed(recording: Recording) -> None:
         killed = replay(recording.start, events, keeps=everything)
         killed.recording = True
         holder = AnchorHolder(current=anchored, lease=anchored.epoch + 1)
-        bench = VolumeBench(key=recording.bench.key, store=killed, holder=holder)
+        bench = VolumeBench(
+            key=recording.bench.key,
+            store=killed,
+            holder=holder,
+            later_keys=recording.bench.later_keys,
+        )
         bench.writer(MarkingAnchor(holder, killed, epoch=holder.lease))
         together = Recording.__new__(Recording)
         together.bench, together.start = recording.bench, recording.start

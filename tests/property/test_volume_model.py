@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from cloister.testing.volume import VolumeBench, truncate
+from cloister.volume import rekey
 from cloister.volume.filesystem import ROOT_INO
+from cloister.volume.rekey import RekeyProgress
 
 NAMES = st.sampled_from([b"a", b"b", b"c", b"d"])
 OFFSETS = st.one_of(
     st.integers(0, 2000), st.sampled_from([0, 511, 512, 513, 1024, 8192, 8704, 20_000, 150_000])
 )
 LENGTHS = st.one_of(st.integers(0, 1500), st.sampled_from([512, 1024, 4096, 9000, 30_000]))
+
+
+MOST_KEYS = 8
+
+
+def interruption(steps: int | None) -> Callable[[RekeyProgress], None]:
+    """Return what raises at the given call."""
+    calls = itertools.count(1)
+
+    def progress(_: RekeyProgress) -> None:
+        if next(calls) == steps:
+            raise InterruptedError
+
+    return progress
 
 
 class VolumeAgainstModel(RuleBasedStateMachine):
@@ -29,6 +54,11 @@ class VolumeAgainstModel(RuleBasedStateMachine):
         self.opened: set[int] = set()
         self.committed: dict[bytes, bytes] = {}
         self.fill = 0
+        self.commit_bytes, rekey.COMMIT_BYTES = rekey.COMMIT_BYTES, 8192
+
+    def teardown(self) -> None:
+        if hasattr(self, "commit_bytes"):
+            rekey.COMMIT_BYTES = self.commit_bytes
 
     def state(self) -> dict[bytes, bytes]:
         return {name: bytes(self.files[ino]) for name, ino in self.names.items()}
@@ -109,6 +139,33 @@ class VolumeAgainstModel(RuleBasedStateMachine):
     def commit(self) -> None:
         self.fs.fsync(ROOT_INO)
         self.committed = self.state()
+
+    @precondition(lambda self: self.bench.keys.epoch < MOST_KEYS)
+    @rule()
+    def rotate(self) -> None:
+        """The writer that is open goes on under its key; the next one has a newer."""
+        self.bench.rotate()
+
+    @rule(steps=st.one_of(st.none(), st.integers(1, 40)), crash=st.booleans())
+    def rekey(self, steps: int | None, crash: bool) -> None:  # noqa: FBT001
+        """Move to the newest key that this writer has, to the end or not."""
+        while self.opened:
+            self.fs.release(self.opened.pop())
+        self.commit()
+        try:
+            self.fs.rekeying().run(progress=interruption(steps))
+        except InterruptedError:
+            if crash:
+                self.crash_and_open()
+            return
+        assert self.bench.holder.oldest_key == self.fs._committer.key_epoch
+        self.bench.retire()
+        self.close_and_open()
+
+    @rule()
+    def retire(self) -> None:
+        """Destroy every key that the anchored state does without."""
+        self.bench.retire()
 
     @rule()
     def close_and_open(self) -> None:

@@ -28,9 +28,17 @@ class WatchedAnchor(MemoryAnchor):
         self.store = store
         self.asked: list[tuple[int, bytes, int, bytes]] = []
 
-    def advance(self, *, version: int, root: bytes, new_version: int, new_root: bytes) -> None:
+    def advance(
+        self, *, version: int, root: bytes, new_version: int, new_root: bytes, oldest_key: int = 1
+    ) -> None:
         self.asked.append((version, root, new_version, new_root))
-        super().advance(version=version, root=root, new_version=new_version, new_root=new_root)
+        super().advance(
+            version=version,
+            root=root,
+            new_version=new_version,
+            new_root=new_root,
+            oldest_key=oldest_key,
+        )
         self.store.mark(MOVED)
 
 

@@ -19,6 +19,7 @@ from cloister.crypto.signature import VerifyingKey
 from cloister.crypto.x509 import read_peer_certificate
 from cloister.errors import CloisterError, EvidenceError
 from cloister.keyservice.anchoring import AnchorRequest, SealedAnchorRequest
+from cloister.keyservice.bundle import VolumeGrant
 from cloister.keyservice.log import Receipt, verify_receipt
 from cloister.keyservice.messages import Challenge, Failure, ReleaseRequest, SignedReply
 from cloister.keyservice.ownership import SignedOwnerRequest
@@ -27,6 +28,7 @@ from cloister.keyservice.view.issued import IssuedToken
 from cloister.keyservice.view.token import ViewToken
 from cloister.keyservice.view_grants import ViewGrant
 from cloister.tee.sim.verifier import SimVerifier
+from cloister.wire import Fields, encode
 
 ROOT = Path(__file__).parents[2] / "docs" / "spec" / "vectors"
 Case = dict[str, str]
@@ -104,6 +106,9 @@ def release(case: Case) -> None:
         request = AnchorRequest.from_bytes(sealed.body)
         assert request.to_bytes() == sealed.body
         sealed.require(bytes.fromhex(case["secret"]))
+    elif kind == "grant":
+        fields = Fields.decode(data, what="grant", max_bytes=16384)
+        assert encode(VolumeGrant.from_fields(fields).to_value()) == data
     elif kind == "owner":
         SignedOwnerRequest.from_bytes(data).require(VerifyingKey(bytes.fromhex(case["owner"])))
     else:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from cloister.crypto.keyring import KeyRing
 from cloister.errors import CloisterError
 from cloister.testing.store import MemoryStore
 from cloister.volume import keys
@@ -49,15 +50,22 @@ def tree_of(fs: VolumeFilesystem, ino: int = ROOT_INO, prefix: str = "") -> dict
     return found
 
 
+def ring_of(case: dict[str, object]) -> KeyRing:
+    if "key" in case:
+        return KeyRing.first(bytes.fromhex(str(case["key"])))
+    keys: dict[str, str] = case["keys"]  # type: ignore[assignment]
+    epochs = sorted(int(epoch) for epoch in keys)
+    return KeyRing(epochs[-1], tuple(bytes.fromhex(keys[str(epoch)]) for epoch in epochs))
+
+
 def outcome(case: dict[str, object]) -> tuple[str, object]:
     files = {path: bytearray.fromhex(data) for path, data in case["files"].items()}  # type: ignore[attr-defined]
     anchor = case["anchor"]
     state = AnchorState(anchor["version"], bytes.fromhex(anchor["root"]), 0)  # type: ignore[index]
-    key = bytes.fromhex(str(case["key"]))
     try:
         fs = open_store(
             MemoryStore(files=files),
-            key,
+            ring_of(case),
             anchor=PinnedAnchor(state),
             writable=False,
             clocks=Clocks(),
@@ -70,6 +78,7 @@ def outcome(case: dict[str, object]) -> tuple[str, object]:
 
 @pytest.mark.spec("VOL-1", "VOL-2", "VOL-3", "VOL-10", "VOL-11", "VOL-12", "VOL-13", "VOL-14")
 @pytest.mark.spec("VOL-20", "VOL-21", "VOL-22", "VOL-30", "VOL-31", "VOL-32", "VOL-33", "VOL-34")
+@pytest.mark.spec("VOL-70", "VOL-71", "VOL-72", "VOL-73", "VOL-76")
 @pytest.mark.spec("VOL-35", "VOL-36", "VOL-40", "VOL-42", "VOL-43", "VOL-44", "VOL-51", "VOL-52")
 @pytest.mark.parametrize("name", CASES)
 def test_our_reader_agrees(name: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from cloister.cli import console, mount, settings
+from cloister.cli import console, mount, settings, volume_keys
 
 __all__ = ["app"]
 
@@ -16,6 +16,9 @@ app = typer.Typer(
 )
 
 app.command("mount")(mount.command)
+app.command("rotate")(volume_keys.rotate)
+app.command("rekey")(volume_keys.rekey)
+app.command("retire")(volume_keys.retire)
 
 _JSON = typer.Option(False, "--json", help="One JSON object.")
 _STORE = typer.Argument(help="The folder that holds the volume's store.")

@@ -40,6 +40,8 @@ from cloister.keyservice.source_operations import SourceOperations
 from cloister.keyservice.store import Store
 from cloister.keyservice.tenancy import CLIENTS_SEGMENT, Tenancy
 from cloister.keyservice.view_operations import ViewOperations
+from cloister.keyservice.volume_key_operations import VolumeKeyOperations
+from cloister.keyservice.volume_rotation import key_facts
 from cloister.wire import Fields, Value
 
 __all__ = ["CERTIFICATE_LIFETIME_S", "CLIENTS_SEGMENT", "Administration"]
@@ -120,6 +122,7 @@ class Administration:
             **refusals.table(),
             **ViewOperations(store, scope, note=self.note).table(),
             **NamespaceLog(store, self._newest_note).table(),
+            **VolumeKeyOperations(store, scope, self.note).table(),
             **members.table(),
         }
 
@@ -222,7 +225,7 @@ class Administration:
         record = self._volume(fields, request)
         with self._store.transaction():
             self.note(request, moment, subject=record.label, policy=_NO_DIGEST, code="")
-        return {"key": record.key, **_state(record)}
+        return {**record.keys.to_value(), **_state(record)}
 
     def _take_lease(
         self, fields: Fields, request: OwnerRequest, moment: Moment
@@ -239,7 +242,7 @@ class Administration:
             "secret": holder.secret,
             "ttl_s": self._leases.ttl_s,
         }
-        return {"lease": lease, "key": record.key, **_state(record)}
+        return {"lease": lease, **record.keys.to_value(), **_state(record)}
 
     def _break_lease(
         self, fields: Fields, request: OwnerRequest, moment: Moment
@@ -304,6 +307,7 @@ class Administration:
                 "leased": record.holder is not None
                 and self._leases.remaining(record.handle, uptime=moment.uptime) > 0,
                 **_state(record),
+                **key_facts(record),
             }
             for record in self._store.volumes()
             if sees(record.namespace)

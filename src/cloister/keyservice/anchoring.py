@@ -15,6 +15,7 @@ from typing import Final
 from cloister.attestation.binding import NONCE_BYTES, SERVICE_BYTES
 from cloister.crypto.digest import DIGEST_BYTES
 from cloister.crypto.kdf import derive_key
+from cloister.crypto.keyring import FIRST_KEY_EPOCH, MAX_KEY_EPOCH
 from cloister.crypto.mac import MAC_BYTES, make_mac, require_mac
 from cloister.errors import MalformedError, ReleaseDeniedError
 from cloister.keyservice.leases import AnchorMove
@@ -81,7 +82,13 @@ class AnchorRequest:
         }
         if self.move is not None:
             value["from"] = {"version": self.move.version, "root": self.move.root}
-            value["to"] = {"version": self.move.new_version, "root": self.move.new_root}
+            new: dict[str, Value] = {
+                "version": self.move.new_version,
+                "root": self.move.new_root,
+            }
+            if self.move.oldest_key > FIRST_KEY_EPOCH:
+                new["oldest_key"] = self.move.oldest_key
+            value["to"] = new
         return encode(value)
 
     @classmethod
@@ -93,7 +100,9 @@ class AnchorRequest:
         move = None
         if operation == "advance":
             version, root = _read_state(fields.submap("from"))
-            move = AnchorMove(version, root, *_read_state(fields.submap("to")))
+            new = fields.submap("to")
+            oldest_key = _read_oldest_key(new)
+            move = AnchorMove(version, root, *_read_state(new), oldest_key)
         request = cls(
             service=fields.octets("service", length=SERVICE_BYTES),
             nonce=fields.octets("nonce", length=NONCE_BYTES),
@@ -186,6 +195,13 @@ def _read_state(fields: Fields) -> tuple[int, bytes]:
     version, root = fields.integer("version"), fields.octets("root", length=DIGEST_BYTES)
     fields.end()
     return version, root
+
+
+def _read_oldest_key(fields: Fields) -> int:
+    """Take the lowest key epoch; the first is spelled by leaving it out, and not otherwise."""
+    if not fields.has("oldest_key"):
+        return FIRST_KEY_EPOCH
+    return fields.integer("oldest_key", minimum=FIRST_KEY_EPOCH + 1, maximum=MAX_KEY_EPOCH)
 
 
 def _require_forwards(move: AnchorMove) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from cloister.attestation.binding import NONCE_BYTES
 from cloister.crypto.kdf import random_bytes
+from cloister.crypto.keyring import FIRST_KEY_EPOCH
 from cloister.errors import ReleaseDeniedError
 from cloister.keyservice.anchoring import AnchorReply, AnchorRequest
 from cloister.keyservice.bundle import Lease
@@ -67,14 +68,22 @@ class KeyServiceAnchor:
         """Return the newest committed state."""
         return _state_of(self._ask("state", move=None))
 
-    def advance(self, *, version: int, root: bytes, new_version: int, new_root: bytes) -> None:
+    def advance(
+        self,
+        *,
+        version: int,
+        root: bytes,
+        new_version: int,
+        new_root: bytes,
+        oldest_key: int = FIRST_KEY_EPOCH,
+    ) -> None:
         """Replace one state by the next; asking again for what is already there succeeds.
 
         Raises:
             ReleaseDeniedError: A newer writer, or another state (`release.fenced`): stop writing.
             UnavailableError: Not known whether it happened; ask again.
         """
-        self._ask("advance", move=AnchorMove(version, root, new_version, new_root))
+        self._ask("advance", move=AnchorMove(version, root, new_version, new_root, oldest_key))
 
     def renew(self) -> None:
         """Let the lease run for a full lifetime from now."""

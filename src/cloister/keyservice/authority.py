@@ -69,6 +69,8 @@ RULES: Final[Mapping[str, Rule]] = {
     "member.expel": Rule(Who.SUBMITTER, About.POLICY_NAME, "release.policy-unknown"),
     "volume.register": Rule(Who.APPROVER, About.NAMESPACE),
     "volume.key": Rule(Who.HOLDER, About.VOLUME, "release.volume-unknown"),
+    "volume.rotate": Rule(Who.HOLDER, About.VOLUME, "release.volume-unknown"),
+    "volume.retire": Rule(Who.HOLDER, About.VOLUME, "release.volume-unknown"),
     "lease.take": Rule(Who.HOLDER, About.VOLUME, "release.volume-unknown"),
     "lease.break": Rule(Who.HOLDER, About.VOLUME, "release.volume-unknown"),
     "client.enroll": Rule(Who.APPROVER, About.NAMESPACE),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cloister.crypto.digest import DIGEST_BYTES
+from cloister.crypto.keyring import KeyRing
 from cloister.errors import MalformedError
 from cloister.keyservice.log import Receipt
 from cloister.keyservice.member_messages import MemberGrant
@@ -77,7 +78,7 @@ class VolumeGrant:
     Attributes:
         name: In the policy.
         id: The volume's 16-byte identity.
-        key: Its 32 secret bytes.
+        keys: Every key that it may be sealed under; secret.
         access: `read` or `write`.
         version: Of the newest anchored state.
         root: Of the newest anchored state, 32 bytes.
@@ -87,7 +88,7 @@ class VolumeGrant:
 
     name: str
     id: bytes
-    key: bytes
+    keys: KeyRing
     access: str
     version: int
     root: bytes
@@ -96,11 +97,7 @@ class VolumeGrant:
 
     def __post_init__(self) -> None:
         """Exact lengths; a writer has a lease."""
-        if (len(self.id), len(self.key), len(self.root)) != (
-            VOLUME_ID_BYTES,
-            KEY_BYTES,
-            DIGEST_BYTES,
-        ):
+        if (len(self.id), len(self.root)) != (VOLUME_ID_BYTES, DIGEST_BYTES):
             raise MalformedError("a volume grant has fixed lengths", code="message.malformed")
         if self.access not in _ACCESS or (self.access == "write") != (self.lease.epoch > 0):
             raise MalformedError("access and lease do not agree", code="message.malformed")
@@ -114,7 +111,7 @@ class VolumeGrant:
         return {
             "name": self.name,
             "id": self.id,
-            "key": self.key,
+            **self.keys.to_value(),
             "access": self.access,
             "version": self.version,
             "root": self.root,
@@ -128,7 +125,7 @@ class VolumeGrant:
         grant = cls(
             name=fields.text("name", max_length=63),
             id=fields.octets("id", length=VOLUME_ID_BYTES),
-            key=fields.octets("key", length=KEY_BYTES),
+            keys=KeyRing.from_fields(fields),
             access=fields.text("access", max_length=8),
             version=fields.integer("version"),
             root=fields.octets("root", length=DIGEST_BYTES),

@@ -16,8 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from cloister.crypto.digest import same_bytes
+from cloister.crypto.keyring import FIRST_KEY_EPOCH
 from cloister.errors import ReleaseDeniedError, UnavailableError
 from cloister.keyservice.records import Holder, VolumeRecord
+from cloister.keyservice.volume_rotation import require_kept
 
 __all__ = ["LEASE_TTL_S", "AnchorMove", "LeaseTable", "advance", "require_epoch", "take"]
 
@@ -60,12 +62,13 @@ class LeaseTable:
 
 @dataclass(frozen=True, slots=True)
 class AnchorMove:
-    """From one anchored state to the next."""
+    """From one anchored state to the next, and the lowest key epoch that that is sealed under."""
 
     version: int
     root: bytes
     new_version: int
     new_root: bytes
+    oldest_key: int = FIRST_KEY_EPOCH
 
 
 def take(
@@ -114,7 +117,9 @@ def advance(record: VolumeRecord, move: AnchorMove) -> VolumeRecord | None:
     """Return the record after the move, or None where the state is already there.
 
     Raises:
-        ReleaseDeniedError: The anchored state is another (code `release.fenced`).
+        ReleaseDeniedError: The anchored state is another, or the new one is sealed under a key
+            that was retired (code `release.fenced`).
+        MalformedError: It is sealed under a key that was never made.
     """
     if (record.version, record.root) == (move.new_version, move.new_root):
         return None
@@ -123,4 +128,10 @@ def advance(record: VolumeRecord, move: AnchorMove) -> VolumeRecord | None:
             f"volume {record.id.hex()} is at version {record.version}, not {move.version}",
             code="release.fenced",
         )
-    return replace(record, version=move.new_version, root=move.new_root, state_epoch=record.epoch)
+    return replace(
+        record,
+        version=move.new_version,
+        root=move.new_root,
+        state_epoch=record.epoch,
+        oldest_key=require_kept(record, move.oldest_key),
+    )

@@ -12,6 +12,7 @@ from cloister.attestation.binding import NONCE_BYTES
 from cloister.attestation.evidence import Evidence
 from cloister.crypto.hpke import HPKEPrivateKey, HPKEPublicKey
 from cloister.crypto.kdf import random_bytes
+from cloister.crypto.keyring import KeyRing
 from cloister.crypto.signature import SigningKey
 from cloister.errors import MalformedError, ReleaseDeniedError
 from cloister.keyservice.anchors import AnchoredState
@@ -68,9 +69,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, repr=False)
 class OwnerLease:
-    """A volume as its owner holds it: key, state, and for writing a lease."""
+    """A volume as its owner holds it: keys, state, and for writing a lease."""
 
-    key: bytes
+    keys: KeyRing
     state: AnchoredState
     lease: Lease | None
 
@@ -278,6 +279,29 @@ class OwnerClient:
     def break_lease(self, volume: bytes) -> None:
         """End whatever lease the volume has; its holder is fenced."""
         self._do("lease.break", {"id": volume}).end()
+
+    def rotate_volume(self, volume: bytes, *, epoch: int) -> None:
+        """Have the key service make a volume's key of this epoch, the one after its newest.
+
+        Asking again for the newest changes nothing.
+
+        Raises:
+            ConfigError: The newest key has another epoch (`config.value`).
+        """
+        fields = self._do("volume.rotate", {"id": volume, "epoch": epoch})
+        fields.constant("key_epoch", epoch)
+        fields.end()
+
+    def retire_keys(self, volume: bytes, *, before: int) -> int:
+        """Destroy a volume's keys of epochs below `before`; returns the oldest that is kept.
+
+        Raises:
+            ReleaseDeniedError: Its newest state is sealed under one of them (`release.key-in-use`).
+        """
+        fields = self._do("volume.retire", {"id": volume, "before": before})
+        oldest = fields.integer("oldest_key")
+        fields.end()
+        return oldest
 
     def enroll_client(
         self, *, namespace: str, name: str, instance: str, certificate_request: bytes
@@ -591,11 +615,11 @@ class OwnerClient:
 
 
 def _owner_lease(fields: Fields, *, lease: Lease | None) -> OwnerLease:
-    key = fields.octets("key", length=32)
+    keys = KeyRing.from_fields(fields)
     version, root = fields.integer("version"), fields.octets("root", length=32)
     state = AnchoredState(version, root, fields.integer("epoch"))
     fields.end()
-    return OwnerLease(key, state, lease)
+    return OwnerLease(keys, state, lease)
 
 
 def _role_count(fields: Fields) -> tuple[int, int | None]:

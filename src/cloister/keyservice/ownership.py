@@ -36,6 +36,8 @@ OPERATIONS: Final = (
     "policy.history",
     "volume.register",
     "volume.key",
+    "volume.rotate",
+    "volume.retire",
     "lease.take",
     "lease.break",
     "client.enroll",

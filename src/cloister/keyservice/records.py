@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from cloister.crypto.keyring import FIRST_KEY_EPOCH, KeyRing
 from cloister.keyservice.namespaces import ROOT
 
 __all__ = ["Holder", "PolicyRecord", "Records", "VolumeRecord", "volume_handle"]
@@ -45,7 +46,7 @@ class VolumeRecord:
 
     Attributes:
         id: Its 16-byte identity.
-        key: Its 32 secret bytes.
+        key: The 32 secret bytes that it is sealed under from now on.
         kind: What its owner calls it, such as `data`, `code` or `model`.
         version: Of the anchored state; 0 if it was never committed.
         root: Of the anchored state.
@@ -56,6 +57,9 @@ class VolumeRecord:
         registrant: Public key of whoever registered it; empty where nobody wrote it down.
         tenant: The namespace whose charter governed `namespace` when it was registered. Tenants do
             not see each other's identities: several may have registered one.
+        key_epoch: Of `key`; each newer key has the next.
+        older_keys: Those that are kept of the epochs before, oldest first.
+        oldest_key: The lowest key epoch that the anchored state is sealed under.
     """
 
     id: bytes
@@ -69,6 +73,14 @@ class VolumeRecord:
     namespace: str = ROOT
     registrant: bytes = b""
     tenant: str = ROOT
+    key_epoch: int = FIRST_KEY_EPOCH
+    older_keys: tuple[bytes, ...] = ()
+    oldest_key: int = FIRST_KEY_EPOCH
+
+    @property
+    def keys(self) -> KeyRing:
+        """Every key that is kept."""
+        return KeyRing(self.key_epoch, (*self.older_keys, self.key))
 
     @property
     def handle(self) -> bytes:

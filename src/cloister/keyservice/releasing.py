@@ -240,7 +240,7 @@ class Releases:
         return VolumeGrant(
             name=claim.name,
             id=record.id,
-            key=record.key,
+            keys=record.keys,
             access=claim.access,
             version=record.version,
             root=record.root,

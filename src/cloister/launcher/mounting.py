@@ -200,7 +200,7 @@ def _grant(client: OwnerClient, plan: VolumePlan) -> VolumeGrant:
     return VolumeGrant(
         name=plan.name,
         id=plan.id,
-        key=held.key,
+        keys=held.keys,
         access=plan.access,
         version=held.state.version,
         root=held.state.root,

@@ -13,12 +13,13 @@ Example::
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloister.crypto.kdf import random_bytes
-from cloister.errors import ConfigError, ReleaseDeniedError
+from cloister.crypto.keyring import FIRST_KEY_EPOCH
+from cloister.errors import ConfigError, ReleaseDeniedError, UnavailableError
 from cloister.keyservice.anchors import KeyServiceAnchor
 from cloister.keyservice.exchange import MAX_SKEW_S
 from cloister.keyservice.namespaces import ROOT
@@ -27,7 +28,8 @@ from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.policy import Policy, canonical_bytes
 from cloister.keyservice.roster import Expected, Roster
 from cloister.volume.anchor import PinnedAnchor
-from cloister.volume.opening import create_volume, observe, open_volume
+from cloister.volume.format import VolumeKind
+from cloister.volume.opening import create_volume, observe, observe_kind, open_volume
 
 if TYPE_CHECKING:
     from cloister.crypto.signature import SigningKey
@@ -36,12 +38,14 @@ if TYPE_CHECKING:
     from cloister.keyservice.secret_messages import SecretFact
     from cloister.keyservice.transport import Transport
     from cloister.volume.format import VolumeIdentity
+    from cloister.volume.rekey import RekeyProgress, RekeyReport
     from cloister.volume.seal import ProgressReport
     from cloister.volume.tree import VolumeFilesystem
 
 __all__ = ["Owner"]
 
 _KEY_BYTES = 32
+_RENEWALS_A_LIFETIME = 3
 
 
 class Owner:
@@ -153,7 +157,7 @@ class Owner:
         identity = observe(store)
         held = self.client.volume_key(identity.volume_id)
         anchor = PinnedAnchor(held.state)
-        filesystem = open_volume(store, held.key, anchor=anchor, writable=False)
+        filesystem = open_volume(store, held.keys, anchor=anchor, writable=False)
         try:
             yield filesystem
         finally:
@@ -174,13 +178,57 @@ class Owner:
             clock=self._clock,
         )
         try:
-            filesystem = open_volume(store, held.key, anchor=anchor, writable=True)
+            filesystem = open_volume(store, held.keys, anchor=anchor, writable=True)
             try:
                 yield filesystem, anchor
             finally:
                 filesystem.close()
         finally:
             anchor.release()
+
+    def rotate(self, store: Path) -> int:
+        """Have the key service make a volume's next key; returns its epoch.
+
+        What is written from now on is under it; `rekey` moves what there is.
+
+        Raises:
+            ConfigError: The volume is sealed, and never written again (`config.value`).
+        """
+        if observe_kind(store) is VolumeKind.SEALED:
+            raise ConfigError(
+                f"{store} is sealed: its key never changes",
+                code="config.value",
+                hint="seal the data into a new volume, and name that in the policy",
+            )
+        volume_id = observe(store).volume_id
+        epoch = self._key_epoch(volume_id) + 1
+        self.client.rotate_volume(volume_id, epoch=epoch)
+        return epoch
+
+    def rekey(self, store: Path, *, progress: Callable[[RekeyProgress], None]) -> RekeyReport:
+        """Seal everything again that is under an older key; may be ended and begun again."""
+        with self.writing(store) as (filesystem, anchor):
+            renewed = self._clock().uptime
+
+            def step(done: RekeyProgress) -> None:
+                nonlocal renewed
+                if self._clock().uptime - renewed > anchor.ttl_s / _RENEWALS_A_LIFETIME:
+                    with contextlib.suppress(UnavailableError):  # the next commit tells
+                        anchor.renew()
+                    renewed = self._clock().uptime
+                progress(done)
+
+            return filesystem.rekeying().run(progress=step)
+
+    def retire(self, store: Path, *, before: int | None = None) -> int:
+        """Destroy a volume's keys before an epoch, or all but the newest; returns the oldest left.
+
+        Raises:
+            ReleaseDeniedError: The newest state is still under one of them (`release.key-in-use`).
+        """
+        volume_id = observe(store).volume_id
+        until = self._key_epoch(volume_id) if before is None else before
+        return self.client.retire_keys(volume_id, before=until)
 
     def apply(self, policy: Policy) -> bytes:
         """Make a policy the current one of its name; returns its 32-byte hash."""
@@ -213,6 +261,13 @@ class Owner:
     def list_secrets(self, policy: Policy) -> tuple[SecretFact, ...]:
         """List what the key service holds for a policy; never a value."""
         return self.client.list_secrets(namespace=policy.namespace, policy=policy.name)
+
+    def _key_epoch(self, volume_id: bytes) -> int:
+        for record in self.client.status().volumes:
+            if record["id"] == volume_id:
+                epoch = record.get("key_epoch", FIRST_KEY_EPOCH)
+                return epoch if isinstance(epoch, int) else FIRST_KEY_EPOCH
+        return FIRST_KEY_EPOCH
 
     def _register(self, identity: VolumeIdentity, key: bytes, kind: str, namespace: str) -> None:
         self.client.register_volume(

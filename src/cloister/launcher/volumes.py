@@ -228,6 +228,7 @@ def open_granted(config: bytes) -> Filesystem:
         CloisterError: What opening raised.
     """
     # All of them were loaded before the fork.
+    from cloister.crypto.keyring import KeyRing  # noqa: PLC0415
     from cloister.keyservice.anchors import KeyServiceAnchor  # noqa: PLC0415
     from cloister.keyservice.bundle import Lease  # noqa: PLC0415
     from cloister.keyservice.transport import HTTPTransport  # noqa: PLC0415
@@ -239,17 +240,17 @@ def open_granted(config: bytes) -> Filesystem:
         fields.integer("version"), fields.octets("root", length=32), fields.integer("epoch")
     )
     store = Path(fields.text("store", max_length=4096))
-    key = fields.octets("key", length=32)
+    keys = KeyRing.from_fields(fields)
     lease = Lease.from_fields(fields.submap("lease"))
     service = PinnedService(VerifyingKey(fields.octets("service")), fields.text("origin"))
     volume, url = fields.octets("volume"), fields.text("url", max_length=4096)
     fields.end()
     if not lease.epoch:
-        return open_volume(store, key, anchor=PinnedAnchor(state), writable=False)
+        return open_volume(store, keys, anchor=PinnedAnchor(state), writable=False)
     anchor = KeyServiceAnchor(
         HTTPTransport(url), service, volume=volume, lease=lease, clock=read_clock
     )
-    filesystem = open_volume(store, key, anchor=anchor, writable=True)
+    filesystem = open_volume(store, keys, anchor=anchor, writable=True)
     threading.Thread(target=_keep_lease, args=(anchor,), name="lease", daemon=True).start()
     return filesystem
 
@@ -281,7 +282,7 @@ def _config(plan: VolumePlan, grant: VolumeGrant, settings: ServerSettings) -> b
     value: dict[str, Value] = {
         "store": str(plan.store.absolute()),
         "volume": grant.id,
-        "key": grant.key,
+        **grant.keys.to_value(),
         "version": grant.version,
         "root": grant.root,
         "epoch": grant.epoch,

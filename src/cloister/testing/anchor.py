@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cloister.crypto.keyring import FIRST_KEY_EPOCH
 from cloister.errors import ReleaseDeniedError, UnavailableError
 from cloister.volume.anchor import ROOT_BYTES, AnchorState
 
@@ -16,6 +17,7 @@ class AnchorHolder:
 
     current: AnchorState = field(default_factory=lambda: AnchorState(0, bytes(ROOT_BYTES), 0))
     lease: int = 0
+    oldest_key: int = FIRST_KEY_EPOCH
     history: list[AnchorState] = field(default_factory=list)
 
     def register(self, *, version: int, root: bytes) -> None:
@@ -56,7 +58,15 @@ class MemoryAnchor:
         self._answer()
         return self.holder.current
 
-    def advance(self, *, version: int, root: bytes, new_version: int, new_root: bytes) -> None:
+    def advance(
+        self,
+        *,
+        version: int,
+        root: bytes,
+        new_version: int,
+        new_root: bytes,
+        oldest_key: int = FIRST_KEY_EPOCH,
+    ) -> None:
         """Compare and swap, as `Anchor.advance` says."""
         self._answer()
         current = self.holder.current
@@ -66,6 +76,7 @@ class MemoryAnchor:
             if (current.version, current.root) != (version, root) or new_version <= version:
                 raise ReleaseDeniedError("the state is another one", code="release.fenced")
             self.holder.current = AnchorState(new_version, new_root, self._epoch)
+            self.holder.oldest_key = oldest_key
             self.holder.history.append(self.holder.current)
         if self.lose_reply:
             self.lose_reply = False

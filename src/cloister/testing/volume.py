@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from cloister.crypto.digest import sha256
+from cloister.crypto.keyring import KeyRing
 from cloister.testing.anchor import AnchorHolder, MemoryAnchor
 from cloister.testing.store import MemoryStore
 from cloister.volume.anchor import Anchor
 from cloister.volume.filesystem import ROOT_INO, SetAttributes
 from cloister.volume.format import VolumeIdentity
 from cloister.volume.opening import Clocks, create_store, open_store
+from cloister.volume.rekey import RekeyReport
 from cloister.volume.tree import VolumeFilesystem
 
 __all__ = ["SMALL_BLOCK", "StepClock", "VolumeBench", "get", "put", "truncate"]
@@ -53,6 +56,29 @@ class VolumeBench:
     store: MemoryStore = field(default_factory=MemoryStore)
     holder: AnchorHolder = field(default_factory=AnchorHolder)
     clock: StepClock = field(default_factory=StepClock)
+    later_keys: KeyRing | None = None
+
+    @property
+    def keys(self) -> KeyRing:
+        """What is released to whoever opens the volume now: `key`, until it is rotated."""
+        return self.later_keys or KeyRing.first(self.key)
+
+    def rotate(self) -> None:
+        """Give the volume a newer key."""
+        epoch = self.keys.epoch + 1
+        self.later_keys = self.keys.rotated(sha256(self.key + epoch.to_bytes(4, "big")))
+
+    def retire(self) -> None:
+        """Destroy the keys that the anchored state does not use."""
+        self.later_keys = self.keys.since(self.holder.oldest_key)
+
+    def rekey(self) -> RekeyReport:
+        """Move the volume to its newest key."""
+        fs = self.writer()
+        try:
+            return fs.rekeying().run(progress=lambda _: None)
+        finally:
+            fs.close()
 
     def create(self) -> VolumeIdentity:
         """Make the volume and register it."""
@@ -73,7 +99,7 @@ class VolumeBench:
     def open(self, anchor: Anchor, *, writable: bool) -> VolumeFilesystem:
         """Open with any anchor."""
         return open_store(
-            self.store, self.key, anchor=anchor, writable=writable, clocks=self.clock.clocks
+            self.store, self.keys, anchor=anchor, writable=writable, clocks=self.clock.clocks
         )
 
     def crash(self) -> None:

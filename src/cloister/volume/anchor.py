@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from cloister.crypto.keyring import FIRST_KEY_EPOCH
 from cloister.errors import ReleaseDeniedError
 
 __all__ = ["ROOT_BYTES", "Anchor", "AnchorFacts", "AnchorState", "PinnedAnchor"]
@@ -64,10 +65,21 @@ class Anchor(Protocol):
         """
         ...
 
-    def advance(self, *, version: int, root: bytes, new_version: int, new_root: bytes) -> None:
+    def advance(
+        self,
+        *,
+        version: int,
+        root: bytes,
+        new_version: int,
+        new_root: bytes,
+        oldest_key: int = FIRST_KEY_EPOCH,
+    ) -> None:
         """Replace `(version, root)` by `(new_version, new_root)`; `new_version` is larger.
 
         Idempotent: asking again for what is already there succeeds.
+
+        `oldest_key` is the lowest key epoch that the new state is sealed under. Whoever keeps the
+        volume's keys may forget the ones below it. Left out, it keeps them all.
 
         Raises:
             ReleaseDeniedError: Code `release.fenced`: a newer writer holds the lease, or the state
@@ -92,7 +104,15 @@ class PinnedAnchor:
         """Return the pinned state."""
         return self.pinned
 
-    def advance(self, *, version: int, root: bytes, new_version: int, new_root: bytes) -> None:
+    def advance(
+        self,
+        *,
+        version: int,
+        root: bytes,
+        new_version: int,
+        new_root: bytes,
+        oldest_key: int = FIRST_KEY_EPOCH,
+    ) -> None:
         """Refuse: a pinned state does not move."""
-        del version, root, new_version, new_root
+        del version, root, new_version, new_root, oldest_key
         raise ReleaseDeniedError("this volume is pinned to one state", code="release.fenced")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from cloister.crypto.kdf import random_bytes
+from cloister.crypto.keyring import FIRST_KEY_EPOCH
 from cloister.errors import (
     ConfigError,
     MalformedError,
@@ -79,8 +80,17 @@ class FileAnchor:
         """Return the newest committed state."""
         return self._load()[0]
 
-    def advance(self, *, version: int, root: bytes, new_version: int, new_root: bytes) -> None:
-        """Replace `(version, root)`; see `Anchor.advance`."""
+    def advance(
+        self,
+        *,
+        version: int,
+        root: bytes,
+        new_version: int,
+        new_root: bytes,
+        oldest_key: int = FIRST_KEY_EPOCH,
+    ) -> None:
+        """Replace `(version, root)`; see `Anchor.advance`. Keys are kept elsewhere."""
+        del oldest_key
         with self._locked():
             state, lease = self._load()
             if not self._epoch or lease != self._epoch:

@@ -8,6 +8,8 @@ one before. Invariants:
     2. Nothing that the anchored state uses is overwritten or deleted.
     3. A failure of which the outcome on disk is unknown (a failed sync) or final (fenced) ends
        this writer: every later commit raises it again, and reopening recovers.
+    4. Every entry is under the newest volume key, and a segment under one key: the first entry
+       under a newer key is a full one.
 """
 
 from __future__ import annotations
@@ -59,6 +61,8 @@ class Committer:
         self._end = recovered.head.end
         self._full_bytes = recovered.segment.frames[0].end
         self._entries = len(recovered.segment.frames)
+        self._key_epoch = recovered.head.header.key_epoch
+        self._oldest_key = self._index.oldest_key(self._key_epoch)
         self._failure: CloisterError | None = None
         self._has_reserve = False
         self._full = False
@@ -69,6 +73,16 @@ class Committer:
     def identity(self) -> VolumeIdentity:
         """The newest anchored state."""
         return VolumeIdentity(self._superblock.volume_id, *self._anchored)
+
+    @property
+    def key_epoch(self) -> int:
+        """The epoch of the volume key that everything is sealed under from now on."""
+        return self._keys.epoch
+
+    @property
+    def journal_is_old(self) -> bool:
+        """Whether the committed index is still sealed under an older volume key."""
+        return self._key_epoch != self._keys.epoch
 
     @property
     def pending(self) -> bool:
@@ -148,7 +162,7 @@ class Committer:
         self._settle()
 
     def _write_entry(self) -> None:
-        rotate = self._is_long()
+        rotate = self._is_long() or self._key_epoch != self._keys.epoch
         version = self._head[0] + 1
         pieces, root = seal_entry(
             self._keys,
@@ -163,6 +177,8 @@ class Committer:
             self._start_segment(segment_path(version), pieces)
         else:
             self._append(pieces)
+        self._key_epoch = self._keys.epoch
+        self._oldest_key = self._index.oldest_key(self._key_epoch)
         self._index.committed()
         self._contents.journaled()
         self._head = (version, root)
@@ -216,6 +232,7 @@ class Committer:
                 root=self._anchored[1],
                 new_version=self._head[0],
                 new_root=self._head[1],
+                oldest_key=self._oldest_key,
             )
         except ReleaseDeniedError as e:
             self._failure = e

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cloister.crypto.digest import sha256
+from cloister.crypto.keyring import FIRST_KEY_EPOCH
 from cloister.errors import CallerError, MalformedError
 
 __all__ = [
@@ -57,7 +58,7 @@ MAX_HEIGHT: Final = 8
 ENTRY_HEADER_BYTES: Final = 96
 ENTRY_CHUNK_BYTES: Final = 65536
 _ENTRY_MAGIC: Final = b"CLE1"
-_ENTRY: Final = struct.Struct(">4sB3xQQQ32s32s")
+_ENTRY: Final = struct.Struct(">4sB3sQQQ32s32s")
 _MIN_BODY_BYTES: Final = 17
 NO_ROOT: Final = bytes(32)
 
@@ -179,9 +180,13 @@ class Superblock:
 
 @dataclass(frozen=True, slots=True)
 class EntryHeader:
-    """The clear header of one entry of the index chain."""
+    """The clear header of one entry of the index chain.
+
+    `epoch` is the writer's lease, `key_epoch` the volume key that seals the entry.
+    """
 
     kind: EntryKind
+    key_epoch: int
     version: int
     epoch: int
     body_bytes: int
@@ -193,6 +198,7 @@ class EntryHeader:
         return _ENTRY.pack(
             _ENTRY_MAGIC,
             self.kind,
+            (self.key_epoch - FIRST_KEY_EPOCH).to_bytes(3, "big"),
             self.version,
             self.epoch,
             self.body_bytes,
@@ -207,9 +213,9 @@ class EntryHeader:
         Raises:
             MalformedError: Not an entry header.
         """
-        if len(data) != ENTRY_HEADER_BYTES or data[5:8] != bytes(3):
+        if len(data) != ENTRY_HEADER_BYTES:
             raise malformed("not an entry header", clause="VOL-20")
-        magic, kind, version, epoch, body, previous, salt = _ENTRY.unpack(data)
+        magic, kind, replaced, version, epoch, body, previous, salt = _ENTRY.unpack(data)
         if magic != _ENTRY_MAGIC or kind not in set(EntryKind):
             raise malformed("not an entry header", clause="VOL-20")
         if (
@@ -218,4 +224,5 @@ class EntryHeader:
             or not _MIN_BODY_BYTES <= body <= MAX_ENTRY_BYTES
         ):
             raise malformed("entry header is outside its limits", clause="VOL-20")
-        return cls(EntryKind(kind), version, epoch, body, previous, salt)
+        key_epoch = int.from_bytes(replaced, "big") + FIRST_KEY_EPOCH
+        return cls(EntryKind(kind), key_epoch, version, epoch, body, previous, salt)

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
+from cloister.crypto.keyring import FIRST_KEY_EPOCH
 from cloister.volume.filesystem import ROOT_INO
 from cloister.volume.format import (
     DIRECT_POINTERS,
@@ -29,15 +31,17 @@ from cloister.volume.format import (
     POINTER_BYTES,
     malformed,
 )
+from cloister.volume.sessions import Session, Sessions
 
 __all__ = ["NO_OBJECT", "OBJECT_ID_BYTES", "Index", "Inode"]
 
 OBJECT_ID_BYTES: Final = 16
 NO_OBJECT: Final = bytes(OBJECT_ID_BYTES)
 _DIGEST_BYTES: Final = 32
-_SALT_BYTES: Final = 32
 
 _SESSION: Final = struct.Struct(">I32s")
+_LATER_SESSION: Final = struct.Struct(">II32s")
+_SESSIONS_GONE: Final = struct.Struct(">I")
 _INODE: Final = struct.Struct(">QIIIQqqqBB")
 _NUMBER: Final = struct.Struct(">Q")
 _NAME: Final = struct.Struct(">QQB")
@@ -45,6 +49,7 @@ _NAME_GONE: Final = struct.Struct(">QB")
 _LENGTH: Final = struct.Struct(">H")
 _OBJECT: Final = struct.Struct(">16sBB")
 _TAG_SESSION, _TAG_INODE, _TAG_INODE_GONE, _TAG_NAME, _TAG_NAME_GONE = range(1, 6)
+_TAG_LATER_SESSION, _TAG_SESSIONS_GONE = 6, 7
 _EMPTY, _INLINE, _PACKED, _OWN = range(4)
 _HAS_DIGEST: Final = 1
 _TYPES: Final = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK})
@@ -94,12 +99,13 @@ class Index:
     def __init__(self) -> None:
         """Begin empty, without even a root; `make_root` or `apply` adds it."""
         self.inodes: dict[int, Inode] = {}
-        self.sessions: list[bytes] = []
+        self.sessions = Sessions()
         self._next_ino = ROOT_INO
         self._changed: set[int] = set()
         self._names: dict[tuple[int, bytes], bool] = {}
         self._gone: set[int] = set()
         self._stored_sessions = 0
+        self._stored_first = 0
 
     # Changing the tree
 
@@ -141,18 +147,30 @@ class Index:
         if inode.stored:
             self._gone.add(inode.ino)
 
+    def drop_sessions(self, end: int) -> None:
+        """Forget the sessions below `end`, which no pointer of any file or table names."""
+        self.sessions.drop_before(end)
+
     @property
     def dirty(self) -> bool:
         """Whether anything differs from the last commit."""
-        return bool(self._changed or self._names or self._gone)
+        dropped = self._stored_first != self.sessions.first
+        return bool(self._changed or self._names or self._gone or dropped)
+
+    def oldest_key(self, key_epoch: int) -> int:
+        """Return the lowest key epoch in use, where the index itself is sealed under this one."""
+        oldest = self.sessions.oldest_key
+        return key_epoch if oldest is None else min(oldest, key_epoch)
 
     # To bytes
 
     def full(self) -> bytes:
         """Return the items of the whole index."""
         out = bytearray()
-        for number, salt in enumerate(self.sessions):
-            out += bytes([_TAG_SESSION]) + _SESSION.pack(number, salt)
+        if self.sessions.first:
+            out += _sessions_gone_item(self.sessions)
+        for number in range(self.sessions.first, self.sessions.end):
+            out += _session_item(self.sessions, number)
         for inode in self.inodes.values():
             out += _inode_item(inode)
         for inode in self.inodes.values():
@@ -165,8 +183,10 @@ class Index:
         return b"".join(self._delta_items())
 
     def _delta_items(self) -> Iterator[bytes]:
-        for number in range(self._stored_sessions, len(self.sessions)):
-            yield bytes([_TAG_SESSION]) + _SESSION.pack(number, self.sessions[number])
+        for number in range(self._stored_sessions, self.sessions.end):
+            yield _session_item(self.sessions, number)
+        if self._stored_first != self.sessions.first:
+            yield _sessions_gone_item(self.sessions)
         for ino in sorted(self._changed):
             yield _inode_item(self.inodes[ino])
         puts: list[bytes] = []
@@ -188,18 +208,20 @@ class Index:
         self._changed.clear()
         self._names.clear()
         self._gone.clear()
-        self._stored_sessions = len(self.sessions)
+        self._note_sessions()
 
     # From bytes
 
-    def apply(self, items: bytes) -> None:
-        """Apply the items of one authentic entry.
+    def apply(self, items: bytes, *, key_epoch: int) -> None:
+        """Apply the items of one authentic entry, sealed under the volume key of this epoch.
 
         Raises:
             MalformedError: Not the items of an index; the index must not be used any more.
         """
-        readers = {
+        readers: dict[int, Callable[[bytes, int], int]] = {
             _TAG_SESSION: self._read_session,
+            _TAG_LATER_SESSION: partial(self._read_later_session, key_epoch),
+            _TAG_SESSIONS_GONE: self._read_sessions_gone,
             _TAG_INODE: self._read_inode,
             _TAG_INODE_GONE: self._read_inode_gone,
             _TAG_NAME: self._read_name,
@@ -211,7 +233,7 @@ class Index:
                 offset = readers[items[offset]](items, offset + 1)
         except (struct.error, KeyError, IndexError) as e:
             raise malformed("index item does not parse", clause="VOL-30", offset=offset) from e
-        self._stored_sessions = len(self.sessions)
+        self._note_sessions()
 
     def check(self) -> None:
         """Refuse an index that is not a tree rooted at inode 1.
@@ -243,12 +265,30 @@ class Index:
             inode.parent = 0
         return inode
 
+    def _note_sessions(self) -> None:
+        self._stored_sessions, self._stored_first = self.sessions.end, self.sessions.first
+
     def _read_session(self, items: bytes, offset: int) -> int:
         number, salt = _SESSION.unpack_from(items, offset)
-        if number != len(self.sessions):
-            raise malformed("sessions are out of order", clause="VOL-31", offset=offset)
-        self.sessions.append(salt)
+        self._add_session(number, Session(salt, FIRST_KEY_EPOCH), offset)
         return offset + _SESSION.size
+
+    def _read_later_session(self, newest: int, items: bytes, offset: int) -> int:
+        number, key_epoch, salt = _LATER_SESSION.unpack_from(items, offset)
+        if not FIRST_KEY_EPOCH < key_epoch <= newest:
+            raise malformed("a session has an impossible key", clause="VOL-72", offset=offset)
+        self._add_session(number, Session(salt, key_epoch), offset)
+        return offset + _LATER_SESSION.size
+
+    def _add_session(self, number: int, session: Session, offset: int) -> None:
+        if number != self.sessions.end:
+            raise malformed("sessions are out of order", clause="VOL-31", offset=offset)
+        self.sessions.add(session)
+
+    def _read_sessions_gone(self, items: bytes, offset: int) -> int:
+        (end,) = _SESSIONS_GONE.unpack_from(items, offset)
+        self.sessions.drop_before(end)
+        return offset + _SESSIONS_GONE.size
 
     def _read_inode(self, items: bytes, offset: int) -> int:
         inode, end = _parse_inode(items, offset)
@@ -288,6 +328,20 @@ class Index:
         name, end = _parse_name(items, offset + _NAME_GONE.size, length)
         self._remove_name(self.inodes[parent], name)
         return end
+
+
+def _session_item(sessions: Sessions, number: int) -> bytes:
+    session = sessions.get(number)
+    if session is None:
+        raise LookupError("a session that is not there")
+    if session.key_epoch == FIRST_KEY_EPOCH:
+        return bytes([_TAG_SESSION]) + _SESSION.pack(number, session.salt)
+    fields = _LATER_SESSION.pack(number, session.key_epoch, session.salt)
+    return bytes([_TAG_LATER_SESSION]) + fields
+
+
+def _sessions_gone_item(sessions: Sessions) -> bytes:
+    return bytes([_TAG_SESSIONS_GONE]) + _SESSIONS_GONE.pack(sessions.first)
 
 
 def _add_name(directory: Inode, name: bytes, inode: Inode) -> None:

@@ -91,7 +91,7 @@ def seal_entry(
     epoch: int,
     previous: bytes,
 ) -> tuple[list[bytes], bytes]:
-    """Seal index items under a key of their own.
+    """Seal index items under a key of their own, which derives from the newest volume key.
 
     Returns:
         The entry's bytes in pieces, and the root it makes.
@@ -101,8 +101,8 @@ def seal_entry(
     if body_bytes > MAX_ENTRY_BYTES:
         raise malformed("index outgrows its limit", clause="VOL-20")
     salt = random_bytes(SALT_BYTES)
-    header = EntryHeader(kind, version, epoch, body_bytes, previous, salt)
-    key = keys.entry_key(salt)
+    header = EntryHeader(kind, keys.epoch, version, epoch, body_bytes, previous, salt)
+    key = keys.entry_key(salt, keys.epoch)
     pieces = [header.to_bytes()]
     for number in range(chunks):
         part = items[number * ENTRY_CHUNK_BYTES : (number + 1) * ENTRY_CHUNK_BYTES]
@@ -121,6 +121,7 @@ def open_entry(
 
     Raises:
         TamperedError: Its bytes were not made under this volume's key.
+        ReleaseDeniedError: Code `release.key-missing`: its volume key is not here.
     """
     body = bytearray(at.header.body_bytes)
     handle = store.open(path)
@@ -135,7 +136,7 @@ def open_entry(
     error = TamperedError("the volume's index was changed", code="volume.tampered")
     if hasher.digest() != at.root:
         raise error
-    key = keys.entry_key(at.header.salt)
+    key = keys.entry_key(at.header.salt, at.header.key_epoch)
     items = bytearray()
     for number, begin in enumerate(range(0, len(body), _SEALED_CHUNK)):
         sealed = bytes(body[begin : begin + _SEALED_CHUNK])
@@ -189,6 +190,7 @@ def _follows(header: EntryHeader, frames: list[Frame], *, first_version: int) ->
     last = frames[-1]
     return (
         header.kind is EntryKind.DELTA
+        and header.key_epoch == last.header.key_epoch
         and header.version == last.header.version + 1
         and header.epoch >= last.header.epoch
         and header.previous == last.root

@@ -1,10 +1,11 @@
-"""Every key of a volume, derived from the one that the owner or the key service gives.
+"""Every key of a volume, derived from those that the owner or the key service gives.
 
 Invariants:
     1. No key and no nonce derives from anything the host can roll back alone: each writer
        session and each index entry has its own key, from 32 fresh random bytes.
     2. Under one session key the nonce is a counter that never repeats; before
        `SESSION_BLOCKS` blocks a new session begins.
+    3. What is sealed is sealed under the newest volume key. Older ones open what was sealed before.
 """
 
 from __future__ import annotations
@@ -14,16 +15,24 @@ from typing import Final
 from cloister.crypto.aead import AEADKey
 from cloister.crypto.digest import require_equal
 from cloister.crypto.kdf import derive_key, random_bytes
-from cloister.errors import CallerError, TamperedError
+from cloister.crypto.keyring import FIRST_KEY_EPOCH, KeyRing
+from cloister.errors import CallerError, ReleaseDeniedError, TamperedError
 from cloister.volume.format import Superblock, VolumeKind, malformed
+from cloister.volume.sessions import MAX_SESSIONS, Session, Sessions
 
-__all__ = ["SALT_BYTES", "SESSION_BLOCKS", "SessionKeys", "VolumeKeys", "make_superblock"]
+__all__ = [
+    "SALT_BYTES",
+    "SESSION_BLOCKS",
+    "SessionKeys",
+    "VolumeKeys",
+    "make_superblock",
+    "session_of",
+]
 
 SALT_BYTES: Final = 32
 SESSION_BLOCKS: Final = 2**32
 _COUNTER_BITS: Final = 40
 _COUNTER_MASK: Final = 2**_COUNTER_BITS - 1
-_MAX_SESSIONS: Final = 2**24
 _VOLUME_KEY_BYTES: Final = 32
 _SUPERBLOCK_LABEL: Final = b"cloister volume v1 superblock"
 _INDEX_LABEL: Final = b"cloister volume v1 index"
@@ -43,54 +52,61 @@ def make_superblock(
 
 
 class VolumeKeys:
-    """The keys of one volume whose superblock this key made. The volume key is not kept."""
+    """The keys of one volume. The volume keys themselves are not kept.
 
-    __slots__ = ("_data_key", "_index_key")
+    While the first volume key is there, the superblock is compared with it. Once it is retired,
+    the anchored root alone vouches for the superblock, as it does for every byte of the index.
+    """
 
-    def __init__(self, volume_key: bytes, superblock: Superblock) -> None:
-        """Derive the keys.
+    __slots__ = ("_data_keys", "_index_keys", "epoch")
+
+    def __init__(self, volume_key: KeyRing | bytes, superblock: Superblock) -> None:
+        """Derive the keys; a volume key by itself is the first one.
 
         Raises:
             TamperedError: Code `volume.foreign`: the superblock is another volume's, was
                 changed, or the key is another volume's.
         """
-        genuine = make_superblock(
-            volume_key,
-            kind=superblock.kind,
-            block_bytes=superblock.block_bytes,
-            volume_id=superblock.volume_id,
-        )
-        require_equal(
-            genuine.mac,
-            superblock.mac,
-            error=TamperedError(
-                "this directory is not the volume that the key belongs to", code="volume.foreign"
-            ),
-        )
+        if isinstance(volume_key, bytes):
+            _require_key(volume_key)
+            volume_key = KeyRing.first(volume_key)
+        first = volume_key.key(FIRST_KEY_EPOCH)
+        if first is not None:
+            _require_own(superblock, first)
         salt = superblock.volume_id
-        self._index_key = derive_key(volume_key, label=_INDEX_LABEL, salt=salt)
-        self._data_key = derive_key(volume_key, label=_DATA_LABEL, salt=salt)
+        self._index_keys: dict[int, bytes] = {}
+        self._data_keys: dict[int, bytes] = {}
+        for epoch, key in enumerate(volume_key.keys, start=volume_key.oldest):
+            self._index_keys[epoch] = derive_key(key, label=_INDEX_LABEL, salt=salt)
+            self._data_keys[epoch] = derive_key(key, label=_DATA_LABEL, salt=salt)
+        self.epoch: Final = volume_key.epoch
+        """The epoch of the newest volume key, under which everything is sealed."""
 
-    def entry_key(self, salt: bytes) -> AEADKey:
-        """Return the key of the index entry with this random salt."""
-        return AEADKey(derive_key(self._index_key, label=_ENTRY_LABEL, salt=salt))
+    def entry_key(self, salt: bytes, key_epoch: int) -> AEADKey:
+        """Return the key of the index entry with this random salt.
 
-    def session_key(self, salt: bytes) -> AEADKey:
-        """Return the key of the blocks that one writer session sealed."""
-        return AEADKey(derive_key(self._data_key, label=_SESSION_LABEL, salt=salt))
+        Raises:
+            ReleaseDeniedError: Code `release.key-missing`: that volume key is not here.
+        """
+        return AEADKey(derive_key(_of(self._index_keys, key_epoch), label=_ENTRY_LABEL, salt=salt))
+
+    def session_key(self, session: Session) -> AEADKey:
+        """Return the key of the blocks that one writer session sealed; as `entry_key`."""
+        data_key = _of(self._data_keys, session.key_epoch)
+        return AEADKey(derive_key(data_key, label=_SESSION_LABEL, salt=session.salt))
 
 
 class SessionKeys:
     """The block keys of all writer sessions so far, and the stamps of the one that writes now.
 
-    `salts` is the index's own list: a session begun here is appended to it, and the next commit
-    stores it.
+    `sessions` is the index's own: a session begun here is added to it, and the next commit stores
+    it.
     """
 
-    def __init__(self, keys: VolumeKeys, salts: list[bytes]) -> None:
+    def __init__(self, keys: VolumeKeys, sessions: Sessions) -> None:
         """Begin no session yet: that happens with the first block sealed."""
         self._keys = keys
-        self._salts = salts
+        self._sessions = sessions
         self._opened: dict[int, AEADKey] = {}
         self._counter = _COUNTER_MASK
         self._session = -1
@@ -102,12 +118,13 @@ class SessionKeys:
         Raises:
             MalformedError: The stamp names a session that the index does not have.
         """
-        session = stamp >> _COUNTER_BITS
+        session = session_of(stamp)
         key = self._opened.get(session)
         if key is None:
-            if session >= len(self._salts):
+            found = self._sessions.get(session)
+            if found is None:
                 raise malformed("a pointer names an unknown session", clause="VOL-13")
-            key = self._opened[session] = self._keys.session_key(self._salts[session])
+            key = self._opened[session] = self._keys.session_key(found)
         return key, (stamp & _COUNTER_MASK).to_bytes(12, "big")
 
     def sealing(self) -> tuple[AEADKey, bytes, int]:
@@ -120,15 +137,47 @@ class SessionKeys:
         return key, counter.to_bytes(12, "big"), self._session << _COUNTER_BITS | counter
 
     def _begin(self) -> None:
-        if len(self._salts) >= _MAX_SESSIONS:
+        if self._sessions.end >= MAX_SESSIONS:
             raise CallerError("the volume has no writer session left", code="caller.misuse")
-        salt = random_bytes(SALT_BYTES)
-        self._session = len(self._salts)
-        self._salts.append(salt)
-        self._opened[self._session] = self._keys.session_key(salt)
+        session = Session(random_bytes(SALT_BYTES), self._keys.epoch)
+        self._session = self._sessions.end
+        self._sessions.add(session)
+        self._opened[self._session] = self._keys.session_key(session)
         self._counter = 0
+
+
+def session_of(stamp: int) -> int:
+    """Return the number of the session that sealed the block with this stamp."""
+    return stamp >> _COUNTER_BITS
 
 
 def _require_key(volume_key: bytes) -> None:
     if len(volume_key) != _VOLUME_KEY_BYTES:
         raise CallerError("a volume key has 32 bytes", code="caller.misuse")
+
+
+def _require_own(superblock: Superblock, first: bytes) -> None:
+    genuine = make_superblock(
+        first,
+        kind=superblock.kind,
+        block_bytes=superblock.block_bytes,
+        volume_id=superblock.volume_id,
+    )
+    require_equal(
+        genuine.mac,
+        superblock.mac,
+        error=TamperedError(
+            "this directory is not the volume that the key belongs to", code="volume.foreign"
+        ),
+    )
+
+
+def _of(keys: dict[int, bytes], key_epoch: int) -> bytes:
+    key = keys.get(key_epoch)
+    if key is None:
+        raise ReleaseDeniedError(
+            f"the volume is sealed under its key of epoch {key_epoch}, which was not released here",
+            code="release.key-missing",
+            hint="ask for the volume's keys again",
+        )
+    return key

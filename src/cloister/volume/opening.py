@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from cloister.crypto.kdf import random_bytes
+from cloister.crypto.keyring import KeyRing
 from cloister.errors import ConfigError, TamperedError
 from cloister.volume.anchor import Anchor
 from cloister.volume.commit import Committer
@@ -30,7 +31,13 @@ from cloister.volume.format import (
 from cloister.volume.index import NO_OBJECT, Index
 from cloister.volume.journal import JOURNAL, seal_entry, segment_path
 from cloister.volume.keys import SessionKeys, VolumeKeys, make_superblock
-from cloister.volume.recovery import SUPERBLOCK, Recovered, observe_store, recover
+from cloister.volume.recovery import (
+    SUPERBLOCK,
+    Recovered,
+    observe_store,
+    read_superblock,
+    recover,
+)
 from cloister.volume.store import PosixStore, Store
 from cloister.volume.tree import COMMIT_INTERVAL_S, VolumeFilesystem
 
@@ -40,6 +47,7 @@ __all__ = [
     "create_store",
     "create_volume",
     "observe",
+    "observe_kind",
     "open_store",
     "open_volume",
     "write_new_volume",
@@ -131,7 +139,7 @@ def write_new_volume(
 
 
 def open_volume(
-    directory: Path, volume_key: bytes, *, anchor: Anchor, writable: bool
+    directory: Path, volume_key: KeyRing | bytes, *, anchor: Anchor, writable: bool
 ) -> VolumeFilesystem:
     """Open the state that the anchor names.
 
@@ -141,7 +149,8 @@ def open_volume(
         MalformedError: Not a volume.
         ConfigError: Code `config.missing`: there is no such directory.
         UnavailableError: `volume.busy`, or storage or anchor did not answer.
-        ReleaseDeniedError: Code `release.fenced`: a newer writer holds the lease.
+        ReleaseDeniedError: A newer writer holds the lease (`release.fenced`), or a volume key is
+            missing (`release.key-missing`).
         CallerError: Writing to a sealed volume, or without a lease.
     """
     store = _existing_store(directory, writable=writable)
@@ -150,7 +159,7 @@ def open_volume(
 
 def open_store(
     store: Store,
-    volume_key: bytes,
+    volume_key: KeyRing | bytes,
     *,
     anchor: Anchor,
     writable: bool,
@@ -183,6 +192,11 @@ def open_store(
 def observe(directory: Path) -> VolumeIdentity:
     """Say which volume and state a directory claims to hold, without a key; see `observe_store`."""
     return observe_store(_existing_store(directory, writable=False))
+
+
+def observe_kind(directory: Path) -> VolumeKind:
+    """Say which kind of volume a directory claims to be, without a key."""
+    return read_superblock(_existing_store(directory, writable=False)).kind
 
 
 def _existing_store(directory: Path, *, writable: bool) -> PosixStore:

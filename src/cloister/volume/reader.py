@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
+from cloister.crypto.keyring import KeyRing
 from cloister.errors import TamperedError
 from cloister.volume.anchor import Anchor
 from cloister.volume.filesystem import ROOT_INO, Attributes
@@ -116,7 +117,7 @@ class VolumeFile(io.RawIOBase):
 class VolumeReader:
     """A volume opened for reading in this process."""
 
-    def __init__(self, directory: Path, volume_key: bytes, *, anchor: Anchor) -> None:
+    def __init__(self, directory: Path, volume_key: KeyRing | bytes, *, anchor: Anchor) -> None:
         """Open the state that the anchor names; see `opening.open_volume` for what it raises."""
         self._filesystem = open_volume(directory, volume_key, anchor=anchor, writable=False)
         self._lock = threading.Lock()

@@ -4,8 +4,9 @@ The anchor is trusted, the disk is not. `choose` decides without I/O:
 
     1. The entry whose version and root the anchor names must be there: it is the base.
     2. A writer, and only a writer, rolls forward over entries behind it that chain on, are
-       authentic, and have no older epoch: commits that were durable when their writer died before
-       it heard from the anchor. It anchors them before anything else.
+       authentic, have no older epoch, and are under the newest key: commits that were durable when
+       their writer died before it heard from the anchor. It anchors them before anything else.
+       Under an older key they may be the work of whoever that key was lost to.
     3. Whatever else lies behind is the rest of a torn commit, and is cut.
     4. No base: `volume.rolled-back` where the newest entry is older than the anchor's,
        `volume.truncated` where entries are missing or cut, `volume.tampered` where another
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from cloister.crypto.keyring import KeyRing
 from cloister.errors import CallerError, ReleaseDeniedError, TamperedError
 from cloister.volume.anchor import Anchor, AnchorFacts
 from cloister.volume.format import (
@@ -76,7 +78,9 @@ def observe_store(store: Store) -> VolumeIdentity:
     return VolumeIdentity(superblock.volume_id, head.header.version, head.root)
 
 
-def recover(store: Store, volume_key: bytes, anchor: Anchor, *, writable: bool) -> Recovered:
+def recover(
+    store: Store, volume_key: KeyRing | bytes, anchor: Anchor, *, writable: bool
+) -> Recovered:
     """Open the state that the anchor names, or a later one that a writer may roll forward to.
 
     Does not write: the caller cuts and anchors what `Recovered` says.
@@ -84,7 +88,8 @@ def recover(store: Store, volume_key: bytes, anchor: Anchor, *, writable: bool) 
     Raises:
         TamperedError: The disk does not hold the state that the anchor names.
         MalformedError: It is not a volume.
-        ReleaseDeniedError: Code `release.fenced`: a newer writer holds the lease.
+        ReleaseDeniedError: A newer writer holds the lease (`release.fenced`), or the state is
+            sealed under a key that is not here (`release.key-missing`).
         UnavailableError: Storage or anchor did not answer.
     """
     superblock = read_superblock(store)
@@ -96,7 +101,8 @@ def recover(store: Store, volume_key: bytes, anchor: Anchor, *, writable: bool) 
     segment, position = choose(segments, state)
     index = Index()
     for frame in segment.frames[: position + 1]:
-        index.apply(open_entry(store, keys, superblock, frame, segment.path))
+        items = open_entry(store, keys, superblock, frame, segment.path)
+        index.apply(items, key_epoch=frame.header.key_epoch)
     recovered = Recovered(superblock, keys, index, segment, segment.frames[position], state)
     if writable:
         _roll_forward(store, recovered, segments)
@@ -148,13 +154,15 @@ def _roll_forward(store: Store, recovered: Recovered, segments: Sequence[Segment
         if found is None or found[1].header.epoch < epoch:
             return
         segment, frame = found
+        if frame.header.key_epoch != recovered.keys.epoch:
+            return
         try:
             items = open_entry(store, recovered.keys, recovered.superblock, frame, segment.path)
         except TamperedError:
             return
         if frame.header.kind is EntryKind.FULL:
             recovered.index = Index()
-        recovered.index.apply(items)
+        recovered.index.apply(items, key_epoch=frame.header.key_epoch)
         recovered.segment, recovered.head = segment, frame
         epoch = frame.header.epoch
 

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from cloister.errors import UnavailableError
+from cloister.errors import CallerError, UnavailableError
 from cloister.volume.commit import Committer
 from cloister.volume.content.contents import Contents
 from cloister.volume.filesystem import (
@@ -29,6 +29,7 @@ from cloister.volume.format import (
     VolumeIdentity,
 )
 from cloister.volume.index import Index, Inode
+from cloister.volume.rekey import Rekeying
 from cloister.volume.store import Store
 
 __all__ = ["COMMIT_INTERVAL_S", "VolumeFilesystem"]
@@ -321,6 +322,23 @@ class VolumeFilesystem:
             wait, self._retry_s = self._retry_s, min(2 * self._retry_s, _MAX_RETRY_S)
             return wait
         return self._interval_s
+
+    def rekeying(self) -> Rekeying:
+        """Return what moves this volume to its newest key; nothing else may use it meanwhile.
+
+        Raises:
+            CallerError: A file is open, perhaps without a name (`caller.misuse`).
+        """
+        committer = self._writable()
+        if self._users:
+            raise CallerError("rekeying needs a volume without open files", code="caller.misuse")
+        return Rekeying(
+            self._index,
+            self._contents,
+            key_epoch=committer.key_epoch,
+            journal_is_old=committer.journal_is_old,
+            commit=self.commit,
+        )
 
     def close(self) -> None:
         """Commit, anchor, and give everything back, also where committing fails."""

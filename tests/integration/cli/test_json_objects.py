@@ -62,6 +62,9 @@ _WORDS = {
     "volume verify": ("store",),
     "volume observe": ("store",),
     "volume mount": ("store", "point"),
+    "volume rotate": ("store",),
+    "volume rekey": ("store",),
+    "volume retire": ("store",),
 }
 _WITHOUT_JSON = {
     "keyservice serve": "prints a line of JSON when it is ready, by itself",

@@ -186,7 +186,7 @@ def test_the_owner_reads_a_volumes_key_and_the_log_knows(
 ) -> None:
     """D11: every release leaves a trace, the owner's too."""
     found = owner.volume_key(DATA_ID)
-    assert (found.key, found.state.version, found.lease) == (DATA_KEY, 0, None)
+    assert (found.keys.newest, found.state.version, found.lease) == (DATA_KEY, 0, None)
     entries, _ = owner.read_log(first=0, count=100, old=None)
     assert (entries[-1].operation, entries[-1].subject) == ("volume.key", DATA_ID.hex())
 
@@ -211,7 +211,7 @@ def test_a_volumes_key_never_crosses_the_wire_in_plain(bench: ServiceBench) -> N
         kind="data",
         service_hpke=bench.domain.hpke,
     )
-    assert owner.volume_key(b"n" * 16).key == marker
+    assert owner.volume_key(b"n" * 16).keys.newest == marker
     assert not any(b"MARKER" in data for data in seen)
 
 

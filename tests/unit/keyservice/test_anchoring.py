@@ -10,6 +10,7 @@ from cloister.keyservice.anchors import KeyServiceAnchor
 from cloister.keyservice.bundle import Lease
 from cloister.keyservice.leases import AnchorMove
 from cloister.testing.keyservice import CODE_ID, CODE_ROOT, DATA_ID, MEASUREMENT, ServiceBench
+from cloister.wire import decode, encode
 
 REQUEST = AnchorRequest(
     service=b"s" * 32,
@@ -242,3 +243,23 @@ def test_a_service_that_is_down_is_unavailable(
     assert e.value.retryable
     bench.down = False
     step(writer, 0)
+
+
+@pytest.mark.spec("KR-143")
+def test_the_oldest_key_is_told_with_a_move() -> None:
+    """It survives its message, and the first key is spelled by leaving it out."""
+    rotated = dataclasses.replace(REQUEST, move=AnchorMove(1, b"1" * 32, 2, b"2" * 32, 3))
+    assert AnchorRequest.from_bytes(rotated.to_bytes()) == rotated
+    assert b"oldest_key" not in REQUEST.to_bytes()
+
+
+@pytest.mark.spec("KR-143")
+@pytest.mark.parametrize("oldest_key", [0, 1, 2**24 + 1])
+def test_an_oldest_key_that_cannot_be_is_malformed(oldest_key: int) -> None:
+    """Nothing, the first key said aloud, and one beyond the last."""
+    value = decode(REQUEST.to_bytes(), max_bytes=1024)
+    assert isinstance(value, dict)
+    value["to"] = {"version": 2, "root": b"2" * 32, "oldest_key": oldest_key}
+    with pytest.raises(MalformedError) as e:
+        AnchorRequest.from_bytes(encode(value))
+    assert e.value.code == "message.malformed"

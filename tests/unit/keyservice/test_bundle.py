@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from cloister.crypto.keyring import KeyRing
 from cloister.errors import MalformedError
 from cloister.keyservice.bundle import Bundle, FileGrant, Lease, ListenerGrant, VolumeGrant
 from cloister.keyservice.log import Receipt
@@ -13,7 +14,7 @@ READER = Lease(0, b"s" * 32, 15)
 GRANT = VolumeGrant(
     name="data",
     id=b"i" * 16,
-    key=b"SECRET-KEY" + b"k" * 22,
+    keys=KeyRing.first(b"SECRET-KEY" + b"k" * 22),
     access="read",
     version=1,
     root=b"r" * 32,
@@ -77,7 +78,7 @@ def test_no_repr_shows_a_secret() -> None:
     "change",
     [
         {"id": b"i"},
-        {"key": b""},
+        {"id": b""},
         {"root": b"r"},
         {"access": "own"},
         {"access": "write"},

@@ -93,9 +93,9 @@ def test_a_granted_release_has_what_the_policy_says(bench: ServiceBench, policy:
     assert bundle.environment == {"SEED": "7"}
     assert bundle.identity == "spiffe://example.test/lab/digits/train/run-1"
     code, data = bundle.volumes["/code"], bundle.volumes["/data"]
-    assert (code.id, code.key, code.access, code.version) == (CODE_ID, CODE_KEY, "read", 3)
+    assert (code.id, code.keys.newest, code.access, code.version) == (CODE_ID, CODE_KEY, "read", 3)
     assert (code.root, code.lease.epoch) == (CODE_ROOT, 0)
-    assert (data.id, data.key, data.access, data.version) == (DATA_ID, DATA_KEY, "write", 0)
+    assert (data.id, data.keys.newest, data.access, data.version) == (DATA_ID, DATA_KEY, "write", 0)
     assert data.lease.epoch == 1
     assert bundle.logs == "pass"
     assert bundle.ca == bench.domain.ca

@@ -251,7 +251,7 @@ def test_a_volumes_key_is_for_the_approver_who_registered_it(bench: ServiceBench
     """Where one approver is not enough, the others do not get it; nobody learns that it is here."""
     bench.register_volumes(bench.client(ANN), namespace="lab", first=b"n")
     volume = b"n" + DATA_ID[1:]
-    assert bench.client(ANN).volume_key(volume).key
+    assert bench.client(ANN).volume_key(volume).keys.newest
     absent = code_of(lambda: bench.client(BEN).volume_key(b"?" * 16))
     for key in (BEN, bench.owner_key):
         for method in ("volume_key", "take_lease", "break_lease"):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cloister.confinement.channel import Channel
+from cloister.crypto.keyring import KeyRing
 from cloister.errors import CloisterError, ConfigError
 from cloister.keyservice.anchors import AnchoredState
 from cloister.keyservice.bundle import Lease
@@ -27,10 +28,10 @@ class FakeOwner:
     """Gives a key to readers and a lease to writers."""
 
     def volume_key(self, _volume: bytes) -> OwnerLease:
-        return OwnerLease(b"k" * 32, _STATE, None)
+        return OwnerLease(KeyRing.first(b"k" * 32), _STATE, None)
 
     def take_lease(self, _volume: bytes) -> OwnerLease:
-        return OwnerLease(b"k" * 32, _STATE, Lease(3, b"s" * 32, 60))
+        return OwnerLease(KeyRing.first(b"k" * 32), _STATE, Lease(3, b"s" * 32, 60))
 
 
 def _request(store: Path, target: Path, *, writable: bool = False) -> MountRequest:

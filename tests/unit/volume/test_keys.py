@@ -11,15 +11,21 @@ from cloister.volume import keys as keys_module
 from cloister.volume.filesystem import ROOT_INO
 from cloister.volume.format import ENTRY_HEADER_BYTES, VolumeKind
 from cloister.volume.keys import SALT_BYTES, SessionKeys, VolumeKeys, make_superblock
+from cloister.volume.sessions import Session, Sessions
 
 KEY = b"k" * 32
 
 
-def sessions(salts: list[bytes]) -> SessionKeys:
+def sessions(kept: Sessions) -> SessionKeys:
     superblock = make_superblock(
         KEY, kind=VolumeKind.MUTABLE, block_bytes=512, volume_id=bytes(range(16))
     )
-    return SessionKeys(VolumeKeys(KEY, superblock), salts)
+    return SessionKeys(VolumeKeys(KEY, superblock), kept)
+
+
+def salts_of(kept: Sessions) -> list[bytes]:
+    found = [kept.get(number) for number in range(kept.first, kept.end)]
+    return [session.salt for session in found if session is not None]
 
 
 def counters(writer: SessionKeys, count: int) -> list[tuple[int, int]]:
@@ -35,12 +41,14 @@ def counters(writer: SessionKeys, count: int) -> list[tuple[int, int]]:
 @pytest.mark.spec("VOL-37")
 def test_a_session_begins_with_the_first_block_sealed() -> None:
     """Opening draws nothing; the first block draws a salt of 32 bytes and has counter 0."""
-    salts = [b"s" * 32]
-    writer = sessions(salts)
-    assert len(salts) == 1
+    kept = Sessions()
+    kept.add(Session(b"s" * 32, 1))
+    writer = sessions(kept)
+    assert kept.end == 1
     assert counters(writer, 3) == [(1, 0), (1, 1), (1, 2)]
-    again = sessions(salts)
+    again = sessions(kept)
     assert counters(again, 2) == [(2, 0), (2, 1)]
+    salts = salts_of(kept)
     assert [len(salt) for salt in salts] == [SALT_BYTES] * 3
     assert len(set(salts)) == 3
 
@@ -50,10 +58,10 @@ def test_a_session_ends_before_its_counter_does(monkeypatch: pytest.MonkeyPatch)
     """After the last block that a session may seal, another begins under its own salt."""
     assert keys_module.SESSION_BLOCKS == 2**32
     monkeypatch.setattr(keys_module, "SESSION_BLOCKS", 3)
-    salts: list[bytes] = []
-    writer = sessions(salts)
+    kept = Sessions()
+    writer = sessions(kept)
     assert counters(writer, 7) == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0)]
-    assert len(set(salts)) == 3
+    assert len(set(salts_of(kept))) == 3
 
 
 @pytest.mark.spec("VOL-37")

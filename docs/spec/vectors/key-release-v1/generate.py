@@ -182,6 +182,10 @@ def anchors(out: Path) -> None:
     renewal = {key: value for key, value in ANCHOR.items() if key not in {"from", "to"}}
     renewal |= {"operation": "renew"}
     malformed = "message.malformed"
+
+    def under(oldest_key: object) -> bytes:
+        return sealed(ANCHOR | {"to": {"version": 2, "root": b"2" * 32, "oldest_key": oldest_key}})
+
     cases = {
         "anchor-advance": ("A move.", "KR-53", sealed(ANCHOR), "ok"),
         "anchor-renew": ("A renewal.", "KR-45", sealed(renewal), "ok"),
@@ -215,6 +219,10 @@ def anchors(out: Path) -> None:
             sealed(renewal | {"operation": "x"}),
             malformed,
         ),
+        "anchor-oldest-key": ("A state under key 2 and newer ones.", "KR-143", under(2), "ok"),
+        "anchor-first-key": ("The first key, said aloud.", "KR-143", under(1), malformed),
+        "anchor-no-key": ("Key epoch 0.", "KR-143", under(0), malformed),
+        "anchor-far-key": ("A key beyond the last.", "KR-143", under(2**24 + 1), malformed),
     }
     for name, (comment, clause, data, expect) in cases.items():
         case = {"comment": comment, "clause": clause, "kind": "anchor", "expect": expect}
@@ -248,6 +256,46 @@ def owners(out: Path) -> None:
     for name, (comment, data, expect) in cases.items():
         case = {"comment": comment, "clause": "KR-70", "kind": "owner", "expect": expect}
         write(out, name, case | {"owner": SERVICE.hex(), "message": data.hex()})
+
+
+GRANT: dict[str, object] = {
+    "name": "data",
+    "id": b"v" * 16,
+    "key": b"3" * 32,
+    "access": "write",
+    "version": 7,
+    "root": b"r" * 32,
+    "epoch": 4,
+    "lease": {"epoch": 5, "secret": SECRET, "ttl_s": 15},
+}
+
+
+def grants(out: Path) -> None:
+    """Volumes as bundles have them, with keys by epoch."""
+    older = [b"1" * 32, b"2" * 32]
+    cases: dict[str, tuple[str, dict[str, object], str]] = {
+        "grant-first-key": ("Never rotated.", {}, "ok"),
+        "grant-three-keys": ("All of three.", {"key_epoch": 3, "older_keys": older}, "ok"),
+        "grant-retired": ("The newest of three.", {"key_epoch": 3}, "ok"),
+    }
+    changes: dict[str, tuple[str, dict[str, object]]] = {
+        "grant-epoch-one": ("Key epoch 1, said aloud.", {"key_epoch": 1}),
+        "grant-epoch-far": ("A key epoch beyond the last.", {"key_epoch": 2**24 + 1}),
+        "grant-no-older": ("No older key, said aloud.", {"key_epoch": 3, "older_keys": []}),
+        "grant-older-than-first": (
+            "More older keys than epochs.",
+            {"key_epoch": 2, "older_keys": older},
+        ),
+        "grant-older-alone": ("Older keys of a first one.", {"older_keys": older}),
+        "grant-many-keys": ("65 keys.", {"key_epoch": 99, "older_keys": [b"1" * 32] * 64}),
+        "grant-short-key": ("31 bytes.", {"key_epoch": 2, "older_keys": [b"1" * 31]}),
+        "grant-text-key": ("A key that is text.", {"key_epoch": 2, "older_keys": ["1" * 32]}),
+    }
+    for name, (comment, change) in changes.items():
+        cases[name] = (comment, change, "message.malformed")
+    for name, (comment, change, expect) in cases.items():
+        case = {"comment": comment, "clause": "KR-141", "kind": "grant", "expect": expect}
+        write(out, name, case | {"message": canonical(GRANT | change).hex()})
 
 
 def note(origin: str, size: int, root: bytes, key: Ed25519PrivateKey) -> str:
@@ -318,6 +366,7 @@ def main(out: Path) -> None:
     replies(out)
     anchors(out)
     owners(out)
+    grants(out)
     receipts(out)
 
 

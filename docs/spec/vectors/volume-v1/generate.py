@@ -24,7 +24,7 @@ import cloister.volume.seal
 from cloister.testing.store import MemoryStore
 from cloister.testing.volume import VolumeBench, put, truncate
 from cloister.volume.filesystem import ROOT_INO
-from cloister.volume.format import NO_ROOT, EntryKind, VolumeKind
+from cloister.volume.format import NO_ROOT, EntryKind, Superblock, VolumeKind
 from cloister.volume.index import Index
 from cloister.volume.journal import seal_entry
 from cloister.volume.keys import VolumeKeys, make_superblock
@@ -121,10 +121,15 @@ class Writer:
         if expect == "ok":
             bench.crash()
             content = {"content": content_of(bench.reader(), ROOT_INO, "")}
+        ring = bench.keys
+        keys: dict[str, object] = {"key": bench.key.hex()}
+        if ring.epoch > 1:
+            numbered = enumerate(ring.keys, start=ring.oldest)
+            keys = {"keys": {str(epoch): key.hex() for epoch, key in numbered}}
         case = {
             "comment": comment,
             "clause": clause,
-            "key": bench.key.hex(),
+            **keys,
             "anchor": {"version": anchor.version, "root": anchor.root.hex()},
             "files": files,
             "expect": expect,
@@ -312,13 +317,143 @@ def bad_indexes(write: Writer) -> None:
         write.case(f"index-{name}", clause, comment, bench, "volume.malformed")
 
 
-def forged(name: str, items: bytes) -> VolumeBench:
+def rotated(name: str) -> VolumeBench:
+    """Return a volume of two keys: some files under the first, some under the second."""
+    bench, _ = history(name)
+    bench.rotate()
+    fs = bench.writer()
+    put(fs, b"later", pattern(2000, 11))
+    put(fs, b"small", pattern(400, 13))
+    fs.commit()
+    put(fs, b"hole", b"y")
+    fs.close()
+    return bench
+
+
+def rekeyed(name: str) -> VolumeBench:
+    bench = rotated(name)
+    bench.rekey()
+    return bench
+
+
+def good_rotations(write: Writer) -> None:
+    bench = rotated("rotated")
+    write.case("ok-rotated", "VOL-70", "data under two keys, the index under one", bench, "ok")
+    bench = rekeyed("rekeyed")
+    write.case("ok-rekeyed", "VOL-73", "nothing under the first key any more", bench, "ok")
+    bench.retire()
+    write.case("ok-retired", "VOL-76", "the first key is gone", bench, "ok")
+    bench.crash()
+    bench.rotate()
+    fs = bench.writer()
+    put(fs, b"third", pattern(900, 17))
+    fs.close()
+    write.case("ok-rotated-again", "VOL-70", "keys 2 and 3, never the first", bench, "ok")
+
+
+def bad_rotations(write: Writer) -> None:
+    bench = rotated("one key")
+    whole, bench.later_keys = bench.keys, None
+    write.case(
+        "rotated-first-key-only", "VOL-70", "the newer key is lacking", bench, "release.key-missing"
+    )
+    bench.later_keys = whole.since(2)
+    write.case(
+        "rotated-last-key-only", "VOL-70", "the older key is lacking", bench, "release.key-missing"
+    )
+    for name, value in (("lowered", 0), ("raised", 2)):
+        bench = rotated("epoch")
+        bench.store.files[journal_of(bench.store)][7] = value
+        comment = f"the key epoch of the index {name} by the host"
+        write.case(f"rotated-epoch-{name}", "VOL-20", comment, bench, "volume.tampered")
+    bench, _ = history("mixed segment")
+    bench.rotate()
+    superblock = Superblock.from_bytes(bytes(bench.store.files["superblock"]))
+    state = bench.holder.current
+    base = Index()
+    base.make_root(mode=0o755, at_ns=0)
+    pieces, root = seal_entry(
+        VolumeKeys(bench.keys, superblock),
+        superblock,
+        base.full(),
+        kind=EntryKind.DELTA,
+        version=state.version + 1,
+        epoch=state.epoch,
+        previous=state.root,
+    )
+    bench.store.files[journal_of(bench.store)] += b"".join(pieces)
+    bench.holder.register(version=state.version + 1, root=root)
+    comment = "an anchored delta under another key than its segment"
+    write.case("rotated-segment-mixed", "VOL-71", comment, bench, "volume.tampered")
+    bench = rotated("spliced")
+    before = bench.store.copy()
+    fs = bench.writer()
+    put(fs, b"small", pattern(400, 19))
+    fs.close()
+    pack = bench.store.files["objects/pack"]
+    pack[:] = before.files["objects/pack"].ljust(len(pack), b"\0")
+    comment = "blocks of an older state in place of newer ones"
+    write.case("rotated-data-spliced", "VOL-52", comment, bench, "volume.tampered")
+    bench = rekeyed("put back")
+    state = bench.holder.current
+    bench = rotated("put back")
+    bench.holder.current = state
+    comment = "the volume as it was before it was rekeyed"
+    write.case("rotated-put-back", "VOL-43", comment, bench, "volume.rolled-back")
+    bench = rekeyed("superblock")
+    bench.retire()
+    bench.store.files["superblock"][40] ^= 1
+    comment = "a changed superblock, and no key to compare it with"
+    write.case("retired-superblock", "VOL-76", comment, bench, "volume.tampered")
+
+
+def bad_sessions(write: Writer) -> None:
+    """Entries under key 3 whose sessions cannot be."""
+    base = Index()
+    base.make_root(mode=0o755, at_ns=0)
+    root = base.full()
+
+    def later(number: int, key_epoch: int) -> bytes:
+        return b"\6" + number.to_bytes(4, "big") + key_epoch.to_bytes(4, "big") + bytes(32)
+
+    def gone(number: int) -> bytes:
+        return b"\7" + number.to_bytes(4, "big")
+
+    first = b"\1" + bytes(4) + bytes(32)
+    cases: dict[str, tuple[str, bytes, str]] = {
+        "first-key": ("VOL-72", later(0, 1), "a session of type 6 under the first key"),
+        "no-key": ("VOL-72", later(0, 0), "a session under key epoch 0"),
+        "newer": ("VOL-72", later(0, 4), "a session under a newer key than the entry's"),
+        "order": ("VOL-72", later(1, 2), "session 1 before session 0"),
+        "lower": ("VOL-72", later(0, 3) + later(1, 2), "a key epoch lower than the one before"),
+        "lower-first": (
+            "VOL-72",
+            later(0, 2) + b"\1" + (1).to_bytes(4, "big") + bytes(32),
+            "the first key after a later one",
+        ),
+        "cut": ("VOL-30", later(0, 2)[:-1], "a session that ends early"),
+        "gone-none": ("VOL-73", gone(0), "no session gone"),
+        "gone-beyond": ("VOL-73", first + gone(2), "a session gone that never was"),
+        "gone-far": ("VOL-73", gone(2**24 + 1), "more sessions gone than there can be"),
+        "gone-twice": ("VOL-73", first + gone(1) + gone(1), "sessions gone twice"),
+        "gone-number": ("VOL-72", gone(5) + later(0, 2), "a session below those that are gone"),
+    }
+    for name, (clause, items, comment) in cases.items():
+        bench = forged(f"sessions-{name}", items + root, rotations=2)
+        write.case(f"sessions-{name}", clause, comment, bench, "volume.malformed")
+    bench = forged("sessions-ok", gone(2**24) + root, rotations=2)
+    write.case("ok-sessions-all-gone", "VOL-73", "every session that can be is gone", bench, "ok")
+
+
+def forged(name: str, items: bytes, *, rotations: int = 0) -> VolumeBench:
     seed(name)
     bench = VolumeBench(key=KEY)
+    for _ in range(rotations):
+        bench.rotate()
     superblock = make_superblock(
         KEY, kind=VolumeKind.MUTABLE, block_bytes=512, volume_id=Counter(name)(16)
     )
-    keys = VolumeKeys(KEY, superblock)
+    keys = VolumeKeys(bench.keys, superblock)
     pieces, root = seal_entry(
         keys, superblock, items, kind=EntryKind.FULL, version=1, epoch=0, previous=NO_ROOT
     )
@@ -329,7 +464,15 @@ def forged(name: str, items: bytes) -> VolumeBench:
     return bench
 
 
-STEPS: list[Callable[[Writer], None]] = [good, bad_superblocks, bad_histories, bad_indexes]
+STEPS: list[Callable[[Writer], None]] = [
+    good,
+    bad_superblocks,
+    bad_histories,
+    bad_indexes,
+    good_rotations,
+    bad_rotations,
+    bad_sessions,
+]
 
 
 def main() -> None:

@@ -36,22 +36,27 @@ def gcm(key, number, sealed, tag, aad):
 
 
 class Volume:
-    def __init__(self, key, anchor, files):
-        self.files, self.key = files, key
+    def __init__(self, keys, anchor, files):
+        self.files, self.keys = files, keys
         sb = self.file("superblock")  # VOL-40
         assert len(sb) == 64 and sb[:10] == b"CLSTRVOL\0\1" and sb[12:16] == bytes(4)
         assert sb[10] in (1, 2) and 9 <= sb[11] <= 20
         self.vid, self.block = sb[16:32], 1 << sb[11]
         self.granule = min(4096, self.block)
-        if hkdf(key, self.vid, b"cloister volume v1 superblock" + sb[:32]) != sb[32:]:
+        mac = b"cloister volume v1 superblock" + sb[:32]
+        if 1 in keys and hkdf(keys[1], self.vid, mac) != sb[32:]:  # VOL-76
             raise Bad("volume.foreign")
         self.digest = hashlib.sha256(sb).digest()
-        self.index_key = hkdf(key, self.vid, b"cloister volume v1 index")
-        self.data_key = hkdf(key, self.vid, b"cloister volume v1 data")
-        self.sessions, self.inodes, self.names = [], {}, {}
+        self.sessions, self.next, self.inodes, self.names = {}, 0, {}, {}
         for entry in self.find(anchor["version"], bytes.fromhex(anchor["root"])):
-            self.apply(self.open(*entry))
+            self.apply(self.open(*entry), 1 + int.from_bytes(entry[0][5:8], "big"))
         self.check()
+
+    def derived(self, epoch, kind, salt, purpose):
+        if epoch not in self.keys:
+            raise Bad("release.key-missing")
+        key = hkdf(self.keys[epoch], self.vid, b"cloister volume v1 " + kind)
+        return hkdf(key, salt, b"cloister volume v1 " + purpose)
 
     def file(self, path):
         if path not in self.files:
@@ -73,8 +78,9 @@ class Volume:
                 if len(head) < 96:
                     ending = "cut"
                     break
-                magic, kind, zero, v, epoch, size, prev, _ = struct.unpack(">4sB3sQQQ32s32s", head)
-                good = magic == b"CLE1" and kind in (1, 2) and zero == bytes(3)
+                magic, kind, keyed, v, epoch, size, prev, _ = struct.unpack(">4sB3sQQQ32s32s", head)
+                good = magic == b"CLE1" and kind in (1, 2)
+                good = good and (not chain or keyed == chain[0][0][5:8])  # VOL-71
                 good = good and 1 <= v < 2**63 and epoch < 2**63 and 17 <= size <= 2**32
                 if good and at + 96 + size > len(data):
                     ending = "cut"
@@ -99,7 +105,7 @@ class Volume:
         raise Bad("volume.rolled-back" if old else "volume.tampered")
 
     def open(self, head, body):
-        key = hkdf(self.index_key, head[64:], b"cloister volume v1 entry")
+        key = self.derived(1 + int.from_bytes(head[5:8], "big"), b"index", head[64:], b"entry")
         chunks = [body[i : i + 65552] for i in range(0, len(body), 65552)]
         label = b"cloister volume v1 entry" + self.digest + head
         return b"".join(
@@ -107,7 +113,7 @@ class Volume:
             for n, chunk in enumerate(chunks)
         )
 
-    def apply(self, items):
+    def apply(self, items, newest):
         at = 0
 
         def take(*sizes):
@@ -127,9 +133,19 @@ class Volume:
 
         while at < len(items):
             kind = number(1)
-            if kind == 1:
-                assert number(4) == len(self.sessions)
-                self.sessions.append(next(take(32)))
+            if kind in (1, 6):
+                assert number(4) == self.next < 2**24
+                epoch = number(4) if kind == 6 else 1
+                assert kind == 1 or 2 <= epoch <= newest
+                assert epoch >= self.sessions.get(self.next - 1, (1,))[0]
+                self.sessions[self.next] = (epoch, next(take(32)))
+                self.next += 1
+            elif kind == 7:
+                end = number(4)
+                first = min(self.sessions, default=self.next)
+                self.next = self.next or end  # an index that starts from nothing
+                assert first < end <= min(self.next, 2**24)
+                self.sessions = {n: s for n, s in self.sessions.items() if n >= end}
             elif kind == 2:
                 ino, mode, _, _, size, _, _, _ = (number(n) for n in (8, 4, 4, 4, 8, 8, 8, 8))
                 where, flags = number(1), number(1)
@@ -182,8 +198,8 @@ class Volume:
         sealed = self.file(path)[start : start + length]
         if len(sealed) < length:
             raise Bad("volume.truncated")
-        salt = self.sessions[int.from_bytes(pointer[8:11], "big")]
-        key = hkdf(self.data_key, salt, b"cloister volume v1 session")
+        epoch, salt = self.sessions[int.from_bytes(pointer[8:11], "big")]
+        key = self.derived(epoch, b"data", salt, b"session")
         aad = (
             b"cloister volume v1 block" + self.vid + struct.pack(">QBQI", ino, level, index, length)
         )
@@ -229,7 +245,9 @@ class Volume:
 def outcome(case):
     files = {path: bytes.fromhex(data) for path, data in case["files"].items()}
     try:
-        tree = Volume(bytes.fromhex(case["key"]), case["anchor"], files).tree()
+        keys = case["keys"] if "keys" in case else {1: case["key"]}
+        keys = {int(epoch): bytes.fromhex(key) for epoch, key in keys.items()}
+        tree = Volume(keys, case["anchor"], files).tree()
     except Bad as e:
         return str(e), None
     except (AssertionError, LookupError, struct.error):

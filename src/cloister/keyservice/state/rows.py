@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from cloister.crypto.keyring import FIRST_KEY_EPOCH
 from cloister.errors import TamperedError
 from cloister.keyservice.messages import VOLUME_ID_BYTES
 from cloister.keyservice.namespaces import ROOT
@@ -128,6 +129,10 @@ def volume_to_row(record: VolumeRecord) -> bytes:
         value["namespace"] = record.namespace
     if record.registrant:
         value["registrant"] = record.registrant
+    if record.key_epoch > FIRST_KEY_EPOCH:
+        value["key_epoch"] = record.key_epoch
+        value["older_keys"] = list(record.older_keys)
+        value["oldest_key"] = record.oldest_key
     if record.holder is not None:
         value["holder"] = record.holder.key_digest
         value["secret"] = record.holder.secret
@@ -164,5 +169,12 @@ def volume_from_row(handle: bytes, data: bytes) -> VolumeRecord:
         fields.octets("registrant") if fields.has("registrant") else b"",
         handle[VOLUME_ID_BYTES:].decode() or ROOT,
     )
+    if fields.has("key_epoch"):
+        record = replace(
+            record,
+            key_epoch=fields.integer("key_epoch"),
+            older_keys=tuple(k for k in fields.array("older_keys") if isinstance(k, bytes)),
+            oldest_key=fields.integer("oldest_key"),
+        )
     fields.end()
     return record

@@ -17,11 +17,19 @@ from typing import Final
 
 from cloister.errors import TamperedError
 from cloister.volume.format import POINTER, Geometry, malformed
-from cloister.volume.keys import SessionKeys
+from cloister.volume.keys import SessionKeys, session_of
 from cloister.volume.memory import page_aligned, whole_pages
 from cloister.volume.store import Buffer, Handle, Store
 
-__all__ = ["BATCH_BYTES", "BlockFile", "BlockPlace", "Blocks", "pointer_parts", "pointers_in"]
+__all__ = [
+    "BATCH_BYTES",
+    "BlockFile",
+    "BlockPlace",
+    "Blocks",
+    "pointer_parts",
+    "pointers_in",
+    "sessions_in",
+]
 
 BATCH_BYTES: Final = 2**20
 _TAG_BYTES: Final = 16
@@ -60,6 +68,12 @@ def pointers_in(packed: bytes) -> Iterator[tuple[int, int]]:
     for where, _, _ in POINTER.iter_unpack(packed):
         if where & _LENGTH_MASK:
             yield where >> 24, where & _LENGTH_MASK
+
+
+def sessions_in(packed: bytes) -> Iterator[int | None]:
+    """Return the session of each packed pointer; None for a hole."""
+    for where, stamp, _ in POINTER.iter_unpack(packed):
+        yield session_of(stamp) if where & _LENGTH_MASK else None
 
 
 def pointer_parts(pointer: bytes | bytearray | memoryview) -> tuple[int, int]:

@@ -44,8 +44,7 @@ class Contents:
     def write(self, inode: Inode, offset: int, data: memoryview) -> None:
         """Write all of `data`; may seal other files' data to stay within bounds."""
         self._edited(inode).write(offset, data)
-        if self._shared.dirty_blocks * self._shared.geometry.block > DIRTY_LIMIT_BYTES:
-            self.flush(everything=True)
+        self._keep_within_bounds()
 
     def resize(self, inode: Inode, size: int) -> None:
         """Cut a file, or extend it with zeros."""
@@ -57,6 +56,11 @@ class Contents:
             self._file(inode).clear()
         self._files.pop(inode.ino, None)
         self._dirty.pop(inode.ino, None)
+
+    @property
+    def block_bytes(self) -> int:
+        """The volume's block size."""
+        return self._shared.geometry.block
 
     @property
     def dirty_bytes(self) -> int:
@@ -109,6 +113,24 @@ class Contents:
         except UnavailableError as e:
             _log.warning("space of superseded data was not given back: %s", e)
 
+    def stale_blocks(self, inode: Inode, first: int, end_session: int) -> tuple[int, int] | None:
+        """Find consecutive blocks, from `first`, of sessions below `end_session`."""
+        return self._file(inode).stale_blocks(first, end_session)
+
+    def reseal(self, inode: Inode, first: int, count: int) -> None:
+        """Have blocks sealed again under the newest key; the next commit holds that."""
+        self._edited(inode).reseal(first, count)
+        self._index.touch(inode)
+        self._keep_within_bounds()
+
+    def reseal_pages(self, inode: Inode, end_session: int) -> bool:
+        """Seal a file's table pages of older sessions again; tell whether there were any."""
+        found = self._file(inode).reseal_pages(end_session)
+        if found:
+            self._edited(inode)
+            self._index.touch(inode)
+        return found
+
     def claim_packed(self) -> None:
         """Learn, when a volume is opened for writing, which parts of the pack are in use."""
         self._shared.load_pack()
@@ -121,6 +143,10 @@ class Contents:
         self._files.clear()
         self._dirty.clear()
         self._shared.blocks.close()
+
+    def _keep_within_bounds(self) -> None:
+        if self.dirty_bytes > DIRTY_LIMIT_BYTES:
+            self.flush(everything=True)
 
     def _edited(self, inode: Inode) -> FileContent:
         content = self._file(inode)

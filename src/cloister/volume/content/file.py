@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from cloister.crypto.kdf import random_bytes
-from cloister.volume.content.blocks import BlockFile, BlockPlace
+from cloister.volume.content.blocks import BlockFile, BlockPlace, sessions_in
 from cloister.volume.content.shared import Shared
 from cloister.volume.content.space import SpaceMap
 from cloister.volume.content.table import Table, release_all
@@ -279,6 +279,52 @@ class FileContent:
             for index in indices[:count]:
                 self._retire(index)
             del indices[:count]
+
+    # Under a newer key
+
+    def stale_blocks(self, first: int, end_session: int) -> tuple[int, int] | None:
+        """Find consecutive blocks from `first` whose sealed form is of an older session.
+
+        Returns:
+            The first of them and how many; None where there are no more. A block that is newer in
+            memory counts as well: its sealed form is what was committed.
+        """
+        blocks = self._shared.geometry.blocks(self.inode.size)
+        if self._table is not None:
+            found = self._table.stale_blocks(first, blocks, end_session)
+            return found and (found[0], min(found[1], self._shared.blocks.batch))
+        for session in sessions_in(self.inode.pointers):
+            if session is not None and session < end_session and not first:
+                return 0, 1
+        return None
+
+    def reseal(self, first: int, count: int) -> None:
+        """Have blocks sealed again, at once or with the next flush; their content stays."""
+        block = self._shared.geometry.block
+        whole = min(count, self.inode.size // block - first)
+        inside = [index for index in range(first, first + count) if index in self.dirty]
+        if self._table is None or inside or whole < count:
+            for index in range(first, first + count):
+                self.editable(index)
+            return
+        buffer = memoryview(bytearray(whole * block))
+        done = 0
+        while done < len(buffer):
+            done += self._read_whole(first + done // block, whole - done // block, buffer[done:])
+        done = 0
+        while done < len(buffer):
+            done += self._write_whole(first + done // block, buffer[done:])
+
+    def reseal_pages(self, end_session: int) -> bool:
+        """Seal table pages of older sessions again; tell whether there were any."""
+        if self._table is None:
+            return False
+        blocks = self._shared.geometry.blocks(self.inode.size)
+        found = False
+        while self._table.touch_stale_pages(blocks, end_session, limit=_MAX_DIRTY_PAGES):
+            self.flush()
+            found = True
+        return found
 
     # Inside
 

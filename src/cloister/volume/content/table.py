@@ -8,9 +8,16 @@ other, so its pointer's tag authenticates every pointer in it.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Final, Protocol
 
-from cloister.volume.content.blocks import BlockFile, BlockPlace, Blocks, pointers_in
+from cloister.volume.content.blocks import (
+    BlockFile,
+    BlockPlace,
+    Blocks,
+    pointers_in,
+    sessions_in,
+)
 from cloister.volume.content.space import SpaceMap
 from cloister.volume.format import (
     DIRECT_POINTERS,
@@ -138,14 +145,46 @@ class Table:
             packed = self.slice(first, blocks - first)
             _claim_all(packed, space)
             first += len(packed) // POINTER_BYTES
+        for _, _, packed in self._to_pages(blocks):
+            _claim_all(packed, space)
+
+    def stale_blocks(self, first: int, blocks: int, end_session: int) -> tuple[int, int] | None:
+        """Find consecutive blocks of sessions below `end_session`; the first, and how many.
+
+        Looks from block `first` up to `blocks`, and no further than the end of a page.
+        """
+        while first < min(blocks, self.capacity()):
+            packed = self.slice(first, blocks - first)
+            stale = [s is not None and s < end_session for s in sessions_in(packed)]
+            if True in stale:
+                begin = stale.index(True)
+                rest = stale[begin:]
+                return first + begin, rest.index(False) if False in rest else len(rest)
+            first += len(stale)
+        return None
+
+    def touch_stale_pages(self, blocks: int, end_session: int, *, limit: int) -> int:
+        """Have pages of sessions below `end_session` sealed again; return how many, or `limit`."""
+        touched = 0
+        for level, first, packed in self._to_pages(blocks):
+            for number, session in enumerate(sessions_in(packed)):
+                if session is None or session >= end_session or touched == limit:
+                    continue
+                self._page(level, first + number, create=False)
+                self._dirty.add((level, first + number))
+                touched += 1
+        return touched
+
+    def _to_pages(self, blocks: int) -> Iterator[tuple[int, int, bytes]]:
+        """Return all pointers to pages: the level and number of the first, and the pointers."""
         if self.height:
-            _claim_all(bytes(self._direct), space)
+            yield self.height, 0, bytes(self._direct)
         for level in range(self.height - 1, 0, -1):
             span = self._geometry.fanout ** (level + 1)
             for index in range(-(-blocks // span)):
                 page = self._page(level + 1, index, create=False)
                 if page is not None:
-                    _claim_all(bytes(page), space)
+                    yield level, index * self._geometry.fanout, bytes(page)
 
     def cut(self, keep: int, blocks: int, space: SpaceMap) -> None:
         """Make holes of the blocks from `keep` up to `blocks`, releasing their slots."""
