@@ -40,6 +40,7 @@ _COMMANDS: Final = {
     "key": "cloister.cli.key",
     "volume": "cloister.cli.volume",
     "audit": "cloister.cli.audit",
+    "evidence": "cloister.cli.evidence",
 }
 
 
