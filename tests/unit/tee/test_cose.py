@@ -24,7 +24,7 @@ def signed(algorithm: int = ES384, payload: bytes = b"payload") -> CoseSign1:
     return CoseSign1(algorithm, payload, raw_signature(key, unsigned.signed))
 
 
-@pytest.mark.spec("NIT-2")
+@pytest.mark.spec("NIT-2", "CCA-3")
 @pytest.mark.parametrize("tagged", [True, False])
 @pytest.mark.parametrize("algorithm", [ES256, ES384])
 def test_round_trip(algorithm: int, tagged: bool) -> None:  # noqa: FBT001
@@ -36,7 +36,7 @@ def test_round_trip(algorithm: int, tagged: bool) -> None:  # noqa: FBT001
     assert found.curve == KEYS[algorithm].curve
 
 
-@pytest.mark.spec("NIT-13")
+@pytest.mark.spec("NIT-13", "CCA-12", "CCA-14")
 def test_the_key_decides_the_algorithm() -> None:
     """A header of the other curve's algorithm, another key, another payload are refused."""
     message = signed()
@@ -55,7 +55,7 @@ def test_the_key_decides_the_algorithm() -> None:
         assert caught.value.code == "evidence.signature"
 
 
-@pytest.mark.spec("NIT-2", "NIT-4")
+@pytest.mark.spec("NIT-2", "NIT-4", "CCA-3")
 @pytest.mark.parametrize(
     "value",
     [
@@ -85,6 +85,7 @@ def test_other_forms_are_malformed(value: ForeignValue) -> None:
     assert caught.value.code == "evidence.malformed"
 
 
+@pytest.mark.spec("CCA-3")
 def test_a_tag_that_is_due_is_asked_for() -> None:
     """Untagged where the tag belongs is another form."""
     for value in ([HEADER, {}, b"p", b"s"], Tagged(17, [HEADER, {}, b"p", b"s"])):
