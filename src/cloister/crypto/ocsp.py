@@ -27,7 +27,7 @@ from cloister.errors import EndorsementError, MalformedError, UnavailableError
 __all__ = ["MAX_OCSP_BYTES", "OcspResponse"]
 
 MAX_OCSP_BYTES: Final = 65536
-_MAX_ENTRIES: Final = 64
+_MAX_ENTRIES: Final = 8
 _EXTENDED_KEY_USAGE: Final = "2.5.29.37"
 _HASHES: Final[dict[str, HashAlgorithm]] = {ECDSA_SHA256: SHA256(), ECDSA_SHA384: SHA384()}
 _MALFORMED: Final = (ValueError, TypeError, UnsupportedAlgorithm)

@@ -32,6 +32,7 @@ CRL_MEDIA_TYPE: Final = "application/pkix-crl"
 OCSP_MEDIA_TYPE: Final = "application/ocsp-response"
 ALGORITHMS: Final = frozenset({ECDSA_SHA384})
 _MAX_ENDORSEMENTS: Final = 64
+_MAX_TOTAL_BYTES: Final = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ class Collateral:
         Raises:
             MalformedError: Too many, one of another kind, or one that cannot be read.
         """
-        if len(endorsements) > _MAX_ENDORSEMENTS:
+        total = sum(len(each.body) for each in endorsements)
+        if len(endorsements) > _MAX_ENDORSEMENTS or total > _MAX_TOTAL_BYTES:
             raise MalformedError("too many endorsements", code="endorsement.malformed")
         bodies: dict[str, list[bytes]] = {
             kind: [] for kind in (CHAIN_MEDIA_TYPE, RIM_MEDIA_TYPE, CRL_MEDIA_TYPE, OCSP_MEDIA_TYPE)

@@ -23,6 +23,7 @@ __all__ = ["MAX_XML_BYTES", "Element", "canonical", "read_xml"]
 MAX_XML_BYTES: Final = 131072
 _MAX_DEPTH: Final = 8
 _MAX_ELEMENTS: Final = 1024
+_MAX_NAMESPACES: Final = 16
 _XML: Final = "http://www.w3.org/XML/1998/namespace"
 # Anything but printable ASCII and line feeds, a reference, a declaration, or an instruction.
 _FORBIDDEN: Final = re.compile(rb"[^\n\x20-\x7e]|&|<!|<\?")
@@ -124,10 +125,14 @@ class _Builder:
         self._open: list[Element] = []
         self._declared: dict[str, str] = {}
         self._count = 0
+        self._namespaces = 0
 
     def namespace(self, prefix: str | None, uri: str | None) -> None:
         if not uri or prefix == "xml" or uri == _XML:
             raise _malformed("takes a namespace back, or declares XML's own")
+        self._namespaces += 1
+        if self._namespaces > _MAX_NAMESPACES:
+            raise _malformed("has too many namespaces")
         self._declared[prefix or ""] = uri
 
     def start(self, name: str, attributes: list[str]) -> None:

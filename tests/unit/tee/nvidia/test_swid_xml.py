@@ -80,6 +80,7 @@ def test_a_part_has_the_namespaces_of_what_is_above_it() -> None:
         "<a xmlns:xml='http://www.w3.org/XML/1998/namespace'/>",
         "<a>" * 9 + "</a>" * 9,
         "<a>" + "<b/>" * 1024 + "</a>",
+        "<a " + " ".join(f"xmlns:p{n}='urn:{n}'" for n in range(17)) + "/>",
         "<a>" + " " * MAX_XML_BYTES + "</a>",
     ],
 )

@@ -10,6 +10,7 @@ from cryptography.x509.ocsp import OCSPCertStatus
 
 from cloister.attestation.claims import Claims
 from cloister.attestation.evidence import Endorsement, Evidence
+from cloister.attestation.evidence_rules import OneOf, Unchecked, Within
 from cloister.attestation.verdict import Verdict, appraise_claims, default_rules
 from cloister.errors import CloisterError, ConfigError
 from cloister.tee.nvidia.fields import FIELDS
@@ -76,7 +77,7 @@ def changed(gpu: SimulatedGpu, **opaque: bytes) -> Evidence:
     return Evidence(REPORT_MEDIA_TYPE, signed.to_bytes())
 
 
-@pytest.mark.spec("NV-10", "NV-16", "NV-17", "NV-40", "NV-41")
+@pytest.mark.spec("NV-5", "NV-10", "NV-16", "NV-17", "NV-40", "NV-41")
 @pytest.mark.parametrize("gpu", GPUS, ids=lambda gpu: gpu.architecture)
 def test_a_healthy_gpu_is_accepted_and_is_no_hardware(gpu: SimulatedGpu) -> None:
     """All default rules hold with manifests and revocation lists; the anchor is the caller's."""
@@ -146,6 +147,8 @@ def test_other_kinds_are_refused() -> None:
     strange = Endorsement("application/other", b"")
     assert code_of(HOPPER.evidence(NONCE), [chain, strange]) == "endorsement.malformed"
     assert code_of(HOPPER.evidence(NONCE), [chain] * 65) == "endorsement.malformed"
+    large = Endorsement("application/swid+xml", bytes(1 << 20))
+    assert code_of(HOPPER.evidence(NONCE), [chain, large, large]) == "endorsement.malformed"
 
 
 @pytest.mark.spec("NV-7", "NV-10")
@@ -180,7 +183,7 @@ def test_changed_reports_are_refused() -> None:
         assert code_of(evidence, [HOPPER.chain]) == "evidence.signature"
 
 
-@pytest.mark.spec("NV-11")
+@pytest.mark.spec("NV-11", "NV-14")
 @pytest.mark.parametrize(
     ("gpu", "code"),
     [
@@ -259,6 +262,20 @@ def test_measurements_that_differ_are_named() -> None:
     assert claims.vendor["measres"] == "fail"
     assert claims.vendor["mismatched"] == ["driver:20", "vbios:3"]
     assert rules_broken(claims) == {"measres", "mismatched", "dbgstat"}
+
+
+@pytest.mark.spec("NV-27", "NV-40")
+def test_a_policy_can_allow_one_index_by_name_and_no_other() -> None:
+    """The field bug of index 9, for which owners had to turn the whole comparison off."""
+    rules = default_rules(FIELDS) | {
+        "measres": OneOf(("success", "fail")),
+        "mismatched": Within(("vbios:9",)),
+        "dbgstat": Unchecked("index 9 of this VBIOS differs from its manifest"),
+    }
+    for altered, accepted in (({9}, True), ({9, 10}, False), (set(), True)):
+        gpu = MAKER.gpu("HOPPER", altered=altered)
+        claims = verify(gpu.evidence(NONCE), MAKER.endorsements(gpu))
+        assert appraise_claims(claims, FIELDS, rules).accepted is accepted
 
 
 @pytest.mark.spec("NV-27")
@@ -409,7 +426,7 @@ def test_one_bad_gpu_among_several_decides() -> None:
     assert claims.vendor["measres"] == "unknown"
 
 
-@pytest.mark.spec("NV-15")
+@pytest.mark.spec("NV-14", "NV-15")
 def test_parts_of_a_list_belong_together() -> None:
     """One device twice, two nonces, two makers, an architecture that is not the chip's."""
     second = MAKER.gpu("HOPPER", number=2)
