@@ -21,13 +21,13 @@ from cloister.tee.cose import CoseSign1
 from cloister.tee.nitro.layout import AttestationDocument
 from cloister.tee.nitro.verifier import NitroVerifier
 from cloister.tee.nvidia.endorsements import Collateral
-from cloister.tee.nvidia.layout import GpuReport, devices_from_json
+from cloister.tee.nvidia.layout import GpuReport, devices_from_json, unpack_devices
 from cloister.tee.nvidia.rim import RIM_MEDIA_TYPE, Rim
 from cloister.tee.nvidia.swid_xml import canonical, read_xml
 from cloister.tee.nvidia.verifier import NvidiaVerifier
 from cloister.testing.manufacturers.cca import SimulatedCca
 from cloister.testing.manufacturers.nitro import SimulatedNitro
-from cloister.testing.manufacturers.nvidia import SimulatedNvidia, evidence_list
+from cloister.testing.manufacturers.nvidia import SimulatedNvidia, evidence_list, packed_evidence
 
 AT: Final = 1_800_000_000
 NVIDIA: Final = SimulatedNvidia("fuzz", at=AT)
@@ -57,6 +57,7 @@ def _composite(data: bytes) -> object:
 PARSERS: Final[dict[str, tuple[Callable[[bytes], object], bytes]]] = {
     "report": (GpuReport.from_bytes, GPU.report(bytes(32)).to_bytes()),
     "list": (devices_from_json, LIST.body),
+    "packed": (unpack_devices, packed_evidence([GPU], bytes(32)).body),
     "xml": (_canonical, RIM),
     "manifest": (Rim.from_xml, RIM),
     "ocsp": (OcspResponse.from_der, OCSP),

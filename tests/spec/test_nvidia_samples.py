@@ -18,7 +18,16 @@ from cloister.crypto.chain import read_pem_chain, require_path
 from cloister.errors import CloisterError
 from cloister.tee.nvidia.endorsements import ALGORITHMS, CHAIN_MEDIA_TYPE
 from cloister.tee.nvidia.fields import FIELDS
-from cloister.tee.nvidia.layout import LIST_MEDIA_TYPE, OPAQUE, REPORT_MEDIA_TYPE, GpuReport
+from cloister.tee.nvidia.layout import (
+    LIST_MEDIA_TYPE,
+    OPAQUE,
+    PACKED_MEDIA_TYPE,
+    REPORT_MEDIA_TYPE,
+    GpuReport,
+    PackedDevice,
+    devices_from_json,
+    pack_devices,
+)
 from cloister.tee.nvidia.rim import RIM_MEDIA_TYPE, Rim
 from cloister.tee.nvidia.roots import DEVICE_ROOTS, RIM_ROOTS
 from cloister.tee.nvidia.verifier import NvidiaVerifier, mismatches
@@ -142,6 +151,23 @@ def test_four_gpus_at_once(samples: Path) -> None:
     assert claims.vendor["ueid"] == sorted(item["leaf_serial"] for item in known["items"])
     assert {item["nonce"] for item in known["items"]} == {claims.report_data.hex()}
     assert appraise_claims(claims, FIELDS, SIGNATURE_AND_CHAIN).accepted
+
+
+@pytest.mark.spec("NV-9")
+def test_four_gpus_packed(samples: Path) -> None:
+    """The same claims from half the bytes."""
+    body = (samples / "multi-gpu-hopper" / "evidence.json").read_bytes()
+    packed = pack_devices(
+        [
+            PackedDevice(each.report, tuple(c.der for c in read_pem_chain(each.chain)))
+            for each in devices_from_json(body)
+        ]
+    )
+    assert 2 * len(packed) < len(body) + 4096
+    claims = VERIFIER.verify(Evidence(PACKED_MEDIA_TYPE, packed), (), at=AT)
+    assert claims == VERIFIER.verify(Evidence(LIST_MEDIA_TYPE, body), (), at=AT)
+    for changed in mutations(packed, 200):
+        assert refused(Evidence(PACKED_MEDIA_TYPE, changed), ())
 
 
 @pytest.mark.spec("NV-20", "NV-21", "NV-22", "NV-23", "NV-24", "NV-25")

@@ -9,16 +9,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import cbor2
+
 from cloister.attestation.evidence import Endorsement, Evidence
 from cloister.tee.nvidia.layout import (
     LIST_MEDIA_TYPE,
     OPAQUE,
+    PACKED_MEDIA_TYPE,
     REPORT_MEDIA_TYPE,
     DeviceEvidence,
     GpuReport,
     devices_to_json,
 )
-from cloister.testing.manufacturers.nvidia import SimulatedGpu, SimulatedNvidia, evidence_list
+from cloister.testing.manufacturers.nvidia import (
+    SimulatedGpu,
+    SimulatedNvidia,
+    evidence_list,
+    packed_evidence,
+)
 
 HERE = Path(__file__).parent
 AT = 1_800_000_000
@@ -92,6 +100,9 @@ def cases() -> dict[str, tuple[str, str, Evidence, Sequence[Endorsement], str]]:
         each for each in collateral(HOPPER) if each is not chain and "pem" not in each.media_type
     ]
     shared += MAKER.revocation_lists(second)
+    packed = cbor2.loads(packed_evidence([HOPPER], NONCE).body)
+    packed = packed | {"certificates": [*packed["certificates"], b"unused"]}
+    unused = Evidence(PACKED_MEDIA_TYPE, cbor2.dumps(packed, canonical=True))
     return {
         "ok-hopper": ("A healthy GPU.", "NV-16", evidence, collateral(HOPPER), "ok"),
         "ok-blackwell": (
@@ -102,6 +113,14 @@ def cases() -> dict[str, tuple[str, str, Evidence, Sequence[Endorsement], str]]:
             "ok",
         ),
         "ok-list": ("Two GPUs at once.", "NV-15", evidence_list(two, NONCE), shared, "ok"),
+        "ok-packed": ("The same, packed.", "NV-9", packed_evidence(two, NONCE), shared[:2], "ok"),
+        "packed-unused": (
+            "A certificate that no path names.",
+            "NV-9",
+            unused,
+            [],
+            "evidence.malformed",
+        ),
         "ok-chain-only": ("What is not there is unknown.", "NV-40", evidence, [chain], "ok"),
         "ok-altered": (
             "Two measurements differ; a policy decides.",
@@ -324,6 +343,7 @@ CLAIMS = {
         "mismatched": [],
     },
     "ok-list": {"measres": "success", "revocation": "good", "gpus": 2},
+    "ok-packed": {"measres": "success", "gpus": 2},
     "ok-chain-only": {"measres": "unknown", "revocation": "unknown", "dbgstat": "unknown"},
     "ok-altered": {"measres": "fail", "mismatched": ["driver:20", "vbios:3"]},
     "ok-debug": {"dbgstat": "enabled", "dice_flags": ["debug", "fixedWidth", "notConfigured"]},

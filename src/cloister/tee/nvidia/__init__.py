@@ -1,7 +1,8 @@
 """NVIDIA GPUs: signed SPDM reports of Hopper and Blackwell, compared with NVIDIA's manifests.
 
 Evidence is one report (`application/vnd.cloister.nvidia`, its chain an endorsement) or the list
-of several that NVIDIA defines (`application/vnd.cloister.nvidia+json`).
+of several that NVIDIA defines (`application/vnd.cloister.nvidia+json`), or the same packed
+(`application/vnd.cloister.nvidia+cbor`).
 
 Example::
 

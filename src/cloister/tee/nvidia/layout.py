@@ -20,7 +20,8 @@ offset length field
 ====== ====== =========================================================================
 
 Several GPUs' reports travel as NVIDIA's verifiers read them: a JSON list of `arch`, `certificate`
-(base64 of PEM), `evidence` (base64 of the exchange) and `nonce` (hexadecimal).
+(base64 of PEM), `evidence` (base64 of the exchange) and `nonce` (hexadecimal). Packed, the same
+has each certificate once, and is half as long: eight GPUs fit into an envelope.
 
 Spec: nvidia-evidence-v1, clauses NV-2 to NV-9.
 """
@@ -29,11 +30,13 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cloister.crypto.chain import MAX_PATH
 from cloister.errors import MalformedError
+from cloister.wire import Fields, Value, encode
 from cloister.wire.strict_json import read_json, write_json
 
 __all__ = [
@@ -43,22 +46,29 @@ __all__ = [
     "MAX_REPORT_BYTES",
     "NONCE_BYTES",
     "OPAQUE",
+    "PACKED_MEDIA_TYPE",
     "REPORT_MEDIA_TYPE",
     "DeviceEvidence",
     "GpuReport",
     "MeasurementBlock",
+    "PackedDevice",
     "devices_from_json",
     "devices_to_json",
+    "pack_devices",
+    "unpack_devices",
 ]
 
 REPORT_MEDIA_TYPE: Final = "application/vnd.cloister.nvidia"
 LIST_MEDIA_TYPE: Final = "application/vnd.cloister.nvidia+json"
+PACKED_MEDIA_TYPE: Final = "application/vnd.cloister.nvidia+cbor"
 MAX_REPORT_BYTES: Final = 16384
 MAX_DEVICES: Final = 16
 MAX_LIST_BYTES: Final = MAX_DEVICES * 24576
 NONCE_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 96
 _MAX_PEM_BYTES: Final = 16384
+_VERSION: Final = 1
+_CODE: Final = "evidence.malformed"
 
 _REQUEST: Final = bytes.fromhex("11e001ff")
 _SLOT: Final = b"\x00"
@@ -244,6 +254,72 @@ class DeviceEvidence:
     arch: str
     chain: bytes
     report: GpuReport
+
+
+@dataclass(frozen=True, slots=True)
+class PackedDevice:
+    """A report and the path that came with it.
+
+    Attributes:
+        report: The exchange.
+        path: DER of the certificates, the leaf first.
+    """
+
+    report: GpuReport
+    path: tuple[bytes, ...]
+
+
+def pack_devices(devices: Sequence[PackedDevice]) -> bytes:
+    """Return devices with each certificate once."""
+    certificates = list(dict.fromkeys(der for device in devices for der in device.path))
+    return encode(
+        {
+            "version": _VERSION,
+            "certificates": certificates,
+            "devices": [
+                {
+                    "report": device.report.to_bytes(),
+                    "path": [certificates.index(der) for der in device.path],
+                }
+                for device in devices
+            ],
+        }
+    )
+
+
+def unpack_devices(data: bytes) -> tuple[PackedDevice, ...]:
+    """Read packed devices from untrusted bytes.
+
+    Raises:
+        MalformedError: They are none, or there is another way to pack the same
+            (`evidence.malformed`, `message.malformed`, or a code of `wire`).
+    """
+    fields = Fields.decode(data, what="packed GPU evidence", max_bytes=MAX_LIST_BYTES)
+    fields.constant("version", _VERSION)
+    certificates = fields.array("certificates", max_items=MAX_DEVICES * MAX_PATH)
+    entries = fields.array("devices", max_items=MAX_DEVICES)
+    fields.end()
+    devices = tuple(_unpacked(entry, certificates) for entry in entries)
+    if not devices or pack_devices(devices) != data:
+        raise MalformedError("GPU evidence is not packed as it should be", code=_CODE)
+    return devices
+
+
+def _unpacked(entry: Value, certificates: Sequence[Value]) -> PackedDevice:
+    fields = Fields(entry, what="packed GPU evidence")
+    report = GpuReport.from_bytes(fields.octets("report", max_length=MAX_REPORT_BYTES))
+    path = []
+    for index in fields.array("path", max_items=MAX_PATH):
+        if type(index) is not int or not 0 <= index < len(certificates):
+            raise MalformedError("a path has a certificate that is not there", code=_CODE)
+        der = certificates[index]
+        if not isinstance(der, bytes):
+            raise MalformedError("a certificate is no byte string", code=_CODE)
+        path.append(der)
+    fields.end()
+    if not path:
+        raise MalformedError("a GPU has no certificates", code=_CODE)
+    return PackedDevice(report, tuple(path))
 
 
 def devices_from_json(data: bytes) -> tuple[DeviceEvidence, ...]:

@@ -21,9 +21,11 @@ from cloister.tee.nvidia.endorsements import ALGORITHMS, Collateral
 from cloister.tee.nvidia.layout import (
     LIST_MEDIA_TYPE,
     OPAQUE,
+    PACKED_MEDIA_TYPE,
     REPORT_MEDIA_TYPE,
     GpuReport,
     devices_from_json,
+    unpack_devices,
 )
 from cloister.tee.nvidia.rim import Rim, RimContent
 from cloister.tee.nvidia.roots import DEVICE_ROOTS, RIM_ROOTS
@@ -75,7 +77,8 @@ class NvidiaVerifier:
         """Return what genuine reports say, compared with the manifests that came along.
 
         Args:
-            evidence: Untrusted, exactly as received: one report, or NVIDIA's list of several.
+            evidence: Untrusted, exactly as received: one report, NVIDIA's list of several,
+                or the same packed.
             endorsements: Untrusted: the chain of a single report, manifests, revocation. Each
                 manifest must be about a GPU of this evidence.
             at: Instant, in seconds since the epoch, at which certificates are judged.
@@ -172,9 +175,14 @@ def mismatches(content: RimContent, report: GpuReport) -> list[int]:
 def _parts(
     evidence: Evidence, collateral: Collateral
 ) -> Iterable[tuple[str | None, tuple[Certificate, ...], GpuReport]]:
+    several = evidence.media_type in (LIST_MEDIA_TYPE, PACKED_MEDIA_TYPE)
+    if several and collateral.chains:
+        raise EndorsementError("a list brings its own chains", code="endorsement.mismatch")
+    if evidence.media_type == PACKED_MEDIA_TYPE:
+        devices = unpack_devices(evidence.body)
+        read = {der: Certificate.from_der(der) for device in devices for der in device.path}
+        return [(None, tuple(read[der] for der in each.path), each.report) for each in devices]
     if evidence.media_type == LIST_MEDIA_TYPE:
-        if collateral.chains:
-            raise EndorsementError("a list brings its own chains", code="endorsement.mismatch")
         return [
             (each.arch, tuple(read_pem_chain(each.chain)), each.report)
             for each in devices_from_json(evidence.body)

@@ -27,16 +27,25 @@ from cloister.tee.nvidia.endorsements import CHAIN_MEDIA_TYPE, CRL_MEDIA_TYPE, O
 from cloister.tee.nvidia.layout import (
     LIST_MEDIA_TYPE,
     OPAQUE,
+    PACKED_MEDIA_TYPE,
     REPORT_MEDIA_TYPE,
     DeviceEvidence,
     GpuReport,
     MeasurementBlock,
+    PackedDevice,
     devices_to_json,
+    pack_devices,
 )
 from cloister.tee.nvidia.rim import RIM_MEDIA_TYPE, Resource, Rim, RimContent
 from cloister.testing.manufacturers.device_pki import Authority, raw_signature, spki
 
-__all__ = ["Architecture", "SimulatedGpu", "SimulatedNvidia", "evidence_list"]
+__all__ = [
+    "Architecture",
+    "SimulatedGpu",
+    "SimulatedNvidia",
+    "evidence_list",
+    "packed_evidence",
+]
 
 Architecture = Literal["HOPPER", "BLACKWELL"]
 
@@ -286,6 +295,14 @@ def evidence_list(gpus: Sequence[SimulatedGpu], nonce: bytes) -> Evidence:
         DeviceEvidence(gpu.architecture, gpu.device.pem, gpu.report(nonce)) for gpu in gpus
     )
     return Evidence(LIST_MEDIA_TYPE, devices_to_json(devices))
+
+
+def packed_evidence(gpus: Sequence[SimulatedGpu], nonce: bytes) -> Evidence:
+    """Return the same, packed."""
+    devices = [
+        PackedDevice(gpu.report(nonce), tuple(each.der for each in gpu.device.path)) for gpu in gpus
+    ]
+    return Evidence(PACKED_MEDIA_TYPE, pack_devices(devices))
 
 
 def _dice(

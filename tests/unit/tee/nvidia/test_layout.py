@@ -12,9 +12,13 @@ from cloister.tee.nvidia.layout import (
     DeviceEvidence,
     GpuReport,
     MeasurementBlock,
+    PackedDevice,
     devices_from_json,
     devices_to_json,
+    pack_devices,
+    unpack_devices,
 )
+from cloister.wire import encode
 
 REPORT = GpuReport(
     nonce=bytes(range(32)),
@@ -165,3 +169,49 @@ def test_a_key_twice_is_malformed() -> None:
     text = json.dumps(LIST).replace('"arch"', '"arch": "HOPPER", "arch"', 1)
     with pytest.raises(MalformedError):
         devices_from_json(text.encode())
+
+
+PACKED = (PackedDevice(REPORT, (b"leaf", b"root")), PackedDevice(REPORT, (b"other", b"root")))
+
+
+@pytest.mark.spec("NV-9")
+def test_packed_devices_round_trip() -> None:
+    """Certificates that several devices share stand once."""
+    data = pack_devices(PACKED)
+    assert unpack_devices(data) == PACKED
+    assert data.count(b"root") == 1
+
+
+@pytest.mark.spec("NV-9")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"certificates": [b"leaf", b"root", b"other", b"unused"]},
+        {"certificates": [b"leaf", b"root", b"root"]},
+        {"certificates": [b"leaf", "root", b"other"]},
+        {"certificates": []},
+        {"devices": []},
+        {"devices": [{"report": DATA, "path": []}]},
+        {"devices": [{"report": DATA, "path": [3]}]},
+        {"devices": [{"report": DATA, "path": [-1]}]},
+        {"devices": [{"report": DATA, "path": [True]}]},
+        {"devices": [{"report": DATA, "path": [1, 0, 2]}]},
+        {"devices": [{"report": DATA, "path": [0] * 9}]},
+        {"devices": [{"report": b"", "path": [0, 1, 2]}]},
+        {"devices": [{"report": DATA, "path": [0, 1, 2], "more": 1}]},
+        {"devices": [{"report": DATA, "path": [0, 1, 2]}] * 17},
+        {"more": 1},
+    ],
+)
+def test_other_packings_are_malformed(change: dict[str, object]) -> None:
+    """There is one way to pack: nothing unused, nothing twice, nothing that is not there."""
+    content = {
+        "version": 1,
+        "certificates": [b"leaf", b"root", b"other"],
+        "devices": [{"report": DATA, "path": [0, 1]}, {"report": DATA, "path": [2, 1]}],
+    }
+    assert unpack_devices(encode(content)) == PACKED
+    with pytest.raises(MalformedError) as caught:
+        unpack_devices(encode(content | change))
+    assert caught.value.code in {"evidence.malformed", "message.malformed"}

@@ -25,7 +25,12 @@ from cloister.tee.nvidia.layout import (
 from cloister.tee.nvidia.roots import DEVICE_ROOTS, RIM_ROOTS
 from cloister.tee.nvidia.verifier import NvidiaVerifier, mismatches
 from cloister.testing.manufacturers.device_pki import Authority
-from cloister.testing.manufacturers.nvidia import SimulatedGpu, SimulatedNvidia, evidence_list
+from cloister.testing.manufacturers.nvidia import (
+    SimulatedGpu,
+    SimulatedNvidia,
+    evidence_list,
+    packed_evidence,
+)
 
 AT = 1_800_000_000
 NONCE = bytes(range(32))
@@ -158,6 +163,7 @@ def test_one_report_has_one_chain() -> None:
     assert code_of(evidence, MAKER.rims(HOPPER)) == "endorsement.missing"
     assert code_of(evidence, [HOPPER.chain, BLACKWELL.chain]) == "endorsement.mismatch"
     assert code_of(evidence_list([HOPPER], NONCE), [HOPPER.chain]) == "endorsement.mismatch"
+    assert code_of(packed_evidence([HOPPER], NONCE), [HOPPER.chain]) == "endorsement.mismatch"
 
 
 @pytest.mark.spec("NV-12")
@@ -406,6 +412,7 @@ def test_several_gpus_at_once() -> None:
     """One nonce, several devices, their manifests shared."""
     gpus = [MAKER.gpu("HOPPER", number=n) for n in range(3)]
     claims = verify(evidence_list(gpus, NONCE), MAKER.endorsements(*gpus))
+    assert claims == verify(packed_evidence(gpus, NONCE), MAKER.endorsements(*gpus))
     assert appraise(claims).accepted
     assert claims.vendor["gpus"] == 3
     assert len(claims.vendor["ueid"]) == 3  # type: ignore[arg-type]
@@ -442,6 +449,15 @@ def test_parts_of_a_list_belong_together() -> None:
         evidence = Evidence(LIST_MEDIA_TYPE, devices_to_json(devices))
         anchors = [*MAKER.anchors, *OTHER.anchors]
         assert code_of(evidence, (), anchors=anchors) == "evidence.parts"
+
+
+@pytest.mark.spec("NV-9")
+def test_eight_gpus_fit_into_an_envelope() -> None:
+    """As many as a machine has, where they are packed."""
+    gpus = [MAKER.gpu("HOPPER", number=n) for n in range(8)]
+    evidence = packed_evidence(gpus, NONCE)
+    assert Evidence.from_bytes(evidence.to_bytes()) == evidence
+    assert verify(evidence, MAKER.rims(HOPPER)).vendor["gpus"] == 8
 
 
 @pytest.mark.spec("NV-4")
