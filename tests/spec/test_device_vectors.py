@@ -92,6 +92,22 @@ def test_vectors_are_about_the_page(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
+def test_second_reader_agrees(page: str) -> None:
+    """A reader written from the page alone gives the same for every vector."""
+    folder = ROOT / "docs/spec/vectors" / page
+    done = subprocess.run(
+        [sys.executable, folder / "reader.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    count = len(list(folder.glob("*.json")))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{count} of {count} vectors agree" in done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_generator_writes_the_same_again(page: str, tmp_path: Path) -> None:
     """Bytes of vectors come from the generator and from nowhere else."""
     folder = ROOT / "docs/spec/vectors" / page
