@@ -21,7 +21,8 @@ from cloister.tee.cose import CoseSign1
 from cloister.tee.nitro.layout import AttestationDocument
 from cloister.tee.nitro.verifier import NitroVerifier
 from cloister.tee.nvidia.endorsements import Collateral
-from cloister.tee.nvidia.layout import GpuReport, devices_from_json, unpack_devices
+from cloister.tee.nvidia.evidence_list import devices_from_json, unpack_devices
+from cloister.tee.nvidia.layout import GpuReport
 from cloister.tee.nvidia.rim import RIM_MEDIA_TYPE, Rim
 from cloister.tee.nvidia.swid_xml import canonical, read_xml
 from cloister.tee.nvidia.verifier import NvidiaVerifier

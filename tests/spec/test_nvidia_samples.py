@@ -17,17 +17,15 @@ from cloister.attestation.verdict import appraise_claims, default_rules
 from cloister.crypto.chain import read_pem_chain, require_path
 from cloister.errors import CloisterError
 from cloister.tee.nvidia.endorsements import ALGORITHMS, CHAIN_MEDIA_TYPE
-from cloister.tee.nvidia.fields import FIELDS
-from cloister.tee.nvidia.layout import (
+from cloister.tee.nvidia.evidence_list import (
     LIST_MEDIA_TYPE,
-    OPAQUE,
     PACKED_MEDIA_TYPE,
-    REPORT_MEDIA_TYPE,
-    GpuReport,
     PackedDevice,
     devices_from_json,
     pack_devices,
 )
+from cloister.tee.nvidia.fields import FIELDS
+from cloister.tee.nvidia.layout import OPAQUE, REPORT_MEDIA_TYPE, GpuReport
 from cloister.tee.nvidia.rim import RIM_MEDIA_TYPE, Rim
 from cloister.tee.nvidia.roots import DEVICE_ROOTS, RIM_ROOTS
 from cloister.tee.nvidia.verifier import NvidiaVerifier, mismatches

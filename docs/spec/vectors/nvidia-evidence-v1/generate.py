@@ -12,15 +12,13 @@ from pathlib import Path
 import cbor2
 
 from cloister.attestation.evidence import Endorsement, Evidence
-from cloister.tee.nvidia.layout import (
+from cloister.tee.nvidia.evidence_list import (
     LIST_MEDIA_TYPE,
-    OPAQUE,
     PACKED_MEDIA_TYPE,
-    REPORT_MEDIA_TYPE,
     DeviceEvidence,
-    GpuReport,
     devices_to_json,
 )
+from cloister.tee.nvidia.layout import OPAQUE, REPORT_MEDIA_TYPE, GpuReport
 from cloister.testing.manufacturers.nvidia import (
     SimulatedGpu,
     SimulatedNvidia,

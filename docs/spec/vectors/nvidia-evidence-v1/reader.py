@@ -229,7 +229,7 @@ def read(case: dict[str, Any]) -> dict[str, Any]:
     devices = parts(case, chains)
     chips = [device(*each, case) for each in devices]
     encodings = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-    keys = {path[0].public_key().public_bytes(*encodings) for _, path, _ in devices}
+    keys = {path[1].public_key().public_bytes(*encodings) for _, path, _ in devices}
     need(len(keys) == len(devices), "evidence.parts")
     need(len({report.nonce for _, _, report in devices}) == 1, "evidence.parts")
     manifests, differing, complete, used = [manifest(t, case) for t in texts], set(), True, set()

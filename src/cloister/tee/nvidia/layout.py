@@ -1,6 +1,6 @@
-"""The bytes of NVIDIA GPU evidence as frozen dataclasses; no trust, no I/O.
+"""The bytes of one NVIDIA GPU's report as frozen dataclasses; no trust, no I/O.
 
-One GPU's report is an SPDM 1.1 exchange (DMTF DSP0274 1.1.1, sections 10.11.1 and 10.11.2, with the
+A report is an SPDM 1.1 exchange (DMTF DSP0274 1.1.1, sections 10.11.1 and 10.11.2, with the
 measurement block of table 42), all of it signed but the signature; numbers are little-endian:
 
 ====== ====== =========================================================================
@@ -19,56 +19,31 @@ offset length field
 ...    96     signature: r and s, big-endian
 ====== ====== =========================================================================
 
-Several GPUs' reports travel as NVIDIA's verifiers read them: a JSON list of `arch`, `certificate`
-(base64 of PEM), `evidence` (base64 of the exchange) and `nonce` (hexadecimal). Packed, the same
-has each certificate once, and is half as long: eight GPUs fit into an envelope.
-
-Spec: nvidia-evidence-v1, clauses NV-2 to NV-9.
+Spec: nvidia-evidence-v1, clauses NV-2 to NV-5.
 """
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from cloister.crypto.chain import MAX_PATH
 from cloister.errors import MalformedError
-from cloister.wire import Fields, Value, encode
-from cloister.wire.strict_json import read_json, write_json
 
 __all__ = [
-    "LIST_MEDIA_TYPE",
-    "MAX_DEVICES",
-    "MAX_LIST_BYTES",
     "MAX_REPORT_BYTES",
     "NONCE_BYTES",
     "OPAQUE",
-    "PACKED_MEDIA_TYPE",
     "REPORT_MEDIA_TYPE",
-    "DeviceEvidence",
     "GpuReport",
     "MeasurementBlock",
-    "PackedDevice",
-    "devices_from_json",
-    "devices_to_json",
-    "pack_devices",
-    "unpack_devices",
 ]
 
 REPORT_MEDIA_TYPE: Final = "application/vnd.cloister.nvidia"
-LIST_MEDIA_TYPE: Final = "application/vnd.cloister.nvidia+json"
-PACKED_MEDIA_TYPE: Final = "application/vnd.cloister.nvidia+cbor"
 MAX_REPORT_BYTES: Final = 16384
-MAX_DEVICES: Final = 16
-MAX_LIST_BYTES: Final = MAX_DEVICES * 24576
 NONCE_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 96
-_MAX_PEM_BYTES: Final = 16384
-_VERSION: Final = 1
-_CODE: Final = "evidence.malformed"
 
 _REQUEST: Final = bytes.fromhex("11e001ff")
 _SLOT: Final = b"\x00"
@@ -89,8 +64,6 @@ OPAQUE: Final = {
 }
 _VERSION_TEXT: Final = re.compile(rb"([0-9]{1,4}(?:\.[0-9]{1,4}){1,3})\x00")
 _VBIOS_BYTES: Final = 8
-_ARCH: Final = re.compile(r"[A-Z_]{1,32}")
-_NONCE: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,147 +212,6 @@ class GpuReport:
         if value is None:
             raise _malformed(f"has no {name}", 0)
         return value
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceEvidence:
-    """One entry of the list: a report and the chain that came with it.
-
-    Attributes:
-        arch: NVIDIA's name of the architecture, such as `HOPPER`.
-        chain: PEM certificates, the leaf first.
-        report: The exchange.
-    """
-
-    arch: str
-    chain: bytes
-    report: GpuReport
-
-
-@dataclass(frozen=True, slots=True)
-class PackedDevice:
-    """A report and the path that came with it.
-
-    Attributes:
-        report: The exchange.
-        path: DER of the certificates, the leaf first.
-    """
-
-    report: GpuReport
-    path: tuple[bytes, ...]
-
-
-def pack_devices(devices: Sequence[PackedDevice]) -> bytes:
-    """Return devices with each certificate once."""
-    certificates = list(dict.fromkeys(der for device in devices for der in device.path))
-    return encode(
-        {
-            "version": _VERSION,
-            "certificates": certificates,
-            "devices": [
-                {
-                    "report": device.report.to_bytes(),
-                    "path": [certificates.index(der) for der in device.path],
-                }
-                for device in devices
-            ],
-        }
-    )
-
-
-def unpack_devices(data: bytes) -> tuple[PackedDevice, ...]:
-    """Read packed devices from untrusted bytes.
-
-    Raises:
-        MalformedError: They are none, or there is another way to pack the same
-            (`evidence.malformed`, `message.malformed`, or a code of `wire`).
-    """
-    fields = Fields.decode(data, what="packed GPU evidence", max_bytes=MAX_LIST_BYTES)
-    fields.constant("version", _VERSION)
-    certificates = fields.array("certificates", max_items=MAX_DEVICES * MAX_PATH)
-    entries = fields.array("devices", max_items=MAX_DEVICES)
-    fields.end()
-    devices = tuple(_unpacked(entry, certificates) for entry in entries)
-    if not devices or pack_devices(devices) != data:
-        raise MalformedError("GPU evidence is not packed as it should be", code=_CODE)
-    return devices
-
-
-def _unpacked(entry: Value, certificates: Sequence[Value]) -> PackedDevice:
-    fields = Fields(entry, what="packed GPU evidence")
-    report = GpuReport.from_bytes(fields.octets("report", max_length=MAX_REPORT_BYTES))
-    path = []
-    for index in fields.array("path", max_items=MAX_PATH):
-        if type(index) is not int or not 0 <= index < len(certificates):
-            raise MalformedError("a path has a certificate that is not there", code=_CODE)
-        der = certificates[index]
-        if not isinstance(der, bytes):
-            raise MalformedError("a certificate is no byte string", code=_CODE)
-        path.append(der)
-    fields.end()
-    if not path:
-        raise MalformedError("a GPU has no certificates", code=_CODE)
-    return PackedDevice(report, tuple(path))
-
-
-def devices_from_json(data: bytes) -> tuple[DeviceEvidence, ...]:
-    """Read an evidence list from untrusted bytes.
-
-    Raises:
-        MalformedError: It is no such list, is empty, or a report answers another nonce than its
-            entry has (`evidence.malformed`).
-    """
-    what = "an evidence list"
-    entries = read_json(
-        data, what=what, max_bytes=MAX_LIST_BYTES, max_depth=2, code="evidence.malformed"
-    )
-    if not isinstance(entries, list) or not 0 < len(entries) <= MAX_DEVICES:
-        raise MalformedError("not an evidence list of GPUs", code="evidence.malformed")
-    return tuple(_device(entry) for entry in entries)
-
-
-def devices_to_json(devices: tuple[DeviceEvidence, ...]) -> bytes:
-    """Return an evidence list's bytes."""
-    return write_json(
-        [
-            {
-                "arch": device.arch,
-                "certificate": base64.b64encode(device.chain).decode("ascii"),
-                "evidence": base64.b64encode(device.report.to_bytes()).decode("ascii"),
-                "nonce": device.report.nonce.hex(),
-            }
-            for device in devices
-        ]
-    )
-
-
-def _device(entry: Any) -> DeviceEvidence:
-    wrong = MalformedError("an entry of the evidence list is wrong", code="evidence.malformed")
-    names = {"arch", "certificate", "evidence", "nonce"}
-    if not isinstance(entry, dict) or set(entry) != names:
-        raise wrong
-    arch, nonce = entry["arch"], entry["nonce"]
-    if not all(isinstance(value, str) for value in entry.values()):
-        raise wrong
-    if not _ARCH.fullmatch(arch) or not _NONCE.fullmatch(nonce):
-        raise wrong
-    report = GpuReport.from_bytes(_base64(entry["evidence"], MAX_REPORT_BYTES))
-    if report.nonce.hex() != nonce:
-        raise wrong
-    return DeviceEvidence(arch, _base64(entry["certificate"], _MAX_PEM_BYTES), report)
-
-
-def _base64(text: str, max_bytes: int) -> bytes:
-    wrong = MalformedError("base64 is wrong or too long", code="evidence.malformed")
-    if len(text) > (max_bytes + 2) // 3 * 4:
-        raise wrong
-    try:
-        data = base64.b64decode(text, validate=True)
-    except ValueError as e:
-        raise wrong from e
-    if base64.b64encode(data).decode("ascii") != text:
-        raise wrong
-    return data
 
 
 def _blocks(record: _Reader) -> Iterator[MeasurementBlock]:

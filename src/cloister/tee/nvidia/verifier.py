@@ -18,15 +18,13 @@ from cloister.crypto.vendor_keys import EcdsaKey
 from cloister.errors import ConfigError, EndorsementError, EvidenceError, UnavailableError
 from cloister.tee.nvidia.dice import DiceIdentity, is_device
 from cloister.tee.nvidia.endorsements import ALGORITHMS, Collateral
-from cloister.tee.nvidia.layout import (
+from cloister.tee.nvidia.evidence_list import (
     LIST_MEDIA_TYPE,
-    OPAQUE,
     PACKED_MEDIA_TYPE,
-    REPORT_MEDIA_TYPE,
-    GpuReport,
     devices_from_json,
     unpack_devices,
 )
+from cloister.tee.nvidia.layout import OPAQUE, REPORT_MEDIA_TYPE, GpuReport
 from cloister.tee.nvidia.rim import Rim, RimContent
 from cloister.tee.nvidia.roots import DEVICE_ROOTS, RIM_ROOTS
 
@@ -54,9 +52,9 @@ class _Device:
         return _ARCHITECTURES[self.chip[:2]]
 
     @property
-    def ueid(self) -> str:
-        serial = self.path[0].serial
-        return f"{serial:0{2 * ((serial.bit_length() + 7) // 8)}x}"
+    def identity(self) -> Certificate:
+        """The certificate of the chip's own key, which issues one for each firmware."""
+        return (self.path[1:] or self.path)[0]
 
 
 class NvidiaVerifier:
@@ -101,7 +99,7 @@ class NvidiaVerifier:
         if (
             any(each.report.nonce != first.report.nonce for each in devices)
             or any(each.anchor != first.anchor for each in devices)
-            or len({each.path[0].public_key for each in devices}) != len(devices)
+            or len({each.identity.public_key for each in devices}) != len(devices)
         ):
             raise EvidenceError(
                 "reports answer several nonces, or one device is there twice", code="evidence.parts"
@@ -249,6 +247,7 @@ def _claims(
     flags = sorted({flag for device in devices for flag in device.dice.flags})
     debug = "debug" in flags
     firmware = sorted({device.dice.fwid for device in devices})
+    chips = sorted(_serial(device.identity) for device in devices)
     disabled = measres == "success" and not debug
     return Claims(
         root_of_trust="nvidia",
@@ -260,7 +259,7 @@ def _claims(
         security_version=0,
         status="",
         advisories=(),
-        hardware_id=bytes.fromhex(devices[0].ueid) if len(devices) == 1 else b"",
+        hardware_id=bytes.fromhex(chips[0]) if len(devices) == 1 else b"",
         vendor={
             "measres": measres,
             "mismatched": mismatched,
@@ -270,7 +269,8 @@ def _claims(
             "gpus": len(devices),
             "arch": sorted({device.arch for device in devices}),
             "hwmodel": sorted({device.chip for device in devices}),
-            "ueid": sorted(device.ueid for device in devices),
+            "ueid": sorted(_serial(device.path[0]) for device in devices),
+            "chip_serial": chips,
             "driver_version": sorted({device.report.driver_version for device in devices}),
             "vbios_version": sorted({device.report.vbios_version for device in devices}),
             "fwid": [each.hex() for each in firmware],
@@ -283,3 +283,8 @@ def _claims(
 def _opaque(devices: Sequence[_Device], name: str) -> list[str]:
     values = [device.report.opaque.get(OPAQUE[name]) for device in devices]
     return sorted({"absent" if value is None else value.hex() for value in values})
+
+
+def _serial(certificate: Certificate) -> str:
+    number = certificate.serial
+    return number.to_bytes((number.bit_length() + 7) // 8).hex()

@@ -24,18 +24,15 @@ from cloister.attestation.evidence import Endorsement, Evidence
 from cloister.crypto.chain import Certificate
 from cloister.tee.nvidia.dice import COMPOSITE_DEVICE_ID, TCB_INFO
 from cloister.tee.nvidia.endorsements import CHAIN_MEDIA_TYPE, CRL_MEDIA_TYPE, OCSP_MEDIA_TYPE
-from cloister.tee.nvidia.layout import (
+from cloister.tee.nvidia.evidence_list import (
     LIST_MEDIA_TYPE,
-    OPAQUE,
     PACKED_MEDIA_TYPE,
-    REPORT_MEDIA_TYPE,
     DeviceEvidence,
-    GpuReport,
-    MeasurementBlock,
     PackedDevice,
     devices_to_json,
     pack_devices,
 )
+from cloister.tee.nvidia.layout import OPAQUE, REPORT_MEDIA_TYPE, GpuReport, MeasurementBlock
 from cloister.tee.nvidia.rim import RIM_MEDIA_TYPE, Resource, Rim, RimContent
 from cloister.testing.manufacturers.device_pki import Authority, raw_signature, spki
 
@@ -154,6 +151,7 @@ class SimulatedNvidia:
         architecture: Architecture,
         *,
         number: int = 1,
+        boot: int = 1,
         debug: bool = False,
         nvdec0: bool = False,
         leaf_fwid: bytes | None = None,
@@ -168,6 +166,7 @@ class SimulatedNvidia:
         Args:
             architecture: Of which kind.
             number: Different numbers are different devices.
+            boot: Different boots of one device have different keys for signing reports.
             debug: Whether the leaf says debug; Blackwell only.
             nvdec0: Whether the first decoder is on.
             leaf_fwid: The firmware that the leaf names, where it is not the one that is reported.
@@ -184,7 +183,7 @@ class SimulatedNvidia:
         brom = self._authority(provisioner, f"{chip} A01 GSP BROM")
         leaf = brom.issue(
             leaf_name or f"{chip} A01 GSP FMC LF",
-            f"{seed}/leaf",
+            f"{seed}/leaf/{boot}",
             validity=validity or self.validity,
             ca=False,
             extensions=(_dice(architecture, brom, leaf_fwid or fwid, debug=debug),),

@@ -13,15 +13,9 @@ from cloister.attestation.evidence import Endorsement, Evidence
 from cloister.attestation.evidence_rules import OneOf, Unchecked, Within
 from cloister.attestation.verdict import Verdict, appraise_claims, default_rules
 from cloister.errors import CloisterError, ConfigError
+from cloister.tee.nvidia.evidence_list import LIST_MEDIA_TYPE, DeviceEvidence, devices_to_json
 from cloister.tee.nvidia.fields import FIELDS
-from cloister.tee.nvidia.layout import (
-    LIST_MEDIA_TYPE,
-    OPAQUE,
-    REPORT_MEDIA_TYPE,
-    DeviceEvidence,
-    GpuReport,
-    devices_to_json,
-)
+from cloister.tee.nvidia.layout import OPAQUE, REPORT_MEDIA_TYPE, GpuReport
 from cloister.tee.nvidia.roots import DEVICE_ROOTS, RIM_ROOTS
 from cloister.tee.nvidia.verifier import NvidiaVerifier, mismatches
 from cloister.testing.manufacturers.device_pki import Authority
@@ -91,7 +85,7 @@ def test_a_healthy_gpu_is_accepted_and_is_no_hardware(gpu: SimulatedGpu) -> None
     assert not claims.hardware_rooted
     assert (claims.root_of_trust, claims.anchor) == ("nvidia", MAKER.anchors[0])
     assert (claims.report_data, claims.measurement) == (NONCE, gpu.fwid)
-    assert claims.hardware_id == gpu.device.path[0].serial.to_bytes(19)
+    assert claims.hardware_id == gpu.device.path[1].serial.to_bytes(19)
     assert claims.vendor["measres"] == "success"
     assert claims.vendor["revocation"] == "good"
     assert claims.vendor["dbgstat"] == "disabled"
@@ -458,6 +452,15 @@ def test_eight_gpus_fit_into_an_envelope() -> None:
     evidence = packed_evidence(gpus, NONCE)
     assert Evidence.from_bytes(evidence.to_bytes()) == evidence
     assert verify(evidence, MAKER.rims(HOPPER)).vendor["gpus"] == 8
+
+
+@pytest.mark.spec("NV-15")
+def test_one_chip_with_two_firmwares_is_one_chip() -> None:
+    """A GPU that was started twice has two leaves and two reports, and is still one."""
+    first, again = HOPPER, MAKER.gpu("HOPPER", boot=2)
+    assert first.device.path[0].public_key != again.device.path[0].public_key
+    assert first.device.path[1].der == again.device.path[1].der
+    assert code_of(evidence_list([first, again], NONCE), ()) == "evidence.parts"
 
 
 @pytest.mark.spec("NV-4")
