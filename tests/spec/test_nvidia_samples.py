@@ -27,11 +27,11 @@ from cloister.tee.nvidia.evidence_list import (
 from cloister.tee.nvidia.fields import FIELDS
 from cloister.tee.nvidia.layout import OPAQUE, REPORT_MEDIA_TYPE, GpuReport
 from cloister.tee.nvidia.rim import RIM_MEDIA_TYPE, Rim
-from cloister.tee.nvidia.roots import DEVICE_ROOTS, RIM_ROOTS
+from cloister.tee.nvidia.roots import DEVICE_ROOTS, NVIDIA_ROOTS, RIM_ROOTS
 from cloister.tee.nvidia.verifier import NvidiaVerifier, mismatches
 from spec.device_samples import mutations, read_sample, sample_folder, seconds
 
-VERIFIER = NvidiaVerifier([*DEVICE_ROOTS.values(), *RIM_ROOTS.values()])
+VERIFIER = NvidiaVerifier(tuple(NVIDIA_ROOTS))
 AT = seconds("2026-01-01T00:00:00Z")
 GENUINE = ("hopper-550-90-07", "blackwell-590-48-01")
 # Rules of somebody who has no manifests and no revocation lists, and says so.

@@ -2,7 +2,7 @@
 
 Example::
 
-    claims = NitroVerifier(list(ROOTS.values())).verify(evidence, (), at=now)
+    claims = NitroVerifier(tuple(NITRO_ROOTS)).verify(evidence, (), at=now)
     verdict = appraise_claims(claims, FIELDS, default_rules(FIELDS))
     verdict.accepted, verdict.reasons
 """

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["ROOTS"]
+__all__ = ["NITRO_ROOTS"]
 
-ROOTS: Final = {
-    "aws.nitro-enclaves": bytes.fromhex(
-        "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b"
-    ),
-}
+# The root is called aws.nitro-enclaves, generation 1.
+NITRO_ROOTS: Final = frozenset(
+    {bytes.fromhex("641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b")}
+)

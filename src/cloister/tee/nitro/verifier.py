@@ -14,7 +14,7 @@ from cloister.crypto.vendor_keys import EcdsaKey
 from cloister.errors import ConfigError, EvidenceError
 from cloister.tee.nitro.endorsements import require_bundle, require_none
 from cloister.tee.nitro.layout import MEDIA_TYPE, PCR_BYTES, read_document
-from cloister.tee.nitro.roots import ROOTS
+from cloister.tee.nitro.roots import NITRO_ROOTS
 
 __all__ = ["NitroVerifier"]
 
@@ -59,7 +59,7 @@ class NitroVerifier:
         return Claims(
             root_of_trust="nitro",
             anchor=anchor,
-            hardware_rooted=anchor in ROOTS.values(),
+            hardware_rooted=anchor in NITRO_ROOTS,
             measurement=image,
             report_data=document.user_data or b"",
             debug=image == bytes(PCR_BYTES),

@@ -6,7 +6,7 @@ of several that NVIDIA defines (`application/vnd.cloister.nvidia+json`), or the 
 
 Example::
 
-    verifier = NvidiaVerifier([*DEVICE_ROOTS.values(), *RIM_ROOTS.values()])
+    verifier = NvidiaVerifier(tuple(NVIDIA_ROOTS))
     claims = verifier.verify(evidence, [chain, driver_rim, vbios_rim, *revocation], at=now)
     verdict = appraise_claims(claims, FIELDS, default_rules(FIELDS))
     verdict.accepted, verdict.reasons

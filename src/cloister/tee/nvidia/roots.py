@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["DEVICE_ROOTS", "RIM_ROOTS"]
+__all__ = ["DEVICE_ROOTS", "NVIDIA_ROOTS", "RIM_ROOTS"]
 
 # CN=NVIDIA Device Identity CA: vouches for GPUs.
 DEVICE_ROOTS: Final = {
@@ -23,3 +23,4 @@ RIM_ROOTS: Final = {
         "12977b5115acb0381179279fffeb5a8c4d264971ebb32298023a465fa41df5d1"
     ),
 }
+NVIDIA_ROOTS: Final = frozenset(DEVICE_ROOTS.values()) | frozenset(RIM_ROOTS.values())

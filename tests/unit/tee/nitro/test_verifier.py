@@ -10,7 +10,7 @@ from cloister.errors import CloisterError, ConfigError
 from cloister.tee.cose import ES256, CoseSign1
 from cloister.tee.nitro.fields import FIELDS
 from cloister.tee.nitro.layout import MEDIA_TYPE, read_document
-from cloister.tee.nitro.roots import ROOTS
+from cloister.tee.nitro.roots import NITRO_ROOTS
 from cloister.tee.nitro.verifier import NitroVerifier
 from cloister.testing.manufacturers.device_pki import raw_signature
 from cloister.testing.manufacturers.nitro import SimulatedNitro
@@ -81,7 +81,7 @@ def test_there_is_no_built_in_anchor() -> None:
 @pytest.mark.spec("NIT-6", "NIT-11")
 def test_simulated_documents_are_refused_under_the_pinned_root() -> None:
     """The same code, another anchor."""
-    for anchor in (*ROOTS.values(), OTHER.anchor):
+    for anchor in (*NITRO_ROOTS, OTHER.anchor):
         assert code_of(MAKER.evidence(), anchor=anchor) == "endorsement.anchor"
 
 

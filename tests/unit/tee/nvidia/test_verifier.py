@@ -16,7 +16,7 @@ from cloister.errors import CloisterError, ConfigError
 from cloister.tee.nvidia.evidence_list import LIST_MEDIA_TYPE, DeviceEvidence, devices_to_json
 from cloister.tee.nvidia.fields import FIELDS
 from cloister.tee.nvidia.layout import OPAQUE, REPORT_MEDIA_TYPE, GpuReport
-from cloister.tee.nvidia.roots import DEVICE_ROOTS, RIM_ROOTS
+from cloister.tee.nvidia.roots import DEVICE_ROOTS, NVIDIA_ROOTS, RIM_ROOTS
 from cloister.tee.nvidia.verifier import NvidiaVerifier, mismatches
 from cloister.testing.manufacturers.device_pki import Authority
 from cloister.testing.manufacturers.nvidia import (
@@ -106,7 +106,7 @@ def test_there_is_no_built_in_anchor() -> None:
 @pytest.mark.spec("NV-8", "NV-11")
 def test_simulated_gpus_are_refused_under_nvidias_roots() -> None:
     """The same code, other anchors."""
-    genuine = [*DEVICE_ROOTS.values(), *RIM_ROOTS.values()]
+    genuine = tuple(NVIDIA_ROOTS)
     evidence, endorsements = HOPPER.evidence(NONCE), MAKER.endorsements(HOPPER)
     assert code_of(evidence, endorsements, anchors=genuine) == "endorsement.anchor"
     assert code_of(evidence, endorsements, anchors=OTHER.anchors) == "endorsement.anchor"
