@@ -15,6 +15,9 @@ from cloister.keyservice.records import Records
 from cloister.keyservice.store import Store as ServiceStore
 from cloister.keyservice.transport import HTTPTransport, Transport
 from cloister.tee.azure.verifier import AzureSnpVerifier, AzureTdxVerifier, VerifierFactory
+from cloister.tee.cca.verifier import CcaVerifier
+from cloister.tee.nitro.verifier import NitroVerifier
+from cloister.tee.nvidia.verifier import NvidiaVerifier
 from cloister.tee.sgx.verifier import SgxVerifier
 from cloister.tee.sim.attester import SimAttester
 from cloister.tee.sim.verifier import SimVerifier
@@ -63,6 +66,11 @@ def hardware(
     """Verifiers of AMD's processors, of TPMs, and of Azure's machines, which take one another."""
     snp_factory: VerifierFactory = SnpVerifier
     return snp, tpm, azure_snp, azure_tdx, AzureTdxVerifier((), snp_factory)
+
+
+def devices(a: NvidiaVerifier, b: NitroVerifier, c: CcaVerifier) -> list[EvidenceVerifier]:
+    """Roots of trust of devices."""
+    return [a, b, c]
 
 
 def service(store: ServiceStore, transport: HTTPTransport) -> tuple[Records, Transport]:

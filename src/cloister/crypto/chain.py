@@ -56,7 +56,14 @@ RSA_PSS: Final = "1.2.840.113549.1.1.10"
 _UNDERSTOOD: Final = frozenset({"2.5.29.15", "2.5.29.19"})
 _PEM_BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
-_MALFORMED: Final = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension)
+_MALFORMED: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -78,6 +78,11 @@ class EcdsaKey:
         """The key as x ‖ y."""
         return self._key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
 
+    @property
+    def spki(self) -> bytes:
+        """DER SubjectPublicKeyInfo."""
+        return self._key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
     def verify(
         self, message: bytes, signature: bytes, digest: Hash, *, error: CloisterError
     ) -> None:

@@ -236,6 +236,16 @@ def test_what_is_no_certificate_is_malformed(data: bytes) -> None:
         assert e.value.code == "certificate.malformed"
 
 
+def test_a_version_that_there_is_not_is_malformed() -> None:
+    """The library has an error of its own for it, which is no ValueError."""
+    der = make(specs()[0]).der
+    version = der.index(bytes.fromhex("a003020102"))
+    changed = der[: version + 4] + b"\x42" + der[version + 5 :]
+    with pytest.raises(MalformedError) as e:
+        Certificate.from_der(changed)
+    assert e.value.code == "certificate.malformed"
+
+
 def test_each_changed_bit_of_a_certificate_is_refused() -> None:
     """As malformed or by its signature; nothing else is raised."""
     path = [make(spec) for spec in specs()]

@@ -30,6 +30,7 @@ def test_an_ecdsa_signature_holds_in_both_forms() -> None:
     key.verify_der(b"message", der, "SHA-384", error=ERROR)
     key.verify(b"message", raw, "SHA-384", error=ERROR)
     assert EcdsaKey.from_point(key.point, "P-384").point == key.point
+    assert EcdsaKey.from_point(key.point, "P-384").spki == spki(P384)
     for message, signature in [
         (b"massage", raw),
         (b"message", raw[:-1]),
