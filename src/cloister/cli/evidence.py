@@ -285,7 +285,6 @@ _WANTED: Final[Mapping[str, frozenset[str]]] = {
     "azure-snp": _X509,
     "azure-tdx": _INTEL,
     "nvidia": _X509 | _MANIFESTS | {"application/ocsp-response"},
-    "nitro": _X509,
     "cca": frozenset({"application/jwk+json"}),
 }
 

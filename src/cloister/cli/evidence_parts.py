@@ -90,6 +90,40 @@ def _azure(body: bytes) -> object:
     }
 
 
+def _gpu(body: bytes) -> object:
+    from cloister.tee.nvidia.layout import GpuReport  # noqa: PLC0415
+
+    return GpuReport.from_bytes(body)
+
+
+def _gpus(body: bytes) -> object:
+    from cloister.tee.nvidia.evidence_list import devices_from_json  # noqa: PLC0415
+
+    return {str(number): each for number, each in enumerate(devices_from_json(body))}
+
+
+def _packed_gpus(body: bytes) -> object:
+    from cloister.tee.nvidia.evidence_list import unpack_devices  # noqa: PLC0415
+
+    return {str(number): each for number, each in enumerate(unpack_devices(body))}
+
+
+def _nitro(body: bytes) -> object:
+    from cloister.tee.nitro.layout import read_document  # noqa: PLC0415
+
+    return read_document(body)[1]
+
+
+def _cca(body: bytes) -> object:
+    from cloister.tee.cca.layout import CcaToken, PlatformToken, RealmToken  # noqa: PLC0415
+
+    token = CcaToken.from_bytes(body)
+    return {
+        "platform": PlatformToken.from_bytes(token.platform.payload),
+        "realm": RealmToken.from_bytes(token.realm.payload),
+    }
+
+
 def _sim(body: bytes) -> object:
     from cloister.tee.sim.layout import SignedReport, SimReport  # noqa: PLC0415
 
@@ -109,4 +143,9 @@ _READERS: Final[Mapping[str, Callable[[bytes], object]]] = {
     "application/vnd.cloister.tpm+cbor": _tpm,
     "application/vnd.cloister.azure-snp+cbor": _azure,
     "application/vnd.cloister.azure-tdx+cbor": _azure,
+    "application/vnd.cloister.nvidia": _gpu,
+    "application/vnd.cloister.nvidia+json": _gpus,
+    "application/vnd.cloister.nvidia+cbor": _packed_gpus,
+    "application/vnd.cloister.nitro": _nitro,
+    "application/vnd.cloister.cca": _cca,
 }

@@ -26,7 +26,7 @@ class RootOfTrust:
         name: As policies spell it.
         media_types: Of its evidence; the first is the plain one.
         hardware_rooted: Whether its evidence can be rooted in hardware; a TPM by itself may be a
-            program of the host's.
+            program of the host's, and Arm pins no root.
         verifier_at: Its verifier, which is constructed from trust anchors.
         fields_at: The table of its claims.
         roots_at: The manufacturer's roots that the package pins; empty where there are none.
@@ -144,6 +144,37 @@ ROOTS_OF_TRUST: Final = (
         verifier_at="cloister.tee.azure.tdx:azure_tdx_verifier",
         fields_at="cloister.tee.azure.tdx:TDX_FIELDS_OF_AZURE",
         roots_at="cloister.tee.intel.roots:INTEL_ROOTS",
+        extra="",
+    ),
+    RootOfTrust(
+        name="nvidia",
+        media_types=(
+            "application/vnd.cloister.nvidia",
+            "application/vnd.cloister.nvidia+json",
+            "application/vnd.cloister.nvidia+cbor",
+        ),
+        hardware_rooted=True,
+        verifier_at="cloister.tee.nvidia.verifier:NvidiaVerifier",
+        fields_at="cloister.tee.nvidia.fields:FIELDS",
+        roots_at="cloister.tee.nvidia.roots:NVIDIA_ROOTS",
+        extra="",
+    ),
+    RootOfTrust(
+        name="nitro",
+        media_types=("application/vnd.cloister.nitro",),
+        hardware_rooted=True,
+        verifier_at="cloister.tee.nitro.verifier:NitroVerifier",
+        fields_at="cloister.tee.nitro.fields:FIELDS",
+        roots_at="cloister.tee.nitro.roots:NITRO_ROOTS",
+        extra="",
+    ),
+    RootOfTrust(
+        name="cca",
+        media_types=("application/vnd.cloister.cca",),
+        hardware_rooted=False,
+        verifier_at="cloister.tee.cca.verifier:CcaVerifier",
+        fields_at="cloister.tee.cca.fields:FIELDS",
+        roots_at="",
         extra="",
     ),
 )

@@ -18,7 +18,7 @@ from cloister.crypto.vendor_keys import Curve, EcdsaKey
 from cloister.errors import CloisterError, EndorsementError, MalformedError, UnavailableError
 from cloister.wire.strict_json import read_json
 
-__all__ = ["KEY_MEDIA_TYPE", "require_platform_key"]
+__all__ = ["KEY_MEDIA_TYPE", "anchor_of_key", "require_platform_key"]
 
 KEY_MEDIA_TYPE: Final = "application/jwk+json"
 _MAX_BYTES: Final = 1024
@@ -51,6 +51,15 @@ def require_platform_key(
     if anchor not in anchors:
         raise EndorsementError("the platform's key is not accepted", code="endorsement.anchor")
     return key, anchor
+
+
+def anchor_of_key(body: bytes) -> bytes:
+    """Return what a verifier is given to accept the platform with this key.
+
+    Raises:
+        MalformedError: It is no such key.
+    """
+    return sha256(_read(body).spki)
 
 
 def _read(body: bytes) -> EcdsaKey:

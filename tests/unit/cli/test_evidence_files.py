@@ -1,0 +1,150 @@
+"""Files that vouch are known by what is in them; a bare key counts where the user named it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from cloister.attestation.evidence import Evidence
+from cloister.cli.evidence_files import read_anchor, read_endorsements, read_evidence
+from cloister.crypto.chain import Certificate
+from cloister.errors import CloisterError
+from cloister.testing.manufacturers.cca import SimulatedCca
+from cloister.testing.manufacturers.intel import IntelCase, SimulatedIntel
+from cloister.testing.manufacturers.nvidia import SimulatedNvidia
+from cloister.testing.manufacturers.tpm import SimulatedTpm
+
+NOW = 1_800_000_000
+
+
+def write(path: Path, data: bytes) -> Path:
+    """Write a file."""
+    path.write_bytes(data)
+    return path
+
+
+def pem(der: bytes, what: str = "CERTIFICATE") -> bytes:
+    """Write DER as PEM."""
+    body = base64.encodebytes(der).decode()
+    return f"-----BEGIN {what}-----\n{body}-----END {what}-----\n".encode()
+
+
+def test_each_form_gets_its_media_type(tmp_path: Path) -> None:
+    """Whatever the file is called."""
+    tpm, nvidia = SimulatedTpm(b"seed", now=NOW), SimulatedNvidia("seed", at=NOW)
+    gpu = nvidia.gpu("HOPPER")
+    minted = SimulatedIntel(b"seed", at=NOW).mint(IntelCase("tdx5"))
+    forms = {
+        "application/pkix-cert": tpm.root,
+        "application/pem-certificate-chain": pem(tpm.issuer) + pem(tpm.root),
+        "application/pkix-crl": tpm.revocations("root"),
+        "application/vnd.cloister.intel-collateral+json": json.dumps(dict(minted.bundle)).encode(),
+        "application/swid+xml": nvidia.rims(gpu)[0].body,
+        "application/ocsp-response": nvidia.ocsp_responses(gpu)[0].body,
+        "application/jwk+json": SimulatedCca("seed").key.body,
+    }
+    for media_type, data in forms.items():
+        given = read_endorsements([write(tmp_path / "file", data)])
+        assert [each.media_type for each in given.endorsements] == [media_type]
+    one = read_endorsements([write(tmp_path / "file", pem(tpm.root))])
+    assert [(each.media_type, each.body) for each in one.endorsements] == [
+        ("application/pkix-cert", tpm.root)
+    ]
+
+
+def test_a_folder_gives_each_of_its_files_once(tmp_path: Path) -> None:
+    """The same endorsement under two names is one."""
+    tpm = SimulatedTpm(b"seed", now=NOW)
+    for name in ("a", "b"):
+        write(tmp_path / name, tpm.root)
+    assert len(read_endorsements([tmp_path, tmp_path / "a"]).endorsements) == 1
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", b"{}", b"[1]", b"{", b"0\x82", b"0\x03\x01\x01\x00", b"\x00" * 40]
+)
+def test_what_vouches_for_nothing_is_refused(tmp_path: Path, data: bytes) -> None:
+    """A mistake of the user's, before anything is judged."""
+    with pytest.raises(CloisterError) as e:
+        read_endorsements([write(tmp_path / "file", data)])
+    assert e.value.code == "endorsement.malformed"
+
+
+def test_a_key_that_was_named_is_pinned(tmp_path: Path) -> None:
+    """As `--endorsements` or as `--anchor`; the digest is of its SubjectPublicKeyInfo."""
+    tpm, cca = SimulatedTpm(b"seed", now=NOW), SimulatedCca("seed")
+    key = write(tmp_path / "ak", pem(tpm.ak, "PUBLIC KEY"))
+    assert read_endorsements([key]).pinned == [read_anchor(str(key))]
+    jwk = write(tmp_path / "key.json", cca.key.body)
+    assert read_endorsements([jwk]).pinned == [cca.anchor]
+
+
+def test_an_anchor_is_a_digest_or_a_file(tmp_path: Path) -> None:
+    """Of a certificate in either form."""
+    root = SimulatedTpm(b"seed", now=NOW).root
+    digest = Certificate.from_der(root).fingerprint
+    assert read_anchor("sha256:" + digest.hex()) == digest
+    for data in (root, pem(root)):
+        assert read_anchor(str(write(tmp_path / "root", data))) == digest
+    for text in ("sha256:", "sha256:zz", "sha256:" + "00" * 33):
+        with pytest.raises(CloisterError):
+            read_anchor(text)
+
+
+def test_an_envelope_is_taken_for_what_it_says(tmp_path: Path) -> None:
+    """Bare bytes are the kind's plain form; a list of GPUs has its own."""
+    envelope = Evidence("application/vnd.cloister.tdx+cbor", b"body")
+    path = write(tmp_path / "file", envelope.to_bytes())
+    assert read_evidence(path, "tdx", event_log=None)[0] == envelope
+    other = Evidence("application/vnd.cloister.sgx", b"body").to_bytes()
+    found, _ = read_evidence(write(path, other), "tdx", event_log=None)
+    assert found == Evidence("application/vnd.cloister.tdx", other)
+    found, _ = read_evidence(write(path, b" []"), "nvidia", event_log=None)
+    assert found.media_type == "application/vnd.cloister.nvidia+json"
+
+
+def test_an_event_log_goes_with_a_td_only(tmp_path: Path) -> None:
+    """Its format is told by its first character."""
+    quote, log = write(tmp_path / "quote", b"quote"), write(tmp_path / "log", b"[]")
+    found, _ = read_evidence(quote, "tdx", event_log=log)
+    assert found.media_type == "application/vnd.cloister.tdx+cbor"
+    with pytest.raises(CloisterError) as e:
+        read_evidence(quote, "snp", event_log=log)
+    assert e.value.code == "config.value"
+
+
+def test_only_files_of_a_bounded_size_are_read(tmp_path: Path) -> None:
+    """Not devices, pipes, or whatever grows."""
+    os.mkfifo(tmp_path / "pipe")
+    large = tmp_path / "large"
+    large.write_bytes(b"")
+    os.truncate(large, (4 << 20) + 1)
+    for path, code in [
+        (tmp_path / "pipe", "config.file"),
+        (large, "config.value"),
+        (Path("/dev/zero"), "config.file"),
+        (tmp_path / "absent", "config.file"),
+    ]:
+        with pytest.raises(CloisterError) as e:
+            read_evidence(path, "tdx", event_log=None)
+        assert e.value.code == code
+
+
+def test_a_folder_without_evidence_says_what_is_missing(tmp_path: Path) -> None:
+    """By the name that a sample's folder gives it."""
+    with pytest.raises(CloisterError) as e:
+        read_evidence(tmp_path, "snp", event_log=None)
+    assert (e.value.code, "report.bin" in str(e.value)) == ("config.missing", True)
+
+
+def test_too_many_files_are_refused(tmp_path: Path) -> None:
+    """A folder named by mistake is not read to its end."""
+    for number in range(65):
+        write(tmp_path / str(number), b"x")
+    with pytest.raises(CloisterError) as e:
+        read_endorsements([tmp_path])
+    assert e.value.code == "config.value"
