@@ -25,7 +25,7 @@ import uvicorn
 import uvloop
 
 from cloister.attestation.evidence import Evidence, ReportData
-from cloister.errors import ConfigError, UnavailableError
+from cloister.errors import ConfigError, TamperedError, UnavailableError
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.domain import TrustDomain
 from cloister.keyservice.fetching import Fetching, Get
@@ -104,6 +104,7 @@ def serve(
         get: Reaches stores of others; None where this process has no way to any.
 
     Raises:
+        TamperedError: The state turned out to be damaged while it was served (`state.tampered`).
         CloisterError: The state or the address cannot be used.
     """
     for address in settings.sources:
@@ -162,8 +163,11 @@ async def _run(
     settings: ServerSettings,
     ready: Callable[[dict[str, str]], None],
 ) -> None:
+    damaged = False
+
     def stop() -> None:
-        server.should_exit = True
+        nonlocal damaged
+        damaged = server.should_exit = True
 
     application = Application(
         parts.service,
@@ -205,6 +209,12 @@ async def _run(
     finally:
         for task in tasks:
             task.cancel()
+    if damaged:
+        raise TamperedError(
+            "the key service stopped, because its state cannot be trusted any more",
+            code="state.tampered",
+            detail="the refusal before this line says why",
+        )
 
 
 def _make_web(parts: _Parts, stop: Callable[[], None], connections: Callable[[], int]) -> Other:
