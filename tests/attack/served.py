@@ -133,6 +133,12 @@ class Served(ServiceBench):
         return served
 
     options: tuple[str, ...] = ()
+    wrapper: tuple[str, ...] = ()  # a command in front, for what it takes away from the process
+
+    @property
+    def home(self) -> Path:
+        """The process's working, home and temporary directory; nothing is there at first."""
+        return self.domain.directory.with_suffix(".home")
 
     @property
     def log(self) -> Path:
@@ -141,12 +147,20 @@ class Served(ServiceBench):
 
     def start(self) -> Mapping[str, Any]:
         """Start the process; returns what it said, and sets `port` where it serves."""
+        self.home.mkdir(mode=0o700, exist_ok=True)
+        home = str(self.home)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(_ENTRY), str(self.clock.path), *self._arguments()],
+                [*self.wrapper, sys.executable, str(_ENTRY), *self._arguments()],
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={"PYTHONPATH": ":".join(sys.path), "PATH": os.defpath},
+                cwd=home,
+                env={
+                    "PYTHONPATH": ":".join(str(Path(part).resolve()) for part in sys.path),
+                    "PATH": os.defpath,
+                    "HOME": home,
+                    "TMPDIR": home,
+                },
             )
         assert self.process.stdout is not None
         facts: Mapping[str, Any] = json.loads(self.process.stdout.readline())
@@ -157,7 +171,9 @@ class Served(ServiceBench):
 
     def _arguments(self) -> list[str]:
         listen = f"127.0.0.1:{self.port}"
-        fixed = ["--domain", str(self.domain.directory), "--listen", listen]
+        clock = self.clock
+        assert isinstance(clock, ServedClock)
+        fixed = [str(clock.path), "--domain", str(self.domain.directory), "--listen", listen]
         return [*fixed, "--log-format", "json", *self.options]
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import urllib.parse
 from collections.abc import Iterable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Final
 
-__all__ = ["found_in", "spellings"]
+from cloister.crypto.digest import sha256
+
+__all__ = ["found_in", "scan", "spellings"]
 
 _PART: Final = 12
 
@@ -35,6 +39,26 @@ def found_in(data: bytes, secrets: Mapping[str, bytes]) -> list[str]:
     return [
         name for name, secret in secrets.items() if any(each in data for each in spellings(secret))
     ]
+
+
+def scan(folder: Path, secrets: Mapping[str, bytes]) -> list[tuple[str, str]]:
+    """Return (file, secret) for each regular file below a folder that shows one.
+
+    Names count as contents do, and the same content is looked at once.
+    """
+    seen: set[bytes] = set()
+    found: list[tuple[str, str]] = []
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        found += [(name, secret) for secret in found_in(os.fsencode(name), secrets)]
+        if not path.is_file() or path.is_symlink():
+            continue
+        content = path.read_bytes().rstrip(b"\0")
+        digest = sha256(content)
+        if digest not in seen:
+            found += [(name, secret) for secret in found_in(content, secrets)]
+        seen.add(digest)
+    return found
 
 
 def _parts(secret: bytes) -> Iterable[bytes]:

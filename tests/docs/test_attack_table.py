@@ -9,7 +9,12 @@ from docs.pages import ROOT
 
 FOLDER = ROOT / "tests" / "attack"
 ROWS = re.findall(r"^\| (?!attack|---)(.+) \| (.+) \|$", (FOLDER / "README.md").read_text(), re.M)
-SERVED = ("test_keyservice_over_http.py", "test_tenants_over_http.py", "test_state_over_http.py")
+SERVED = (
+    "test_keyservice_over_http.py",
+    "test_tenants_over_http.py",
+    "test_state_over_http.py",
+    "test_no_plaintext.py",
+)
 
 
 def names_in(name: str) -> set[str]:
