@@ -141,6 +141,11 @@ class Served(ServiceBench):
         return self.domain.directory.with_suffix(".home")
 
     @property
+    def url(self) -> str:
+        """Where the process listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
     def log(self) -> Path:
         """What the process has said."""
         return self.domain.directory.with_suffix(".log")

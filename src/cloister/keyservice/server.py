@@ -1,7 +1,7 @@
 """The process around a key service: its socket, its clock, its start and its end.
 
 Run as `python -m cloister.keyservice.server --domain DIR`; its ready line has `url` and `identity`.
-What a connection may do stands in `front`; at most `MAX_CONNECTIONS` are open at once.
+What connections may do, and how many there may be, stands in `front`.
 
 SIGTERM and SIGINT end it: it listens no more, answers what it has accepted, for `GRACE_S` at most,
 and closes the state.
@@ -46,7 +46,6 @@ __all__ = ["DATABASE_VARIABLE", "ServerSettings", "main", "serve"]
 GRACE_S: Final = 5
 DATABASE_VARIABLE: Final = "CLOISTER_DATABASE"
 IDLE_CONNECTION_S: Final = 75
-MAX_CONNECTIONS: Final = 512
 WITNESS_DEADLINE_S: Final = 3.0
 _SOCKET_NAME: Final = "service.sock"
 _MAX_SOCKET_PATH: Final = 100
@@ -186,7 +185,6 @@ async def _run(
         proxy_headers=False,
         server_header=False,
         date_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=IDLE_CONNECTION_S,
         timeout_graceful_shutdown=GRACE_S,
     )
