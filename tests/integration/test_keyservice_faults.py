@@ -246,12 +246,12 @@ mount -t tmpfs -o size=1m,mode=700 tmpfs "$1"
 cp -a "$2/." "$1/"
 head -c 400000 /dev/zero > "$1/ballast"
 (
-    read -r line < "$3"
+    while [ -e "$3/full" ]; do sleep 0.05; done
     rm "$1/ballast"
-    read -r line < "$3"
+    while [ -e "$3/running" ]; do sleep 0.05; done
     rm -r "$2"
     cp -a "$1" "$2"
-    rm "$3"
+    rm "$3/wanted"
 ) &
 shift 3
 exec "$@"
@@ -274,12 +274,14 @@ def test_a_full_disk_loses_nothing(served: Served, tmp_path: Path) -> None:
         pytest.skip(f"no private mount here: {why}")
     served.end()
     state = served.domain.keyservice_directory
-    kept, fifo = tmp_path / "kept", tmp_path / "fifo"
+    kept, told = tmp_path / "kept", tmp_path / "told"
     shutil.copytree(state, kept)
-    os.mkfifo(fifo, 0o600)
+    told.mkdir()
+    for name in ("full", "running", "wanted"):
+        (told / name).touch()
     served.wrapper = (
         *("unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", SMALL, "sh"),
-        *(str(state), str(kept), str(fifo)),
+        *(str(state), str(kept), str(told)),
     )
     served.start()
     registered: list[bytes] = []
@@ -305,7 +307,7 @@ def test_a_full_disk_loses_nothing(served: Served, tmp_path: Path) -> None:
     with pytest.raises(StorageFullError):
         register()
     assert served.get("/v1/service").status == 200
-    fifo.write_text("go on\n")
+    (told / "full").unlink()
     end = time.monotonic() + 30
     while len(registered) < before + 3 and time.monotonic() < end:
         with contextlib.suppress(StorageFullError):
@@ -313,8 +315,8 @@ def test_a_full_disk_loses_nothing(served: Served, tmp_path: Path) -> None:
     assert len(registered) == before + 3
     require_all(served, registered)
     served.end(signal.SIGKILL)
-    fifo.write_text("copy\n")
-    wait_until(lambda: not fifo.exists())
+    (told / "running").unlink()
+    wait_until(lambda: not (told / "wanted").exists())
     served.wrapper = ()
     shutil.rmtree(state)
     shutil.copytree(kept, state)
