@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
         backend.append = mortal(backend.append, "record", wish)  # type: ignore[method-assign]
     for witness in (PlatformFreshness, SharedFreshness):
         witness.committed = mortal(witness.committed, "witness", wish)  # type: ignore[method-assign]
-    return server.main(arguments[1:])
+    return server.main(arguments[1:], get=None)
 
 
 if __name__ == "__main__":

@@ -37,25 +37,47 @@ def read(data, keys):
     return value
 
 
-def check(case):
-    text = case["token"]
-    need(len(text) <= 512 and re.fullmatch(r"[A-Za-z0-9_-]+", text) is not None)  # KH-22
+def split(text):
+    need(len(text) <= 512 and re.fullmatch(r"[A-Za-z0-9_-]+", text) is not None)  # KH-22, KH-42
     need(len(text) % 4 != 1)
     raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     need(base64.urlsafe_b64encode(raw).rstrip(b"=").decode() == text)
-    outer = read(raw, {"body", "signature"})  # KH-20
+    return read(raw, {"body", "signature"})  # KH-20
+
+
+def need_signed(outer, key):
     framed = b"".join(len(part).to_bytes(8, "big") + part for part in (LABEL, outer["body"]))
-    try:  # KH-23
-        owner = Ed25519PublicKey.from_public_bytes(bytes.fromhex(case["owner"]))
-        owner.verify(outer["signature"], framed)
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(outer["signature"], framed)
     except InvalidSignature as e:
         raise Bad("identity.viewer") from e
+
+
+def owners(case):
+    outer = split(case["token"])
+    need_signed(outer, bytes.fromhex(case["owner"]))  # KH-23
     body = read(outer["body"], {"version", "service", "scope", "expires"})
     need(body["version"] == 1 and body["scope"] in ("view", "metrics"))
     need(body["service"] == bytes.fromhex(case["service"]))
     need(type(body["expires"]) is int)  # KH-24
     need(case["at"] < body["expires"] <= case["at"] + 721 * HOUR)
     need(body["scope"] in ("view", case["scope"]), "identity.scope")  # KH-11
+
+
+def issued(case):
+    outer = split(case["token"])
+    names = {"version", "service", "id", "issuer", "namespace", "scope", "expires"}
+    body = read(outer["body"], names)  # KH-41
+    need(body["version"] == 2 and len(body["id"]) == 16 and len(body["issuer"]) == 32)
+    need_signed(outer, body["issuer"])  # KH-42
+    need(body["service"] == bytes.fromhex(case["service"]))
+    said = {name: body[name] for name in ("namespace", "scope", "expires")}
+    said |= {name: body[name].hex() for name in ("id", "issuer")}
+    need(said == case["grant"] and case["at"] < body["expires"])  # KH-43
+
+
+def check(case):
+    (issued if "grant" in case else owners)(case)
 
 
 def judge(case):
