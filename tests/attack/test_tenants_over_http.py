@@ -37,7 +37,7 @@ from cloister.keyservice.owner import OwnerClient
 from cloister.keyservice.ownership import OPERATIONS
 from cloister.keyservice.policy import canonical_bytes, parse_policy
 from cloister.testing.keyservice import MEASUREMENT, policy_text
-from cloister.testing.secrets import secret_policy
+from cloister.testing.secrets import put_source, secret_policy
 
 OPAQUE = b"planted-opaque-value-51c7"
 PLANTED = """
@@ -71,7 +71,10 @@ def scene(served: Served) -> Scene:
     )  # fmt: skip
     served.secrets |= {"opaque secret": OPAQUE}
     served.secrets |= {f"key {n}": key.to_secret() for n, key in enumerate((ANN, BEN, CAT))}
-    return Scene(served, policy, digest)
+    put_source(served, served.client(ANN))
+    served.client(ANN).issue_view_token("lab", scope="view", hours=720)
+    (token,) = served.client(ANN).list_view_tokens("lab")
+    return Scene(served, policy, digest, bytes(token["id"]))
 
 
 def lab_charter(served: Served) -> bytes:
