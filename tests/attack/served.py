@@ -284,6 +284,11 @@ class Served(ServiceBench):
         assert len(exchange.body) < _MOST_OF_A_REFUSAL
         assert found_in(exchange.answer, self.secrets) == []
 
+    def require_nothing_on_the_wire(self) -> None:
+        """No byte that ever came back shows a secret."""
+        for exchange in self.exchanges:
+            assert found_in(exchange.answer, self.secrets) == []
+
     # -- what the log says
 
     def entries(self) -> list[LogEntry]:
