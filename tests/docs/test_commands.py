@@ -17,10 +17,12 @@ from typing import Final
 
 import pytest
 
+from cloister.testing.postgres import PostgresServer
 from docs.pages import ROOT, fenced_blocks
 
 _FILE: Final = re.compile(r"<!-- file: (\S+) -->\n+```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GUIDES: Final = sorted((ROOT / "docs" / "guide").glob("*.md"))
+REPLICAS: Final = ROOT / "docs" / "guide" / "run-several-replicas.md"
 
 
 def cloister_beside(python: str) -> Path | None:
@@ -29,7 +31,7 @@ def cloister_beside(python: str) -> Path | None:
     return path if path.exists() else None
 
 
-def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+def run_page(page: Path, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Write the page's files and run its commands in `folder`, stopping at the first that fails."""
     text = page.read_text("utf-8")
     for name, content in _FILE.findall(text):
@@ -43,6 +45,7 @@ def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
         "PATH": f"{command.parent}:{os.environ['PATH']}",
         "HOME": str(folder),
         "LANG": "C.UTF-8",
+        **variables,
     }
     return subprocess.run(
         ["/bin/sh", "-c", script],
@@ -58,12 +61,25 @@ def run_page(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 @pytest.mark.fuse
 @pytest.mark.frameworks("sklearn")
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "guide", [guide for guide in GUIDES if guide != REPLICAS], ids=lambda path: path.stem
+)
 def test_the_commands_of_a_guide_work(guide: Path, tmp_path: Path) -> None:
     """Typing a guide's commands in order, in an empty directory, succeeds."""
     if cloister_beside(sys.executable) is None:
         pytest.skip("cloister is not installed in this environment; make setup")
     done = run_page(guide, tmp_path)
+    assert done.returncode == 0, f"{done.stdout}\n--- stderr\n{done.stderr}"
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_guide_to_replicas_work(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    """The same, with an empty database, whose address the reader has."""
+    if cloister_beside(sys.executable) is None:
+        pytest.skip("cloister is not installed in this environment; make setup")
+    done = run_page(REPLICAS, tmp_path, DATABASE=postgres.address(postgres.database()))
     assert done.returncode == 0, f"{done.stdout}\n--- stderr\n{done.stderr}"
 
 

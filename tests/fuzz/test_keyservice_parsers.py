@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,9 +18,10 @@ from cloister.attestation.result import AttestationResult, NotChecked, RuleHit
 from cloister.crypto.digest import framed, sha256
 from cloister.crypto.hpke import HPKEPrivateKey
 from cloister.crypto.keyring import KeyRing
-from cloister.crypto.signature import SigningKey
+from cloister.crypto.signature import SigningKey, VerifyingKey
 from cloister.errors import (
     ConfigError,
+    EvidenceError,
     IdentityError,
     MalformedError,
     ReleaseDeniedError,
@@ -29,9 +32,11 @@ from cloister.keyservice.anchoring import AnchorReply, AnchorRequest, SealedAnch
 from cloister.keyservice.approvals import NO_PREDECESSOR, Approval, Subject
 from cloister.keyservice.bundle import Bundle, Lease, ListenerGrant, VolumeGrant
 from cloister.keyservice.cosigning import Cosigner, Quorum, WitnessKey
+from cloister.keyservice.genuine import AttestRequest
 from cloister.keyservice.kv2 import kv2_value
 from cloister.keyservice.leases import AnchorMove
 from cloister.keyservice.log import Checkpoint, LogEntry, Receipt, StateCommitment, read_leaf
+from cloister.keyservice.member_messages import MemberGrant, MemberRequest, SealedMemberRequest
 from cloister.keyservice.messages import (
     Challenge,
     ChallengeRequest,
@@ -49,10 +54,13 @@ from cloister.keyservice.recovery_plan import RecoveryPlan
 from cloister.keyservice.recovery_request import RecoveryRequest
 from cloister.keyservice.recovery_shares import SealedShare, ShareFacts
 from cloister.keyservice.refusals import Refusal
+from cloister.keyservice.renewal import Renewal
 from cloister.keyservice.reset import Reset
+from cloister.keyservice.roster import Expected, Roster, SignedRoster
 from cloister.keyservice.source_messages import SourceFact, Trouble, read_address
 from cloister.keyservice.state.record import Head
 from cloister.keyservice.view.issued import IssuedToken
+from cloister.keyservice.view.token import ViewToken
 from cloister.keyservice.view_grants import ViewGrant
 from cloister.keyservice.witness import AddCheckpoint
 from cloister.tee.sim.layout import SignedReport, SimReport
@@ -242,7 +250,61 @@ def _covered(body: bytes) -> bytes:
     return framed(b"/a", sha256(b"q"), body)
 
 
+MEMBERS = Path(__file__).parents[2] / "docs" / "spec" / "vectors" / "membership-v1"
+ROSTER = json.loads((MEMBERS / "roster-ok.json").read_text("utf-8"))
+MEMBER_GRANT = MemberGrant("d", "lab", "digits", 1, 9, b"s" * 32)
+RENEWAL = Renewal(b"PEM", b"result", RECEIPT, MEMBER_GRANT)
+
+
+def member_request(name: str) -> bytes:
+    """A sealed request of the vectors."""
+    return bytes.fromhex(json.loads((MEMBERS / f"{name}.json").read_text("utf-8"))["message"])
+
+
+def open_member_request(data: bytes) -> None:
+    """As the service opens it."""
+    sealed = SealedMemberRequest.from_bytes(data)
+    MemberRequest.from_bytes(sealed.body)
+    with contextlib.suppress(ReleaseDeniedError):
+        sealed.require(b"s" * 32)
+
+
+def open_roster(data: bytes) -> None:
+    """As somebody who pinned the service opens it."""
+    want = ROSTER["expected"]
+    expected = Expected(
+        service=VerifyingKey(bytes.fromhex(want["service"])),
+        domain=want["domain"],
+        namespace=want["namespace"],
+        name=want["name"],
+        of=want["of"],
+        epoch=want["epoch"],
+        at=want["now"],
+        max_age_s=want["max_age_s"],
+    )
+    with contextlib.suppress(IdentityError, EvidenceError):
+        SignedRoster.from_bytes(data).verify(expected)
+
+
+def open_view_token(data: bytes) -> None:
+    """As the service reads what comes in a header."""
+    text = data.decode("latin-1")
+    with contextlib.suppress(IdentityError):
+        ViewToken.from_text(text, service=KEY.public, owner=KEY.public, at=1_800_000_000)
+
+
 PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
+    "member's request for a roster": (open_member_request, member_request("request-ok-roster")),
+    "member's request for a token": (open_member_request, member_request("request-ok-token")),
+    "member's request to leave": (open_member_request, member_request("request-ok-leave")),
+    "signed roster": (open_roster, bytes.fromhex(ROSTER["message"])),
+    "roster": (Roster.from_bytes, SignedRoster.from_bytes(bytes.fromhex(ROSTER["message"])).body),
+    "renewal": (Renewal.from_bytes, RENEWAL.to_bytes()),
+    "attestation request": (AttestRequest.from_bytes, AttestRequest(b"n" * 32).to_bytes()),
+    "view token": (
+        open_view_token,
+        ViewToken.make(KEY.public, scope="view", hours=1, at=1_800_000_000).signed(KEY).encode(),
+    ),
     "challenge request": (ChallengeRequest.from_bytes, ChallengeRequest(b"n" * 32).to_bytes()),
     "challenge": (Challenge.from_bytes, Challenge(b"s" * 32, b"n" * 32, 60).to_bytes()),
     "release request": (ReleaseRequest.from_bytes, REQUEST.to_bytes()),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -20,14 +22,20 @@ from cloister.crypto.x509 import read_peer_certificate
 from cloister.errors import CloisterError, EvidenceError
 from cloister.keyservice.anchoring import AnchorRequest, SealedAnchorRequest
 from cloister.keyservice.bundle import VolumeGrant
+from cloister.keyservice.challenges import CHALLENGE_LABEL, NONCE_LIFETIME_S, Challenges
+from cloister.keyservice.clock import Moment
 from cloister.keyservice.log import Receipt, verify_receipt
 from cloister.keyservice.messages import Challenge, Failure, ReleaseRequest, SignedReply
 from cloister.keyservice.ownership import SignedOwnerRequest
 from cloister.keyservice.state.record import Head, StateKey
+from cloister.keyservice.statetime import StateTime
+from cloister.keyservice.store import Store
 from cloister.keyservice.view.issued import IssuedToken
 from cloister.keyservice.view.token import ViewToken
 from cloister.keyservice.view_grants import ViewGrant
+from cloister.tee.sim.platform import SimPlatform
 from cloister.tee.sim.verifier import SimVerifier
+from cloister.testing.state import MemoryFreshness, founded
 from cloister.wire import Fields, encode
 
 ROOT = Path(__file__).parents[2] / "docs" / "spec" / "vectors"
@@ -91,6 +99,8 @@ def release(case: Case) -> None:
     kind = case["kind"]
     if kind == "challenge":
         assert Challenge.from_bytes(data).to_bytes() == data
+    elif kind == "nonce":
+        spend(case)
     elif kind == "release-request":
         assert ReleaseRequest.from_bytes(data).to_bytes() == data
     elif kind == "reply":
@@ -115,6 +125,25 @@ def release(case: Case) -> None:
         service = VerifyingKey(bytes.fromhex(case["service"]))
         entry = verify_receipt(Receipt.from_bytes(data), service=service, origin=case["origin"])
         assert entry.at == 2
+
+
+def spend(case: Case) -> None:
+    """A challenge's nonce, as its service spends it."""
+    with tempfile.TemporaryDirectory() as folder:
+        platform = SimPlatform.create(Path(folder) / "platform", svn=1, debug=False)
+        store = Store.load(founded(platform), platform, MemoryFreshness())
+        challenges = Challenges(
+            store,
+            bytes.fromhex(case["secret"]),
+            StateTime(store),
+            label=CHALLENGE_LABEL,
+            lifetime_s=NONCE_LIFETIME_S,
+        )
+        nonce, moment = bytes.fromhex(case["message"]), Moment(int(case["at"]), 0.0)
+        if case["spent"]:
+            challenges.spend(nonce, moment)
+        challenges.spend(nonce, moment)
+        store.close()
 
 
 def state(case: Case) -> None:
@@ -201,14 +230,26 @@ def test_vector(name: str, path: Path) -> None:
     assert found == case["expect"], case["comment"]
 
 
-@pytest.mark.parametrize("name", sorted(FORMATS))
-def test_generators_leave_no_diff(name: str, tmp_path: Path) -> None:
-    """What is checked in is what the generator writes."""
-    spec = importlib.util.spec_from_file_location("generate", ROOT / name / "generate.py")
+@pytest.mark.parametrize("name", ["key-release-v1", "keyservice-http-v1"])
+def test_a_second_reader_agrees(name: str) -> None:
+    """Written from the page alone, with other libraries."""
+    assert load(name, "reader").main() == []
+
+
+def load(name: str, script: str) -> ModuleType:
+    """A script beside the vectors of a page."""
+    spec = importlib.util.spec_from_file_location(script, ROOT / name / f"{script}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_generators_leave_no_diff(name: str, tmp_path: Path) -> None:
+    """What is checked in is what the generator writes."""
+    module = load(name, "generate")
     module.main(tmp_path)
     written = {path.name: path.read_bytes() for path in tmp_path.glob("*.json")}
     assert written == {path.name: path.read_bytes() for path in (ROOT / name).glob("*.json")}

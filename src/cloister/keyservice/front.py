@@ -6,8 +6,8 @@ another, made durable together, and answered after that. A client alone is a gro
 Only the protocol's four paths are known here. Whatever else is asked goes to another application,
 which is made when somebody asks for the first time: it costs the protocol one look into a set.
 
-The parser is uvicorn's and llhttp's; what they leave open is bounded here: the size of a head, and
-the time for a head, for a body, and between two requests.
+The parser is uvicorn's and llhttp's; what they leave open is bounded here: the size of a head, the
+time for a head, for a body, and between two requests, and the number of connections.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ __all__ = ["Application", "BoundedProtocol", "Other"]
 BODY_TIMEOUT_S: Final = 10
 HEAD_TIMEOUT_S: Final = 10
 MAX_HEAD_BYTES: Final = 16384
+MAX_CONNECTIONS: Final = 512
 MAX_GROUP: Final = 32
+_RETRY_AFTER: Final = (b"retry-after", b"1")
+_UNAVAILABLE: Final = 503
 
 _Scope = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -165,6 +168,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_is_over()
         if sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
             raise ValueError("a head is too long")  # llhttp's caller answers 400
+        if len(self.connections) > MAX_CONNECTIONS:
+            self.app = _overloaded
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
@@ -203,8 +208,16 @@ async def _read_body(receive: _Receive) -> bytes | None:
             return b"".join(parts)
 
 
+async def _overloaded(scope: _Scope, receive: _Receive, send: _Send) -> None:
+    """Answer a connection more than there may be: it is closed, and may come again."""
+    del scope, receive
+    await _respond(send, _UNAVAILABLE, b"")
+
+
 async def _respond(send: _Send, status: int, body: bytes, *more: tuple[bytes, bytes]) -> None:
     headers = [(b"content-length", str(len(body)).encode()), *more]
+    if status == _UNAVAILABLE:
+        headers.append(_RETRY_AFTER)
     if body:
         headers.append((b"content-type", MEDIA_TYPE.encode()))
     else:

@@ -40,12 +40,20 @@ def run(serve: Callable[[Callable[[dict[str, str]], None]], None], handler: logg
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
+    started = False
+
+    def ready(facts: dict[str, str]) -> None:
+        nonlocal started
+        started = True
+        _print_line(facts)
+
     try:
         _hide_memory()
-        serve(_print_line)
+        serve(ready)
     except CloisterError as e:
         _LOG.error("server.failed code=%s detail=%s", e.code, e.detail)
-        _print_line({"error": {"code": e.code, "message": e.public}})
+        if not started:  # whoever started it listens no more than until it is ready
+            _print_line({"error": {"code": e.code, "message": e.public}})
         return e.exit_status
     return 0
 

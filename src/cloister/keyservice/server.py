@@ -1,7 +1,7 @@
 """The process around a key service: its socket, its clock, its start and its end.
 
 Run as `python -m cloister.keyservice.server --domain DIR`; its ready line has `url` and `identity`.
-What a connection may do stands in `front`; at most `MAX_CONNECTIONS` are open at once.
+What connections may do, and how many there may be, stands in `front`.
 
 SIGTERM and SIGINT end it: it listens no more, answers what it has accepted, for `GRACE_S` at most,
 and closes the state.
@@ -25,7 +25,7 @@ import uvicorn
 import uvloop
 
 from cloister.attestation.evidence import Evidence, ReportData
-from cloister.errors import ConfigError, UnavailableError
+from cloister.errors import ConfigError, TamperedError, UnavailableError
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.domain import TrustDomain
 from cloister.keyservice.fetching import Fetching, Get
@@ -46,7 +46,6 @@ __all__ = ["DATABASE_VARIABLE", "ServerSettings", "main", "serve"]
 GRACE_S: Final = 5
 DATABASE_VARIABLE: Final = "CLOISTER_DATABASE"
 IDLE_CONNECTION_S: Final = 75
-MAX_CONNECTIONS: Final = 512
 WITNESS_DEADLINE_S: Final = 3.0
 _SOCKET_NAME: Final = "service.sock"
 _MAX_SOCKET_PATH: Final = 100
@@ -104,6 +103,7 @@ def serve(
         get: Reaches stores of others; None where this process has no way to any.
 
     Raises:
+        TamperedError: The state turned out to be damaged while it was served (`state.tampered`).
         CloisterError: The state or the address cannot be used.
     """
     for address in settings.sources:
@@ -162,8 +162,11 @@ async def _run(
     settings: ServerSettings,
     ready: Callable[[dict[str, str]], None],
 ) -> None:
+    damaged = False
+
     def stop() -> None:
-        server.should_exit = True
+        nonlocal damaged
+        damaged = server.should_exit = True
 
     application = Application(
         parts.service,
@@ -182,7 +185,6 @@ async def _run(
         proxy_headers=False,
         server_header=False,
         date_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=IDLE_CONNECTION_S,
         timeout_graceful_shutdown=GRACE_S,
     )
@@ -205,6 +207,12 @@ async def _run(
     finally:
         for task in tasks:
             task.cancel()
+    if damaged:
+        raise TamperedError(
+            "the key service stopped, because its state cannot be trusted any more",
+            code="state.tampered",
+            detail="the refusal before this line says why",
+        )
 
 
 def _make_web(parts: _Parts, stop: Callable[[], None], connections: Callable[[], int]) -> Other:

@@ -478,11 +478,12 @@ class Store:
         return Appended(index, proof, self._size, self.log_root())
 
     def entries(self, first: int, count: int) -> list[bytes]:
-        """Return up to `count` entries from number `first`."""
-        return [
-            self._key.open_entry(row.sealed, position=row.position)
-            for row in self._backend.log(first, count)
-        ]
+        """Return up to `count` durable entries from number `first`.
+
+        Raises:
+            TamperedError: The backend has not all of them as they were written (`state.tampered`).
+        """
+        return [entry for entry, _ in self._log(first, count)]
 
     def open_entry(self, row: LogRow) -> bytes:
         """Open one row of the log."""
@@ -514,7 +515,24 @@ class Store:
     # -- inside
 
     def _durable_leaves(self, first: int, count: int) -> list[bytes]:
-        return [row.leaf for row in self._backend.log(first, count)]
+        return [leaf for _, leaf in self._log(first, count)]
+
+    def _log(self, first: int, count: int) -> list[tuple[bytes, bytes]]:
+        """Open rows of the log: none is left out, each is in its place and has its own leaf."""
+        wanted = range(first, min(first + count, self.durable_size))
+        rows = list(self._backend.log(first, len(wanted)))[: len(wanted)]
+        found = [
+            (self._key.open_entry(row.sealed, position=position), row.leaf)
+            for position, row in zip(wanted, rows, strict=False)
+        ]
+        whole = len(found) == len(wanted)
+        if not whole or any(merkle.leaf_hash(entry) != leaf for entry, leaf in found):
+            raise TamperedError(
+                "the log in the key service's state was changed",
+                code="state.tampered",
+                detail=f"{len(found)} of {len(wanted)} entries from {first}",
+            )
+        return found
 
     def _grow(self, entry: bytes) -> None:
         self._peaks = merkle.append(self._peaks, self._size, merkle.leaf_hash(entry))

@@ -8,11 +8,16 @@ import socket
 import threading
 from collections.abc import Iterator, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import pytest
 
-from cloister.errors import MalformedError, StorageFullError, TamperedError
+from cloister.errors import (
+    MalformedError,
+    StorageFullError,
+    TamperedError,
+    UnavailableError,
+)
 from cloister.keyservice import front
 from cloister.keyservice.clock import Moment, read_clock
 from cloister.keyservice.domain import TrustDomain
@@ -89,6 +94,23 @@ def test_a_body_that_does_not_come_is_given_up(
     """A connection that sends nothing holds nothing for long."""
     monkeypatch.setattr(front, "BODY_TIMEOUT_S", 0.01)
     assert call(bench, [])[0] == 408
+
+
+@pytest.mark.spec("KR-6")
+def test_a_service_that_cannot_answer_says_when_to_ask_again(
+    bench: ServiceBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every 503 has it, and no other answer."""
+
+    def busy(*_: object) -> Never:
+        raise UnavailableError("too much", code="keyservice.busy")
+
+    body = ChallengeRequest(b"n" * 32).to_bytes()
+    status, headers, _ = call(bench, [body])
+    assert (status, b"retry-after" in headers) == (200, False)
+    monkeypatch.setitem(bench.service._routes, CHALLENGE_PATH, lambda *_: busy)
+    status, headers, _ = call(bench, [body])
+    assert (status, headers[b"retry-after"]) == (503, b"1")
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])

@@ -24,9 +24,12 @@ def serve(ready):
     dumpable = ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)
     try:
         ready({"core": str(resource.getrlimit(resource.RLIMIT_CORE)), "dumpable": str(dumpable)})
+        if sys.argv[1] == "break":
+            raise ConfigError("it broke", code="config.missing", detail="the detail")
         time.sleep(60)
     finally:
-        print("closed", flush=True)
+        if sys.argv[1] == "serve":
+            print("closed", flush=True)
 
 sys.exit(run(serve, logging.StreamHandler()))
 """
@@ -52,6 +55,17 @@ def test_a_signal_ends_it_through_the_ordinary_way_out(number: signal.Signals) -
         assert process.communicate(timeout=20)[0] == "closed\n"
     assert process.returncode == 0
     assert facts == {"core": "(0, 0)", "dumpable": "0"}
+
+
+def test_one_that_fails_later_says_why_in_its_log_only() -> None:
+    """Nobody listens to what it prints any more; the status is the error's."""
+    with child("break") as process:
+        assert process.stdout is not None
+        assert "core" in json.loads(process.stdout.readline())
+        process.stdout.close()
+        assert process.stderr is not None
+        assert "server.failed code=config.missing detail=the detail" in process.stderr.read()
+    assert process.returncode == ConfigError.exit_status
 
 
 def test_one_that_cannot_start_says_why() -> None:

@@ -438,6 +438,34 @@ def test_a_backend_that_lies_is_refused(
     assert e.value.code == "state.tampered"
 
 
+@pytest.mark.spec("KS-15")
+@pytest.mark.parametrize("change", ["end", "middle", "all", "exchange", "leaf", "repeat"])
+def test_a_backend_that_lies_about_the_log_is_refused(
+    shared: MemoryBackend, platform: SimPlatform, change: str
+) -> None:
+    """Entries and proofs alike; what is really past the end is none, and no lie."""
+    store = replica(shared, platform)
+    for number in range(5):
+        with store.transaction():
+            store.append(b"entry %d" % number)
+    assert store.entries(3, 9) == [b"entry 3", b"entry 4"]
+    assert store.entries(5, 9) == []
+    kept = list(shared.log_rows)
+    shared.log_rows[:] = {
+        "end": kept[:-1],
+        "middle": kept[:2] + kept[3:],
+        "all": [],
+        "exchange": [kept[0], kept[2], kept[1], *kept[3:]],
+        "leaf": [kept[0], replace(kept[1], leaf=kept[2].leaf), *kept[2:]],
+        "repeat": [kept[0], kept[0], *kept[2:]],
+    }[change]
+    for ask in (lambda: store.entries(0, 9), lambda: store.proofs.inclusion(0, 5)):
+        with pytest.raises(TamperedError) as e:
+            ask()
+        assert e.value.code == "state.tampered"
+    store.close()
+
+
 @pytest.mark.spec("KR-92", "KS-32")
 def test_a_service_on_a_copy_stops_before_it_answers(platform: SimPlatform, tmp_path: Path) -> None:
     """Two copies started from one snapshot: one goes on, the other stops."""
@@ -601,6 +629,7 @@ def test_replicas_over_postgres_take_turns(pair: tuple[Store, Store]) -> None:
             found = store.volume(VOLUME.id)
             assert found == (replace(VOLUME, version=number - 1) if number else None)
             add(store, number)
+    pair[0].refresh()
     assert pair[0].entries(0, 99) == [b"entry %d" % number for number in range(10)]
 
 

@@ -360,9 +360,91 @@ def receipts(out: Path) -> None:
         write(out, name, case | facts | {"message": canonical(good | change).hex()})
 
 
+NONCE_LABEL = b"cloister/key-release/v1/challenge"
+RENEWAL_LABEL = b"cloister/membership/v1/renewal-challenge"
+END = 1_800_000_060
+
+
+def derived(secret: bytes, label: bytes) -> bytes:
+    """HKDF-SHA-256 without salt: 32 bytes."""
+    extracted = hmac.digest(bytes(32), secret, hashlib.sha256)
+    return hmac.digest(extracted, label + b"\x01", hashlib.sha256)
+
+
+def nonce(
+    *, end: int = END, secret: bytes = SECRET, purpose: bytes = NONCE_LABEL, size: int = 16
+) -> bytes:
+    """A nonce, with the first `size` bytes of its code."""
+    body = end.to_bytes(6, "big") + b"r" * 10
+    code = hmac.digest(derived(secret, purpose), framed(NONCE_LABEL, body), hashlib.sha256)
+    return body + code[:size]
+
+
+def nonces(out: Path) -> None:
+    """What a service takes for a challenge of its own, and when."""
+    good = nonce()
+    early, late = nonce(end=END - 1), nonce(end=END + 3600)
+    cases: dict[str, tuple[str, bytes, int, bool, str]] = {
+        "nonce-ok": ("As it was given out.", good, END - 60, False, "ok"),
+        "nonce-ok-last": ("In its last second.", good, END, False, "ok"),
+        "nonce-over": ("A second later.", good, END + 1, False, "evidence.expired"),
+        "nonce-spent": ("It was spent before.", good, END, True, "evidence.replayed"),
+        "nonce-longer": (
+            "Another end, with the code of the genuine one.",
+            late[:6] + good[6:],
+            END + 1,
+            False,
+            "evidence.expired",
+        ),
+        "nonce-earlier": (
+            "Another end before now, with the code of the genuine one.",
+            early[:6] + good[6:],
+            END - 60,
+            False,
+            "evidence.expired",
+        ),
+        "nonce-random": (
+            "Another random part.",
+            good[:6] + b"R" + good[7:],
+            END,
+            False,
+            "evidence.expired",
+        ),
+        "nonce-code": ("A bit of the code.", flip(good), END, False, "evidence.expired"),
+        "nonce-other-secret": (
+            "Of another service.",
+            nonce(secret=b"\x06" * 32),
+            END,
+            False,
+            "evidence.expired",
+        ),
+        "nonce-other-purpose": (
+            "Given out for a renewal.",
+            nonce(purpose=RENEWAL_LABEL),
+            END,
+            False,
+            "evidence.expired",
+        ),
+    }
+    for name, (comment, data, at, spent, expect) in cases.items():
+        clause = {"nonce-spent": "KR-11", "nonce-over": "KR-12", "nonce-ok-last": "KR-12"}
+        case = {
+            "comment": comment,
+            "clause": clause.get(name, "KR-15"),
+            "kind": "nonce",
+            "message": data.hex(),
+            "secret": SECRET.hex(),
+            "at": at,
+            "spent": spent,
+            "expect": expect,
+        }
+        write(out, name, case)
+
+
 def main(out: Path) -> None:
     """Write every case."""
     messages(out)
+    nonces(out)
     replies(out)
     anchors(out)
     owners(out)
