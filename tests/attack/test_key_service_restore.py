@@ -163,7 +163,7 @@ def test_an_older_database_put_back_is_refused(server: Server, tmp_path: Path) -
     shutil.rmtree(directory)
     shutil.copytree(tmp_path / "newest", directory)
     server.start()
-    assert server.owner().volume_key(OTHER).key
+    assert server.owner().volume_key(OTHER).keys.newest
 
 
 @pytest.mark.spec("BR-8")
@@ -200,7 +200,7 @@ def test_of_two_services_on_one_backup_one_stops(server: Server, tmp_path: Path)
         "keyservice.unreachable",
     }
     assert other.stopped() == 0 or other.process.returncode == TamperedError.exit_status
-    assert server.owner().volume_key(OTHER).key
+    assert server.owner().volume_key(OTHER).keys.newest
 
 
 @pytest.mark.spec("BR-15", "BR-16", "BR-17", "BR-19")
@@ -279,7 +279,7 @@ def test_a_burnt_service_comes_back_to_the_clients_that_pinned_it(
     (new.directory / "domain.json").write_bytes((owner.directory / "domain.json").read_bytes())
     server.domain = TrustDomain.load(new.directory)
     server.start()
-    assert server.owner().volume_key(VOLUME).key == sha256(VOLUME)
+    assert server.owner().volume_key(VOLUME).keys.newest == sha256(VOLUME)
     register(server, OTHER, server.owner())
 
 

@@ -172,7 +172,7 @@ def test_a_service_comes_back_on_a_new_platform(disaster: Disaster) -> None:
         bench.store, moment=bench.clock(), attester=bench.attester(), witnesses=None
     )
     assert bench.service.identity == bench.domain.identity
-    assert bench.owner().volume_key(DATA_ID).key == DATA_KEY
+    assert bench.owner().volume_key(DATA_ID).keys.newest == DATA_KEY
     bench.owner().require_genuine_service(bench.domain.hpke)
     assert bench.store.sequence > GIVEN_UP
     slots = [name for name, _ in bench.store._backend.slots() if name.startswith("state-key/")]

@@ -134,7 +134,7 @@ def test_a_backup_of_a_running_service_comes_back(bench: ServiceBench, tmp_path:
     assert restore(path, place_of(bench)) == head
     start(bench)
     assert (bench.store.head, bench.store.log_root()) == (head, root)
-    assert bench.owner().volume_key(DATA_ID).key == DATA_KEY
+    assert bench.owner().volume_key(DATA_ID).keys.newest == DATA_KEY
     bench.close()
 
 
@@ -275,9 +275,9 @@ def test_an_approved_reset_goes_back(bench: ServiceBench, tmp_path: Path) -> Non
     assert isinstance(entry, LogEntry)
     assert (entry.operation, entry.code) == ("state.reset", "")
     assert entry.subject == f"{newest} to {backed_up}"
-    assert bench.owner().volume_key(DATA_ID).key == DATA_KEY
+    assert bench.owner().volume_key(DATA_ID).keys.newest == DATA_KEY
     bench.restart()
-    assert bench.owner().volume_key(DATA_ID).key == DATA_KEY
+    assert bench.owner().volume_key(DATA_ID).keys.newest == DATA_KEY
     bench.close()
 
 
@@ -535,7 +535,7 @@ def test_either_backend_comes_back_as_the_other(
     bench.service = KeyService(
         bench.store, moment=bench.clock(), attester=bench.attester(), witnesses=None
     )
-    assert bench.owner().volume_key(DATA_ID).key == DATA_KEY
+    assert bench.owner().volume_key(DATA_ID).keys.newest == DATA_KEY
     bench.close()
 
 
