@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from cloister.cli import console
+from cloister.cli import console, settings
 from cloister.errors import CloisterError, ConfigError, MalformedError
 
 if TYPE_CHECKING:
-    from cloister.attestation.evidence import Endorsement
+    from cloister.attestation.evidence import Endorsement, Evidence
     from cloister.attestation.evidence_rules import Field, Rule
     from cloister.attestation.verdict import Verdict
     from cloister.tee.registry import RootOfTrust
@@ -107,6 +107,31 @@ def show(
 
 
 @app.command()
+def collect(  # noqa: PLR0917  # options: typer passes them by name
+    out: Path = typer.Argument(help="The new file, an envelope; certificates go beside it."),
+    kind: str = typer.Option(help="sim, tdx, snp or sgx."),
+    nonce: str = typer.Option(help="What to bind: 64 bytes as hex digits."),
+    vmpl: int = typer.Option(0, help="For snp: the privilege level to report."),
+    domain: Path | None = settings.DOMAIN,
+    as_json: bool = _JSON,
+) -> None:
+    """Collect evidence about what runs here; only inside a TEE, or of a simulated platform."""
+    from cloister.keyservice.new_file import write_new_file  # noqa: PLC0415
+
+    collected, beside = _collect(_root(kind).name, _octets(nonce), vmpl=vmpl, domain=domain)
+    write_new_file(out, collected.to_bytes())
+    files = [out]
+    for number, each in enumerate(beside):
+        files.append(out.with_name(f"{out.name}.endorsement-{number + 1}"))
+        write_new_file(files[-1], each.body)
+    names = [str(each) for each in files]
+    if as_json:
+        console.emit({"media_type": collected.media_type, "files": names})
+    else:
+        console.lines("\n".join(names))
+
+
+@app.command()
 def fields(kind: str = _KIND, as_json: bool = _JSON) -> None:
     """List the claims of a kind: what a policy may say, and what it must."""
     from cloister.attestation.evidence_rules import Unchecked  # noqa: PLC0415
@@ -130,6 +155,50 @@ def fields(kind: str = _KIND, as_json: bool = _JSON) -> None:
         for each in table
     ]
     console.table(kind, ("claim", "form", "required", "by default", "about"), rows)
+
+
+def _collect(
+    kind: str, nonce: bytes, *, vmpl: int, domain: Path | None
+) -> tuple[Evidence, Sequence[Endorsement]]:
+    from cloister.attestation.evidence import ReportData  # noqa: PLC0415
+
+    if len(nonce) != 64:  # noqa: PLR2004  # report data
+        raise ConfigError(
+            "--nonce takes 64 bytes as 128 hex digits",
+            code="config.value",
+            hint="python3 -c 'import secrets; print(secrets.token_hex(64))'",
+        )
+    report_data = ReportData(nonce)
+    if kind == "sim":
+        from cloister.tee.sim.attester import SimAttester  # noqa: PLC0415
+
+        platform = settings.find_domain(domain).platform()
+        return SimAttester(platform).collect(report_data), ()
+    if kind == "sgx":
+        from cloister.tee.sgx.attester import SgxAttester  # noqa: PLC0415
+
+        return SgxAttester().collect(report_data), ()
+    if kind == "tdx":
+        from cloister.tee.tdx.attester import TdxAttester  # noqa: PLC0415
+        from cloister.tee.tsm import TsmInterface  # noqa: PLC0415
+
+        return TdxAttester(TsmInterface()).collect(report_data), ()
+    if kind == "snp":
+        from cloister.tee.snp.attester import SnpAttester  # noqa: PLC0415
+        from cloister.tee.tsm import TsmInterface  # noqa: PLC0415
+
+        found = SnpAttester(TsmInterface(), vmpl=vmpl).collect_all(report_data)
+        return found.evidence, found.endorsements
+    raise ConfigError(
+        f"evidence of {kind} is judged here, and collected by its own tools", code="config.value"
+    )
+
+
+def _octets(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as e:
+        raise ConfigError("--nonce takes hex digits", code="config.value") from e
 
 
 def _judge(
@@ -239,10 +308,7 @@ def _rules(
             if path in rules and not there & media_types:
                 rules[path] = Unchecked(reason)
     if nonce:
-        try:
-            rules["report_data"] = OneOf((bytes.fromhex(nonce),))
-        except ValueError as e:
-            raise ConfigError("--nonce takes hex digits", code="config.value") from e
+        rules["report_data"] = OneOf((_octets(nonce),))
     return rules
 
 

@@ -11,10 +11,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cloister.cli import evidence
+from cloister.crypto.signature import SigningKey
 from cloister.errors import CloisterError
 from cloister.testing.manufacturers.amd import SimulatedAmd
 from cloister.testing.manufacturers.intel import IntelCase, SimulatedIntel
 from cloister.testing.manufacturers.tpm import SimulatedTpm
+from unit.cli.conftest import Door
 
 NOW = 1_800_000_000
 INSTANT = dt.datetime.fromtimestamp(NOW, dt.UTC).isoformat()
@@ -282,3 +284,35 @@ def test_the_claims_of_a_kind_are_listed(kind: str) -> None:
     required = [each["claim"] for each in record["claims"] if each["required"]]
     assert "report_data" in required
     assert "report_data" in run("fields", "--kind", kind).stdout
+
+
+def test_simulated_evidence_is_collected_and_judged(door: Door) -> None:
+    """Under the platform's key, which nobody trusts unasked."""
+    nonce, out = NONCE.hex(), Path("evidence.cbor")
+    made = door.record("evidence", "collect", out, "--kind", "sim", "--nonce", nonce)
+    assert made["files"] == ["evidence.cbor"]
+    anchor = door.bench.domain.anchors["sim"][0].text
+    words = ("evidence", "verify", out, "--kind", "sim", "--nonce", nonce)
+    record = door.record(*words, "--anchor", anchor)
+    assert (record["verdict"], record["hardware_rooted"]) == ("accept", False)
+    other = SigningKey(b"o" * 32).public.text
+    assert door.call(*words, "--anchor", other).exit_code == 77
+    assert code("collect", out, "--kind", "sim", "--nonce", nonce) == "config.exists"
+
+
+@pytest.mark.parametrize("kind", ["sgx", "tdx", "snp"])
+def test_where_there_is_no_tee_nothing_is_collected(tmp_path: Path, kind: str) -> None:
+    """It says so, and leaves no file."""
+    words = ("collect", tmp_path / "out", "--kind", kind, "--nonce", NONCE.hex())
+    assert code(*words) == "machine.attester"
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_bound_has_64_bytes(tmp_path: Path) -> None:
+    """Nothing is padded."""
+    for nonce in ("00" * 32, "zz", ""):
+        words = ("collect", tmp_path / "out", "--kind", "sim", "--nonce", nonce)
+        assert code(*words) == "config.value"
+    assert code("collect", tmp_path / "out", "--kind", "nitro", "--nonce", NONCE.hex()) == (
+        "config.value"
+    )
