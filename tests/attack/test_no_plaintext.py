@@ -29,6 +29,7 @@ from cloister.crypto.x509 import TLSKey
 from cloister.errors import CloisterError
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.domain import TrustDomain
+from cloister.keyservice.restoring import Place, back_up
 from cloister.keyservice.store import Store
 from cloister.testing.keyservice import (
     CODE_ID,
@@ -200,11 +201,16 @@ def served(tmp_path: Path) -> Iterator[Served]:
 def test_no_secret_is_on_the_disk_or_in_the_logs_of_a_service(
     served: Served, tmp_path: Path
 ) -> None:
-    """While it runs, after it was killed, and after it ended."""
+    """While it runs, in a backup, after it was killed, and after it ended."""
     without_owner(served)
     secrets = exercise(served)
     kept = tmp_path / "kept"
     shutil.copytree(served.domain.directory, kept / "running", ignore=_no_sockets)
+    back_up(
+        Place(served.domain.keyservice_directory, "", served.platform),
+        kept / "backup",
+        progress=lambda _done, _total: None,
+    )
     if os.geteuid() == 0:
         assert scan_process(served, secrets) == []
     served.restart()
@@ -214,6 +220,7 @@ def test_no_secret_is_on_the_disk_or_in_the_logs_of_a_service(
     served.end()
     secrets |= seeds(Store.open(served.domain.keyservice_directory, served.platform))
     assert len(secrets) > 15
+    assert (kept / "backup").stat().st_size > 10_000
     assert scan_machine(tmp_path, secrets) == []
     assert served.log.stat().st_size > 1000
     assert list(served.home.iterdir()) == []

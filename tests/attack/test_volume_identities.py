@@ -108,7 +108,7 @@ def test_who_comes_first_keeps_nobody_out_and_is_not_told(
     bench.tap = None
     bench.restart()
     for namespace, client in clients.items():
-        assert client.volume_key(DATA_ID).key == KEYS[namespace]
+        assert client.volume_key(DATA_ID).keys.newest == KEYS[namespace]
         assert register(bench, client, namespace) == ""
     assert len(bench.store.volumes()) == 3
 
@@ -143,7 +143,7 @@ def test_each_tenants_policies_get_its_own_volume(bench: ServiceBench) -> None:
         assert register(bench, bench.client(EVE), "other", volume) == ""
         assert register(bench, bench.client(ANN), "lab", volume) == ""
     mine, hers = release(bench, "lab", ANN, BEN), release(bench, "other", EVE)
-    assert (mine.key, hers.key) == (KEYS["lab"], KEYS["other"])
+    assert (mine.keys.newest, hers.keys.newest) == (KEYS["lab"], KEYS["other"])
     anchor, other = bench.anchor(DATA_ID, mine.lease), bench.anchor(DATA_ID, hers.lease)
     state = anchor.state()
     anchor.advance(version=state.version, root=state.root, new_version=1, new_root=b"1" * 32)
@@ -237,9 +237,9 @@ def test_a_state_from_before_keeps_its_volumes(bench: ServiceBench) -> None:
     with bench.store.transaction():
         bench.store.tables.put("volumes", DATA_ID, rows.volume_to_row(record))
     bench.restart()
-    assert bench.client(EVE).volume_key(DATA_ID).key == b"O" * 32
+    assert bench.client(EVE).volume_key(DATA_ID).keys.newest == b"O" * 32
     assert register(bench, bench.client(ANN), "lab") == ""
-    assert bench.client(ANN).volume_key(DATA_ID).key == KEYS["lab"]
-    assert bench.client(EVE).take_lease(DATA_ID).key == b"O" * 32
+    assert bench.client(ANN).volume_key(DATA_ID).keys.newest == KEYS["lab"]
+    assert bench.client(EVE).take_lease(DATA_ID).keys.newest == b"O" * 32
     bench.restart()
     assert {v.label for v in bench.store.volumes()} == {DATA_ID.hex(), f"{DATA_ID.hex()}@lab"}
