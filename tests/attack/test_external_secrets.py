@@ -15,8 +15,9 @@ from cloister.errors import CloisterError
 from cloister.keyservice.external_secrets import Errand
 from cloister.keyservice.fetching import fetch
 from cloister.keyservice.policy import canonical_bytes, parse_policy
+from cloister.keyservice.source_records import Fetched
 from cloister.testing.keyservice import ServiceBench
-from cloister.testing.secrets import EXTERNAL, ask, bring, put_source, secret_policy
+from cloister.testing.secrets import EXTERNAL, ask, bring, importer, put_source, secret_policy
 
 ANN, EVE = (SigningKey(bytes([number]) * 32) for number in range(1, 3))
 VARIABLES = '{A: "${secret:db}"}'
@@ -92,8 +93,9 @@ def test_a_source_that_changes_its_mind_changes_no_running_job(bench: ServiceBen
     policy = apply(bench, ANN)
     (errand,) = bench.service.external.errands()
     bring(bench, b"first")
+    mine = Fetched(b"mine", until=0)
     for _ in range(2):
-        bench.service.settle(partial(bench.service.external.keep, errand, b"mine", bench.clock()))
+        bench.service.settle(partial(bench.service.external.keep, errand, mine, bench.clock()))
         assert bring(bench, b"mine") == []
         assert ask(bench, policy).environment == {"A": "first"}
         bench.restart()
@@ -133,7 +135,9 @@ def test_nothing_that_leaves_or_stays_shows_token_or_value(
     put_source(bench, bench.client(ANN), name="second")
     policy = apply(bench, ANN)
     (errand,) = bench.service.external.errands()
-    refusals = [refusal(errand, body) for body in (b'{"planted-value', b"[]", answer(5), b"")]
+    refusals = [
+        refusal(bench, errand, body) for body in (b'{"planted-value', b"[]", answer(5), b"")
+    ]
     bench.service.external.note_trouble(errand, code=refusals[0].code, message=refusals[0].public)
     facts = bench.client(ANN).list_sources("lab")
     bring(bench, VALUE.encode())
@@ -159,12 +163,12 @@ def answer(value: object) -> bytes:
     return json.dumps({"data": {"data": {"password": value}, "metadata": metadata}}).encode()
 
 
-def refusal(errand: Errand, body: bytes) -> CloisterError:
+def refusal(bench: ServiceBench, errand: Errand, body: bytes) -> CloisterError:
     """What a fetch ends with, when the source answers so."""
 
     def get(*_: object, **__: object) -> tuple[int, bytes]:
         return 200, body
 
     with pytest.raises(CloisterError) as e:
-        fetch(errand, get, allowed=frozenset({errand.source.address}))
+        fetch(errand, get, importer(bench), allowed=frozenset({errand.source.address}))
     return e.value

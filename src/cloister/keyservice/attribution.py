@@ -44,6 +44,7 @@ class Attribution:
             "view.issue": _of_token,
             "view.revoke": _of_token,
             "source.put": _of_place,
+            "source.pin": _of_place,
             "source.remove": _of_place,
             "volume.register": self._of_volume,
             "volume.key": self._of_volume,

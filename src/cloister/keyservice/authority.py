@@ -61,6 +61,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "secret.put": Rule(Who.APPROVER, About.NAMESPACE),
     "secret.list": Rule(Who.READER, About.POLICY_OF_SECRETS, "release.policy-unknown"),
     "source.put": Rule(Who.APPROVER, About.NAMESPACE),
+    "source.pin": Rule(Who.APPROVER, About.NAMESPACE),
     "source.list": Rule(Who.READER, About.NAMESPACE),
     "source.remove": Rule(Who.APPROVER, About.NAMESPACE),
     "release.refusals": Rule(Who.READER, About.POLICY_NAME, "release.policy-unknown"),

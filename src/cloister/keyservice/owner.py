@@ -13,7 +13,7 @@ from cloister.attestation.evidence import Evidence
 from cloister.crypto.hpke import HPKEPrivateKey, HPKEPublicKey
 from cloister.crypto.kdf import random_bytes
 from cloister.crypto.keyring import KeyRing
-from cloister.crypto.signature import SigningKey
+from cloister.crypto.signature import SigningKey, VerifyingKey
 from cloister.errors import MalformedError, ReleaseDeniedError
 from cloister.keyservice.anchors import AnchoredState
 from cloister.keyservice.approvals import Approval, Subject
@@ -45,7 +45,12 @@ from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.refusals import Refusal
 from cloister.keyservice.roster import MAX_ROSTER_BYTES, SignedRoster
 from cloister.keyservice.secret_messages import SecretFact, secret_value_info
-from cloister.keyservice.source_messages import SourceFact, source_token_info
+from cloister.keyservice.source_messages import (
+    ServiceFact,
+    SourceFact,
+    reference_to_value,
+    source_token_info,
+)
 from cloister.keyservice.submissions import (
     VALIDITY_S,
     NamespaceFacts,
@@ -458,6 +463,41 @@ class OwnerClient:
         }
         self._do("source.put", arguments).end()
 
+    def pin_source(
+        self,
+        *,
+        namespace: str,
+        name: str,
+        address: str,
+        service: VerifyingKey,
+        trust_domain: str,
+        hpke_key: HPKEPublicKey,
+        reference: ServiceReference,
+    ) -> None:
+        """Register another key service whose secrets policies of a namespace may name.
+
+        Asking again with the same facts succeeds; with others it is refused (`config.exists`).
+
+        Args:
+            namespace: Whose policies.
+            name: How they name it.
+            address: `HOST:PORT` of the other service.
+            service: Its identity.
+            trust_domain: Its trust domain's name.
+            hpke_key: Its key for secrets.
+            reference: What it must prove to run, each time before it is asked.
+        """
+        arguments: dict[str, Value] = {
+            "namespace": namespace,
+            "name": name,
+            "address": address,
+            "service": service.raw,
+            "trust_domain": trust_domain,
+            "hpke_key": hpke_key.raw,
+            "reference": reference_to_value(reference),
+        }
+        self._do("source.pin", arguments).end()
+
     def issue_view_token(self, namespace: str, *, scope: str, hours: int) -> str:
         """Make a token with which somebody may look at a namespace, and have the service know it.
 
@@ -507,11 +547,19 @@ class OwnerClient:
         return found
 
     def list_sources(self, namespace: str) -> tuple[SourceFact, ...]:
-        """List a namespace's sources, with what is wanted from each; never a token."""
+        """List a namespace's vaults, with what is wanted from each; never a token."""
+        return self._sources(namespace)[0]
+
+    def list_services(self, namespace: str) -> tuple[ServiceFact, ...]:
+        """List the key services that are a namespace's sources, likewise."""
+        return self._sources(namespace)[1]
+
+    def _sources(self, namespace: str) -> tuple[tuple[SourceFact, ...], tuple[ServiceFact, ...]]:
         fields = self._do("source.list", {"namespace": namespace})
-        facts = tuple(SourceFact.from_value(item) for item in fields.array("sources"))
+        vaults = tuple(SourceFact.from_value(item) for item in fields.array("sources"))
+        services = tuple(ServiceFact.from_value(item) for item in fields.array("services"))
         fields.end()
-        return facts
+        return vaults, services
 
     def remove_source(self, namespace: str, name: str) -> None:
         """Take a source and its token away; values that came from it stay."""

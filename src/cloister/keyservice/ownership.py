@@ -51,6 +51,7 @@ OPERATIONS: Final = (
     "secret.put",
     "secret.list",
     "source.put",
+    "source.pin",
     "source.list",
     "source.remove",
     "namespace.apply",

@@ -107,17 +107,17 @@ class SecretOperations:
         return {}
 
     def _list(self, fields: Fields, request: OwnerRequest, moment: Moment) -> dict[str, Value]:
-        del request, moment
+        del request
         _, policy = self._policy(fields)
         fields.end()
         facts: list[Value] = [
-            self._fact(policy, name, epoch).to_value()
+            self._fact(policy, name, epoch, moment).to_value()
             for name, rule in sorted((policy.secrets or {}).items())
             for epoch in rule.epochs
         ]
         return {"secrets": facts}
 
-    def _fact(self, policy: Policy, name: str, epoch: int) -> SecretFact:
+    def _fact(self, policy: Policy, name: str, epoch: int, moment: Moment) -> SecretFact:
         rule = (policy.secrets or {})[name]
         record = self._secrets.secret(policy.namespace, policy.name, name, epoch)
         return SecretFact(
@@ -125,7 +125,7 @@ class SecretOperations:
             kind=rule.kind if record is None else record.kind,
             epoch=epoch,
             current=epoch == rule.current,
-            present=record is not None,
+            present=record is not None and record.usable(moment.at),
             at=0 if record is None else record.at,
             public={} if record is None else public_parts(record),
         )

@@ -22,7 +22,9 @@ class SecretRecord:
         epoch: Its epoch.
         kind: Such as `password`.
         parts: Name to bytes: `value`, or keys and certificates; most of them secret.
-        at: When it was made or put.
+        at: When it was made, put or fetched.
+        until: The last second in which a value of another key service may be used; such a value
+            without it resolves nowhere. Of no meaning for other kinds.
     """
 
     namespace: str
@@ -32,6 +34,11 @@ class SecretRecord:
     kind: str
     parts: Mapping[str, bytes]
     at: int
+    until: int = 0
+
+    def usable(self, at: int) -> bool:
+        """Tell whether its exporter lets it be used now; what has no exporter always is."""
+        return self.kind != "remote" or at <= self.until
 
     def __repr__(self) -> str:
         """Show which secret it is."""

@@ -21,7 +21,7 @@ from cloister.errors import ReleaseDeniedError, UnavailableError
 from cloister.keyservice.bundle import FileGrant
 from cloister.keyservice.policy.canonical import policy_from_canonical
 from cloister.keyservice.policy.model import Policy, Workload
-from cloister.keyservice.policy.secret_rules import PARTS, Exported, SecretRule
+from cloister.keyservice.policy.secret_rules import FETCHED, PARTS, Exported, ImportRule, SecretRule
 from cloister.keyservice.policy.templates import Reference, parse_template
 from cloister.keyservice.secret_records import SecretRecord, SecretRecords
 from cloister.keyservice.secret_values import issue, needs_renewal, part_of
@@ -118,9 +118,13 @@ class _Source:
         if epoch not in rule.epochs:
             raise _missing(f"{reference}: this epoch is neither current nor readable")
         record = self._record(policy, name, rule, epoch)
-        if record is None and rule.external is not None:
+        if record is not None and record.kind == "remote" and policy is not self.policy:
+            # EXP-26. What another service exports is for one policy here.
+            here = Exported(namespace=self.policy.namespace, policy=self.policy.name)
+            raise _not_exported((self.policy.imports or {})[reference.name], here)
+        if rule.kind in FETCHED if record is None else not record.usable(self.at):
             raise UnavailableError(
-                f"{reference}: its source has not given its value yet",
+                f"{reference}: its source has not given its value yet, or not again in time",
                 code="keyservice.source",
                 hint="cloister source list says why",
             )
@@ -148,12 +152,7 @@ class _Source:
         here = Exported(namespace=self.policy.namespace, policy=self.policy.name)
         # One refusal for all: an importer learns nothing of a policy that exports nothing to it.
         if exporter is None or rule is None or here not in (rule.export or ()):
-            raise ReleaseDeniedError(
-                f"policy {wanted.namespace}/{wanted.policy} exports no secret {wanted.secret} to "
-                f"{here.namespace}/{here.policy}",
-                code="release.secret-not-exported",
-                hint="the owner of the other policy has to list this one under export",
-            )
+            raise _not_exported(wanted, here)
         return exporter, wanted.secret, rule
 
     def _record(
@@ -191,6 +190,15 @@ def _text(plain: bytes, where: str) -> str:
     except UnicodeDecodeError:
         # No cause: the original error would show the bytes.
         raise _form(f"with its secrets in place, {where} is no text") from None
+
+
+def _not_exported(wanted: ImportRule, here: Exported) -> ReleaseDeniedError:
+    return ReleaseDeniedError(
+        f"policy {wanted.namespace}/{wanted.policy} exports no secret {wanted.secret} to "
+        f"{here.namespace}/{here.policy}",
+        code="release.secret-not-exported",
+        hint="the owner of the other policy has to list this one under export",
+    )
 
 
 def _missing(sentence: str) -> ReleaseDeniedError:

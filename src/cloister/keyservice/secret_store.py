@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cloister.keyservice.policy.model import Policy
+from cloister.keyservice.policy.secret_rules import RemoteForm
 from cloister.keyservice.records import PolicyRecord
 from cloister.keyservice.secret_epochs import plan_epochs
 from cloister.keyservice.secret_records import EpochMark, SecretRecord
@@ -53,6 +54,11 @@ class SecretStore:
         key = secret_key(record.namespace, record.policy, record.name, record.epoch)
         self.store.tables.put(_SECRETS, key, secret_to_row(record))
 
+    def erase(self, record: SecretRecord) -> None:
+        """Take a value away; inside a transaction."""
+        key = secret_key(record.namespace, record.policy, record.name, record.epoch)
+        self.store.tables.put(_SECRETS, key, None)
+
     def follow(self, policy: Policy, *, at: int) -> None:
         """Make what a policy update needs and erase what it drops; inside its transaction.
 
@@ -79,8 +85,10 @@ class SecretStore:
             self.put(SecretRecord(*where, name, rule.current, rule.kind, parts, at))
 
     def namespaces(self) -> Iterator[str]:
-        """Return the namespace of each value that is held; a source's token is one."""
-        yield from (source.namespace for source in SourceStore(self.store).sources())
+        """Return the namespace of each value that is held; a source counts as one."""
+        sources = SourceStore(self.store)
+        yield from (source.namespace for source in sources.sources())
+        yield from (source.namespace for source in sources.services())
         for key, _ in self.store.tables.rows(_SECRETS):
             parts = decode(key, max_bytes=_MAX_KEY)
             if isinstance(parts, list):
@@ -88,15 +96,28 @@ class SecretStore:
 
     def _want(self, policy: Policy) -> None:
         """Note which values have to be fetched now, in place of what the predecessor wanted."""
-        where = (policy.namespace, policy.name)
-        SourceStore(self.store).want(
-            *where,
-            [
-                Wanted(*where, name, rule.current, rule.external)
-                for name, rule in (policy.secrets or {}).items()
-                if rule.external is not None and self.secret(*where, name, rule.current) is None
-            ],
-        )
+        where, secrets = (policy.namespace, policy.name), policy.secrets or {}
+        sources = SourceStore(self.store)
+        wanted = [
+            Wanted(*where, name, rule.current, rule.external)
+            for name, rule in secrets.items()
+            if rule.external is not None and self.secret(*where, name, rule.current) is None
+        ]
+        wanted += [
+            Wanted(*where, name, rule.current, rule.remote)
+            for name, rule in secrets.items()
+            if rule.remote is not None
+        ]
+        # What another key service exports is asked for again while an epoch can be read.
+        wanted += [
+            before
+            for before in sources.wanted()
+            if (before.namespace, before.policy) == where
+            and isinstance(before.form, RemoteForm)
+            and before.name in secrets
+            and before.epoch in (secrets[before.name].readable or ())
+        ]
+        sources.want(*where, wanted)
 
     def _marks(self, policy: Policy) -> dict[str, EpochMark]:
         found: dict[str, EpochMark] = {}

@@ -37,6 +37,7 @@ from cloister.keyservice.process import announce, listen_tcp, run
 from cloister.keyservice.service import KeyService
 from cloister.keyservice.source_messages import read_address
 from cloister.keyservice.store import Store
+from cloister.keyservice.transport import HTTPTransport
 from cloister.keyservice.witnessing import WitnessCircle, WitnessEndpoint
 from cloister.tee.sim.attester import SimAttester
 from cloister.tee.sim.platform import SimPlatform
@@ -65,7 +66,8 @@ class ServerSettings:
         witnesses: `URL=KEY` of those who see every change before it is answered.
         witness_quorum: How many of them must.
         log_format: `text` or `json`.
-        sources: `HOST:PORT` of stores that values may be fetched from; nothing else is reached.
+        sources: `HOST:PORT` of stores and other key services that values may be fetched from;
+            nothing else is reached.
         database: `postgresql://` address of a state that replicas share; empty for the embedded
             one in `DIR/keyservice`. It holds no password.
     """
@@ -197,6 +199,7 @@ async def _run(
             parts.service.external,
             settle=parts.service.settle,
             get=parts.get,
+            importer=parts.service.importer(dial=_dial, clock=read_clock),
             allowed=frozenset(settings.sources),
             clock=read_clock,
             stop=stop,
@@ -213,6 +216,11 @@ async def _run(
             code="state.tampered",
             detail="the refusal before this line says why",
         )
+
+
+def _dial(address: str) -> HTTPTransport:
+    """Reach another key service; who answers is for the caller to check."""
+    return HTTPTransport(f"http://{address}")
 
 
 def _make_web(parts: _Parts, stop: Callable[[], None], connections: Callable[[], int]) -> Other:

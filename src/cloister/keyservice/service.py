@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, NoReturn
@@ -42,10 +43,17 @@ from cloister.keyservice.challenges import (
     RENEWAL_CHALLENGE_LABEL,
     Challenges,
 )
-from cloister.keyservice.clock import Moment
+from cloister.keyservice.clock import Clock, Moment
 from cloister.keyservice.domain import log_origin
+from cloister.keyservice.export_messages import (
+    EXPORT_CHALLENGE_LABEL,
+    EXPORT_CHALLENGE_PATH,
+    EXPORT_PATH,
+)
+from cloister.keyservice.exporting import Exports
 from cloister.keyservice.external_secrets import ExternalSecrets
 from cloister.keyservice.genuine import ATTEST_PATH, AttestRequest, bind_service
+from cloister.keyservice.importing import Importer
 from cloister.keyservice.jobs import Jobs
 from cloister.keyservice.leases import LEASE_TTL_S, LeaseTable
 from cloister.keyservice.limits import Limits
@@ -85,6 +93,7 @@ from cloister.keyservice.session import (
 from cloister.keyservice.state.platform_rows import admitted
 from cloister.keyservice.statetime import StateTime
 from cloister.keyservice.store import Store
+from cloister.keyservice.transport import Transport
 from cloister.keyservice.upgrading import upgrade
 from cloister.keyservice.witnessing import WitnessCircle
 from cloister.wire import encode
@@ -157,11 +166,11 @@ class KeyService:
         self._hpke = HPKEPrivateKey(secrets.hpke_seed)
         self._scope = Scope(store, founder=secrets.owner)
         self._time = StateTime(store)
-        self._challenges, self._renewal_challenges = (
+        self._challenges, self._renewal_challenges, self._export_challenges = (
             Challenges(
                 store, secrets.reader_secret, self._time, label=label, lifetime_s=nonce_lifetime_s
             )
-            for label in (CHALLENGE_LABEL, RENEWAL_CHALLENGE_LABEL)
+            for label in (CHALLENGE_LABEL, RENEWAL_CHALLENGE_LABEL, EXPORT_CHALLENGE_LABEL)
         )
         authorities = Authorities(
             store, CertificateAuthority(secrets.ca_key, secrets.ca_certificate)
@@ -199,6 +208,15 @@ class KeyService:
             jobs=jobs,
             refusals=refusals,
         )
+        self._exports = Exports(
+            store=store,
+            key=self._key,
+            origin=log_origin(secrets.trust_domain),
+            challenges=self._export_challenges,
+            limits=limits,
+            secrets=SecretStore(store),
+        )
+        self._trust_domain = secrets.trust_domain
         self._anchors = AnchorService(
             store=store,
             identity=self._key.public,
@@ -239,12 +257,26 @@ class KeyService:
             OWNER_PATH: self._own,
             MEMBER_PATH: self._answer_member,
             KEYS_PATH: self._answer_keys,
+            EXPORT_CHALLENGE_PATH: partial(self._challenge, self._export_challenges),
+            EXPORT_PATH: self._exports.export,
         }
 
     @property
     def identity(self) -> VerifyingKey:
         """The public key that clients pin."""
         return self._key.public
+
+    def importer(
+        self, *, dial: Callable[[str], AbstractContextManager[Transport]], clock: Clock
+    ) -> Importer:
+        """Return what asks other key services in this one's name; touches no state."""
+        return Importer(
+            key=self._key,
+            trust_domain=self._trust_domain,
+            attester=self._attester,
+            dial=dial,
+            clock=clock,
+        )
 
     def checkpoint(self) -> str:
         """Return the log's newest checkpoint as a signed note."""

@@ -1,6 +1,6 @@
 """Sources in the owner's messages: the seal around a token, and what a list tells.
 
-Spec: external-secret-v1, clauses EXT-20 to EXT-28.
+Spec: external-secret-v1, clauses EXT-20 to EXT-28; secret-export-v1, clauses EXP-50 to EXP-54.
 """
 
 from __future__ import annotations
@@ -10,18 +10,25 @@ from dataclasses import dataclass
 from typing import Final
 
 from cloister.crypto.digest import DIGEST_BYTES, framed, sha256
-from cloister.errors import MalformedError
+from cloister.crypto.signature import PUBLIC_BYTES, VerifyingKey
+from cloister.errors import MalformedError, ReleaseDeniedError
+from cloister.keyservice.genuine import ServiceReference
 from cloister.wire import Fields, Value
 
 __all__ = [
     "MAX_CA_BYTES",
     "MAX_TOKEN_BYTES",
     "SOURCE_LABEL",
+    "ServiceFact",
     "SourceFact",
     "Trouble",
     "read_address",
+    "reference_from_fields",
+    "reference_to_value",
+    "require_allowed",
     "require_source_name",
     "require_token",
+    "require_trust_domain",
     "source_token_info",
 ]
 
@@ -32,6 +39,9 @@ _MAX_PORT: Final = 65_535
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _ADDRESS: Final = re.compile(rf"((?=.{{1,253}}:)(?:{_LABEL})(?:\.{_LABEL})*):([1-9][0-9]{{0,4}})")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_TRUST_DOMAIN: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,60}[a-z0-9])?")
+_MAX_PINNED: Final = 64
+_MAX_SVN: Final = 65_535
 _TOKEN: Final = re.compile(rb"[!-~]+")
 
 
@@ -61,6 +71,70 @@ def require_source_name(text: str) -> str:
     if _NAME.fullmatch(text) is None:
         raise MalformedError("not the name of a source", code="message.malformed")
     return text
+
+
+def require_allowed(address: str, allowed: frozenset[str]) -> None:
+    """Raise unless whoever runs this service allows an address; compared as texts.
+
+    Raises:
+        ReleaseDeniedError: It is not allowed (`source.address`).
+
+    Spec: EXT-35.
+    """
+    if address not in allowed:
+        raise ReleaseDeniedError(
+            f"whoever runs the key service does not let it reach {address}", code="source.address"
+        )
+
+
+def require_trust_domain(text: str) -> str:
+    """Return a trust domain's name.
+
+    Raises:
+        MalformedError: It is none (`message.malformed`).
+    """
+    if _TRUST_DOMAIN.fullmatch(text) is None:
+        raise MalformedError("not the name of a trust domain", code="message.malformed")
+    return text
+
+
+def reference_to_value(reference: ServiceReference) -> dict[str, Value]:
+    """Return what a key service must prove, as part of a message or a row."""
+    return {
+        "root_of_trust": reference.root_of_trust,
+        "anchors": [key.raw for key in reference.anchors],
+        "measurement": list(reference.measurements),
+        "minimum_svn": reference.minimum_svn,
+        "debug": reference.debug,
+    }
+
+
+def reference_from_fields(fields: Fields) -> ServiceReference:
+    """Read it, strictly: every field is there, and `sim` is the only root of trust so far.
+
+    Raises:
+        MalformedError: It is none (`message.malformed`).
+    """
+    fields.constant("root_of_trust", "sim")
+    anchors = _digests(fields, "anchors")
+    reference = ServiceReference(
+        root_of_trust="sim",
+        anchors=tuple(VerifyingKey(raw) for raw in anchors),
+        measurements=_digests(fields, "measurement"),
+        minimum_svn=fields.integer("minimum_svn", maximum=_MAX_SVN),
+        debug=fields.boolean("debug"),
+    )
+    fields.end()
+    return reference
+
+
+def _digests(fields: Fields, name: str) -> tuple[bytes, ...]:
+    """Keys and digests have the same length."""
+    found = fields.array(name, max_items=_MAX_PINNED)
+    each = tuple(item for item in found if isinstance(item, bytes) and len(item) == DIGEST_BYTES)
+    if len(each) != len(found) or not each:
+        raise MalformedError(f"{name}: a list of 1 to 64 of 32 bytes", code="message.malformed")
+    return each
 
 
 def require_token(token: bytes) -> bytes:
@@ -125,33 +199,89 @@ class SourceFact:
             "address": self.address,
             "ca": self.ca,
             "at": self.at,
-            "waiting": [
-                {"secret": each.secret, "code": each.code, "message": each.message}
-                for each in self.waiting
-            ],
+            "waiting": _waiting_to_value(self.waiting),
         }
 
     @classmethod
     def from_value(cls, value: Value) -> SourceFact:
         """Read it from a list."""
         fields = Fields(value, what="source")
-        waiting = []
-        for item in fields.array("waiting"):
-            each = Fields(item, what="wanted secret")
-            waiting.append(
-                Trouble(
-                    each.text("secret"),
-                    each.text("code", max_length=64),
-                    each.text("message", max_length=500),
-                )
-            )
-            each.end()
         fact = cls(
             name=fields.text("name", max_length=63),
             address=fields.text("address", max_length=300),
             ca=fields.octets("ca", length=DIGEST_BYTES),
             at=fields.integer("at"),
-            waiting=tuple(waiting),
+            waiting=_waiting_from(fields),
         )
         fields.end()
         return fact
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFact:
+    """What may be said of a source that is a key service; nothing of it is secret.
+
+    Attributes:
+        name: In its namespace.
+        address: `HOST:PORT`.
+        service: Its identity.
+        trust_domain: Its trust domain's name.
+        reference: What it must prove to run.
+        at: When it was registered.
+        waiting: Values that are wanted from it and not there, or that it refused to give again.
+    """
+
+    name: str
+    address: str
+    service: bytes
+    trust_domain: str
+    reference: ServiceReference
+    at: int
+    waiting: tuple[Trouble, ...]
+
+    def to_value(self) -> dict[str, Value]:
+        """Return it as part of a list."""
+        return {
+            "name": self.name,
+            "address": self.address,
+            "service": self.service,
+            "trust_domain": self.trust_domain,
+            "reference": reference_to_value(self.reference),
+            "at": self.at,
+            "waiting": _waiting_to_value(self.waiting),
+        }
+
+    @classmethod
+    def from_value(cls, value: Value) -> ServiceFact:
+        """Read it from a list."""
+        fields = Fields(value, what="source")
+        fact = cls(
+            name=fields.text("name", max_length=63),
+            address=fields.text("address", max_length=300),
+            service=fields.octets("service", length=PUBLIC_BYTES),
+            trust_domain=require_trust_domain(fields.text("trust_domain", max_length=62)),
+            reference=reference_from_fields(fields.submap("reference")),
+            at=fields.integer("at"),
+            waiting=_waiting_from(fields),
+        )
+        fields.end()
+        return fact
+
+
+def _waiting_to_value(waiting: tuple[Trouble, ...]) -> list[Value]:
+    return [{"secret": each.secret, "code": each.code, "message": each.message} for each in waiting]
+
+
+def _waiting_from(fields: Fields) -> tuple[Trouble, ...]:
+    waiting = []
+    for item in fields.array("waiting"):
+        each = Fields(item, what="wanted secret")
+        waiting.append(
+            Trouble(
+                each.text("secret"),
+                each.text("code", max_length=64),
+                each.text("message", max_length=500),
+            )
+        )
+        each.end()
+    return tuple(waiting)

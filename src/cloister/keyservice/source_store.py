@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from cloister.keyservice.source_records import SourceRecord, Wanted
+from cloister.keyservice.source_records import ServiceSource, SourceRecord, Wanted
 from cloister.keyservice.state.secret_rows import secret_key
 from cloister.keyservice.state.source_rows import (
+    SERVICE_SOURCES_TABLE,
     SOURCES_TABLE,
     WANTED_TABLE,
+    service_source_from_row,
+    service_source_to_row,
     source_from_row,
     source_key,
     source_to_row,
@@ -26,7 +29,7 @@ __all__ = ["SourceStore"]
 
 @dataclass(frozen=True, slots=True)
 class SourceStore:
-    """The rows of two tables as records."""
+    """The rows of three tables as records."""
 
     store: Store
 
@@ -39,17 +42,34 @@ class SourceStore:
         """Return every source."""
         return (source_from_row(data) for _, data in self.store.tables.rows(SOURCES_TABLE))
 
+    def service(self, namespace: str, name: str) -> ServiceSource | None:
+        """Return a key service that is a source of exactly this namespace."""
+        data = self.store.tables.get(SERVICE_SOURCES_TABLE, source_key(namespace, name))
+        return None if data is None else service_source_from_row(data)
+
+    def services(self) -> Iterator[ServiceSource]:
+        """Return every source that is a key service."""
+        rows = self.store.tables.rows(SERVICE_SOURCES_TABLE)
+        return (service_source_from_row(data) for _, data in rows)
+
     def put(self, record: SourceRecord) -> None:
         """Add a source."""
         key = source_key(record.namespace, record.name)
         self.store.tables.put(SOURCES_TABLE, key, source_to_row(record))
 
-    def remove(self, record: SourceRecord) -> None:
-        """Take a source and its token away."""
-        self.store.tables.put(SOURCES_TABLE, source_key(record.namespace, record.name), None)
+    def put_service(self, record: ServiceSource) -> None:
+        """Add a source that is a key service."""
+        key = source_key(record.namespace, record.name)
+        self.store.tables.put(SERVICE_SOURCES_TABLE, key, service_source_to_row(record))
+
+    def remove(self, namespace: str, name: str) -> None:
+        """Take a source away, and its token if it has one."""
+        for table in (SOURCES_TABLE, SERVICE_SOURCES_TABLE):
+            if self.store.tables.get(table, source_key(namespace, name)) is not None:
+                self.store.tables.put(table, source_key(namespace, name), None)
 
     def wanted(self) -> list[Wanted]:
-        """Return every value that a policy in force declares and nobody has fetched."""
+        """Return every value that a policy in force declares and that is to be fetched."""
         return [wanted_from_row(data) for _, data in self.store.tables.rows(WANTED_TABLE)]
 
     def is_wanted(self, wanted: Wanted) -> bool:

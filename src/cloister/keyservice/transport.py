@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import urlsplit
@@ -99,10 +100,11 @@ class HTTPTransport:
             self._drop()
 
     def _exchange(self, path: str, body: bytes, timeout_s: float) -> bytes:
+        end = time.monotonic() + timeout_s
         connection = self._connection
         if connection is None:
             connection = self._connection = self._open(timeout_s)
-        connection.settimeout(timeout_s)
+        connection.settimeout(_left(end))
         head = (
             f"POST {path} HTTP/1.1\r\nHost: {self._host_field}\r\n"
             f"Content-Type: {MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -110,6 +112,7 @@ class HTTPTransport:
         connection.sendall(head.encode("ascii") + body)
         answer = _Answer()
         while not answer.complete:
+            connection.settimeout(_left(end))  # for all of it: a byte now and then is too slow
             data = connection.recv(_READ_BYTES)
             if not data:
                 raise _NotAnAnswer("the connection ended before the answer")
@@ -131,6 +134,13 @@ class HTTPTransport:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _left(end: float) -> float:
+    left = end - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("no time left")
+    return left
 
 
 class _NotAnAnswer(Exception):  # noqa: N818  # never leaves this module

@@ -16,7 +16,7 @@ from cloister.errors import CloisterError, RemoteProtocolError, StateMovedError,
 from cloister.keyservice.fetching import FETCH_TIMEOUT_S, MAX_AT_ONCE, Fetching, fetch
 from cloister.keyservice.kv2 import MAX_ANSWER_BYTES
 from cloister.testing.keyservice import ServiceBench
-from cloister.testing.secrets import EXTERNAL, ask, put_source, secret_policy
+from cloister.testing.secrets import EXTERNAL, ask, importer, put_source, secret_policy
 
 ADDRESS = "vault.example:8200"
 ALLOWED = frozenset({ADDRESS})
@@ -71,6 +71,7 @@ def fetching(
         bench.service.external,
         settle=settle or bench.service.settle,
         get=source,
+        importer=importer(bench),
         allowed=allowed,
         clock=bench.clock,
         stop=stop,
@@ -131,7 +132,7 @@ def test_nothing_but_what_the_operator_named_is_reached(
     source = Source()
     (errand,) = bench.service.external.errands()
     with pytest.raises(CloisterError) as e:
-        fetch(errand, source, allowed=frozenset(allowed))
+        fetch(errand, source, importer(bench), allowed=frozenset(allowed))
     assert e.value.code == "source.address"
 
     async def run() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from cloister.crypto.digest import digest_to_text
 from cloister.keyservice.policy.canonical import policy_hash
 from cloister.keyservice.policy.model import CodeVolume, Policy, Unchecked, Workload
-from cloister.keyservice.policy.secret_rules import SecretRule
+from cloister.keyservice.policy.secret_rules import Exported, ExportedToService, SecretRule
 from cloister.keyservice.policy.templates import parse_template
 
 __all__ = ["Row", "Section", "describe", "say_secret", "secrets_of"]
@@ -78,9 +78,22 @@ def _secrets(policy: Policy) -> Iterator[Row]:
     for name, rule in sorted((policy.secrets or {}).items()):
         yield Row(name, say_secret(rule))
         for target in rule.export or ():
-            yield Row(f"{name} may be imported by", f"{target.namespace}/{target.policy}")
+            yield _importer(name, target)
     for name, source in sorted((policy.imports or {}).items()):
         yield Row(name, f"imported: {source.secret} of {source.namespace}/{source.policy}")
+
+
+def _importer(name: str, target: Exported | ExportedToService) -> Row:
+    label, policy = f"{name} may be imported by", f"{target.namespace}/{target.policy}"
+    if isinstance(target, Exported):
+        return Row(label, policy)
+    said = (
+        f"{policy} of {target.trust_domain}, key service {target.service}, on "
+        f"{target.root_of_trust} platform {', '.join(target.anchors)} with image "
+        f"{', '.join(target.measurement)}, security version at least {target.minimum_svn}, debug "
+        f"{target.debug}; asks again after {target.lifetime} s"
+    )
+    return Row(label, said, open_end=target.debug == "accepted")
 
 
 def secrets_of(policy: Policy, workload: Workload) -> tuple[Row, ...]:
@@ -103,6 +116,13 @@ def say_secret(rule: SecretRule) -> str:
     kind = rule.kind
     if rule.external is not None:
         kind = f"external: {rule.external.field} of {rule.external.path} at {rule.external.source}"
+    if rule.remote is not None:
+        far = rule.remote
+        part = f"{far.part} of " if far.part else ""
+        kind = (
+            f"remote: {part}{far.secret}@{far.epoch} of {far.namespace}/{far.policy} at key "
+            f"service {far.source}"
+        )
     return f"{kind}, epoch {rule.current}" + (f"; readable: {older}" if older else "")
 
 

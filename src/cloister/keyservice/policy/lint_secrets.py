@@ -15,7 +15,7 @@ from cloister.errors import MalformedError
 from cloister.keyservice.policy.lint_workload import CODE_MOUNT, SYSTEM_PATHS
 from cloister.keyservice.policy.model import Policy, Workload
 from cloister.keyservice.policy.node import join
-from cloister.keyservice.policy.secret_rules import PARTS, SecretRule
+from cloister.keyservice.policy.secret_rules import PARTS, ExportedToService, SecretRule
 from cloister.keyservice.policy.templates import Reference, Template, parse_template
 
 __all__ = ["findings_of_secrets"]
@@ -55,6 +55,7 @@ def _rules(policy: Policy) -> Iterator[_Found]:
             message = f"epoch {newer[0]} is not older than the current one, {rule.current}"
             yield "error", "lint.secret-readable", f"{place}.readable", message
         yield from _form(policy, rule, place)
+        yield from _exports(rule, f"{place}.export")
     for name in policy.imports or {}:
         if name in secrets:
             message = f"{name} is a secret of this policy as well"
@@ -75,6 +76,25 @@ def _form(policy: Policy, rule: SecretRule, place: str) -> Iterator[_Found]:
         if not rule.certificate.dns and rule.certificate.spiffe is None:
             message = "a certificate needs a name: dns or spiffe"
             yield "error", "lint.secret-nameless", f"{place}.certificate", message
+
+
+def _exports(rule: SecretRule, place: str) -> Iterator[_Found]:
+    seen = set[tuple[str, ...]]()
+    for index, target in enumerate(rule.export or ()):
+        if not isinstance(target, ExportedToService):
+            continue
+        here = f"{place}[{index}]"
+        if rule.certificate is not None:
+            message = "a certificate is renewed, and another key service would keep the old one"
+            yield "error", "lint.export-renewed", here, message
+        named = (target.service, target.trust_domain, target.namespace, target.policy)
+        if named in seen:
+            message = "this policy of this key service stands here twice, and one rule decides"
+            yield "error", "lint.export-twice", here, message
+        seen.add(named)
+        if target.debug == "accepted":
+            message = "whoever runs the other key service's platform can read the secret"
+            yield "warning", "lint.export-debug", here, message
 
 
 def _files(workload: Workload, path: str) -> Iterator[_Found]:

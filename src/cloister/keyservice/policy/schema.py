@@ -47,12 +47,14 @@ from cloister.keyservice.policy.secret_rules import (
     AuthorityForm,
     CertificateForm,
     Exported,
+    ExportedToService,
     ExternalForm,
     FileRule,
     ImportRule,
     KeyPairForm,
     OpaqueForm,
     PasswordForm,
+    RemoteForm,
     SecretRule,
     SymmetricForm,
 )
@@ -282,6 +284,23 @@ class _ByKey:
         return _refuse(node, path, problems, f"exactly one of {self.allowed}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Marked:
+    """One of two records: with the key that marks it one, without it the other."""
+
+    key: str
+    marked: _Record
+    plain: _Record
+
+    @property
+    def allowed(self) -> str:
+        return f"{self.plain.allowed}; or {self.marked.allowed}"
+
+    def read(self, node: Node, path: str, problems: Problems) -> object:
+        marked = isinstance(node, MapNode) and node.get(self.key) is not None
+        return (self.marked if marked else self.plain).read(node, path, problems)
+
+
 def read_policy(root: Node, problems: Problems) -> Policy | None:
     """Return the policy that a tree says, or None after noting every reason why it says none."""
     value = POLICY.read(root, "", problems)
@@ -488,21 +507,70 @@ _SECRET_KINDS: Final[Mapping[str, Kind]] = {
             "max_bytes": _Integer(1, 65_536),
         },
     ),
+    "remote": _Record(
+        RemoteForm,
+        "a secret of another key service",
+        {
+            "source": _NAME,
+            "namespace": _NAMESPACE,
+            "policy": _NAME,
+            "secret": _SECRET_NAME,
+            "epoch": _EPOCH,
+            "part": _Choice(("private", "public", "certificate")),
+            "max_bytes": _Integer(1, 65_536),
+        },
+        optional=frozenset({"part"}),
+    ),
 }
+_EXPORTED_TO_SERVICE: Final = _Record(
+    ExportedToService,
+    "a policy of another key service",
+    {
+        "service": _KEY,
+        "trust_domain": _text(
+            "a trust domain's name of 1 to 62 lower-case letters, digits, dots and hyphens",
+            "[a-z0-9](?:[a-z0-9.-]{0,60}[a-z0-9])?",
+            max_length=62,
+        ),
+        "namespace": _NAMESPACE,
+        "policy": _NAME,
+        "root_of_trust": _Choice(("sim",)),
+        "anchors": _List(_KEY, 64, "public keys (ed25519:…)"),
+        "measurement": _DIGESTS,
+        "minimum_svn": _Integer(0, 65535),
+        "debug": _Choice(("refused", "accepted")),
+        "lifetime": _Integer(600, 31_536_000),
+    },
+)
 _SECRET_EXTRAS: Final[Mapping[str, Kind]] = {
     "epoch": _EPOCH,
     "readable": _List(_EPOCH, 8, "epochs"),
     "export": _List(
-        _Record(Exported, "a policy", {"namespace": _NAMESPACE, "policy": _NAME}), 32, "policies"
+        _Marked(
+            "service",
+            _EXPORTED_TO_SERVICE,
+            _Record(Exported, "a policy", {"namespace": _NAMESPACE, "policy": _NAME}),
+        ),
+        32,
+        "policies",
     ),
 }
+# What another service exports is for one policy here: nothing passes it on.
+_NOT_OF_REMOTE: Final = frozenset({"export"})
+
+
+def _extras(kind: str) -> dict[str, Kind]:
+    left_out = _NOT_OF_REMOTE if kind == "remote" else frozenset()
+    return {name: value for name, value in _SECRET_EXTRAS.items() if name not in left_out}
+
+
 _SECRET: Final = _ByKey(
     {
         name: _Record(
             SecretRule,
             "a secret",
-            {name: kind, **_SECRET_EXTRAS},
-            optional=frozenset(_SECRET_EXTRAS),
+            {name: kind, **_extras(name)},
+            optional=frozenset(_extras(name)),
         )
         for name, kind in _SECRET_KINDS.items()
     }

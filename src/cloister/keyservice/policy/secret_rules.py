@@ -12,16 +12,19 @@ from typing import Final, Literal
 
 __all__ = [
     "COMES_LATER",
+    "FETCHED",
     "PARTS",
     "AuthorityForm",
     "CertificateForm",
     "Exported",
+    "ExportedToService",
     "ExternalForm",
     "FileRule",
     "ImportRule",
     "KeyPairForm",
     "OpaqueForm",
     "PasswordForm",
+    "RemoteForm",
     "SecretForm",
     "SecretRule",
     "SymmetricForm",
@@ -33,6 +36,7 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
     "password": ("", "hex", "base64"),
     "opaque": ("", "hex", "base64"),
     "external": ("", "hex", "base64"),
+    "remote": ("", "hex", "base64"),
     "key_pair": ("private", "public"),
     "authority": ("certificate", "public"),
     "certificate": ("private", "public", "certificate", "chain"),
@@ -104,6 +108,29 @@ class ExternalForm:
     max_bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteForm:
+    """A secret of another key service's policy, which has to export it to this one.
+
+    Attributes:
+        source: The other service, as the namespace's approvers registered it.
+        namespace: Of the policy there.
+        policy: Its name.
+        secret: The secret's name there.
+        epoch: Which of its values; neither service takes another.
+        part: Which part of it; absent is the value itself.
+        max_bytes: The longest value that is taken.
+    """
+
+    source: str
+    namespace: str
+    policy: str
+    secret: str
+    epoch: int
+    max_bytes: int
+    part: Literal["private", "public", "certificate"] | None = None
+
+
 SecretForm = (
     SymmetricForm
     | PasswordForm
@@ -112,9 +139,11 @@ SecretForm = (
     | CertificateForm
     | OpaqueForm
     | ExternalForm
+    | RemoteForm
 )
 # Kinds whose value the service does not make when a policy is applied: it comes later.
-COMES_LATER: Final = frozenset({"opaque", "external"})
+FETCHED: Final = frozenset({"external", "remote"})
+COMES_LATER: Final = FETCHED | {"opaque"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +152,35 @@ class Exported:
 
     namespace: str
     policy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedToService:
+    """A policy of another key service that may have a secret, and what that service must prove.
+
+    Attributes:
+        service: The other service's identity.
+        trust_domain: Its trust domain's name.
+        namespace: Of the policy there.
+        policy: Its name.
+        root_of_trust: The kind of its evidence.
+        anchors: Platforms that may vouch for it.
+        measurement: Images of Cloister that it may run.
+        minimum_svn: Lowest security version of its platform.
+        debug: Whether its platform may be inspected.
+        lifetime: Seconds for which it may use a value before it has to ask again.
+    """
+
+    service: str
+    trust_domain: str
+    namespace: str
+    policy: str
+    root_of_trust: Literal["sim"]
+    anchors: tuple[str, ...]
+    measurement: tuple[str, ...]
+    minimum_svn: int
+    debug: Literal["refused", "accepted"]
+    lifetime: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,9 +204,10 @@ class SecretRule:
         certificate: A certificate with its key.
         opaque: A value that its owner puts.
         external: A value that another store keeps.
+        remote: A secret of another key service; it cannot be exported on.
         epoch: Raise it for a new value; absent is 1.
         readable: Older epochs that still resolve; every other one is erased.
-        export: Policies that may import it.
+        export: Policies that may import it, of this key service or of others.
     """
 
     symmetric: SymmetricForm | None = None
@@ -158,9 +217,10 @@ class SecretRule:
     certificate: CertificateForm | None = None
     opaque: OpaqueForm | None = None
     external: ExternalForm | None = None
+    remote: RemoteForm | None = None
     epoch: int | None = None
     readable: tuple[int, ...] | None = None
-    export: tuple[Exported, ...] | None = None
+    export: tuple[Exported | ExportedToService, ...] | None = None
 
     @property
     def kind(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from cloister.keyservice.secret_records import EpochMark, SecretRecord
-from cloister.wire import Fields, encode
+from cloister.wire import Fields, Value, encode
 
 __all__ = [
     "mark_from_row",
@@ -27,17 +27,16 @@ def secret_key(namespace: str, policy: str, name: str, epoch: int) -> bytes:
 
 def secret_to_row(record: SecretRecord) -> bytes:
     """Return a secret's row: secret until the record that holds it is sealed."""
-    return encode(
-        {
-            "namespace": record.namespace,
-            "policy": record.policy,
-            "name": record.name,
-            "epoch": record.epoch,
-            "kind": record.kind,
-            "parts": dict(record.parts),
-            "at": record.at,
-        }
-    )
+    row: dict[str, Value] = {
+        "namespace": record.namespace,
+        "policy": record.policy,
+        "name": record.name,
+        "epoch": record.epoch,
+        "kind": record.kind,
+        "parts": dict(record.parts),
+        "at": record.at,
+    }
+    return encode({**row, "until": record.until} if record.until else row)
 
 
 def secret_from_row(data: bytes) -> SecretRecord:
@@ -55,6 +54,7 @@ def secret_from_row(data: bytes) -> SecretRecord:
             for name in parts.keys()  # noqa: SIM118  # a method of Fields, no mapping
         },
         at=fields.integer("at"),
+        until=fields.integer("until", minimum=1) if fields.has("until") else 0,
     )
     fields.end()
     return record
