@@ -22,7 +22,7 @@ from cloister.keyservice.owner import OwnerClient
 from cloister.keyservice.ownership import OPERATIONS
 from cloister.keyservice.policy import canonical_bytes, parse_policy
 from cloister.testing.keyservice import DATA_ID, ServiceBench, policy_text
-from cloister.testing.secrets import put_source
+from cloister.testing.secrets import pin_source, put_source
 from cloister.wire import encode
 
 ANN, BEN, CAT, EVE, ROY = (SigningKey(bytes([number]) * 32) for number in range(1, 6))
@@ -112,6 +112,7 @@ CASES: dict[str, Callable[[Scene, OwnerClient], object]] = {
     "secret.put": put_secret,
     "secret.list": lambda _, c: c.list_secrets(namespace="lab", policy="digits"),
     "source.put": lambda s, c: put_source(s.bench, c, name="second"),
+    "source.pin": lambda s, c: pin_source(s.bench, s.bench, c, service=EVE.public),
     "source.list": lambda _, c: c.list_sources("lab"),
     "source.remove": lambda _, c: c.remove_source("lab", "vault"),
     "release.refusals": lambda _, c: c.refusals("lab", "digits"),

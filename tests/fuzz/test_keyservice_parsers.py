@@ -32,7 +32,12 @@ from cloister.keyservice.anchoring import AnchorReply, AnchorRequest, SealedAnch
 from cloister.keyservice.approvals import NO_PREDECESSOR, Approval, Subject
 from cloister.keyservice.bundle import Bundle, Lease, ListenerGrant, VolumeGrant
 from cloister.keyservice.cosigning import Cosigner, Quorum, WitnessKey
-from cloister.keyservice.genuine import AttestRequest
+from cloister.keyservice.export_messages import (
+    ExportGrant,
+    ExportRequest,
+    SignedExportRequest,
+)
+from cloister.keyservice.genuine import AttestRequest, ServiceReference
 from cloister.keyservice.kv2 import kv2_value
 from cloister.keyservice.leases import AnchorMove
 from cloister.keyservice.log import Checkpoint, LogEntry, Receipt, StateCommitment, read_leaf
@@ -57,7 +62,12 @@ from cloister.keyservice.refusals import Refusal
 from cloister.keyservice.renewal import Renewal
 from cloister.keyservice.reset import Reset
 from cloister.keyservice.roster import Expected, Roster, SignedRoster
-from cloister.keyservice.source_messages import SourceFact, Trouble, read_address
+from cloister.keyservice.source_messages import (
+    ServiceFact,
+    SourceFact,
+    Trouble,
+    read_address,
+)
 from cloister.keyservice.state.record import Head
 from cloister.keyservice.view.issued import IssuedToken
 from cloister.keyservice.view.token import ViewToken
@@ -225,6 +235,35 @@ ISSUED = IssuedToken(
 TROUBLE = Trouble("lab/p/a@1", "source.refused", "the source answered 403")
 
 
+REFERENCE = ServiceReference(
+    root_of_trust="sim",
+    anchors=(KEY.public,),
+    measurements=(b"m" * 32,),
+    minimum_svn=1,
+    debug=False,
+)
+EXPORT = ExportRequest(
+    service=b"s" * 32,
+    nonce=b"n" * 32,
+    namespace="feeds",
+    policy="source",
+    secret="key",  # a name
+    epoch=1,
+    part="",
+    importer=KEY.public.raw,
+    trust_domain="near.test",
+    to_namespace="lab",
+    to_policy="keeper",
+    hpke_key=b"h" * 1216,
+)
+
+
+def open_export_request(data: bytes) -> None:
+    """As the exporting service opens it."""
+    with contextlib.suppress(EvidenceError):
+        SignedExportRequest.from_bytes(data).open()
+
+
 class Grants:
     """Knows every token, as issued."""
 
@@ -346,6 +385,16 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
         lambda data: SourceFact.from_value(decode(data, max_bytes=4096)),
         encode(SourceFact("vault", "v:1", b"c" * 32, 1, (TROUBLE,)).to_value()),
     ),
+    "fact of a service": (
+        lambda data: ServiceFact.from_value(decode(data, max_bytes=4096)),
+        encode(ServiceFact("a", "b:1", KEY.public.raw, "near.test", REFERENCE, 1, ()).to_value()),
+    ),
+    "export request": (ExportRequest.from_bytes, EXPORT.to_bytes()),
+    "signed export request": (
+        open_export_request,
+        EXPORT.signed(Evidence("a/b", b"evidence"), KEY).to_bytes(),
+    ),
+    "export grant": (ExportGrant.from_bytes, ExportGrant(b"value", 600, RECEIPT).to_bytes()),
     "issued view token": (open_token, ISSUED.signed(KEY).encode()),
     "refusal": (
         lambda data: Refusal.from_value(decode(data, max_bytes=4096)),

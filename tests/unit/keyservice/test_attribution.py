@@ -11,7 +11,7 @@ from cloister.keyservice.attribution import Attribution, within
 from cloister.keyservice.log import LogEntry, StateCommitment, read_leaf
 from cloister.keyservice.policy import canonical_bytes, parse_policy
 from cloister.testing.keyservice import DATA_ID, ServiceBench, policy_text
-from cloister.testing.secrets import EXTERNAL, ask, bring, put_source, secret_policy
+from cloister.testing.secrets import EXTERNAL, ask, bring, pin_source, put_source, secret_policy
 
 
 def entry(operation: str, subject: str, policy: bytes = bytes(32)) -> bytes:
@@ -39,6 +39,7 @@ def test_every_kind_of_entry_concerns_what_it_names(bench: ServiceBench) -> None
     owner.take_lease(b"L" + DATA_ID[1:])
     owner.break_lease(b"L" + DATA_ID[1:])
     put_source(bench)
+    pin_source(bench, bench, service=SigningKey.generate().public)
     policy = bench.apply(secret_policy(bench, secrets=EXTERNAL, environment='{A: "${secret:db}"}'))
     bring(bench, b"value")
     ask(bench, policy)
@@ -59,6 +60,7 @@ def test_every_kind_of_entry_concerns_what_it_names(bench: ServiceBench) -> None
         "lease.take": {"lab"},
         "lease.break": {"lab"},
         "source.put": {"lab"},
+        "source.pin": {"lab"},
         "source.remove": {"lab"},
         "policy.apply": {"lab", "other"},
         "secret.fetch": {"lab"},

@@ -21,6 +21,9 @@ def test_rows_are_read_back() -> None:
     """Bytes and records stand for each other."""
     record = SecretRecord("lab", "p", "x", 3, "key_pair", {"private": b"a", "public": b"b"}, 7)
     assert secret_from_row(secret_to_row(record)) == record
+    assert b"until" not in secret_to_row(record)
+    lasting = SecretRecord("lab", "p", "x", 3, "remote", {"value": b"a"}, 7, until=9)
+    assert secret_from_row(secret_to_row(lasting)) == lasting
     mark = EpochMark(3, b"f" * 32)
     assert mark_from_row(mark_to_row(mark)) == mark
 
@@ -88,3 +91,12 @@ def test_an_authority_that_is_over_signs_nothing_at_an_update(bench: ServiceBenc
         bench.apply(secret_policy(bench, secrets=raised, predecessor=first))
     assert e.value.code == "release.secret-expired"
     assert ("tls", 2) not in values(bench)
+
+
+@pytest.mark.spec("EXP-60")
+def test_what_was_imported_lasts_and_everything_else_stays() -> None:
+    """To its last second; a row without one is usable never."""
+    lasting = SecretRecord("lab", "p", "x", 3, "remote", {"value": b"a"}, 7, until=9)
+    assert [at for at in (8, 9, 10) if lasting.usable(at)] == [8, 9]
+    assert not SecretRecord("lab", "p", "x", 3, "remote", {"value": b"a"}, 7).usable(7)
+    assert SecretRecord("lab", "p", "x", 3, "external", {"value": b"a"}, 7).usable(10**12)

@@ -7,12 +7,14 @@ import dataclasses
 import pytest
 
 from cloister.crypto.digest import sha256
+from cloister.crypto.hpke import HPKEPrivateKey
 from cloister.crypto.signature import SigningKey
 from cloister.errors import CloisterError
 from cloister.keyservice.log import LogEntry
+from cloister.keyservice.source_messages import reference_to_value
 from cloister.keyservice.source_store import SourceStore
 from cloister.testing.keyservice import ServiceBench
-from cloister.testing.secrets import EXTERNAL, put_source, secret_policy
+from cloister.testing.secrets import EXTERNAL, pin_source, put_source, secret_policy
 
 
 def code_of(bench: ServiceBench, **changes: object) -> str:
@@ -153,3 +155,97 @@ def test_a_list_says_what_is_wanted_and_why_it_is_not_there(bench: ServiceBench)
     bench.service.external.note_trouble(errand, code="source.refused", message="it answered 403")
     ((after,),) = (fact.waiting for fact in bench.owner().list_sources("lab"))
     assert (after.code, after.message) == ("source.refused", "it answered 403")
+
+
+def pin_code(bench: ServiceBench, **changes: object) -> str:
+    """The code with which pinning another service is refused, or nothing."""
+    facts: dict[str, object] = {"service": SigningKey(b"o" * 32).public} | changes
+    try:
+        pin_source(bench, bench, **facts)  # type: ignore[arg-type]
+    except CloisterError as e:
+        return e.code
+    return ""
+
+
+@pytest.mark.spec("EXP-50", "EXP-52", "EXP-53")
+def test_another_service_is_pinned_listed_kept_and_removed(bench: ServiceBench) -> None:
+    """With its log entries, across a restart, beside the vaults."""
+    put_source(bench)
+    assert pin_code(bench) == ""
+    bench.restart()
+    (fact,) = bench.owner().list_services("lab")
+    assert (fact.name, fact.address, fact.trust_domain) == (
+        "partner",
+        "example.test:8400",
+        "example.test",
+    )
+    assert fact.service == SigningKey(b"o" * 32).public.raw
+    assert (fact.reference, fact.at, fact.waiting) == (bench.domain.service, bench.clock.at, ())
+    assert [each.name for each in bench.owner().list_sources("lab")] == ["vault"]
+    assert bench.owner().list_services("lab/deep") == ()
+    bench.owner().remove_source("lab", "partner")
+    assert bench.owner().list_services("lab") == ()
+    assert [(e.operation, e.subject) for e in entries(bench)][-2:] == [
+        ("source.pin", "lab/partner"),
+        ("source.remove", "lab/partner"),
+    ]
+
+
+@pytest.mark.spec("EXP-51")
+def test_a_service_is_pinned_once(bench: ServiceBench) -> None:
+    """The same again changes nothing; other facts, and the name of a vault, are refused."""
+    assert pin_code(bench) == ""
+    size = bench.store.log_size
+    bench.clock.move(5)
+    assert pin_code(bench) == ""
+    assert bench.store.log_size == size
+    reference = dataclasses.replace(bench.domain.service, minimum_svn=9)
+    for change in (
+        {"address": "example.test:8401"},
+        {"service": SigningKey(b"p" * 32).public},
+        {"trust_domain": "other.test"},
+        {"hpke_key": HPKEPrivateKey(b"h" * 96).public},
+        {"reference": reference},
+    ):
+        assert pin_code(bench, **change) == "config.exists"
+    assert code_of(bench, name="partner") == "config.exists"
+    put_source(bench)
+    assert pin_code(bench, name="vault") == "config.exists"
+
+
+@pytest.mark.spec("EXP-50")
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"namespace": "/"},
+        {"name": "A"},
+        {"address": "http://far.test:1"},
+        {"trust_domain": "-"},
+        {"reference": None},
+        {"service": None},
+    ],
+)
+def test_facts_that_are_none_are_refused(
+    bench: ServiceBench, change: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is kept; a service is no source of its own."""
+    if "service" in change:
+        change = {"service": bench.domain.identity}
+    if "reference" in change:
+        change = {}
+        monkeypatch.setattr(
+            "cloister.keyservice.owner.reference_to_value",
+            lambda reference: reference_to_value(reference) | {"anchors": []},
+        )
+    assert pin_code(bench, **change) == "message.malformed"
+    assert bench.owner().list_services("lab") == ()
+
+
+@pytest.mark.spec("EXP-53")
+def test_a_pinned_service_counts_as_a_secret(bench: ServiceBench) -> None:
+    """The quota of the namespace holds."""
+    key = SigningKey.generate()
+    bench.owner().propose_charter(bench.charter("lab", (key,), secrets=1))
+    bench.owner_key = key
+    assert pin_code(bench) == ""
+    assert pin_code(bench, name="second") == "quota.exceeded"

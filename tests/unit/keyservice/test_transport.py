@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -161,3 +162,25 @@ def test_a_missing_unix_socket_is_unreachable(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError) as e:
         HTTPTransport(f"unix://{tmp_path}/s").post("/x", b"q", timeout_s=1)
     assert e.value.code == "keyservice.unreachable"
+
+
+def test_a_byte_now_and_then_is_too_slow() -> None:
+    """The time is for the whole answer, and not for each part of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ended = threading.Event()
+
+        def drip() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nA: ")
+                while not ended.wait(0.05):
+                    connection.sendall(b"a")
+
+        threading.Thread(target=drip, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        began = time.monotonic()
+        with HTTPTransport(url) as transport, pytest.raises(UnavailableError) as e:
+            transport.post("/v1/a", b"x", timeout_s=0.5)
+        ended.set()
+    assert e.value.code == "keyservice.slow"
+    assert time.monotonic() - began < 5

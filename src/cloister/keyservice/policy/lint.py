@@ -212,6 +212,8 @@ _HINTS: Final[Mapping[str, str]] = {
     "lint.secret-readable": "list epochs that were current before",
     "lint.secret-twice": "give the import a name of its own",
     "lint.secret-weak": "make it longer",
+    "lint.export-renewed": "let the other side have a certificate of its own",
+    "lint.export-twice": "leave one of them out",
     "lint.secret-authority": "declare it: {authority: {common_name: …, lifetime_days: …}}",
     "lint.secret-binary": "write .hex or .base64 behind the name",
     "lint.secret-in-command": "put it in environment or files, if the program can read it there",

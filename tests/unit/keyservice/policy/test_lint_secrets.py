@@ -40,7 +40,9 @@ def text_with(
 def findings(text: str) -> list[Finding]:
     """What lint finds about secrets and files."""
     found = lint_text(text.encode(), source="p.yaml")
-    return [f for f in found if f.code.startswith(("lint.secret", "lint.file", "policy"))]
+    return [
+        f for f in found if f.code.startswith(("lint.secret", "lint.file", "lint.export", "policy"))
+    ]
 
 
 def only(text: str, code: str, severity: str = "error") -> Finding:
@@ -165,3 +167,32 @@ def test_a_file_is_no_folder_of_another() -> None:
     assert only(text_with(files=files), "lint.file-place").path.endswith("[/run/a]")
     fine = "      /run/a/b: {content: x}\n      /etc/app/c: {content: x, mode: '0440'}\n"
     assert findings(text_with(files=fine)) == []
+
+
+KEY, DIGEST = "ed25519:" + "e5" * 32, "sha256:" + "d4" * 32
+ENTRY = (
+    f'{{service: "{KEY}", trust_domain: near.test, namespace: lab, policy: keeper, '
+    f'root_of_trust: sim, anchors: ["{KEY}"], measurement: ["{DIGEST}"], minimum_svn: 2, '
+    "debug: refused, lifetime: 600}"
+)
+
+
+@pytest.mark.spec("EXP-2")
+def test_an_export_to_a_service_is_one_rule_for_a_value_that_stays() -> None:
+    """No certificate, no second entry for the same policy; an inspectable platform is a warning."""
+    export = "  x: {opaque: {max_bytes: 9}, export: [ENTRIES]}\n"
+
+    def with_entries(*entries: str) -> str:
+        return text_with(top=SECRETS + export.replace("ENTRIES", ", ".join(entries)))
+
+    plain = "{namespace: a, policy: b}"
+    assert findings(with_entries(ENTRY, plain, ENTRY.replace("keeper", "other"))) == []
+    found = only(with_entries(ENTRY, plain, ENTRY.replace("600", "700")), "lint.export-twice")
+    assert found.path == "secrets.x.export[2]"
+    only(with_entries(ENTRY.replace("debug: refused", "debug: accepted")), "lint.export-debug",
+         "warning")  # fmt: skip
+    certificate = (
+        "  ca: {authority: {common_name: a, lifetime_days: 9}}\n"
+        f"  x: {{certificate: {{authority: ca, lifetime_days: 1, dns: [a]}}, export: [{ENTRY}]}}\n"
+    )
+    only(text_with(top=SECRETS + certificate), "lint.export-renewed")
