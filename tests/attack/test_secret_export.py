@@ -217,6 +217,35 @@ def test_a_part_comes_across(scene: Scene, secret: str, part: str, begins: str) 
     assert scene.value().startswith(begins)
 
 
+@pytest.mark.spec("EXP-4", "EXP-62", "EXP-63")
+def test_rotating_takes_an_epoch_on_both_sides(scene: Scene) -> None:
+    """The old one stays readable, is asked for again, and goes when it is withdrawn."""
+    assert scene.fetch() == []
+    first = scene.value()
+    scene.export(
+        scene.entry(),
+        secret="password: {length: 32, alphabet: abcdefghijklmnop}, epoch: 2, readable: [1]",
+    )
+    with pytest.raises(CloisterError) as e:
+        scene.want(REMOTE.replace("epoch: 1", "epoch: 2"))
+    assert e.value.code == "policy.epoch"
+    both = REMOTE.replace("epoch: 1", "epoch: 2").replace("64}", "64}, epoch: 2, readable: [1]")
+    scene.want(both, environment='{A: "${secret:key@1}${secret:key}"}')
+    assert scene.refused() == "keyservice.source"
+    assert scene.fetch() == []
+    assert scene.value()[:32] == first != scene.value()[32:]
+    for _ in range(3):
+        scene.far.clock.move(1800)
+        assert scene.fetch() == []
+    assert scene.value()[:32] == first
+    scene.export(
+        scene.entry(), secret="password: {length: 32, alphabet: abcdefghijklmnop}, epoch: 2"
+    )
+    scene.far.clock.move(1800)
+    assert scene.fetch() == ["release.secret-missing"]
+    assert scene.refused() == "keyservice.source"
+
+
 # -- the exporter's rule always applies
 
 

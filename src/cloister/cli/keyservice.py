@@ -45,7 +45,9 @@ def serve(
     log_format: str = typer.Option("", "--log-format", help="text (the default) or json."),
     database: str = settings.DATABASE,
     external_source: list[str] = typer.Option(
-        [], "--external-source", help="HOST:PORT of a store that owners may have values from."
+        [],
+        "--external-source",
+        help="HOST:PORT of a store or another key service that owners may have values from.",
     ),
 ) -> None:
     """Run the trust domain's key service in the foreground until interrupted."""

@@ -69,7 +69,11 @@ def list_(
             fact.name,
             fact.kind,
             f"{fact.epoch}{'' if fact.current else ' (readable)'}",
-            "yes" if fact.present else "to be fetched" if fact.kind == "external" else "to be put",
+            "yes"
+            if fact.present
+            else "to be fetched"
+            if fact.kind in {"external", "remote"}
+            else "to be put",
             ", ".join(sorted(fact.public)),
         )
         for fact in facts

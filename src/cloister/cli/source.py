@@ -1,4 +1,7 @@
-"""`cloister source`: stores of others that policies have values from. No command shows a token."""
+"""`cloister source`: where policies have values from: stores of others, and other key services.
+
+No command shows a token.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +57,66 @@ def add(  # noqa: PLR0917  # options: typer passes them by name
         console.lines(f"the key service knows source {name} of {namespace}")
 
 
+@app.command()
+def pin(  # noqa: PLR0917  # options: typer passes them by name
+    namespace: str = _NAMESPACE,
+    name: str = _NAME,
+    address: str = typer.Option(help="HOST:PORT of the other key service."),
+    of: Path = typer.Option(
+        help="Folder with the other trust domain's domain.json, as its owner gave it."
+    ),
+    key: Path | None = settings.KEY,
+    domain: Path | None = settings.DOMAIN,
+    as_json: bool = _JSON,
+) -> None:
+    """Register another key service; it has to prove what domain.json says before each question."""
+    from cloister.keyservice.domain import TrustDomain  # noqa: PLC0415
+
+    other = TrustDomain.load(of)
+    settings.client(domain, key).pin_source(
+        namespace=namespace,
+        name=name,
+        address=address,
+        service=other.identity,
+        trust_domain=other.name,
+        hpke_key=other.hpke,
+        reference=other.service,
+    )
+    facts = {"namespace": namespace, "source": name, "address": address}
+    if as_json:
+        console.emit({**facts, "trust_domain": other.name, "service": other.identity.text})
+    else:
+        console.lines(f"the key service knows {name} of {namespace}: {other.name} at {address}")
+
+
+@app.command()
+def entry(
+    namespace: str = typer.Argument(help="The namespace of the policy here that wants a secret."),
+    policy: str = typer.Argument(help="That policy's name."),
+    lifetime: int = typer.Option(help="Seconds for which a value may be used without asking."),
+    domain: Path | None = settings.DOMAIN,
+) -> None:
+    """Write what another key service's owner puts under `export`, to give a secret to us."""
+    from cloister.crypto.digest import digest_to_text  # noqa: PLC0415
+
+    found = settings.find_domain(domain)
+    reference = found.service
+    console.emit(
+        {
+            "service": found.identity.text,
+            "trust_domain": found.name,
+            "namespace": namespace,
+            "policy": policy,
+            "root_of_trust": reference.root_of_trust,
+            "anchors": [each.text for each in reference.anchors],
+            "measurement": [digest_to_text(each) for each in reference.measurements],
+            "minimum_svn": reference.minimum_svn,
+            "debug": "accepted" if reference.debug else "refused",
+            "lifetime": lifetime,
+        }
+    )
+
+
 @app.command("list")
 def list_(
     namespace: str = _NAMESPACE,
@@ -62,9 +125,16 @@ def list_(
     as_json: bool = _JSON,
 ) -> None:
     """List the sources of a namespace, and what is wanted from each and not there yet."""
-    facts = settings.client(domain, key).list_sources(namespace)
+    client = settings.client(domain, key)
+    facts, services = client.list_sources(namespace), client.list_services(namespace)
     if as_json:
-        console.emit({"namespace": namespace, "sources": [fact.to_value() for fact in facts]})
+        console.emit(
+            {
+                "namespace": namespace,
+                "sources": [fact.to_value() for fact in facts],
+                "services": [service.to_value() for service in services],
+            }
+        )
         return
     rows = [
         (
@@ -76,9 +146,16 @@ def list_(
         for fact in facts
     ]
     console.table(f"Sources of {namespace}", ("name", "address", "authority", "since"), rows)
+    if services:
+        columns = ("name", "address", "trust domain", "identity")
+        table = [
+            (each.name, each.address, each.trust_domain, f"ed25519:{each.service.hex()[:16]}…")
+            for each in services
+        ]
+        console.table(f"Key services that {namespace} has secrets from", columns, table)
     waiting = [
         (fact.name, each.secret, each.message or "not tried yet", each.code)
-        for fact in facts
+        for fact in (*facts, *services)
         for each in fact.waiting
     ]
     if waiting:
@@ -95,7 +172,7 @@ def remove(
     domain: Path | None = settings.DOMAIN,
     as_json: bool = _JSON,
 ) -> None:
-    """Take a source and its token away; values that came from it stay."""
+    """Take a source away, and its token if it has one; values that came from it stay."""
     settings.client(domain, key).remove_source(namespace, name)
     if as_json:
         console.emit({"namespace": namespace, "source": name})

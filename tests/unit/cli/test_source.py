@@ -11,8 +11,12 @@ from typer.testing import CliRunner
 
 from cloister.cli import source
 from cloister.cli.main import app
+from cloister.crypto.digest import digest_to_text
 from cloister.errors import CloisterError
+from cloister.keyservice.policy import parse_policy
+from cloister.keyservice.policy.secret_rules import ExportedToService
 from cloister.keyservice.source_store import SourceStore
+from cloister.testing.keyservice import ServiceBench
 from cloister.testing.secrets import EXTERNAL, secret_policy
 from unit.cli.conftest import Door
 
@@ -91,3 +95,45 @@ def test_an_authority_that_cannot_be_read_is_refused(door: Door, size: int | Non
     done = door.call("source", "add", "lab", "vault", "--address", "v:1", "--ca", Path(ca))
     assert isinstance(done.exception, CloisterError)
     assert done.exception.code == "config.file"
+
+
+def test_another_key_service_is_pinned_from_its_public_facts(door: Door, tmp_path: Path) -> None:
+    """As its owner gave them; listed for people and programs, and removed."""
+    other = ServiceBench.create(tmp_path, "far.test")
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "domain.json").write_bytes((other.domain.directory / "domain.json").read_bytes())
+    words = ["lab", "partner", "--address", "far.test:8400", "--of", str(given)]
+    found = door.record("source", "pin", *words)
+    assert found == {
+        "namespace": "lab",
+        "source": "partner",
+        "address": "far.test:8400",
+        "trust_domain": "far.test",
+        "service": other.domain.identity.text,
+    }
+    assert "far.test at far.test:8400" in door.call("source", "pin", *words).output
+    held = SourceStore(door.bench.store).service("lab", "partner")
+    assert held is not None
+    assert (held.reference, held.hpke_key) == (other.domain.service, other.domain.hpke.raw)
+    (listed,) = door.record("source", "list", "lab")["services"]
+    assert (listed["name"], listed["trust_domain"]) == ("partner", "far.test")
+    shown = door.call("source", "list", "lab").output
+    assert "partner" in shown
+    assert "far.test" in shown
+    assert door.call("source", "remove", "lab", "partner").exit_code == 0
+    assert door.record("source", "list", "lab")["services"] == []
+    other.close()
+
+
+def test_an_entry_is_what_the_other_policy_takes(door: Door) -> None:
+    """Pasted under `export` as it is."""
+    done = door.call("source", "entry", "lab", "keeper", "--lifetime", "3600")
+    assert done.exit_code == 0, done.output
+    secrets = f"\n  key: {{symmetric: {{bytes: 16}}, export: [{done.output.strip()}]}}\n"
+    text = secret_policy(door.bench, name="source", secrets=secrets)
+    (entry,) = (parse_policy(text.encode(), source="p").secrets or {})["key"].export or ()
+    assert isinstance(entry, ExportedToService)
+    assert entry.service == door.bench.domain.identity.text
+    assert (entry.namespace, entry.policy, entry.lifetime) == ("lab", "keeper", 3600)
+    assert entry.measurement == (digest_to_text(door.bench.domain.service.measurements[0]),)

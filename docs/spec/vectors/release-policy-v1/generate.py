@@ -82,6 +82,55 @@ EXTERNAL = [
     ("external-open", "a form that does not say how long", "source: v, path: s/data/a, field: a",
      "policy.invalid"),
 ]  # fmt: skip
+_REMOTE = "source: s, namespace: a/b, policy: p, secret: k, epoch: {}, max_bytes: {}"
+REMOTE = [
+    # name, comment, form, expect
+    ("ok-remote", "a secret of another key service", _REMOTE.format(1, 64), "ok"),
+    ("ok-remote-part", "a part of one", _REMOTE.format(2, 4096) + ", part: private", "ok"),
+    ("remote-no-epoch", "without its epoch there", _REMOTE.format(0, 64), "policy.invalid"),
+    ("remote-spelling", "a spelling for a part", _REMOTE.format(1, 64) + ", part: hex",
+     "policy.invalid"),
+    ("remote-open", "a form that does not say how long", "source: s, namespace: a, policy: p, "
+     "secret: k, epoch: 1", "policy.invalid"),
+    ("remote-path", "a form of a vault as well", _REMOTE.format(1, 64) + ", path: a/data/b",
+     "policy.invalid"),
+]  # fmt: skip
+_SERVICE = {
+    "service": '"ed25519:' + "e5" * 32 + '"',
+    "trust_domain": "near.test",
+    "namespace": "lab",
+    "policy": "keeper",
+    "root_of_trust": "sim",
+    "anchors": '["ed25519:' + "e6" * 32 + '"]',
+    "measurement": '["sha256:' + "d4" * 32 + '"]',
+    "minimum_svn": "2",
+    "debug": "refused",
+    "lifetime": "600",
+}
+SERVICE = [
+    # name, comment, changes, expect
+    ("ok-service", "an export to another key service", {}, "ok"),
+    ("ok-service-debug", "to one that can be inspected", {"debug": "accepted"}, "ok"),
+    ("service-unchecked", "a check that is left out", {"measurement": "{unchecked: not needed}"},
+     "policy.invalid"),
+    ("service-nobody", "platforms of nobody", {"anchors": "[]"}, "policy.invalid"),
+    ("service-hardware", "a root of trust that has no section", {"root_of_trust": "tdx"},
+     "policy.invalid"),
+    ("service-moment", "a lifetime that is too short", {"lifetime": "599"}, "policy.invalid"),
+    ("service-for-ever", "one that is too long", {"lifetime": "31536001"}, "policy.invalid"),
+    *(
+        (f"service-no-{name.replace('_', '-')}", f"without {name}", {name: ""}, "policy.invalid")
+        for name in _SERVICE
+    ),
+]  # fmt: skip
+
+
+def export_to(changes: dict[str, str]) -> str:
+    """Return an entry of `export` that names a service."""
+    facts = {name: value for name, value in (_SERVICE | changes).items() if value}
+    return "{" + ", ".join(f"{name}: {value}" for name, value in facts.items()) + "}"
+
+
 FILES = 'files: {/run/a: {content: "${secret:b}"}, /etc/x/y: {content: "", mode: "0440"}}'
 KEY = "ed25519:" + "e5" * 32
 BOARD = f'approval: {{approvers: ["{KEY}"], threshold: 1, timeout: 60}}\n'
@@ -499,6 +548,45 @@ TEXTS = [
             expect,
         )
         for name, comment, form, expect in EXTERNAL
+    ),
+    *(
+        (
+            name,
+            "EXP-3",
+            comment,
+            [("workloads:", f"secrets: {{a: {{remote: {{{form}}}}}}}\nworkloads:")],
+            expect,
+        )
+        for name, comment, form, expect in REMOTE
+    ),
+    (
+        "remote-export",
+        "EXP-3",
+        "what is imported is exported on",
+        [
+            (
+                "workloads:",
+                f"secrets: {{a: {{remote: {{{_REMOTE.format(1, 64)}}}, "
+                "export: [{namespace: lab, policy: web}]}}\nworkloads:",
+            )
+        ],
+        "policy.invalid",
+    ),
+    *(
+        (
+            name,
+            "EXP-1",
+            comment,
+            [
+                (
+                    "workloads:",
+                    f"secrets: {{a: {{opaque: {{max_bytes: 9}}, export: [{export_to(changes)}]}}}}"
+                    "\nworkloads:",
+                )
+            ],
+            expect,
+        )
+        for name, comment, changes, expect in SERVICE
     ),
     ("no-secrets", "SEC-1", "an empty map", [("workloads:", "secrets: {}\nworkloads:")],
      "policy.invalid"),
