@@ -145,7 +145,8 @@ def list_(
         )
         for fact in facts
     ]
-    console.table(f"Sources of {namespace}", ("name", "address", "authority", "since"), rows)
+    if facts or not services:
+        console.table(f"Sources of {namespace}", ("name", "address", "authority", "since"), rows)
     if services:
         columns = ("name", "address", "trust domain", "identity")
         table = [
@@ -153,10 +154,10 @@ def list_(
             for each in services
         ]
         console.table(f"Key services that {namespace} has secrets from", columns, table)
+    wanted = [(fact.name, each) for fact in facts for each in fact.waiting]
+    wanted += [(service.name, each) for service in services for each in service.waiting]
     waiting = [
-        (fact.name, each.secret, each.message or "not tried yet", each.code)
-        for fact in (*facts, *services)
-        for each in fact.waiting
+        (source, each.secret, each.message or "not tried yet", each.code) for source, each in wanted
     ]
     if waiting:
         console.table(
