@@ -37,7 +37,7 @@ from cloister.keyservice.secret_records import SecretRecord
 from cloister.keyservice.secret_store import SecretStore
 from cloister.tee.sim.attester import SimAttester
 from cloister.tee.sim.platform import SimPlatform
-from cloister.testing.keyservice import ServiceBench
+from cloister.testing.keyservice import HandClock, ServiceBench
 from cloister.testing.secrets import (
     ask,
     export_entry,
@@ -288,6 +288,20 @@ def test_who_does_not_ask_again_has_it_no_longer(scene: Scene) -> None:
     scene.far.down = False
     assert scene.fetch() == []
     assert len(scene.value()) == 32
+
+
+@pytest.mark.spec("EXP-60")
+def test_setting_the_clock_back_keeps_no_value_alive(scene: Scene) -> None:
+    """Neither while the service runs nor across a restart: its state remembers the time."""
+    scene.near.clock = HandClock()  # the importer's operator has a clock of his own
+    assert scene.fetch() == []
+    scene.far.down = True
+    scene.near.clock.move(3601)
+    assert scene.refused() == "keyservice.source"
+    scene.near.clock.at -= 3601
+    assert scene.refused() == "keyservice.source"
+    scene.near.restart()
+    assert scene.refused() == "keyservice.source"
 
 
 @pytest.mark.spec("EXP-23", "EXP-63")

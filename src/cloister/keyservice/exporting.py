@@ -129,12 +129,15 @@ def _right(request: ExportRequest, records: SecretRecords) -> tuple[SecretRule, 
     rule = None if policy is None else (policy.secrets or {}).get(request.secret)
     importer = VerifyingKey(request.importer).text
     wanted = (importer, request.trust_domain, request.to_namespace, request.to_policy)
-    for entry in () if rule is None else rule.export or ():
-        if not isinstance(entry, ExportedToService):
-            continue
-        named = (entry.service, entry.trust_domain, entry.namespace, entry.policy)
-        if rule is not None and named == wanted:
-            return rule, entry
+    if rule is not None:
+        for entry in rule.export or ():
+            if isinstance(entry, ExportedToService) and wanted == (
+                entry.service,
+                entry.trust_domain,
+                entry.namespace,
+                entry.policy,
+            ):
+                return rule, entry
     # One refusal for all: who is not named learns nothing of a policy, not even that it is there.
     raise _not_exported(request)
 
@@ -211,11 +214,10 @@ class Exports:
         with self.store.transaction():
             appended = self.store.append(entry.to_bytes())
         _LOG.info(
-            "export.granted secret=%s importer=%s policy=%s/%s entry=%d",
+            "export.granted secret=%s importer=%s policy=%s entry=%d",
             request.label,
             request.importer.hex(),
-            request.to_namespace,
-            request.to_policy,
+            f"{request.to_namespace}/{request.to_policy}",
             appended.index,
         )
         checkpoint = Checkpoint(self.origin, appended.size, appended.root).to_note(self.key)

@@ -41,6 +41,7 @@ from cloister.keyservice.scope import Scope
 from cloister.keyservice.secret_release import resolve
 from cloister.keyservice.secret_store import SecretStore
 from cloister.keyservice.session import Approval, Claim, decide, require_service
+from cloister.keyservice.statetime import StateTime
 from cloister.keyservice.store import Appended, Store
 
 __all__ = ["Releases"]
@@ -66,6 +67,8 @@ class Releases:
         secrets: What policies name.
         leases: Who may write a volume.
         jobs: Who is a member.
+        refusals: Why releases were refused.
+        time: The state's, as it was read for this decision.
     """
 
     store: Store
@@ -82,6 +85,7 @@ class Releases:
     leases: LeaseTable
     jobs: Jobs
     refusals: Refusals
+    time: StateTime
 
     def release(self, body: bytes, moment: Moment) -> Callable[[], bytes]:
         """Read a request for keys; return what decides it."""
@@ -113,7 +117,13 @@ class Releases:
         result = approval.result.to_bytes()
         certificate, candidate = self._certify(request, approval, result, authority, moment)
         # SEC-40. Every secret that the workload names, by the rules of this moment.
-        resolved = resolve(approval.policy, approval.workload, self.secrets, at=moment.at)
+        resolved = resolve(
+            approval.policy,
+            approval.workload,
+            self.secrets,
+            at=moment.at,
+            passed=self.time.now,
+        )
         # KR-31. One writer for each volume.
         written = {
             claim.record.handle: claim.record

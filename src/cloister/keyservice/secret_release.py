@@ -49,7 +49,9 @@ class Resolved:
     renewed: tuple[SecretRecord, ...]
 
 
-def resolve(policy: Policy, workload: Workload, records: SecretRecords, *, at: int) -> Resolved:
+def resolve(
+    policy: Policy, workload: Workload, records: SecretRecords, *, at: int, passed: int
+) -> Resolved:
     """Put secrets into a workload's command, environment and files.
 
     Args:
@@ -57,6 +59,7 @@ def resolve(policy: Policy, workload: Workload, records: SecretRecords, *, at: i
         workload: One of its workloads.
         records: Looks up policies and values.
         at: Now, for certificates.
+        passed: Now by the state's own time, which never goes back, for what others let us use.
 
     Raises:
         ReleaseDeniedError: An import that is not exported (`release.secret-not-exported`), a value
@@ -64,7 +67,7 @@ def resolve(policy: Policy, workload: Workload, records: SecretRecords, *, at: i
             (`release.secret-form`), or an authority that is over (`release.secret-expired`).
         UnavailableError: A source has not given a value yet (`keyservice.source`).
     """
-    source = _Source(policy, records, at)
+    source = _Source(policy, records, at, passed)
     room = _Room()
 
     def fill(text: str, where: str) -> bytes:
@@ -109,6 +112,7 @@ class _Source:
     policy: Policy
     records: SecretRecords
     at: int
+    passed: int
     renewed: dict[tuple[str, str, str], SecretRecord] = field(default_factory=dict)
 
     def value(self, reference: Reference) -> bytes:
@@ -122,7 +126,7 @@ class _Source:
             # EXP-26. What another service exports is for one policy here.
             here = Exported(namespace=self.policy.namespace, policy=self.policy.name)
             raise _not_exported((self.policy.imports or {})[reference.name], here)
-        if rule.kind in FETCHED if record is None else not record.usable(self.at):
+        if rule.kind in FETCHED if record is None else not record.usable(max(self.at, self.passed)):
             raise UnavailableError(
                 f"{reference}: its source has not given its value yet, or not again in time",
                 code="keyservice.source",

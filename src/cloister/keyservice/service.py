@@ -207,6 +207,7 @@ class KeyService:
             leases=leases,
             jobs=jobs,
             refusals=refusals,
+            time=self._time,
         )
         self._exports = Exports(
             store=store,

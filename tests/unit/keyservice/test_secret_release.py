@@ -77,7 +77,7 @@ def policy(
 
 def release(given: Policy, memory: Memory, *, at: int = AT) -> Resolved:
     """Resolve the workload."""
-    return resolve(given, given.workloads["train"], memory, at=at)
+    return resolve(given, given.workloads["train"], memory, at=at, passed=at)
 
 
 def refused(given: Policy, memory: Memory, *, at: int = AT) -> ReleaseDeniedError:
