@@ -8,6 +8,8 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +18,15 @@ from cloister.errors import CloisterError, RemoteProtocolError, StateMovedError,
 from cloister.keyservice.fetching import FETCH_TIMEOUT_S, MAX_AT_ONCE, Fetching, fetch
 from cloister.keyservice.kv2 import MAX_ANSWER_BYTES
 from cloister.testing.keyservice import ServiceBench
-from cloister.testing.secrets import EXTERNAL, ask, importer, put_source, secret_policy
+from cloister.testing.secrets import (
+    EXTERNAL,
+    ask,
+    export_entry,
+    importer,
+    pin_source,
+    put_source,
+    secret_policy,
+)
 
 ADDRESS = "vault.example:8200"
 ALLOWED = frozenset({ADDRESS})
@@ -256,3 +266,77 @@ def test_a_value_that_cannot_be_kept_is_fetched_again(
     asyncio.run(run())
     assert bool(stops) == isinstance(error, TamperedError)
     assert len(bench.service.external.errands()) == 1
+
+
+class OnLoop:
+    """A transport to a bench whose state belongs to the loop's own thread."""
+
+    def __init__(self, bench: ServiceBench, loop: asyncio.AbstractEventLoop) -> None:
+        self._bench, self._loop = bench, loop
+
+    def post(self, path: str, body: bytes, *, timeout_s: float) -> bytes:
+        async def answer() -> bytes:
+            return self._bench.post(path, body, timeout_s=timeout_s)
+
+        return asyncio.run_coroutine_threadsafe(answer(), self._loop).result(timeout_s)
+
+
+@pytest.mark.spec("EXP-40", "EXP-62", "EXP-63")
+def test_another_key_service_is_asked_when_it_is_time(tmp_path: Path) -> None:
+    """At once, then after half of the lifetime; its refusal erases, and never stops the server."""
+    far = ServiceBench.create(tmp_path, "far.test")
+    near = ServiceBench.create(tmp_path, "near.test")
+    near.clock = far.clock
+    pin_source(near, far)
+    kind = "symmetric: {bytes: 16}"
+    facts = {"name": "source", "namespace": "feeds"}
+    text = f"\n  db: {{{kind}, export: [{export_entry(near)}]}}\n"
+    exported = far.apply(secret_policy(far, secrets=text, **facts))
+    remote = (
+        "\n  db: {remote: {source: partner, namespace: feeds, policy: source, secret: db,"
+        " epoch: 1, max_bytes: 64}}\n"
+    )
+    policy = near.apply(
+        secret_policy(near, secrets=remote, environment=VARIABLES.replace("db", "db.hex"))
+    )
+    stops = list[str]()
+
+    async def run() -> None:
+        reached = OnLoop(far, asyncio.get_running_loop())
+        asked = near.service.importer(dial=lambda _: nullcontext(reached), clock=near.clock)
+        work = Fetching(
+            near.service.external,
+            settle=near.service.settle,
+            get=Source(),
+            importer=asked,
+            allowed=frozenset({"far.test:8400"}),
+            clock=near.clock,
+            stop=lambda: stops.append("stop"),
+        )
+
+        async def turn() -> int:
+            before = len(far.requests)
+            work.start_due()
+            await until(lambda: not work._busy)
+            return len(far.requests) - before
+
+        assert await turn() == 3
+        assert len(ask(near, policy).environment["A"]) == 32
+        near.clock.move(1799)
+        assert await turn() == 0
+        near.clock.move(1)
+        assert await turn() == 3
+        near.clock.move(1800)
+        text = secret_policy(far, secrets=f"\n  db: {{{kind}}}\n", predecessor=exported, **facts)
+        far.apply(text)
+        assert await turn() == 3
+
+    asyncio.run(run())
+    assert stops == []
+    ((found,),) = (fact.waiting for fact in near.owner().list_services("lab"))
+    assert found.code == "release.secret-not-exported"
+    with pytest.raises(CloisterError) as e:
+        ask(near, policy)
+    assert e.value.code == "keyservice.source"
+    far.close()
+    near.close()
