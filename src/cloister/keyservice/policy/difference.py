@@ -73,7 +73,18 @@ def _leaves(value: Value, path: str) -> Iterator[tuple[str, _Leaf]]:
         yield path, " ".join(repr(word) for word in value)
     elif isinstance(value, list):
         for item in value:
-            yield f"{path}[{item!s}]", "listed"
+            if isinstance(item, Mapping) and "service" in item:
+                yield from _leaves(item, f"{path}[{_to_service(item)}]")
+            else:
+                yield f"{path}[{item!s}]", "listed"
+
+
+def _to_service(entry: Mapping[str, Value]) -> str:
+    """Name an export to another key service by all that tells it from others."""
+    namespace, policy, domain, service = (
+        str(entry[key]) for key in ("namespace", "policy", "trust_domain", "service")
+    )
+    return f"{namespace}/{policy} of {domain}, {service}"
 
 
 _Judge = Callable[[_Leaf, _Leaf], Effect]
@@ -101,6 +112,7 @@ _JUDGES: Final[Mapping[str, _Judge]] = {
     "minimum_svn": _lower,
     "threshold": _lower,
     "timeout": _higher,
+    "lifetime": _higher,
     "debug": _word("accepted"),
     "access": _word("write"),
     "logs": _word("pass"),

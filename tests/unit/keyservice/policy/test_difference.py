@@ -7,6 +7,7 @@ import pytest
 from cloister.keyservice.policy import parse_policy
 from cloister.keyservice.policy.difference import compare
 from cloister.testing.keyservice import ServiceBench, policy_text
+from cloister.testing.secrets import export_entry, secret_policy
 
 KEY = "ed25519:" + "a1" * 32
 OTHER = "ed25519:" + "b2" * 32
@@ -101,3 +102,50 @@ def test_volumes_by_state_and_identity(bench: ServiceBench) -> None:
     assert [(c.path, c.effect) for c in compare(policies[0], policies[3])] == [
         ("volumes.data.id", "weaker")
     ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "effect"),
+    [
+        ({"minimum_svn": "2"}, {}, "minimum_svn", "weaker"),
+        ({}, {"minimum_svn": "2"}, "minimum_svn", "stricter"),
+        ({}, {"debug": "accepted"}, "debug", "weaker"),
+        ({}, {"lifetime": "3601"}, "lifetime", "weaker"),
+        ({"lifetime": "3601"}, {}, "lifetime", "stricter"),
+        ({}, {"anchors": f"[{KEY!r}, {OTHER!r}]"}, f"anchors[{OTHER}]", "weaker"),
+        ({"anchors": f"[{KEY!r}, {OTHER!r}]"}, {}, f"anchors[{OTHER}]", "stricter"),
+    ],
+)
+def test_a_rule_for_another_service_is_compared_part_by_part(
+    bench: ServiceBench, old: dict[str, str], new: dict[str, str], path: str, effect: str
+) -> None:
+    """Each under the policy and the service that it is for."""
+    one, two = (
+        parse_policy(
+            secret_policy(
+                bench,
+                secrets="\n  key: {opaque: {max_bytes: 9}, export: ["
+                + export_entry(bench, **({"anchors": f"[{KEY!r}]"} | changes))
+                + "]}\n",
+            ).encode(),
+            source="p",
+        )
+        for changes in (old, new)
+    )
+    (found,) = compare(one, two)
+    place = f"lab/keeper of example.test, {bench.domain.identity.text}"
+    assert found.path == f"secrets.key.export[{place}].{path}"
+    assert found.effect == effect
+
+
+def test_an_export_to_another_service_is_weaker_and_its_end_stricter(bench: ServiceBench) -> None:
+    """Every fact of it."""
+    entry = ", export: [" + export_entry(bench) + "]"
+    texts = (
+        secret_policy(bench, secrets=f"\n  key: {{opaque: {{max_bytes: 9}}{each}}}\n")
+        for each in ("", entry)
+    )
+    one, two = (parse_policy(text.encode(), source="p") for text in texts)
+    assert {each.effect for each in compare(one, two)} == {"weaker"}
+    assert {each.effect for each in compare(two, one)} == {"stricter"}
+    assert len(compare(one, two)) == 10
