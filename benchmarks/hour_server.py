@@ -37,7 +37,7 @@ def main() -> None:
         start_at=options.start_at, start_uptime=options.start_uptime, times=options.times
     )
     settings = server.ServerSettings(options.domain, "127.0.0.1:0", 0, server.LEASE_TTL_S)
-    server.serve(settings, ready=lambda facts: print(json.dumps(facts), flush=True))
+    server.serve(settings, ready=lambda facts: print(json.dumps(facts), flush=True), get=None)
 
 
 if __name__ == "__main__":

@@ -65,24 +65,50 @@ _WORDS = {
     "volume rotate": ("store",),
     "volume rekey": ("store",),
     "volume retire": ("store",),
+    "evidence collect": ("out", "--kind", "sim", "--nonce", "00"),
+    "evidence fields": ("--kind", "none"),
+    "evidence show": ("none", "--kind", "tdx"),
+    "evidence verify": ("none", "--kind", "tdx"),
+    "key holder": ("/proc/nowhere",),
+    "keyservice approve": ("none", "--key", "none"),
+    "keyservice backup": ("file",),
+    "keyservice restore": ("file",),
+    "keyservice pin-platform": ("ed25519:00",),
+    "keyservice reset propose": ("file", "--out", "out"),
+    "keyservice reset apply": ("file", "statement"),
+    "keyservice recovery propose": ("--threshold", "2", "--out", "out"),
+    "keyservice recovery split": ("plan", "--into", "shares"),
+    "keyservice recovery prepare": ("there",),
+    "keyservice recovery request": ("--out", "out"),
+    "keyservice recovery give": ("share", "request", "--key", "none", "--out", "out"),
+    "keyservice recovery finish": ("file", "request", "statement"),
+    "keyservice platform prepare": ("there",),
+    "keyservice platform request": ("--out", "out"),
+    "keyservice platform propose": ("request", "--out", "out", "--quorum", "2"),
+    "keyservice platform admit": ("request", "statement", "--out", "out"),
+    "keyservice platform join": ("request", "grant"),
+    "source pin": ("lab", "other", "--address", "v:1", "--of", "there"),
 }
 _WITHOUT_JSON = {
     "keyservice serve": "prints a line of JSON when it is ready, by itself",
     "keyservice witness": "likewise",
     "keyservice view-token": "prints the token and nothing else",
+    "source entry": "prints JSON, which is what it is for",
 }
 
 
 def _commands() -> dict[str, Any]:
+    """Every command by its words, those of groups within groups too."""
     root: Any = typer.main.get_command(app)
-    found = {}
-    for name in root.list_commands(None):
-        command = root.get_command(None, name)
+    found: dict[str, Any] = {}
+    waiting = [(name, root.get_command(None, name)) for name in root.list_commands(None)]
+    while waiting:
+        name, command = waiting.pop()
         inner = getattr(command, "commands", None)
         if inner is None:
             found[name] = command
         else:
-            found |= {f"{name} {each}": each_command for each, each_command in inner.items()}
+            waiting += [(f"{name} {each}", below) for each, below in inner.items()]
     return found
 
 

@@ -29,7 +29,7 @@ def read():
     now = clock.read_clock()
     return clock.Moment(now.at + shift, now.uptime)
 server.read_clock = read
-sys.exit(server.main(sys.argv[1:]))
+sys.exit(server.main(sys.argv[1:], get=None))
 """
 
 
