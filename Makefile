@@ -2,12 +2,14 @@
 #   PYTHON=/path/to/python3   the interpreter to use (3.11 to 3.13); found by itself otherwise
 #   PIP_ARGS="..."            more arguments for pip, for instance
 #       --extra-index-url https://download.pytorch.org/whl/cpu   to have PyTorch without CUDA (2 GB less)
+#   JOBS=1                    tests of how many files run at the same time; 2 otherwise
 #   ARGS="..."                more arguments for the program that a target runs
 SHELL := /bin/sh
 VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK := pyproject.toml constraints.txt tools/venv.sh tools/packages.sh
 PYTEST := $(BIN)/python -m pytest
+JOBS ?= 2
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup browser demo test test-all check spec fuzz soak soak-keyservice docs bench release clean
@@ -21,7 +23,7 @@ demo: $(VENV)/.demo compile ## install what the demo needs, and run it
 	$(BIN)/cloister demo $(ARGS)
 
 test: setup postgresql swtpm ## all tests but the soak and the benchmarks
-	$(PYTEST) -m "not soak and not bench" $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist loadfile -m "not soak and not bench" $(ARGS)
 
 test-all: setup postgresql swtpm ## all tests
 	$(PYTEST) $(ARGS)
