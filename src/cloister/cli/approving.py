@@ -32,8 +32,8 @@ def approve(  # noqa: PLR0917  # options: typer passes them by name
     as_json: bool = _JSON,
 ) -> None:
     """Sign your approval of exactly this file, offline; whoever applies it needs your approval."""
-    from cloister.keyservice.approvals import Approval  # noqa: PLC0415
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+    from cloister.keyservice.approvals import Approval
+    from cloister.keyservice.clock import read_clock
 
     found = settings.find_domain(domain)
     signer = settings.read_key(key)
@@ -85,8 +85,8 @@ def diff(
     as_json: bool = _JSON,
 ) -> None:
     """Say what a policy changes, path by path, and mark what lets more happen than before."""
-    from cloister.keyservice.policy import parse_policy  # noqa: PLC0415
-    from cloister.keyservice.policy.difference import compare  # noqa: PLC0415
+    from cloister.keyservice.policy import parse_policy
+    from cloister.keyservice.policy.difference import compare
 
     before, after = (
         parse_policy(settings.read_policy_bytes(file), source=str(file)) for file in (old, new)
@@ -129,7 +129,7 @@ def history(
 
 def read_approvals(files: list[Path]) -> tuple[Approval, ...] | None:
     """Read approvals' files; None where there are none, so that the client adds its own."""
-    from cloister.keyservice.approvals import MAX_APPROVAL_BYTES, Approval  # noqa: PLC0415
+    from cloister.keyservice.approvals import MAX_APPROVAL_BYTES, Approval
 
     found = []
     for file in files:

@@ -38,8 +38,8 @@ def fetch(
     mirror: Path = _MIRROR, domain: Path | None = settings.DOMAIN, as_json: bool = _JSON
 ) -> None:
     """Bring the copy up to date, if the log only grew; makes it where there is none."""
-    from cloister.keyservice.auditing import fetch as fetch_into  # noqa: PLC0415
-    from cloister.keyservice.mirror import MirrorWriter  # noqa: PLC0415
+    from cloister.keyservice.auditing import fetch as fetch_into
+    from cloister.keyservice.mirror import MirrorWriter
 
     client = settings.owner(domain).client
     service = _pinned(settings.find_domain(domain))
@@ -69,8 +69,8 @@ def verify(  # noqa: PLR0917  # options: typer passes them by name
     The exit status says what is wrong: 76 changed, 77 another service, 79 truncated, 80 forked,
     81 rolled back, 82 too few witnesses.
     """
-    from cloister.keyservice.auditing import Evidence  # noqa: PLC0415
-    from cloister.keyservice.mirror import read_note_file  # noqa: PLC0415
+    from cloister.keyservice.auditing import Evidence
+    from cloister.keyservice.mirror import read_note_file
 
     found = settings.find_domain(domain)
     evidence = Evidence(
@@ -112,9 +112,9 @@ def cosign(
     as_json: bool = _JSON,
 ) -> None:
     """Have the copy's newest checkpoint cosigned, and keep the witnesses' lines with it."""
-    from cloister.keyservice.auditing import cosign as cosign_mirror  # noqa: PLC0415
-    from cloister.keyservice.mirror import Mirror, MirrorWriter  # noqa: PLC0415
-    from cloister.keyservice.witnessing import WitnessCircle, WitnessEndpoint  # noqa: PLC0415
+    from cloister.keyservice.auditing import cosign as cosign_mirror
+    from cloister.keyservice.mirror import Mirror, MirrorWriter
+    from cloister.keyservice.witnessing import WitnessCircle, WitnessEndpoint
 
     service = _pinned(settings.find_domain(domain))
     endpoints = [WitnessEndpoint.from_text(text) for text in witness]
@@ -147,7 +147,7 @@ def show(  # noqa: PLR0917  # options: typer passes them by name
     For a namespace each decision is proved to be in the log that the key service signed; that none
     is missing shows a copy of the whole log only.
     """
-    from cloister.crypto.digest import digest_from_text  # noqa: PLC0415
+    from cloister.crypto.digest import digest_from_text
 
     wanted = digest_from_text(policy) if policy else b""
     if (mirror is None) == (not namespace):
@@ -181,7 +181,7 @@ def receipt_(  # noqa: PLR0917  # options: typer passes them by name
     as_json: bool = _JSON,
 ) -> None:
     """Check one receipt offline and say what it proves."""
-    from cloister.keyservice.log import Checkpoint, verify_receipt  # noqa: PLC0415
+    from cloister.keyservice.log import Checkpoint, verify_receipt
 
     found = settings.find_domain(domain)
     if bool(namespace) != (number is not None):
@@ -209,8 +209,8 @@ def receipt_(  # noqa: PLR0917  # options: typer passes them by name
 def _of_copy(
     mirror: Path, domain: TrustDomain, *, quiet: bool
 ) -> tuple[Iterable[tuple[int, LogEntry | StateCommitment]], int]:
-    from cloister.keyservice.auditing import Evidence, read_leaves  # noqa: PLC0415
-    from cloister.keyservice.mirror import Mirror  # noqa: PLC0415
+    from cloister.keyservice.auditing import Evidence, read_leaves
+    from cloister.keyservice.mirror import Mirror
 
     size = _audited(mirror, domain, Evidence(), quiet=quiet).checkpoint.size
     return enumerate(read_leaves(Mirror(mirror), size)), size
@@ -219,8 +219,8 @@ def _of_copy(
 def _of_namespace(
     namespace: str, domain: Path | None, key: Path | None
 ) -> tuple[Iterable[tuple[int, LogEntry | StateCommitment]], int]:
-    from cloister.keyservice.log import read_leaf  # noqa: PLC0415
-    from cloister.keyservice.namespace_log import read_own_log  # noqa: PLC0415
+    from cloister.keyservice.log import read_leaf
+    from cloister.keyservice.namespace_log import read_own_log
 
     client = settings.client(domain, key)
     pinned = _pinned(settings.find_domain(domain))
@@ -246,8 +246,8 @@ def _fetch_receipt(file: Path, namespace: str, number: int, client: OwnerClient)
 
 
 def _audited(mirror: Path, domain: TrustDomain, evidence: Evidence, *, quiet: bool) -> Audit:
-    from cloister.keyservice.auditing import verify as verify_mirror  # noqa: PLC0415
-    from cloister.keyservice.mirror import Mirror  # noqa: PLC0415
+    from cloister.keyservice.auditing import verify as verify_mirror
+    from cloister.keyservice.mirror import Mirror
 
     with _progress("checking the log", quiet=quiet) as step:
         return verify_mirror(
@@ -262,13 +262,13 @@ def _progress(description: str, *, quiet: bool) -> console.SlowProgress:
 
 
 def _pinned(domain: TrustDomain) -> PinnedService:
-    from cloister.keyservice.pinned import PinnedService  # noqa: PLC0415
+    from cloister.keyservice.pinned import PinnedService
 
     return PinnedService(domain.identity, domain.origin)
 
 
 def _quorum(witnesses: Sequence[str], required: int | None) -> Quorum:
-    from cloister.keyservice.cosigning import Quorum, WitnessKey  # noqa: PLC0415
+    from cloister.keyservice.cosigning import Quorum, WitnessKey
 
     keys = tuple(WitnessKey.from_text(text) for text in witnesses)
     return Quorum(keys, len(keys) if required is None else required)
@@ -276,11 +276,11 @@ def _quorum(witnesses: Sequence[str], required: int | None) -> Quorum:
 
 def _read_receipt(path: Path, domain: TrustDomain) -> Receipt:
     """Read a release's receipt, or take it out of a run's receipt after checking that."""
-    from cloister.keyservice.log import MAX_RECEIPT_BYTES, Receipt  # noqa: PLC0415
-    from cloister.launcher.receipt import (  # noqa: PLC0415
+    from cloister.keyservice.log import MAX_RECEIPT_BYTES, Receipt
+    from cloister.launcher.receipt import (
         MAX_RECEIPT_BYTES as MAX_RUN_RECEIPT_BYTES,
     )
-    from cloister.launcher.receipt import log_receipt, verify_run_receipt  # noqa: PLC0415
+    from cloister.launcher.receipt import log_receipt, verify_run_receipt
 
     try:
         with path.open("rb") as file:
@@ -296,7 +296,7 @@ def _read_receipt(path: Path, domain: TrustDomain) -> Receipt:
 def _matches(
     leaf: LogEntry | StateCommitment, *, policy: bytes, operation: str, refused: bool
 ) -> bool:
-    from cloister.keyservice.log import LogEntry  # noqa: PLC0415
+    from cloister.keyservice.log import LogEntry
 
     if not isinstance(leaf, LogEntry):
         return operation == "state" or not (policy or operation or refused)
@@ -308,7 +308,7 @@ def _matches(
 
 
 def _record(leaf: LogEntry | StateCommitment) -> dict[str, object]:
-    from cloister.keyservice.log import LogEntry  # noqa: PLC0415
+    from cloister.keyservice.log import LogEntry
 
     if not isinstance(leaf, LogEntry):
         return {"operation": "state", "sequence": leaf.sequence, "digest": _digest(leaf.digest)}

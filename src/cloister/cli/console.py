@@ -42,8 +42,8 @@ def warn(text: str) -> None:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Draw a table on standard output."""
-    from rich.table import Table  # noqa: PLC0415  # drawn rarely, slow to load
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table  # drawn rarely, slow to load
+    from rich.text import Text
 
     drawn = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
@@ -69,7 +69,7 @@ _STYLES: Mapping[str, str] = {
 
 def console(*, stderr: bool = False) -> Console:
     """Return a rich console for one of the two streams."""
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
     return Console(stderr=stderr, highlight=False)
 
@@ -88,7 +88,7 @@ def progress(description: str, *, quiet: bool) -> Iterator[Callable[[int, int], 
     if quiet or not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console(stderr=True), transient=True) as bars:
@@ -164,7 +164,7 @@ def stages(*, quiet: bool) -> Iterator[Callable[[str], None]]:
     if quiet or not sys.stderr.isatty():
         yield (lambda _name: None) if quiet else (lambda name: note(f"... {name}"))
         return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (
         SpinnerColumn(finished_text="[green]done[/]"),

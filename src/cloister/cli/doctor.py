@@ -13,7 +13,7 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """Say what this machine has, what is missing, what that costs and how to get it."""
-    from cloister.confinement.probe import probe  # noqa: PLC0415  # commands load what they use
+    from cloister.confinement.probe import probe  # commands load what they use
 
     facts = probe()
     if as_json:

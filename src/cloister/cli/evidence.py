@@ -92,8 +92,8 @@ def show(
     as_json: bool = _JSON,
 ) -> None:
     """Show what evidence says, without judging it: nothing of it need be true."""
-    from cloister.cli.evidence_files import read_evidence  # noqa: PLC0415
-    from cloister.cli.evidence_parts import parts_of  # noqa: PLC0415
+    from cloister.cli.evidence_files import read_evidence
+    from cloister.cli.evidence_parts import parts_of
 
     root = _root(kind)
     found, _ = read_evidence(evidence, root.name, event_log=event_log)
@@ -116,7 +116,7 @@ def collect(  # noqa: PLR0917  # options: typer passes them by name
     as_json: bool = _JSON,
 ) -> None:
     """Collect evidence about what runs here; only inside a TEE, or of a simulated platform."""
-    from cloister.keyservice.new_file import write_new_file  # noqa: PLC0415
+    from cloister.keyservice.new_file import write_new_file
 
     collected, beside = _collect(_root(kind).name, _octets(nonce), vmpl=vmpl, domain=domain)
     write_new_file(out, collected.to_bytes())
@@ -134,7 +134,7 @@ def collect(  # noqa: PLR0917  # options: typer passes them by name
 @app.command()
 def fields(kind: str = _KIND, as_json: bool = _JSON) -> None:
     """List the claims of a kind: what a policy may say, and what it must."""
-    from cloister.attestation.evidence_rules import Unchecked  # noqa: PLC0415
+    from cloister.attestation.evidence_rules import Unchecked
 
     table = _root(kind).fields()
     if as_json:
@@ -160,7 +160,7 @@ def fields(kind: str = _KIND, as_json: bool = _JSON) -> None:
 def _collect(
     kind: str, nonce: bytes, *, vmpl: int, domain: Path | None
 ) -> tuple[Evidence, Sequence[Endorsement]]:
-    from cloister.attestation.evidence import ReportData  # noqa: PLC0415
+    from cloister.attestation.evidence import ReportData
 
     if len(nonce) != 64:  # noqa: PLR2004  # report data
         raise ConfigError(
@@ -170,22 +170,22 @@ def _collect(
         )
     report_data = ReportData(nonce)
     if kind == "sim":
-        from cloister.tee.sim.attester import SimAttester  # noqa: PLC0415
+        from cloister.tee.sim.attester import SimAttester
 
         platform = settings.find_domain(domain).platform()
         return SimAttester(platform).collect(report_data), ()
     if kind == "sgx":
-        from cloister.tee.sgx.attester import SgxAttester  # noqa: PLC0415
+        from cloister.tee.sgx.attester import SgxAttester
 
         return SgxAttester().collect(report_data), ()
     if kind == "tdx":
-        from cloister.tee.tdx.attester import TdxAttester  # noqa: PLC0415
-        from cloister.tee.tsm import TsmInterface  # noqa: PLC0415
+        from cloister.tee.tdx.attester import TdxAttester
+        from cloister.tee.tsm import TsmInterface
 
         return TdxAttester(TsmInterface()).collect(report_data), ()
     if kind == "snp":
-        from cloister.tee.snp.attester import SnpAttester  # noqa: PLC0415
-        from cloister.tee.tsm import TsmInterface  # noqa: PLC0415
+        from cloister.tee.snp.attester import SnpAttester
+        from cloister.tee.tsm import TsmInterface
 
         found = SnpAttester(TsmInterface(), vmpl=vmpl).collect_all(report_data)
         return found.evidence, found.endorsements
@@ -212,8 +212,8 @@ def _judge(
     anchor: Sequence[str],
     event_log: Path | None,
 ) -> Verdict:
-    from cloister.attestation.verdict import appraise_claims, refusal  # noqa: PLC0415
-    from cloister.cli.evidence_files import read_endorsements, read_evidence  # noqa: PLC0415
+    from cloister.attestation.verdict import appraise_claims, refusal
+    from cloister.cli.evidence_files import read_endorsements, read_evidence
 
     # What the user wrote comes first: his mistakes are no verdicts.
     root = _root(kind)
@@ -240,8 +240,8 @@ def _anchors(
     root: RootOfTrust, policy: Path | None, anchor: Sequence[str], pinned: Sequence[bytes]
 ) -> tuple[list[Any], Mapping[str, Rule] | None]:
     """Return the accepted anchors, and the rules of a policy where there is one."""
-    from cloister.cli.evidence_files import read_anchor  # noqa: PLC0415
-    from cloister.crypto.signature import VerifyingKey  # noqa: PLC0415
+    from cloister.cli.evidence_files import read_anchor
+    from cloister.crypto.signature import VerifyingKey
 
     named = [text for text in anchor if not text.startswith("ed25519:")]
     keys = [VerifyingKey.from_text(text) for text in anchor if text.startswith("ed25519:")]
@@ -268,11 +268,11 @@ def _anchors(
 
 
 def _policy(path: Path, root: RootOfTrust) -> Any:
-    from cloister.keyservice.policy.evidence import (  # noqa: PLC0415
+    from cloister.keyservice.policy.evidence import (
         MAX_EVIDENCE_POLICY_BYTES,
         parse_evidence_policy,
     )
-    from cloister.tee.registry import by_name  # noqa: PLC0415
+    from cloister.tee.registry import by_name
 
     try:
         with path.open("rb") as file:
@@ -298,8 +298,8 @@ def _rules(
     nonce: str,
     endorsements: Sequence[Endorsement],
 ) -> dict[str, Rule]:
-    from cloister.attestation.evidence_rules import OneOf, Unchecked  # noqa: PLC0415
-    from cloister.attestation.verdict import default_rules  # noqa: PLC0415
+    from cloister.attestation.evidence_rules import OneOf, Unchecked
+    from cloister.attestation.verdict import default_rules
 
     rules = default_rules(table) if written is None else dict(written)
     if written is None:
@@ -321,7 +321,7 @@ def _fitting(root: RootOfTrust, endorsements: Sequence[Endorsement]) -> list[End
 
 def _one_path(endorsements: Sequence[Endorsement]) -> list[Endorsement]:
     """Put single certificates before the chain that they belong to, as one path."""
-    from cloister.attestation.evidence import Endorsement  # noqa: PLC0415
+    from cloister.attestation.evidence import Endorsement
 
     single = [each.body for each in endorsements if each.media_type == "application/pkix-cert"]
     others = [each for each in endorsements if each.media_type != "application/pkix-cert"]
@@ -356,7 +356,7 @@ _WANTED: Final[Mapping[str, frozenset[str]]] = {
 
 
 def _root(kind: str) -> RootOfTrust:
-    from cloister.tee.registry import ROOTS_OF_TRUST, by_name  # noqa: PLC0415
+    from cloister.tee.registry import ROOTS_OF_TRUST, by_name
 
     root = by_name(kind)
     if root is None:
@@ -368,7 +368,7 @@ def _root(kind: str) -> RootOfTrust:
 
 
 def _instant(text: str) -> int:
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock
 
     if not text:
         return read_clock().at
@@ -399,7 +399,7 @@ def _tell(verdict: Verdict) -> None:
 
 
 def _rule_text(rule: Rule) -> str:
-    from cloister.attestation.evidence_rules import AtLeast, OneOf, Within, as_text  # noqa: PLC0415
+    from cloister.attestation.evidence_rules import AtLeast, OneOf, Within, as_text
 
     if isinstance(rule, OneOf):
         return " or ".join(as_text(value) or "empty" for value in rule.values)

@@ -146,7 +146,7 @@ def _from_folder(path: Path, kind: str) -> Evidence:
 
 def _from_bytes(data: bytes, kind: str) -> Evidence:
     """Take an envelope for what it says, and anything else for bare bytes of the kind."""
-    from cloister.tee.registry import by_name  # noqa: PLC0415
+    from cloister.tee.registry import by_name
 
     root = by_name(kind)
     if root is None:
@@ -163,7 +163,7 @@ def _from_bytes(data: bytes, kind: str) -> Evidence:
 
 
 def _with_log(evidence: Evidence, kind: str, path: Path) -> Evidence:
-    from cloister.tee.tdx.layout import LOGGED_TYPE, LoggedQuote  # noqa: PLC0415
+    from cloister.tee.tdx.layout import LOGGED_TYPE, LoggedQuote
 
     if kind != "tdx":
         raise ConfigError("an event log goes with a TD's quote", code="config.value")
@@ -173,7 +173,7 @@ def _with_log(evidence: Evidence, kind: str, path: Path) -> Evidence:
 
 
 def _tpm(path: Path) -> Evidence:
-    from cloister.tee.tpm.layout import MEDIA_TYPE, QuoteParts, TpmEvidence  # noqa: PLC0415
+    from cloister.tee.tpm.layout import MEDIA_TYPE, QuoteParts, TpmEvidence
 
     message, signature, values = _quote(path, "quote")
     log = path / "event_log.bin"
@@ -183,9 +183,9 @@ def _tpm(path: Path) -> Evidence:
 
 
 def _azure(path: Path, kind: str) -> Evidence:
-    from cloister.tee.azure.layout import AzureEvidence, HclReport  # noqa: PLC0415
-    from cloister.tee.registry import by_name  # noqa: PLC0415
-    from cloister.tee.tpm.layout import QuoteParts  # noqa: PLC0415
+    from cloister.tee.azure.layout import AzureEvidence, HclReport
+    from cloister.tee.registry import by_name
+    from cloister.tee.tpm.layout import QuoteParts
 
     root = by_name(kind)
     hcl = HclReport.from_bytes(_read(path / "hcl_report.bin"))
@@ -199,7 +199,7 @@ def _azure(path: Path, kind: str) -> Evidence:
 
 def _quote(path: Path, name: str) -> tuple[bytes, bytes, tuple[bytes, ...]]:
     """Read a quote, its signature, and the PCRs that it selects, in its order."""
-    from cloister.tee.tpm.layout import Quote, Signature  # noqa: PLC0415
+    from cloister.tee.tpm.layout import Quote, Signature
 
     message, signature = _read(path / f"{name}.msg"), _read(path / f"{name}.sig")
     try:
@@ -298,7 +298,7 @@ def _json(data: bytes, name: str, *, named: bool) -> Given:
     if "tcb_info" in found:
         return Given([Endorsement(_COLLATERAL, data)])
     if "kty" in found:
-        from cloister.tee.cca.endorsements import anchor_of_key  # noqa: PLC0415
+        from cloister.tee.cca.endorsements import anchor_of_key
 
         return Given([Endorsement(_JWK, data)], [anchor_of_key(data)] if named else [])
     raise _unknown(name)

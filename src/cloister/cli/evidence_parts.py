@@ -43,22 +43,22 @@ def _plain(value: Any) -> object:
 
 
 def _sgx(body: bytes) -> object:
-    from cloister.tee.intel.layout import EnclaveReport, Quote  # noqa: PLC0415
+    from cloister.tee.intel.layout import EnclaveReport, Quote
 
     quote = Quote.from_bytes(body)
     return {"quote": quote, "report": EnclaveReport.from_bytes(quote.body)}
 
 
 def _tdx(body: bytes) -> object:
-    from cloister.tee.tdx.layout import read_quote  # noqa: PLC0415
+    from cloister.tee.tdx.layout import read_quote
 
     quote, report = read_quote(body)
     return {"quote": quote, "report": report}
 
 
 def _logged(body: bytes) -> object:
-    from cloister.tee.tdx.eventlog import read_log  # noqa: PLC0415
-    from cloister.tee.tdx.layout import LoggedQuote  # noqa: PLC0415
+    from cloister.tee.tdx.eventlog import read_log
+    from cloister.tee.tdx.layout import LoggedQuote
 
     logged = LoggedQuote.from_bytes(body)
     events = read_log(logged.log_format, logged.log)
@@ -66,21 +66,21 @@ def _logged(body: bytes) -> object:
 
 
 def _snp(body: bytes) -> object:
-    from cloister.tee.snp.layout import Report  # noqa: PLC0415
+    from cloister.tee.snp.layout import Report
 
     return Report.from_bytes(body)
 
 
 def _tpm(body: bytes) -> object:
-    from cloister.tee.tpm.layout import Quote, TpmEvidence  # noqa: PLC0415
+    from cloister.tee.tpm.layout import Quote, TpmEvidence
 
     evidence = TpmEvidence.from_bytes(body)
     return {"evidence": evidence, "quote": Quote.from_bytes(evidence.quote.message)}
 
 
 def _azure(body: bytes) -> object:
-    from cloister.tee.azure.layout import AzureEvidence, RuntimeData  # noqa: PLC0415
-    from cloister.tee.tpm.layout import Quote  # noqa: PLC0415
+    from cloister.tee.azure.layout import AzureEvidence, RuntimeData
+    from cloister.tee.tpm.layout import Quote
 
     evidence = AzureEvidence.from_bytes(body)
     return {
@@ -91,31 +91,31 @@ def _azure(body: bytes) -> object:
 
 
 def _gpu(body: bytes) -> object:
-    from cloister.tee.nvidia.layout import GpuReport  # noqa: PLC0415
+    from cloister.tee.nvidia.layout import GpuReport
 
     return GpuReport.from_bytes(body)
 
 
 def _gpus(body: bytes) -> object:
-    from cloister.tee.nvidia.evidence_list import devices_from_json  # noqa: PLC0415
+    from cloister.tee.nvidia.evidence_list import devices_from_json
 
     return {str(number): each for number, each in enumerate(devices_from_json(body))}
 
 
 def _packed_gpus(body: bytes) -> object:
-    from cloister.tee.nvidia.evidence_list import unpack_devices  # noqa: PLC0415
+    from cloister.tee.nvidia.evidence_list import unpack_devices
 
     return {str(number): each for number, each in enumerate(unpack_devices(body))}
 
 
 def _nitro(body: bytes) -> object:
-    from cloister.tee.nitro.layout import read_document  # noqa: PLC0415
+    from cloister.tee.nitro.layout import read_document
 
     return read_document(body)[1]
 
 
 def _cca(body: bytes) -> object:
-    from cloister.tee.cca.layout import CcaToken, PlatformToken, RealmToken  # noqa: PLC0415
+    from cloister.tee.cca.layout import CcaToken, PlatformToken, RealmToken
 
     token = CcaToken.from_bytes(body)
     return {
@@ -125,7 +125,7 @@ def _cca(body: bytes) -> object:
 
 
 def _sim(body: bytes) -> object:
-    from cloister.tee.sim.layout import SignedReport, SimReport  # noqa: PLC0415
+    from cloister.tee.sim.layout import SignedReport, SimReport
 
     return SimReport.from_bytes(SignedReport.from_bytes(body).report)
 

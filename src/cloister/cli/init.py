@@ -34,8 +34,8 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """Make a trust domain: owner's key, simulated platform, key service."""
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.keyservice.domain import TrustDomain, missing_parents  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock
+    from cloister.keyservice.domain import TrustDomain, missing_parents
 
     made = missing_parents(directory)
     holders = [recovery.read_holder(file) for file in holder]
@@ -74,11 +74,11 @@ def _split(
     domain: TrustDomain, threshold: int, holders: list[HPKEPublicKey], database: str
 ) -> tuple[Path, ...]:
     """Split the new state key, which the founder alone decides about."""
-    from cloister.cli.restoring import place_of  # noqa: PLC0415
-    from cloister.keyservice.approvals import Approval  # noqa: PLC0415
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.keyservice.recovering import make_shares  # noqa: PLC0415
-    from cloister.keyservice.recovery_plan import RecoveryPlan  # noqa: PLC0415
+    from cloister.cli.restoring import place_of
+    from cloister.keyservice.approvals import Approval
+    from cloister.keyservice.clock import read_clock
+    from cloister.keyservice.recovering import make_shares
+    from cloister.keyservice.recovery_plan import RecoveryPlan
 
     settings.hide_memory()
     at = read_clock().at

@@ -26,9 +26,9 @@ def new(
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """Make a key; prints its public half, which charters and policies name."""
-    from cloister.crypto.signature import SigningKey  # noqa: PLC0415
-    from cloister.errors import ConfigError  # noqa: PLC0415
-    from cloister.tee.sim.platform import write_secret_file  # noqa: PLC0415
+    from cloister.crypto.signature import SigningKey
+    from cloister.errors import ConfigError
+    from cloister.tee.sim.platform import write_secret_file
 
     if file.exists():
         raise ConfigError(f"{file} exists", code="config.exists", hint="name another file")
@@ -47,10 +47,10 @@ def holder(
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """Make the key of somebody who will hold a recovery share; FILE.pub is what others name."""
-    from cloister.crypto.digest import digest_to_text  # noqa: PLC0415
-    from cloister.crypto.hpke import HPKEPrivateKey  # noqa: PLC0415
-    from cloister.errors import ConfigError  # noqa: PLC0415
-    from cloister.keyservice.new_file import write_new_file  # noqa: PLC0415
+    from cloister.crypto.digest import digest_to_text
+    from cloister.crypto.hpke import HPKEPrivateKey
+    from cloister.errors import ConfigError
+    from cloister.keyservice.new_file import write_new_file
 
     public = file.with_name(file.name + ".pub")
     if public.exists():

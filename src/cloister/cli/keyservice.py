@@ -51,8 +51,8 @@ def serve(
     ),
 ) -> None:
     """Run the trust domain's key service in the foreground until interrupted."""
-    from cloister.keyservice.server import main  # noqa: PLC0415
-    from cloister.network.https import get  # noqa: PLC0415
+    from cloister.keyservice.server import main
+    from cloister.network.https import get
 
     found = settings.find_domain(domain)
     arguments = ["--domain", str(found.directory)]
@@ -78,8 +78,8 @@ def witness(
     ),
 ) -> None:
     """Run a witness in the foreground: it cosigns logs that only grow."""
-    from cloister.crypto.signature import VerifyingKey  # noqa: PLC0415
-    from cloister.keyservice.witness_server import WitnessSettings, main  # noqa: PLC0415
+    from cloister.crypto.signature import VerifyingKey
+    from cloister.keyservice.witness_server import WitnessSettings, main
 
     if len(set(origin)) != len(origin) or len(origin) != len(service_key):
         raise ConfigError(
@@ -102,8 +102,8 @@ def pin(
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """Say which images of Cloister the key service may run, after an update; for the owner."""
-    from cloister.crypto.digest import digest_from_text, digest_to_text  # noqa: PLC0415
-    from cloister.tee.sim.image import installed_image  # noqa: PLC0415
+    from cloister.crypto.digest import digest_from_text, digest_to_text
+    from cloister.tee.sim.image import installed_image
 
     found = settings.find_domain(domain)
     found.owner_key()  # whoever has not got it has nothing to pin here
@@ -135,8 +135,8 @@ def view_token(  # noqa: PLR0917  # options: typer passes them by name
     key: Path | None = settings.KEY,
 ) -> None:
     """Print a token with which somebody may look at the key service, as far as its maker may."""
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.keyservice.view.token import ViewToken  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock
+    from cloister.keyservice.view.token import ViewToken
 
     if not offline:
         client = settings.client(domain, key)
@@ -182,7 +182,7 @@ def revoke_view_token(  # noqa: PLR0917  # options: typer passes them by name
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """End a view token at once."""
-    from cloister.keyservice.view.access import offline_id  # noqa: PLC0415
+    from cloister.keyservice.view.access import offline_id
 
     if offline == bool(identity):
         raise ConfigError("name an identity, or give --offline a token", code="config.value")
@@ -202,9 +202,9 @@ def doctor(
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """Say what is wrong or risky in how the key service is run here; changes nothing."""
-    from cloister.keyservice.checkup import judge  # noqa: PLC0415
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.keyservice.examination import examine  # noqa: PLC0415
+    from cloister.keyservice.checkup import judge
+    from cloister.keyservice.clock import read_clock
+    from cloister.keyservice.examination import examine
 
     found = settings.find_domain(domain)
     core_limit = resource.getrlimit(resource.RLIMIT_CORE)[0]

@@ -18,8 +18,8 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """Measure launcher, runtime and plain code on this machine, as a run would."""
-    from cloister.crypto.digest import digest_to_text  # noqa: PLC0415
-    from cloister.launcher.code import read_code  # noqa: PLC0415
+    from cloister.crypto.digest import digest_to_text
+    from cloister.launcher.code import read_code
 
     with console.progress("measuring the runtime", quiet=as_json) as step:
         facts = settings.measure_local(domain, program=program, progress=step)

@@ -38,7 +38,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     The mount is seen by COMMAND and what it starts, and by nobody else. As root and without a
     COMMAND it is seen by the whole machine, until interrupted.
     """
-    from cloister.launcher.mounting import mount_for_command, mount_here  # noqa: PLC0415
+    from cloister.launcher.mounting import mount_for_command, mount_here
 
     request = _request(store, mount_point, write=write, domain=domain)
     words = _words(program or [])
@@ -52,8 +52,8 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
 
 
 def _request(store: Path, mount_point: Path, *, write: bool, domain: Path | None) -> MountRequest:
-    from cloister.keyservice.pinned import PinnedService  # noqa: PLC0415
-    from cloister.launcher.mounting import MountRequest  # noqa: PLC0415
+    from cloister.keyservice.pinned import PinnedService
+    from cloister.launcher.mounting import MountRequest
 
     connection = settings.connect(domain)
     found = connection.domain

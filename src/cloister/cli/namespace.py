@@ -44,7 +44,7 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
     as_json: bool = _JSON,
 ) -> None:
     """Write a charter; read it before you apply it."""
-    from cloister.keyservice.policy.charter import parse_charter  # noqa: PLC0415
+    from cloister.keyservice.policy.charter import parse_charter
 
     text = _DRAFT.format(
         namespace=namespace,
@@ -71,7 +71,7 @@ def apply(
     as_json: bool = _JSON,
 ) -> None:
     """Bring a charter into force, or propose it where approvals are missing."""
-    from cloister.keyservice.policy.charter import charter_bytes, parse_charter  # noqa: PLC0415
+    from cloister.keyservice.policy.charter import charter_bytes, parse_charter
 
     charter = parse_charter(settings.read_policy_bytes(file), source=str(file))
     approvals = approving.read_approvals(approval)
@@ -87,8 +87,8 @@ def show(
     as_json: bool = _JSON,
 ) -> None:
     """Say who governs a namespace; with --json, a file that clients of its workloads trust."""
-    from cloister.crypto.digest import digest_to_text  # noqa: PLC0415
-    from cloister.keyservice.policy.charter import (  # noqa: PLC0415
+    from cloister.crypto.digest import digest_to_text
+    from cloister.keyservice.policy.charter import (
         charter_from_canonical,
         charter_hash,
     )

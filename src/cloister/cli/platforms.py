@@ -30,10 +30,10 @@ def propose(  # noqa: PLR0917  # options: typer passes them by name
     as_json: bool = _JSON,
 ) -> None:
     """Write down which platform would be admitted, with the images that domain.json pins."""
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.keyservice.cosigning import Quorum, WitnessKey  # noqa: PLC0415
-    from cloister.keyservice.new_file import write_new_file  # noqa: PLC0415
-    from cloister.keyservice.platforms import Admission  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock
+    from cloister.keyservice.cosigning import Quorum, WitnessKey
+    from cloister.keyservice.new_file import write_new_file
+    from cloister.keyservice.platforms import Admission
 
     found = settings.find_domain(domain)
     asked = recovery.read_request(request_file)
@@ -62,10 +62,10 @@ def admit(  # noqa: PLR0917  # likewise
     as_json: bool = _JSON,
 ) -> None:
     """On a platform of the service: check what the new one proves, and seal the state key to it."""
-    from cloister.keyservice import admitting  # noqa: PLC0415
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.keyservice.new_file import write_new_file  # noqa: PLC0415
-    from cloister.keyservice.platforms import Admission  # noqa: PLC0415
+    from cloister.keyservice import admitting
+    from cloister.keyservice.clock import read_clock
+    from cloister.keyservice.new_file import write_new_file
+    from cloister.keyservice.platforms import Admission
 
     found = settings.find_domain(domain)
     settings.hide_memory()
@@ -91,7 +91,7 @@ def join(
     as_json: bool = _JSON,
 ) -> None:
     """On the new platform: keep the state key, sealed for it, beside the others' in the state."""
-    from cloister.keyservice import admitting  # noqa: PLC0415
+    from cloister.keyservice import admitting
 
     found = settings.find_domain(domain)
     settings.hide_memory()

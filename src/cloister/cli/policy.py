@@ -25,7 +25,7 @@ _FILE = typer.Argument(help="The policy, a YAML file.")
 @app.command()
 def lint(file: Path = _FILE, as_json: bool = _JSON) -> None:
     """Say everything that is wrong or remarkable, with line numbers; exit 1 where it is wrong."""
-    from cloister.keyservice.policy.lint import lint_text  # noqa: PLC0415
+    from cloister.keyservice.policy.lint import lint_text
 
     findings = lint_text(settings.read_policy_bytes(file), source=str(file))
     wrong = any(finding.severity == "error" for finding in findings)
@@ -46,8 +46,8 @@ def lint(file: Path = _FILE, as_json: bool = _JSON) -> None:
 @app.command()
 def show(file: Path = _FILE, as_json: bool = _JSON) -> None:
     """Say in words what the policy allows."""
-    from cloister.keyservice.policy import parse_policy  # noqa: PLC0415
-    from cloister.keyservice.policy.description import describe  # noqa: PLC0415
+    from cloister.keyservice.policy import parse_policy
+    from cloister.keyservice.policy.description import describe
 
     sections = describe(parse_policy(settings.read_policy_bytes(file), source=str(file)))
     if as_json:
@@ -63,8 +63,8 @@ def show(file: Path = _FILE, as_json: bool = _JSON) -> None:
 @app.command("hash")
 def hash_(file: Path = _FILE, as_json: bool = _JSON) -> None:
     """Print the policy's hash, which a successor names as its predecessor."""
-    from cloister.crypto.digest import digest_to_text  # noqa: PLC0415
-    from cloister.keyservice.policy import parse_policy, policy_hash  # noqa: PLC0415
+    from cloister.crypto.digest import digest_to_text
+    from cloister.keyservice.policy import parse_policy, policy_hash
 
     policy = parse_policy(settings.read_policy_bytes(file), source=str(file))
     digest = digest_to_text(policy_hash(policy))
@@ -76,7 +76,7 @@ def hash_(file: Path = _FILE, as_json: bool = _JSON) -> None:
 
 def require_lint(file: Path) -> None:
     """Raise unless the policy has no lint error."""
-    from cloister.keyservice.policy.lint import lint_text  # noqa: PLC0415
+    from cloister.keyservice.policy.lint import lint_text
 
     for finding in lint_text(settings.read_policy_bytes(file), source=str(file)):
         if finding.severity == "error":
@@ -109,7 +109,7 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
     as_json: bool = _JSON,
 ) -> None:
     """Write a first policy for this machine, from what it would prove; read it before you apply."""
-    from cloister.cli.draft import (  # noqa: PLC0415
+    from cloister.cli.draft import (
         DraftWords,
         WorkloadWords,
         draft_from_words,
@@ -179,7 +179,7 @@ def apply(
 
     Where others must approve, it waits for them: they run the same, or hand you their approvals.
     """
-    from cloister.keyservice.policy import canonical_bytes, parse_policy  # noqa: PLC0415
+    from cloister.keyservice.policy import canonical_bytes, parse_policy
 
     require_lint(file)
     policy = parse_policy(settings.read_policy_bytes(file), source=str(file))
@@ -197,7 +197,7 @@ def explain(
     as_json: bool = _JSON,
 ) -> None:
     """Judge this machine by every rule: what it expects, what is found here. Releases nothing."""
-    from cloister.cli.explaining import explain_here  # noqa: PLC0415
+    from cloister.cli.explaining import explain_here
 
     found = explain_here(file, workload=workload, code=code, domain=domain, quiet=as_json)
     if as_json:

@@ -27,9 +27,9 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """Verify the server, send the input encrypted to it, and print its answer."""
-    import numpy as np  # noqa: PLC0415  # commands load what they use
+    import numpy as np  # commands load what they use
 
-    from cloister.inference import Client  # noqa: PLC0415
+    from cloister.inference import Client
 
     trust = settings.find_domain(domain).directory / "domain.json"
     inputs = _read(file)
@@ -59,7 +59,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
 
 
 def _read(file: Path) -> Any:
-    import numpy as np  # noqa: PLC0415
+    import numpy as np
 
     try:
         if file.stat().st_size > _MAX_INPUT_BYTES:

@@ -48,9 +48,9 @@ def propose(
     as_json: bool = _JSON,
 ) -> None:
     """Write down who would hold shares; needs no key, and changes nothing."""
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.keyservice.new_file import write_new_file  # noqa: PLC0415
-    from cloister.keyservice.recovery_plan import RecoveryPlan  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock
+    from cloister.keyservice.new_file import write_new_file
+    from cloister.keyservice.recovery_plan import RecoveryPlan
 
     found = settings.find_domain(domain)
     holders = tuple(read_holder(file).identity for file in holder)
@@ -71,9 +71,9 @@ def split(  # noqa: PLR0917  # options: typer passes them by name
     as_json: bool = _JSON,
 ) -> None:
     """Split the state key as approved; an embedded service is stopped first."""
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.keyservice.recovering import make_shares  # noqa: PLC0415
-    from cloister.keyservice.recovery_plan import RecoveryPlan  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock
+    from cloister.keyservice.recovering import make_shares
+    from cloister.keyservice.recovery_plan import RecoveryPlan
 
     found = settings.find_domain(domain)
     settings.hide_memory()
@@ -96,7 +96,7 @@ def prepare(
     as_json: bool = _JSON,
 ) -> None:
     """Make a new platform, for the service of a trust domain whose own is lost."""
-    from cloister.keyservice.recovering import prepare_platform  # noqa: PLC0415
+    from cloister.keyservice.recovering import prepare_platform
 
     key = prepare_platform(settings.find_domain(domain), directory)
     tell(as_json, {"directory": str(directory), "platform": key.text}, key.text)
@@ -109,9 +109,9 @@ def request(
     as_json: bool = _JSON,
 ) -> None:
     """On the new platform: prove what runs here, and ask holders for their shares."""
-    from cloister.keyservice.new_file import write_new_file  # noqa: PLC0415
-    from cloister.keyservice.recovery_request import RecoveryRequest  # noqa: PLC0415
-    from cloister.tee.sim.attester import SimAttester  # noqa: PLC0415
+    from cloister.keyservice.new_file import write_new_file
+    from cloister.keyservice.recovery_request import RecoveryRequest
+    from cloister.tee.sim.attester import SimAttester
 
     found = settings.find_domain(domain)
     settings.hide_memory()
@@ -132,12 +132,12 @@ def give(  # noqa: PLR0917  # options: typer passes them by name
     as_json: bool = _JSON,
 ) -> None:
     """As a holder: check what the new platform proves, and seal your share to it; offline."""
-    from cloister.crypto.hpke import HPKEPrivateKey  # noqa: PLC0415
-    from cloister.keyservice import recovery_shares  # noqa: PLC0415
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.keyservice.new_file import write_new_file  # noqa: PLC0415
-    from cloister.keyservice.recovery_request import require_recovering  # noqa: PLC0415
-    from cloister.tee.sim.platform import read_secret_file  # noqa: PLC0415
+    from cloister.crypto.hpke import HPKEPrivateKey
+    from cloister.keyservice import recovery_shares
+    from cloister.keyservice.clock import read_clock
+    from cloister.keyservice.new_file import write_new_file
+    from cloister.keyservice.recovery_request import require_recovering
+    from cloister.tee.sim.platform import read_secret_file
 
     found = settings.find_domain(domain)
     asked = read_request(request_file)
@@ -165,10 +165,10 @@ def finish(  # noqa: PLR0917  # options: typer passes them by name
     as_json: bool = _JSON,
 ) -> None:
     """On the new platform: bring the service back, with the identity that it had."""
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.keyservice.recovering import recover  # noqa: PLC0415
-    from cloister.keyservice.recovery_shares import MAX_SHARE_BYTES, SealedShare  # noqa: PLC0415
-    from cloister.keyservice.reset import Reset  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock
+    from cloister.keyservice.recovering import recover
+    from cloister.keyservice.recovery_shares import MAX_SHARE_BYTES, SealedShare
+    from cloister.keyservice.reset import Reset
 
     found = settings.find_domain(domain)
     settings.hide_memory()
@@ -191,7 +191,7 @@ def pin_platform(
     as_json: bool = _JSON,
 ) -> None:
     """Say on which platforms the key service may run, after it moved; for the owner."""
-    from cloister.crypto.signature import VerifyingKey  # noqa: PLC0415
+    from cloister.crypto.signature import VerifyingKey
 
     found = settings.find_domain(domain)
     found.owner_key()  # whoever has not got it has nothing to pin here
@@ -205,7 +205,7 @@ def pin_platform(
 
 def read_holder(file: Path) -> HPKEPublicKey:
     """Read the public half of a holder's key."""
-    from cloister.crypto.hpke import HPKEPublicKey  # noqa: PLC0415
+    from cloister.crypto.hpke import HPKEPublicKey
 
     prefix, _, digits = read_bytes(file, _MAX_KEY_FILE).decode("ascii", "replace").partition(":")
     try:
@@ -222,7 +222,7 @@ def read_holder(file: Path) -> HPKEPublicKey:
 
 def read_threshold(text: str, holders: list[HPKEPublicKey]) -> int:
     """Read `k/n`, where n is the number of holders."""
-    from cloister.keyservice.recovery_plan import require_possible  # noqa: PLC0415
+    from cloister.keyservice.recovery_plan import require_possible
 
     first, separator, second = text.partition("/")
     fits = separator and first.isdecimal() and second == str(len(holders))
@@ -238,7 +238,7 @@ def read_threshold(text: str, holders: list[HPKEPublicKey]) -> int:
 
 def read_request(file: Path) -> RecoveryRequest:
     """Read what a platform asks; nobody has checked it."""
-    from cloister.keyservice.recovery_request import (  # noqa: PLC0415
+    from cloister.keyservice.recovery_request import (
         MAX_REQUEST_BYTES,
         RecoveryRequest,
     )

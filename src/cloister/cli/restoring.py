@@ -33,8 +33,8 @@ def backup(
     as_json: bool = _JSON,
 ) -> None:
     """Write the key service's state to a file, also while it runs: ciphertext, checked."""
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.keyservice.restoring import back_up  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock
+    from cloister.keyservice.restoring import back_up
 
     found = settings.find_domain(domain)
     settings.hide_memory()
@@ -55,7 +55,7 @@ def restore(
     as_json: bool = _JSON,
 ) -> None:
     """Bring a backup back where there is no state, if nothing newer was ever seen here."""
-    from cloister.keyservice.restoring import restore as bring_back  # noqa: PLC0415
+    from cloister.keyservice.restoring import restore as bring_back
 
     found = settings.find_domain(domain)
     settings.hide_memory()
@@ -77,11 +77,11 @@ def propose(  # noqa: PLR0917  # options: typer passes them by name
     as_json: bool = _JSON,
 ) -> None:
     """Write down what a reset would be, exactly; needs no key, and changes nothing."""
-    from cloister.crypto.signature import VerifyingKey  # noqa: PLC0415
-    from cloister.errors import ConfigError  # noqa: PLC0415
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.keyservice.new_file import write_new_file  # noqa: PLC0415
-    from cloister.keyservice.restoring import newest_number, propose_reset  # noqa: PLC0415
+    from cloister.crypto.signature import VerifyingKey
+    from cloister.errors import ConfigError
+    from cloister.keyservice.clock import read_clock
+    from cloister.keyservice.new_file import write_new_file
+    from cloister.keyservice.restoring import newest_number, propose_reset
 
     found = settings.find_domain(domain)
     if platform and given_up is None:
@@ -113,9 +113,9 @@ def apply_reset(  # noqa: PLR0917  # likewise
     as_json: bool = _JSON,
 ) -> None:
     """Go back, where there is no state now; whoever ran on what is given up stops."""
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.keyservice.reset import Reset  # noqa: PLC0415
-    from cloister.keyservice.restoring import reset  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock
+    from cloister.keyservice.reset import Reset
+    from cloister.keyservice.restoring import reset
 
     found = settings.find_domain(domain)
     settings.hide_memory()
@@ -133,15 +133,15 @@ def apply_reset(  # noqa: PLR0917  # likewise
 
 def place_of(found: TrustDomain, database: str) -> Place:
     """Return where a domain's service has its state."""
-    from cloister.keyservice.restoring import Place  # noqa: PLC0415
+    from cloister.keyservice.restoring import Place
 
     return Place(found.keyservice_directory, database, found.platform())
 
 
 def read_file(file: Path) -> bytes:
     """Read a small file that somebody named."""
-    from cloister.errors import ConfigError  # noqa: PLC0415
-    from cloister.keyservice.statements import MAX_STATEMENT_BYTES  # noqa: PLC0415
+    from cloister.errors import ConfigError
+    from cloister.keyservice.statements import MAX_STATEMENT_BYTES
 
     try:
         with file.open("rb") as opened:

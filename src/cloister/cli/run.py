@@ -45,10 +45,10 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
 
     The exit status is the workload's, or that of the error that stopped it.
     """
-    from cloister.launcher.errand import Errand  # noqa: PLC0415
-    from cloister.launcher.fingerprint import Fingerprint  # noqa: PLC0415
-    from cloister.launcher.runtime import running_layout  # noqa: PLC0415
-    from cloister.tee.sim.image import IMAGE_BYTES, installed_image  # noqa: PLC0415
+    from cloister.launcher.errand import Errand
+    from cloister.launcher.fingerprint import Fingerprint
+    from cloister.launcher.runtime import running_layout
+    from cloister.tee.sim.image import IMAGE_BYTES, installed_image
 
     # First of all: they take their time on another processor while this one loads the rest.
     with (
@@ -56,7 +56,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         Errand(installed_image, size=IMAGE_BYTES) as image,
     ):
         with loading():
-            from cloister.launcher.run import run_workload  # noqa: PLC0415
+            from cloister.launcher.run import run_workload
 
             connection = settings.connect(domain)
             request = _request(
@@ -95,10 +95,10 @@ def _request(
     fingerprint: Fingerprint,
     image: Errand,
 ) -> RunRequest:
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.keyservice.pinned import PinnedService  # noqa: PLC0415
-    from cloister.keyservice.policy import parse_policy  # noqa: PLC0415
-    from cloister.launcher.run import RunRequest  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock
+    from cloister.keyservice.pinned import PinnedService
+    from cloister.keyservice.policy import parse_policy
+    from cloister.launcher.run import RunRequest
 
     domain = connection.domain
     if receipt is None:
@@ -127,13 +127,13 @@ def _client(connection: settings.Connection) -> Callable[[], ReleaseClient]:
     def connect() -> ReleaseClient:
         # The launcher calls this when the stage is forked, which builds itself meanwhile.
         with loading():
-            import http.client  # noqa: F401, PLC0415  # what the transport will use
+            import http.client  # noqa: F401  # what the transport will use
 
-            import cloister.crypto.x509  # noqa: PLC0415
-            import cloister.launcher.receipt  # noqa: F401, PLC0415
-            from cloister.keyservice.client import ReleaseClient  # noqa: PLC0415
-            from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-            from cloister.keyservice.pinned import PinnedService  # noqa: PLC0415
+            import cloister.crypto.x509
+            import cloister.launcher.receipt  # noqa: F401
+            from cloister.keyservice.client import ReleaseClient
+            from cloister.keyservice.clock import read_clock
+            from cloister.keyservice.pinned import PinnedService
 
         settings.hide_memory()
         domain = connection.domain
@@ -146,7 +146,7 @@ def _client(connection: settings.Connection) -> Callable[[], ReleaseClient]:
 
 
 def _hooks(measuring: Callable[[int, int], None], *, as_json: bool) -> RunHooks:
-    from cloister.launcher.run import RunHooks  # noqa: PLC0415
+    from cloister.launcher.run import RunHooks
 
     def log(stream: str, data: bytes) -> None:
         out = sys.stderr if as_json or stream == "stderr" else sys.stdout

@@ -33,7 +33,7 @@ def put(
     as_json: bool = _JSON,
 ) -> None:
     """Give the key service the value of an opaque secret, for its current epoch."""
-    from cloister.keyservice.secret_messages import MAX_SECRET_BYTES  # noqa: PLC0415
+    from cloister.keyservice.secret_messages import MAX_SECRET_BYTES
 
     read = _read(policy)
     owner = settings.owner(domain)
@@ -83,7 +83,7 @@ def list_(
 
 
 def _read(file: Path) -> Policy:
-    from cloister.keyservice.policy import parse_policy  # noqa: PLC0415
+    from cloister.keyservice.policy import parse_policy
 
     return parse_policy(settings.read_policy_bytes(file), source=str(file))
 

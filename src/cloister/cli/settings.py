@@ -77,7 +77,7 @@ class Connection:
 
 def find_domain(option: Path | None) -> TrustDomain:
     """Load the trust domain named by option, environment or default, in this order."""
-    from cloister.keyservice.domain import TrustDomain  # noqa: PLC0415
+    from cloister.keyservice.domain import TrustDomain
 
     named = option or Path(os.environ.get(DOMAIN_VARIABLE) or _DEFAULT)
     return TrustDomain.load(named)
@@ -85,8 +85,8 @@ def find_domain(option: Path | None) -> TrustDomain:
 
 def connect(option: Path | None) -> Connection:
     """Find the trust domain and its key service, started on demand where it is embedded."""
-    from cloister.keyservice.embedded import ensure_service  # noqa: PLC0415
-    from cloister.keyservice.transport import HTTPTransport  # noqa: PLC0415
+    from cloister.keyservice.embedded import ensure_service
+    from cloister.keyservice.transport import HTTPTransport
 
     domain = find_domain(option)
     url = ensure_service(domain, deadline_s=_START_DEADLINE_S)
@@ -98,7 +98,7 @@ def hide_memory() -> None:
 
     Call it before the first key is here, and after the last fork: children inherit it.
     """
-    from cloister.confinement import syscalls  # noqa: PLC0415
+    from cloister.confinement import syscalls
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     syscalls.set_dumpable(0)
@@ -106,8 +106,8 @@ def hide_memory() -> None:
 
 def owner(option: Path | None, key: Path | None = None) -> Owner:
     """Connect as the key's holder, else as the domain's owner; the process may not be dumped."""
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.launcher.owner import Owner  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock
+    from cloister.launcher.owner import Owner
 
     connection = connect(option)
     hide_memory()
@@ -125,8 +125,8 @@ def read_key(file: Path) -> SigningKey:
     Raises:
         ConfigError: Missing, open to others, or no key.
     """
-    from cloister.crypto.signature import PUBLIC_BYTES, SigningKey  # noqa: PLC0415
-    from cloister.tee.sim.platform import read_secret_file  # noqa: PLC0415
+    from cloister.crypto.signature import PUBLIC_BYTES, SigningKey
+    from cloister.tee.sim.platform import read_secret_file
 
     hide_memory()
     seed = read_secret_file(file, max_bytes=PUBLIC_BYTES)
@@ -137,9 +137,9 @@ def read_key(file: Path) -> SigningKey:
 
 def read_subject(file: Path, *, service: bytes) -> Subject:
     """Read a policy, charter or statement as what somebody approves."""
-    from cloister.keyservice.policy import canonical_bytes, parse_policy  # noqa: PLC0415
-    from cloister.keyservice.policy.charter import charter_bytes, parse_charter  # noqa: PLC0415
-    from cloister.keyservice.submissions import charter_subject, policy_subject  # noqa: PLC0415
+    from cloister.keyservice.policy import canonical_bytes, parse_policy
+    from cloister.keyservice.policy.charter import charter_bytes, parse_charter
+    from cloister.keyservice.submissions import charter_subject, policy_subject
 
     data = read_policy_bytes(file)
     if data.lstrip().startswith(b"{"):
@@ -155,9 +155,9 @@ def read_subject(file: Path, *, service: bytes) -> Subject:
 
 
 def _read_statement(data: bytes) -> Subject:
-    from cloister.keyservice.platforms import PLATFORM, Admission  # noqa: PLC0415
-    from cloister.keyservice.recovery_plan import RECOVERY, RecoveryPlan  # noqa: PLC0415
-    from cloister.keyservice.reset import Reset  # noqa: PLC0415
+    from cloister.keyservice.platforms import PLATFORM, Admission
+    from cloister.keyservice.recovery_plan import RECOVERY, RecoveryPlan
+    from cloister.keyservice.reset import Reset
 
     if RECOVERY.encode() in data:
         return RecoveryPlan.from_text(data).subject
@@ -173,7 +173,7 @@ def _named_key(option: Path | None) -> SigningKey | None:
 
 def read_policy_bytes(file: Path) -> bytes:
     """Read a policy file, refusing one that is too large before reading it."""
-    from cloister.keyservice.policy.reader import MAX_POLICY_BYTES, too_large  # noqa: PLC0415
+    from cloister.keyservice.policy.reader import MAX_POLICY_BYTES, too_large
 
     try:
         size = file.stat().st_size
@@ -188,8 +188,8 @@ def measure_local(
     option: Path | None, *, program: str, progress: Callable[[int, int], None]
 ) -> LocalFacts:
     """Measure this machine with the trust domain's platform."""
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.launcher.local import local_facts  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock
+    from cloister.launcher.local import local_facts
 
     domain = find_domain(option)
     return local_facts(

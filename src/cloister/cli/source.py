@@ -37,7 +37,7 @@ def add(  # noqa: PLR0917  # options: typer passes them by name
     as_json: bool = _JSON,
 ) -> None:
     """Register a store, with a token that may read from it; the token travels sealed."""
-    from cloister.keyservice.source_messages import MAX_CA_BYTES, MAX_TOKEN_BYTES  # noqa: PLC0415
+    from cloister.keyservice.source_messages import MAX_CA_BYTES, MAX_TOKEN_BYTES
 
     authority = _read(ca, MAX_CA_BYTES)
     found = settings.find_domain(domain)
@@ -70,7 +70,7 @@ def pin(  # noqa: PLR0917  # options: typer passes them by name
     as_json: bool = _JSON,
 ) -> None:
     """Register another key service; it has to prove what domain.json says before each question."""
-    from cloister.keyservice.domain import TrustDomain  # noqa: PLC0415
+    from cloister.keyservice.domain import TrustDomain
 
     other = TrustDomain.load(of)
     settings.client(domain, key).pin_source(
@@ -97,7 +97,7 @@ def entry(
     domain: Path | None = settings.DOMAIN,
 ) -> None:
     """Write what another key service's owner puts under `export`, to give a secret to us."""
-    from cloister.crypto.digest import digest_to_text  # noqa: PLC0415
+    from cloister.crypto.digest import digest_to_text
 
     found = settings.find_domain(domain)
     reference = found.service

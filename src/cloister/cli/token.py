@@ -35,9 +35,9 @@ def verify(  # noqa: PLR0917  # options: typer passes them by name
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """Judge a token as a relying party does, and say what it establishes."""
-    from cloister.attestation.ear import verify_ear  # noqa: PLC0415
-    from cloister.crypto.jose import KeySet  # noqa: PLC0415
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+    from cloister.attestation.ear import verify_ear
+    from cloister.crypto.jose import KeySet
+    from cloister.keyservice.clock import read_clock
 
     # A simulated result is never better than a warning.
     least: Least = "warning" if accept_warning or accept_simulated else "affirming"
@@ -63,10 +63,10 @@ def keys(
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """Write the key of this trust domain's tokens to a file, for relying parties to pin."""
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
-    from cloister.keyservice.member_client import fetch_token_keys  # noqa: PLC0415
-    from cloister.keyservice.member_service import token_issuer  # noqa: PLC0415
-    from cloister.keyservice.pinned import PinnedService  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock
+    from cloister.keyservice.member_client import fetch_token_keys
+    from cloister.keyservice.member_service import token_issuer
+    from cloister.keyservice.pinned import PinnedService
 
     found = settings.connect(domain)
     pinned = PinnedService(found.domain.identity, found.domain.origin)
@@ -109,7 +109,7 @@ def _explain(ear: VerifiedEar) -> None:
 
 
 def _nonce(text: str) -> bytes:
-    from cloister.crypto.jose import from_base64url  # noqa: PLC0415
+    from cloister.crypto.jose import from_base64url
 
     try:
         return from_base64url(text, what="the nonce")

@@ -68,8 +68,8 @@ def open_(
     as_json: bool = _JSON,
 ) -> None:
     """Decrypt a volume's newest state into a folder on this machine."""
-    from cloister.volume.reader import walk  # noqa: PLC0415
-    from cloister.volume.seal import extract_tree  # noqa: PLC0415
+    from cloister.volume.reader import walk
+    from cloister.volume.seal import extract_tree
 
     with (
         settings.owner(domain).reading(store) as filesystem,
@@ -88,7 +88,7 @@ def open_(
 @app.command()
 def ls(store: Path = _STORE, domain: Path | None = settings.DOMAIN, as_json: bool = _JSON) -> None:
     """List what a volume's newest state holds."""
-    from cloister.volume.reader import walk  # noqa: PLC0415
+    from cloister.volume.reader import walk
 
     with settings.owner(domain).reading(store) as filesystem:
         entries = [
@@ -113,7 +113,7 @@ def verify(
     store: Path = _STORE, domain: Path | None = settings.DOMAIN, as_json: bool = _JSON
 ) -> None:
     """Read and authenticate every byte of a volume's newest state."""
-    from cloister.volume.reader import verify_tree  # noqa: PLC0415
+    from cloister.volume.reader import verify_tree
 
     with (
         settings.owner(domain).reading(store) as filesystem,
@@ -140,7 +140,7 @@ def verify(
 @app.command()
 def observe(store: Path = _STORE, as_json: bool = _JSON) -> None:
     """Say, without any key, which volume and state a store claims to hold."""
-    from cloister.volume.opening import observe as look  # noqa: PLC0415
+    from cloister.volume.opening import observe as look
 
     identity = look(store)
     _print_identity(identity.volume_id, identity.version, identity.root, store, as_json=as_json)

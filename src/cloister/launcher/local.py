@@ -58,7 +58,7 @@ def measure_runtime(
 ) -> Manifest:
     """Measure a runtime, quickly where this platform measured it before."""
     # Imported here: a run whose fingerprint is known does without.
-    from cloister.launcher.measure import MeasurementCache, measure  # noqa: PLC0415
+    from cloister.launcher.measure import MeasurementCache, measure
 
     cache = MeasurementCache(
         cache_directory / _CACHE_NAME, CacheKey(platform.sealing_key(_CACHE_PURPOSE))

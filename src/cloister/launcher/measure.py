@@ -85,7 +85,7 @@ def _hash_folders(
     stale: Mapping[bytes, Listing], known: Mapping[bytes, KnownFolder], progress: Progress
 ) -> dict[bytes, bytes]:
     """Hash what changed in the stale folders, in threads: hashing and reading release the lock."""
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # not on the warm path
+    from concurrent.futures import ThreadPoolExecutor  # not on the warm path
 
     jobs: list[tuple[bytes, bytes, bytes]] = []
     entries: dict[bytes, list[Entry]] = {folder: [] for folder in stale}

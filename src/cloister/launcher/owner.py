@@ -137,7 +137,7 @@ class Owner:
             progress: Called with how far it is.
             namespace: Whose policies may use it.
         """
-        from cloister.volume.seal import seal_tree  # noqa: PLC0415  # loads only for owners
+        from cloister.volume.seal import seal_tree  # loads only for owners
 
         key = random_bytes(_KEY_BYTES)
         identity = seal_tree(source, store, key, progress=progress)

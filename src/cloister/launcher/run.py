@@ -262,8 +262,8 @@ class _Run:
 
     def _leave(self, release: Release) -> None:
         """Free this run's place in the job; without that, it lapses when the certificate ends."""
-        from cloister.keyservice.member_client import MemberClient  # noqa: PLC0415  # at the end
-        from cloister.keyservice.transport import HTTPTransport  # noqa: PLC0415
+        from cloister.keyservice.member_client import MemberClient  # at the end
+        from cloister.keyservice.transport import HTTPTransport
 
         request = self._request
         with suppress(CloisterError), HTTPTransport(request.url) as transport:
@@ -322,7 +322,7 @@ class _Run:
             failures += servers.finish()
         with self._stage("receipt"):
             # Imported here, like the client: certificates load slowly, the stage builds meanwhile.
-            from cloister.launcher.receipt import (  # noqa: PLC0415
+            from cloister.launcher.receipt import (
                 RunFacts,
                 make_receipt,
                 write_receipt,
@@ -361,7 +361,7 @@ class _Run:
 
 def _attester(platform: SimPlatform, image: Errand | None) -> Attester:
     """Use the image's measurement where it was begun earlier and did not fail."""
-    from cloister.tee.sim.attester import SimAttester  # noqa: PLC0415  # the chosen back end
+    from cloister.tee.sim.attester import SimAttester  # the chosen back end
 
     return SimAttester(platform, image=None if image is None else image.value())
 
@@ -391,7 +391,7 @@ def _code_digest(plan: RunPlan, code: CodeTree | None) -> bytes:
         return code.digest()
     if plan.code is None:
         raise LookupError("a plan has code in a volume or in a folder")
-    from cloister.volume.opening import observe  # noqa: PLC0415  # not every run has volumes
+    from cloister.volume.opening import observe  # not every run has volumes
 
     return observe(plan.code.store).root
 

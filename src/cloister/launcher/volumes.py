@@ -100,8 +100,8 @@ class VolumeServers:
         """Serve the mounts, in the order of the plans; the descriptors are closed here."""
         if not (mounted or self._served):
             return
-        from cloister.volume.fuse.mount import raise_read_ahead  # noqa: PLC0415  # not every run
-        from cloister.volume.fuse.session import SessionOptions  # noqa: PLC0415
+        from cloister.volume.fuse.mount import raise_read_ahead  # not every run
+        from cloister.volume.fuse.session import SessionOptions
 
         try:
             for item, mount in zip(self._served, mounted, strict=True):
@@ -194,8 +194,8 @@ class VolumeServers:
         return [(item.plan, item.before, item.after) for item in self._served]
 
     def _give_back(self, grant: VolumeGrant) -> None:
-        from cloister.keyservice.anchors import KeyServiceAnchor  # noqa: PLC0415  # not every run
-        from cloister.keyservice.transport import HTTPTransport  # noqa: PLC0415
+        from cloister.keyservice.anchors import KeyServiceAnchor  # not every run
+        from cloister.keyservice.transport import HTTPTransport
 
         anchor = KeyServiceAnchor(
             HTTPTransport(self._settings.url),
@@ -213,10 +213,10 @@ class VolumeServers:
 
 def _start_server() -> VolumeServerProcess:
     """Fork a server; what it needs is loaded here, once for all of them, by runs with volumes."""
-    import cloister.keyservice.anchors  # noqa: PLC0415
-    import cloister.keyservice.transport  # noqa: PLC0415
-    import cloister.volume.opening  # noqa: F401, PLC0415
-    from cloister.volume.fuse.process import VolumeServerProcess  # noqa: PLC0415
+    import cloister.keyservice.anchors
+    import cloister.keyservice.transport
+    import cloister.volume.opening  # noqa: F401
+    from cloister.volume.fuse.process import VolumeServerProcess
 
     return VolumeServerProcess.start(open_filesystem=open_granted, describe=describe_volume)
 
@@ -228,12 +228,12 @@ def open_granted(config: bytes) -> Filesystem:
         CloisterError: What opening raised.
     """
     # All of them were loaded before the fork.
-    from cloister.crypto.keyring import KeyRing  # noqa: PLC0415
-    from cloister.keyservice.anchors import KeyServiceAnchor  # noqa: PLC0415
-    from cloister.keyservice.bundle import Lease  # noqa: PLC0415
-    from cloister.keyservice.transport import HTTPTransport  # noqa: PLC0415
-    from cloister.volume.anchor import AnchorState, PinnedAnchor  # noqa: PLC0415
-    from cloister.volume.opening import open_volume  # noqa: PLC0415
+    from cloister.crypto.keyring import KeyRing
+    from cloister.keyservice.anchors import KeyServiceAnchor
+    from cloister.keyservice.bundle import Lease
+    from cloister.keyservice.transport import HTTPTransport
+    from cloister.volume.anchor import AnchorState, PinnedAnchor
+    from cloister.volume.opening import open_volume
 
     fields = Fields.decode(config, what="volume server configuration", max_bytes=_MAX_CONFIG_BYTES)
     state = AnchorState(
@@ -257,7 +257,7 @@ def open_granted(config: bytes) -> Filesystem:
 
 def describe_volume(filesystem: Filesystem) -> bytes:
     """Say which state a volume is in, for the launcher."""
-    from cloister.volume.tree import VolumeFilesystem  # noqa: PLC0415
+    from cloister.volume.tree import VolumeFilesystem
 
     if not isinstance(filesystem, VolumeFilesystem):
         raise LocalProtocolError("not a volume", code="protocol.local")

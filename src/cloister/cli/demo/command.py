@@ -25,10 +25,10 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """Show the whole story on this machine: seal, attest, train, predict, attack."""
-    from cloister.cli.demo.network import enter_own_network  # noqa: PLC0415
+    from cloister.cli.demo.network import enter_own_network
 
     enter_own_network()
-    from cloister.cli.demo.story import Story  # noqa: PLC0415  # after the process has moved
+    from cloister.cli.demo.story import Story  # after the process has moved
 
     root = Path(tempfile.mkdtemp(prefix="cloister-demo-")) if folder is None else folder
     root.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ def predict_plain(model: Path, images: NDArray[np.float32]) -> NDArray[np.float3
 
 def ask_in_plain(model: Path, images: NDArray[np.float32]) -> bytes:
     """Send the images over plain HTTP on loopback, as an unprotected service has them sent."""
-    import numpy as np  # noqa: PLC0415  # the demo alone needs it
+    import numpy as np  # the demo alone needs it
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:  # the base class's name

@@ -50,8 +50,8 @@ class Material:
             MissingExtraError: scikit-learn, which ships the digits, is not installed.
         """
         try:
-            import numpy as np  # noqa: PLC0415  # the demo alone needs it
-            from sklearn.datasets import load_digits  # noqa: PLC0415
+            import numpy as np  # the demo alone needs it
+            from sklearn.datasets import load_digits
         except ImportError as e:
             raise MissingExtraError(
                 "the demonstration needs scikit-learn and TensorFlow",

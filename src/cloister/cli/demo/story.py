@@ -221,7 +221,7 @@ class Story:
             yield
 
     def _ask(self, material: Material) -> Any:
-        from cloister.inference import Client  # noqa: PLC0415  # loads numpy
+        from cloister.inference import Client  # loads numpy
 
         with (
             self._served(),
@@ -237,8 +237,8 @@ class Story:
 
     def _compare(self, owner: Owner, material: Material, answer: Any) -> None:
         """Open the model on the owner's machine; run it there without any protection."""
-        from cloister.cli.demo.comparison import predict_plain  # noqa: PLC0415
-        from cloister.volume.seal import extract_tree  # noqa: PLC0415
+        from cloister.cli.demo.comparison import predict_plain
+        from cloister.volume.seal import extract_tree
 
         results = self.places.owner / "results"
         with owner.reading(self.places.sealed / "model") as filesystem:
