@@ -588,13 +588,11 @@ def test_slow_clients_do_not_keep_others_out_for_long(served: Served, tmp_path: 
     stop = threading.Event()
     feeder = threading.Thread(target=feed, args=(slow, stop))
     feeder.start()
-    client = ReleaseClient(
-        HTTPTransport(served.url), served.pinned, clock=served.clock, deadline_s=60.0
-    )
-    client.release(
-        policy=policy, workload="serve", instance="later", measurement=MEASUREMENT,
-        attester=served.attester(),
-    )  # fmt: skip
+    with HTTPTransport(served.url) as later:
+        ReleaseClient(later, served.pinned, clock=served.clock, deadline_s=60.0).release(
+            policy=policy, workload="serve", instance="later", measurement=MEASUREMENT,
+            attester=served.attester(),
+        )  # fmt: skip
     stop.set()
     feeder.join()
     assert all(is_ended(connection) for connection in slow)
