@@ -15,11 +15,11 @@ import pytest
 from cloister.attestation.claims import Claims
 from cloister.attestation.evidence import Endorsement, Evidence
 from cloister.attestation.verdict import Verdict, appraise_claims, default_rules
+from cloister.crypto.chain import to_pem
 from cloister.crypto.digest import sha256
 from cloister.errors import CloisterError, EndorsementError, EvidenceError
 from cloister.tee.intel.endorsements import COLLATERAL_TYPE
 from cloister.tee.intel.layout import Quote
-from cloister.tee.intel.pck import pem_chain
 from cloister.tee.intel.roots import INTEL_SGX_ROOT_CA
 from cloister.tee.sgx.fields import FIELDS as SGX_FIELDS
 from cloister.tee.sgx.verifier import SgxVerifier
@@ -189,7 +189,7 @@ def test_another_chips_certificate_is_refused(kind: Kind) -> None:
     """The chain of a healthy chip does not cover for the one that signed."""
     sick, healthy = (INTEL.mint(IntelCase(kind, platform=name)) for name in ("sick", "healthy"))
     quote = Quote.from_bytes(sick.quote)
-    signature = replace(quote.signature, certification=pem_chain(healthy.chain))
+    signature = replace(quote.signature, certification=to_pem(healthy.chain))
     with pytest.raises(EvidenceError) as e:
         verify(sick.with_quote(replace(quote, signature=signature).to_bytes()), kind)
     assert e.value.code == "evidence.signature"
@@ -350,7 +350,7 @@ def test_a_quote_without_its_chain_decides_nothing() -> None:
     with pytest.raises(CloisterError) as e:
         verify(minted, "sgx3")
     assert e.value.code == "endorsement.missing"
-    chain = pem_chain(minted.chain).decode()
+    chain = to_pem(minted.chain).decode()
     body = json.dumps(dict(minted.bundle) | {"pck_certificate_chain": chain}).encode()
     claims = SgxVerifier((INTEL.anchor,)).verify(
         minted.evidence, (Endorsement(COLLATERAL_TYPE, body),), at=AT

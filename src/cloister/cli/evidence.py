@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -322,6 +321,7 @@ def _fitting(root: RootOfTrust, endorsements: Sequence[Endorsement]) -> list[End
 def _one_path(endorsements: Sequence[Endorsement]) -> list[Endorsement]:
     """Put single certificates before the chain that they belong to, as one path."""
     from cloister.attestation.evidence import Endorsement
+    from cloister.crypto.chain import to_pem
 
     single = [each.body for each in endorsements if each.media_type == "application/pkix-cert"]
     others = [each for each in endorsements if each.media_type != "application/pkix-cert"]
@@ -329,14 +329,8 @@ def _one_path(endorsements: Sequence[Endorsement]) -> list[Endorsement]:
         return others
     chain = "application/pem-certificate-chain"
     rest = b"".join(each.body for each in others if each.media_type == chain)
-    path = b"".join(_pem(der) for der in single) + rest
+    path = to_pem(single) + rest
     return [Endorsement(chain, path), *(each for each in others if each.media_type != chain)]
-
-
-def _pem(der: bytes) -> bytes:
-    text = base64.encodebytes(der).replace(b"\n", b"")
-    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
-    return b"\n".join([b"-----BEGIN CERTIFICATE-----", *lines, b"-----END CERTIFICATE-----", b""])
 
 
 _X509: Final = frozenset(

@@ -12,8 +12,9 @@ Invariants:
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, TypeVar
@@ -40,6 +41,7 @@ __all__ = [
     "RevocationList",
     "read_pem_chain",
     "require_path",
+    "to_pem",
 ]
 
 MAX_CERTIFICATE_BYTES: Final = 16384
@@ -55,6 +57,7 @@ RSA_PSS: Final = "1.2.840.113549.1.1.10"
 # Critical extensions that `require_path` gives their meaning.
 _UNDERSTOOD: Final = frozenset({"2.5.29.15", "2.5.29.19"})
 _PEM_BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
+_PEM_END: Final = b"-----END CERTIFICATE-----"
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
 _MALFORMED: Final = (
     ValueError,
@@ -273,6 +276,15 @@ def read_pem_chain(text: bytes, *, max_certificates: int = MAX_PATH) -> list[Cer
         return [Certificate.from_der(each.public_bytes(Encoding.DER)) for each in parsed]
     except _MALFORMED as e:
         raise wrong from e
+
+
+def to_pem(certificates: Iterable[bytes]) -> bytes:
+    """Write DER certificates as PEM, one after the other."""
+    lines: list[bytes] = []
+    for der in certificates:
+        text = base64.b64encode(der)
+        lines += [_PEM_BEGIN, *(text[at : at + 64] for at in range(0, len(text), 64)), _PEM_END]
+    return b"\n".join([*lines, b""])
 
 
 def require_path(

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from cloister.crypto import chain
-from cloister.crypto.chain import Certificate, RevocationList, read_pem_chain, require_path
+from cloister.crypto.chain import Certificate, RevocationList, read_pem_chain, require_path, to_pem
 from cloister.errors import CloisterError, EndorsementError, MalformedError, UnavailableError
 
 START = 1_700_000_000
@@ -222,6 +222,7 @@ def test_pem_is_read_in_order() -> None:
         x509.load_der_x509_certificate(each.der).public_bytes(Encoding.PEM) for each in path
     )
     assert [each.der for each in read_pem_chain(pem)] == [each.der for each in path]
+    assert to_pem([each.der for each in path]) == pem
     for text in [b"", b"-----BEGIN CERTIFICATE-----", pem * 3, pem + b"\n" * 300_000]:
         with pytest.raises(MalformedError):
             read_pem_chain(text)

@@ -10,14 +10,13 @@ Spec: intel-evidence-v1, clauses INTEL-12 to INTEL-15.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from cloister.crypto.chain import ECDSA_SHA256, Certificate, read_pem_chain, require_path
+from cloister.crypto.chain import ECDSA_SHA256, Certificate, read_pem_chain, require_path, to_pem
 from cloister.errors import EndorsementError, MalformedError
 from cloister.tee.intel.der import (
     BOOLEAN,
@@ -38,7 +37,6 @@ __all__ = [
     "SGX_EXTENSION",
     "SIGNER_NAME",
     "PckExtension",
-    "pem_chain",
     "read_chain",
     "read_extension",
     "require_intel_path",
@@ -58,7 +56,6 @@ _ARC: Final = bytes.fromhex("2a864886f84d010d01")
 _P256_SPKI: Final = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004")
 _SPKI_BYTES: Final = 91
 _COMPONENTS: Final = 16
-_PEM_COLUMNS: Final = 64
 _FLAGS: Final = {1: "dynamic_platform", 2: "cached_keys", 3: "smt_enabled"}
 
 
@@ -105,17 +102,6 @@ class PckExtension:
             ) from e
 
 
-def pem_chain(certificates: Sequence[bytes]) -> bytes:
-    """Write DER certificates as the PEM that Intel's tools write."""
-    lines: list[str] = []
-    for der in certificates:
-        text = base64.b64encode(der).decode()
-        lines.append("-----BEGIN CERTIFICATE-----")
-        lines += [text[at : at + _PEM_COLUMNS] for at in range(0, len(text), _PEM_COLUMNS)]
-        lines.append("-----END CERTIFICATE-----")
-    return "\n".join(lines).encode() + b"\n"
-
-
 @lru_cache(maxsize=64)
 def read_chain(text: bytes) -> tuple[Certificate, ...]:
     """Read at most three certificates, leaf first; reading says nothing about trust.
@@ -125,10 +111,10 @@ def read_chain(text: bytes) -> tuple[Certificate, ...]:
     quoting library counts the terminator of its string.
 
     Raises:
-        MalformedError: They are not, or not written as `pem_chain` writes them.
+        MalformedError: They are not, or not written as `to_pem` writes them.
     """
     found = read_pem_chain(text, max_certificates=MAX_CHAIN)
-    plain = pem_chain([each.der for each in found])
+    plain = to_pem([each.der for each in found])
     if text.removesuffix(b"\0") not in (plain, plain[:-1]):
         raise MalformedError("a chain is not plain PEM", code="certificate.malformed")
     return tuple(found)

@@ -7,12 +7,12 @@ last one zero; then the certificates, as DER. `configfs-tsm` gives the table as 
 
 from __future__ import annotations
 
-import base64
 import struct
 import uuid
 from typing import Final
 
 from cloister.attestation.evidence import Endorsement
+from cloister.crypto.chain import to_pem
 from cloister.errors import MalformedError
 from cloister.tee.snp.endorsements import CERTIFICATE_TYPE, CHAIN_TYPE, LIST_TYPE
 
@@ -51,7 +51,7 @@ def read_host_table(table: bytes) -> list[Endorsement]:
         raise _malformed("two signing keys")
     endorsements = [Endorsement(CERTIFICATE_TYPE, leaf) for leaf in leaves]
     if "ask" in found and "ark" in found:
-        endorsements.append(Endorsement(CHAIN_TYPE, _pem(found["ask"]) + _pem(found["ark"])))
+        endorsements.append(Endorsement(CHAIN_TYPE, to_pem([found["ask"], found["ark"]])))
     if "crl" in found:
         endorsements.append(Endorsement(LIST_TYPE, found["crl"]))
     return endorsements
@@ -75,14 +75,6 @@ def _entries(table: bytes) -> dict[str, bytes]:
         if name is not None:
             found[name] = table[offset : offset + length]
     raise _malformed("it has no end")
-
-
-def _pem(der: bytes) -> bytes:
-    text = base64.b64encode(der).decode("ascii")
-    lines = [text[place : place + 64] for place in range(0, len(text), 64)]
-    return "\n".join(
-        ["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""]
-    ).encode("ascii")
 
 
 def _malformed(why: str) -> MalformedError:

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cloister.attestation.evidence import Endorsement, Evidence
+from cloister.crypto.chain import to_pem
 from cloister.crypto.digest import framed, sha256, sha512
 from cloister.tee.intel.endorsements import COLLATERAL_TYPE
 from cloister.tee.intel.layout import (
@@ -39,7 +40,7 @@ from cloister.tee.intel.layout import (
     QuoteHeader,
     QuoteSignature,
 )
-from cloister.tee.intel.pck import PCK_NAME, ROOT_NAME, SIGNER_NAME, pem_chain
+from cloister.tee.intel.pck import PCK_NAME, ROOT_NAME, SIGNER_NAME
 from cloister.tee.sgx.layout import MEDIA_TYPE as SGX_TYPE
 from cloister.tee.tdx.eventlog import Event as LogEvent
 from cloister.tee.tdx.eventlog import replay
@@ -214,7 +215,7 @@ class SimulatedIntel:
         authority = self._certificate(case, "ca", CA_NAME, "root")
         pck = self._certificate(case, "pck", PCK_NAME, "ca")
         chain = tuple(each.public_bytes(Encoding.DER) for each in (pck, authority, self.root))
-        quote = self._quote(case, pem_chain(chain)).to_bytes() + case.padding
+        quote = self._quote(case, to_pem(chain)).to_bytes() + case.padding
         evidence = Evidence(SGX_TYPE if case.kind.startswith("sgx") else TDX_TYPE, quote)
         if case.log is not None:
             evidence = Evidence(LOGGED_TYPE, LoggedQuote(quote, *case.log).to_bytes())
@@ -407,16 +408,14 @@ class SimulatedIntel:
         signer = self._certificate(case, "signer", SIGNER_NAME, "root")
         root = self.root_der
         signers = [signer] if case.statements_by == "signer" else [pck, authority]
-        path = pem_chain([*(each.public_bytes(Encoding.DER) for each in signers), root]).decode()
+        path = to_pem([*(each.public_bytes(Encoding.DER) for each in signers), root]).decode()
         by = case.statements_by
         tcb_info, qe_identity = self._tcb_info(case), self._qe_identity(case)
         revoked = {"ca": authority, "signer": signer, "pck": pck}
         of_root = [revoked[name] for name in ("ca", "signer") if name in case.revoked]
         of_pck = [pck] if "pck" in case.revoked else []
         return {
-            "pck_crl_issuer_chain": pem_chain(
-                (authority.public_bytes(Encoding.DER), root)
-            ).decode(),
+            "pck_crl_issuer_chain": to_pem((authority.public_bytes(Encoding.DER), root)).decode(),
             "root_ca_crl": self._list(case, "root_crl", "root", of_root),
             "pck_crl": self._list(case, "pck_crl", "ca", of_pck),
             "tcb_info_issuer_chain": path,

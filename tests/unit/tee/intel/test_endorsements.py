@@ -7,13 +7,13 @@ import json
 import pytest
 
 from cloister.attestation.evidence import Endorsement
+from cloister.crypto.chain import to_pem
 from cloister.errors import CloisterError
 from cloister.tee.intel.endorsements import (
     MAX_COLLATERAL_BYTES,
     collateral_of,
     read_collateral,
 )
-from cloister.tee.intel.pck import pem_chain
 from cloister.testing.manufacturers.intel import IntelCase, SimulatedIntel
 
 MINTED = SimulatedIntel(b"bundle", at=1767225600).mint(IntelCase("tdx4"))
@@ -34,7 +34,7 @@ def test_a_bundle_is_read() -> None:
     assert collateral.tcb_info.path[0].common_name == "Intel SGX TCB Signing"
     assert collateral.pck_crl.issuer != collateral.root_crl.issuer
     assert collateral.pck_chain == ()
-    chain = pem_chain(MINTED.chain).decode()
+    chain = to_pem(MINTED.chain).decode()
     with_chain = read_collateral(json.dumps(BUNDLE | {"pck_certificate_chain": chain}).encode())
     assert [each.der for each in with_chain.pck_chain] == list(MINTED.chain)
 

@@ -14,16 +14,16 @@ from cloister.tee.intel.pck import (
     ROOT_NAME,
     SGX_EXTENSION,
     PckExtension,
-    pem_chain,
     read_chain,
     require_intel_path,
+    to_pem,
 )
 from cloister.testing.manufacturers.intel import IntelCase, SimulatedIntel
 
 AT = 1767225600
 INTEL = SimulatedIntel(b"pck", at=AT)
 MINTED = INTEL.mint(IntelCase("sgx3", components=tuple(range(7, 23)), flags=(True, False, True)))
-CHAIN = pem_chain(MINTED.chain)
+CHAIN = to_pem(MINTED.chain)
 NAMES = ({PCK_NAME}, set(PCK_CA_NAMES), {ROOT_NAME})
 LEAF = read_chain(CHAIN)[0]
 
