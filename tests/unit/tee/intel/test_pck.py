@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cloister.crypto.chain import Certificate
+from cloister.crypto.chain import Certificate, to_pem
 from cloister.errors import EndorsementError, MalformedError
 from cloister.tee.intel.pck import (
     PCK_CA_NAMES,
@@ -16,7 +16,6 @@ from cloister.tee.intel.pck import (
     PckExtension,
     read_chain,
     require_intel_path,
-    to_pem,
 )
 from cloister.testing.manufacturers.intel import IntelCase, SimulatedIntel
 
