@@ -77,7 +77,7 @@ class Certificate:
         der: Its bytes.
         subject: DER of the subject's name.
         issuer: DER of the issuer's name.
-        common_name: The subject's, empty where it has none.
+        common_name: The subject's, empty where it has none; what cannot be printed is replaced.
         serial: Serial number.
         not_before: First second of its validity, since the epoch.
         not_after: Last second of it.
@@ -351,7 +351,7 @@ def _read_certificate(der: bytes) -> Certificate:
         der=der,
         subject=parsed.subject.public_bytes(),
         issuer=parsed.issuer.public_bytes(),
-        common_name=str(names[0].value) if names else "",
+        common_name=_printable(str(names[0].value)) if names else "",
         serial=parsed.serial_number,
         not_before=_seconds(parsed.not_valid_before_utc),
         not_after=_seconds(parsed.not_valid_after_utc),
@@ -401,6 +401,11 @@ def _first(extensions: x509.Extensions, kind: type[_Kind]) -> _Kind | None:
 
 def _hash_name(algorithm: HashAlgorithm | None) -> str:
     return "" if algorithm is None else algorithm.name
+
+
+def _printable(text: str) -> str:
+    """Keep what a certificate says of itself from breaking a line of a log or a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def _seconds(instant: dt.datetime) -> int:

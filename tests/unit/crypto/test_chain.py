@@ -155,6 +155,16 @@ def test_without_key_usage_an_authority_may_sign() -> None:
     check([make(spec) for spec in made])
 
 
+def test_a_name_breaks_no_line() -> None:
+    """Names are the certificate's own words, and stand in errors."""
+    key = KEYS["root"]
+    builder = x509.CertificateBuilder().subject_name(name("a\nb\x1b[2J")).issuer_name(name("a"))
+    builder = builder.public_key(key.public_key()).serial_number(1)
+    builder = builder.not_valid_before(instant(START)).not_valid_after(instant(END))
+    made = builder.sign(key, SHA256()).public_bytes(Encoding.DER)
+    assert Certificate.from_der(made).common_name == "a\ufffdb\ufffd[2J"
+
+
 def test_what_the_caller_understands_may_be_critical() -> None:
     """By its object identifier only."""
     made = specs()
