@@ -203,7 +203,7 @@ def receipt_(  # noqa: PLR0917  # options: typer passes them by name
     )
     for name, value in record.items():
         if name not in {"number", "size"} and value != "":
-            console.lines(f"  {name:<10} {_plain(value)}")
+            console.lines(f"  {name:<10} {console.printable(value)}")
 
 
 def _of_copy(
@@ -332,13 +332,8 @@ def _digest(digest: bytes) -> str:
 
 def _cell(record: dict[str, object], column: str) -> str:
     """A hash is told from others by its beginning; `--json` has all of it."""
-    text = _plain(record.get(column, ""))
+    text = console.printable(record.get(column, ""))
     return text.removeprefix("sha256:")[:_SHORT] if column == "policy" else text
-
-
-def _plain(value: object) -> str:
-    """Requesters choose some of these texts: nothing of them reaches a terminal as a command."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in str(value))
 
 
 def _time(at: int) -> str:

@@ -17,7 +17,18 @@ from cloister.errors import AppraisalError, CloisterError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["SlowProgress", "emit", "fail", "lines", "note", "progress", "stages", "table", "warn"]
+__all__ = [
+    "SlowProgress",
+    "emit",
+    "fail",
+    "lines",
+    "note",
+    "printable",
+    "progress",
+    "stages",
+    "table",
+    "warn",
+]
 
 
 def emit(record: Mapping[str, object]) -> None:
@@ -33,6 +44,11 @@ def lines(text: str) -> None:
 def note(text: str) -> None:
     """Tell a person something, on standard error."""
     sys.stderr.write(text + "\n")
+
+
+def printable(value: object) -> str:
+    """Replace what would move the cursor, or begin a line, in words that somebody else chose."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
 
 
 def warn(text: str) -> None:

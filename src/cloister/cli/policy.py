@@ -159,10 +159,10 @@ def refusals(
         console.lines(f"no appraisal refused a release by {policy} since the key service started")
     for each in found:
         console.lines(
-            f"entry {each.entry}: {_plain(each.workload)}/{_plain(each.instance)} {each.code}"
+            console.printable(f"entry {each.entry}: {each.workload}/{each.instance} {each.code}")
         )
         for label in ("rule", "expected", "found"):
-            console.lines(f"  {label:<9} {_plain(getattr(each, label))}")
+            console.lines(f"  {label:<9} {console.printable(getattr(each, label))}")
 
 
 @app.command()
@@ -215,8 +215,3 @@ def explain(
         console.lines("would be released" if refused is None else f"refused: {refused.code}")
     if found.refused_by is not None:
         raise typer.Exit(1)
-
-
-def _plain(text: str) -> str:
-    """Requesters choose some of these texts: nothing of them reaches a terminal as a command."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -92,20 +92,20 @@ def _write_new(file: Path, data: bytes) -> None:
 def _explain(ear: VerifiedEar) -> None:
     rooted = "rooted in hardware" if ear.hardware_rooted else "SIMULATED, or not said: no hardware"
     console.lines(f"status:   {ear.status} ({rooted})")
-    console.lines(f"issuer:   {_plain(ear.issuer)}, key {ear.kid}")
-    console.lines(f"verifier: {_plain(ear.developer)}, {_plain(ear.build)}")
+    console.lines(f"issuer:   {console.printable(ear.issuer)}, key {ear.kid}")
+    console.lines(f"verifier: {console.printable(ear.developer)}, {console.printable(ear.build)}")
     for appraisal in ear.appraisals:
-        console.lines(f"{_plain(appraisal.label)}: {appraisal.status}")
+        console.lines(f"{console.printable(appraisal.label)}: {appraisal.status}")
         for policy in appraisal.policies:
-            console.lines(f"  policy:  {_plain(policy)}")
+            console.lines(f"  policy:  {console.printable(policy)}")
         for name, value in appraisal.vector.items():
-            console.lines(f"  {_plain(name)}: {value}")
+            console.lines(f"  {console.printable(name)}: {value}")
         if (facts := appraisal.facts) is not None:
-            console.lines(f"  root of trust: {_plain(facts.root_of_trust)}")
+            console.lines(f"  root of trust: {console.printable(facts.root_of_trust)}")
             console.lines(f"  code:    sha256:{facts.launch.code.hex()}")
             console.lines(f"  runtime: sha256:{facts.launch.runtime.hex()}")
             for item in facts.not_checked:
-                console.lines(f"  not checked: {_plain(item.rule)} ({_plain(item.reason)})")
+                console.lines(console.printable(f"  not checked: {item.rule} ({item.reason})"))
 
 
 def _nonce(text: str) -> bytes:
@@ -131,8 +131,3 @@ def _read(file: Path) -> bytes:
             return opened.read(_MAX_FILE_BYTES + 1)
     except OSError as e:
         raise ConfigError(f"cannot read {file}: {e.strerror}", code="config.file") from e
-
-
-def _plain(text: str) -> str:
-    """Text that somebody else chose, as a terminal may show it."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

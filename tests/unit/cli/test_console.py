@@ -104,3 +104,9 @@ def test_a_quiet_slow_step_says_nothing(
             now[0] += 2.0
             step(1, 9)
         assert capsys.readouterr().err == said
+
+
+def test_others_words_are_no_commands_to_a_terminal() -> None:
+    """Neither line ends nor escapes come through; letters of any script do."""
+    assert console.printable("a\nb\x1b[2J\u202e é字") == "a\ufffdb\ufffd[2J\ufffd é字"
+    assert console.printable(7) == "7"
