@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from cloister.cli import console, settings
-from cloister.errors import CloisterError, ConfigError, MalformedError
+from cloister.errors import CallerError, CloisterError, ConfigError, MalformedError
 
 if TYPE_CHECKING:
     from cloister.attestation.evidence import Endorsement, Evidence
@@ -95,14 +95,14 @@ def show(
     from cloister.cli.evidence_parts import parts_of
 
     root = _root(kind)
-    found, _ = read_evidence(evidence, root.name, event_log=event_log)
+    found = read_evidence(evidence, root.name, event_log=event_log)
     parts = parts_of(found)
     console.note("not judged: anybody can write this")
     if as_json:
         console.emit({"judged": False, "media_type": found.media_type, "parts": parts})
         return
     for name, value in _flat("", parts):
-        console.lines(f"{name:<32} {value}")
+        console.lines(console.printable(f"{name:<32} {value}"))
 
 
 @app.command()
@@ -212,7 +212,11 @@ def _judge(
     event_log: Path | None,
 ) -> Verdict:
     from cloister.attestation.verdict import appraise_claims, refusal
-    from cloister.cli.evidence_files import read_endorsements, read_evidence
+    from cloister.cli.evidence_files import (
+        read_beside,
+        read_endorsements,
+        read_evidence,
+    )
 
     # What the user wrote comes first: his mistakes are no verdicts.
     root = _root(kind)
@@ -220,15 +224,13 @@ def _judge(
     table = root.fields()
     given = read_endorsements(endorsements)
     anchors, written = _anchors(root, policy, anchor, given.pinned)
+    vouching = given.endorsements if endorsements else read_beside(evidence, root.name)
+    rules = _rules(table, written, nonce, vouching)
+    verifier = root.verifier(anchors)
     try:
-        found, beside = read_evidence(evidence, root.name, event_log=event_log)
-        if not endorsements:
-            given.add(beside)
-        rules = _rules(table, written, nonce, given.endorsements)
-        claims = root.verifier(anchors).verify(
-            found, _fitting(root, given.endorsements), at=instant
-        )
-    except ConfigError:
+        found = read_evidence(evidence, root.name, event_log=event_log)
+        claims = verifier.verify(found, _fitting(root, vouching), at=instant)
+    except CallerError:
         raise
     except CloisterError as e:
         return refusal(e)
@@ -244,9 +246,9 @@ def _anchors(
 
     named = [text for text in anchor if not text.startswith("ed25519:")]
     keys = [VerifyingKey.from_text(text) for text in anchor if text.startswith("ed25519:")]
-    roots = [read_anchor(text) for text in named] + list(pinned)
+    roots = [read_anchor(text) for text in named]
     rules: Mapping[str, Rule] | None = None
-    if policy is not None:
+    if policy is not None:  # it says who is trusted: a key that came along does not
         parsed = _policy(policy, root)
         rules = parsed.rules
         for text in parsed.anchors:
@@ -254,7 +256,9 @@ def _anchors(
                 roots += sorted(root.manufacturer_roots())
             else:
                 roots.append(read_anchor(text))
-    elif not anchor and not pinned:
+    elif anchor or pinned:
+        roots += pinned
+    else:
         roots = sorted(root.manufacturer_roots())
     found: list[Any] = keys if root.name == "sim" else list(dict.fromkeys(roots))
     if not found:
@@ -383,7 +387,11 @@ def _tell(verdict: Verdict) -> None:
     rooted = verdict.claims is not None and verdict.claims.hardware_rooted
     console.lines(f"rooted in hardware: {'yes' if rooted else 'no'}")
     rows = [
-        (reason.code, reason.detail, reason.expected, reason.found) for reason in verdict.reasons
+        tuple(
+            console.printable(text)
+            for text in (reason.code, reason.detail, reason.expected, reason.found)
+        )
+        for reason in verdict.reasons
     ]
     if rows:
         console.table("reasons", ("code", "what", "expected", "found"), rows)

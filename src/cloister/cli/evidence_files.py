@@ -7,6 +7,7 @@ folder has beside its evidence are endorsements: they vouch by their own signatu
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import stat
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from cloister.crypto.chain import Certificate
 from cloister.crypto.digest import sha256
 from cloister.errors import ConfigError, MalformedError
 
-__all__ = ["Given", "read_anchor", "read_endorsements", "read_evidence"]
+__all__ = ["Given", "read_anchor", "read_beside", "read_endorsements", "read_evidence"]
 
 _MAX_FILE: Final = 4 << 20
 _MAX_FILES: Final = 64
@@ -34,6 +35,10 @@ _PEM_KEY: Final = b"-----BEGIN PUBLIC KEY-----"
 _PEM_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
 _FACTS: Final = "sample.json"
 _SEQUENCE, _INTEGER, _ENUMERATED, _VERSION_TAG = b"\x30", b"\x02", b"\x0a", b"\xa0"
+# Files of a folder that are parts of evidence, or describe it.
+_PARTS: Final = (
+    _FACTS, "pcrs.json", "hcl_report.bin", "event_log.bin", "ak_pub.pem", "td_quote.bin",
+)  # fmt: skip
 # A folder's file with the evidence, where one file is all of it.
 _ALONE: Final = {
     "sgx": ("quote.bin",),
@@ -64,7 +69,7 @@ class Given:
         self.pinned += other.pinned
 
 
-def read_evidence(path: Path, kind: str, *, event_log: Path | None) -> tuple[Evidence, Given]:
+def read_evidence(path: Path, kind: str, *, event_log: Path | None) -> Evidence:
     """Read a raw file, an envelope, or a folder with the parts of one piece of evidence.
 
     Args:
@@ -76,19 +81,35 @@ def read_evidence(path: Path, kind: str, *, event_log: Path | None) -> tuple[Evi
         ConfigError: It cannot be read.
         MalformedError: It has not the form of its kind.
     """
+    found = _from_folder(path, kind) if path.is_dir() else _from_bytes(_read(path), kind)
+    return found if event_log is None else _with_log(found, kind, event_log)
+
+
+def read_beside(path: Path, kind: str) -> list[Endorsement]:
+    """Return what vouches for a folder's evidence, in it and where its description points.
+
+    It vouches by its own signatures, or not at all: no key is pinned for lying there, and what
+    vouches for nothing is passed over.
+
+    Raises:
+        ConfigError: There are too many files, or one cannot be read.
+    """
+    if not path.is_dir():
+        return []
     given = Given()
-    if path.is_dir():
-        given = _beside(path, kind)
-        evidence = _from_folder(path, kind)
-    else:
-        evidence = _from_bytes(_read(path), kind)
-    return (evidence if event_log is None else _with_log(evidence, kind, event_log)), given
+    evidence = {*_ALONE.get(kind, ()), *_PARTS}
+    for each in [*_files(path), *_pointed_at(path)]:
+        if each.name not in evidence and each.suffix not in {".msg", ".sig"}:
+            with contextlib.suppress(MalformedError):
+                given.add(_sorted_out(_read(each), each.name, named=False))
+    return given.endorsements
 
 
 def read_endorsements(paths: Sequence[Path]) -> Given:
     """Read files, and the files of folders, by what is in them.
 
-    A bare public key vouches by being named here: it is pinned.
+    A bare public key vouches by its file being named here: it is pinned. One that lies in a folder
+    was named by nobody.
 
     Raises:
         ConfigError: One cannot be read, or there are too many.
@@ -96,14 +117,21 @@ def read_endorsements(paths: Sequence[Path]) -> Given:
     """
     given = Given()
     for path in paths:
-        found = (
-            sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path]
-        )
+        alone = not path.is_dir()
+        for each in [path] if alone else _files(path):
+            given.add(_sorted_out(_read(each), str(each), named=alone))
+    return given
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the files of a folder, which are few."""
+    found: list[Path] = []
+    for each in path.iterdir():
+        if each.is_file():
+            found.append(each)
         if len(found) > _MAX_FILES:
             raise ConfigError(f"{path} has more than {_MAX_FILES} files", code="config.value")
-        for each in found:
-            given.add(_sorted_out(_read(each), str(each), named=True))
-    return given
+    return sorted(found)
 
 
 def read_anchor(text: str) -> bytes:
@@ -217,25 +245,15 @@ def _quote(path: Path, name: str) -> tuple[bytes, bytes, tuple[bytes, ...]]:
         ) from e
 
 
-def _beside(path: Path, kind: str) -> Given:
-    """Return what vouches for a folder's evidence, in it and where its description points."""
-    given = Given()
-    evidence = {*_ALONE.get(kind, ()), _FACTS, "pcrs.json", "hcl_report.bin", "event_log.bin"}
-    evidence |= {"ak_pub.pem", "td_quote.bin", "evidence.json"}
-    for each in sorted(path.iterdir()):
-        if each.is_file() and each.name not in evidence and each.suffix not in {".msg", ".sig"}:
-            given.add(_sorted_out(_read(each), each.name, named=False))
-    for each in _pointed_at(path):
-        given.add(_sorted_out(_read(each), each.name, named=False))
-    return given
-
-
 def _pointed_at(path: Path) -> Iterator[Path]:
     """Yield the files that a folder's description names; those of an instant are left out."""
     facts = path / _FACTS
     if not facts.is_file():
         return
-    described = _object(_read(facts), _FACTS)
+    try:
+        described = _object(_read(facts), _FACTS)
+    except MalformedError:
+        return
     certificates = described.get("certificates")
     names = [described.get("snp_chain")]
     if isinstance(certificates, dict):

@@ -40,6 +40,16 @@ claims:
   migratable: {{one_of: [clear]}}
 """
 
+TPM_POLICY = """
+evidence_policy: cloister/v1
+kind: tpm
+anchors: [manufacturer]
+claims:
+  measurement: {unchecked: not known here}
+  report_data: {unchecked: the command gives it}
+  revocation_checked: {one_of: [clear]}
+"""
+
 
 def run(*words: str | Path) -> Result:
     """Run a command."""
@@ -208,6 +218,16 @@ def test_a_folder_of_a_tpm_and_the_key_that_the_user_pins(tmp_path: Path) -> Non
     for option in ("--endorsements", "--anchor"):
         done = run(*words, option, tmp_path / "ak_pub.pem", "--json")
         assert done.exit_code == 0, done.output
+    # Neither the folder, nor a policy that trusts somebody else, takes the key that came along.
+    folder, policy = tmp_path / "came-along", tmp_path / "policy.yaml"
+    folder.mkdir()
+    (folder / "ak_pub.pem").write_text(pem)
+    record = json.loads(run(*words, "--endorsements", folder, "--json").stdout)
+    assert record["reasons"][0]["code"] == "endorsement.anchor"
+    policy.write_text(TPM_POLICY)
+    given = ("--endorsements", tmp_path / "ak_pub.pem", "--policy", policy, "--json")
+    record = json.loads(run(*words, *given).stdout)
+    assert record["reasons"][0]["code"] == "endorsement.anchor"
     (tmp_path / "pcrs.json").write_text(json.dumps({"pcrs": {}}))
     done = run(*words, "--endorsements", tmp_path / "ak_pub.pem", "--json")
     assert json.loads(done.stdout)["reasons"][0]["code"] == "evidence.malformed"

@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 from cloister.attestation.evidence import Evidence
-from cloister.cli.evidence_files import read_anchor, read_endorsements, read_evidence
+from cloister.cli.evidence_files import (
+    read_anchor,
+    read_beside,
+    read_endorsements,
+    read_evidence,
+)
 from cloister.crypto.chain import Certificate
 from cloister.errors import CloisterError
 from cloister.testing.manufacturers.cca import SimulatedCca
@@ -81,6 +86,9 @@ def test_a_key_that_was_named_is_pinned(tmp_path: Path) -> None:
     assert read_endorsements([key]).pinned == [read_anchor(str(key))]
     jwk = write(tmp_path / "key.json", cca.key.body)
     assert read_endorsements([jwk]).pinned == [cca.anchor]
+    # A folder that came with the evidence pins nothing of what lies in it.
+    assert read_endorsements([tmp_path]).pinned == []
+    assert [each.media_type for each in read_beside(tmp_path, "cca")] == ["application/jwk+json"]
 
 
 def test_an_anchor_is_a_digest_or_a_file(tmp_path: Path) -> None:
@@ -99,18 +107,18 @@ def test_an_envelope_is_taken_for_what_it_says(tmp_path: Path) -> None:
     """Bare bytes are the kind's plain form; a list of GPUs has its own."""
     envelope = Evidence("application/vnd.cloister.tdx+cbor", b"body")
     path = write(tmp_path / "file", envelope.to_bytes())
-    assert read_evidence(path, "tdx", event_log=None)[0] == envelope
+    assert read_evidence(path, "tdx", event_log=None) == envelope
     other = Evidence("application/vnd.cloister.sgx", b"body").to_bytes()
-    found, _ = read_evidence(write(path, other), "tdx", event_log=None)
+    found = read_evidence(write(path, other), "tdx", event_log=None)
     assert found == Evidence("application/vnd.cloister.tdx", other)
-    found, _ = read_evidence(write(path, b" []"), "nvidia", event_log=None)
+    found = read_evidence(write(path, b" []"), "nvidia", event_log=None)
     assert found.media_type == "application/vnd.cloister.nvidia+json"
 
 
 def test_an_event_log_goes_with_a_td_only(tmp_path: Path) -> None:
     """Its format is told by its first character."""
     quote, log = write(tmp_path / "quote", b"quote"), write(tmp_path / "log", b"[]")
-    found, _ = read_evidence(quote, "tdx", event_log=log)
+    found = read_evidence(quote, "tdx", event_log=log)
     assert found.media_type == "application/vnd.cloister.tdx+cbor"
     with pytest.raises(CloisterError) as e:
         read_evidence(quote, "snp", event_log=log)
@@ -145,6 +153,15 @@ def test_too_many_files_are_refused(tmp_path: Path) -> None:
     """A folder named by mistake is not read to its end."""
     for number in range(65):
         write(tmp_path / str(number), b"x")
-    with pytest.raises(CloisterError) as e:
-        read_endorsements([tmp_path])
-    assert e.value.code == "config.value"
+    for read in (lambda: read_endorsements([tmp_path]), lambda: read_beside(tmp_path, "snp")):
+        with pytest.raises(CloisterError) as e:
+            read()
+        assert e.value.code == "config.value"
+
+
+def test_what_lies_beside_evidence_and_vouches_for_nothing_is_passed_over(tmp_path: Path) -> None:
+    """Notes, pictures, a description that is none."""
+    tpm = SimulatedTpm(b"seed", now=NOW)
+    for name, data in [("notes.txt", b"hello"), ("sample.json", b"{"), ("root.der", tpm.root)]:
+        write(tmp_path / name, data)
+    assert [each.body for each in read_beside(tmp_path, "snp")] == [tpm.root]
