@@ -27,6 +27,7 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "keyservice/owner.py": "driven by keyservice/test_client.py and test_administration.py",
     "keyservice/pinned.py": "types only",
     "keyservice/platform_records.py": "types only; their bytes: state/test_platform_rows.py",
+    "keyservice/policy/kinds.py": "driven by keyservice/policy/test_schema.py",
     "keyservice/records.py": "types only; their bytes are driven by keyservice/test_store.py",
     "keyservice/scope.py": "driven by keyservice/test_tenancy.py and attack/test_tenancy.py",
     "keyservice/secret_records.py": "types only; their bytes: keyservice/test_secret_store.py",

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from cloister.keyservice.policy import model, schema, secret_rules
+from cloister.keyservice.policy import kinds, model, schema, secret_rules
 from cloister.keyservice.policy.node import Problems, node_from_value
 from cloister.keyservice.policy.reader import diagnose
 from cloister.testing.policies import sample_text
@@ -109,7 +109,7 @@ def test_the_table_has_the_fields_of_the_model() -> None:
     found: dict[type, set[str]] = {}
 
     def visit(kind: object) -> None:
-        if isinstance(kind, schema._Record):
+        if isinstance(kind, kinds.RecordKind):
             assert isinstance(kind.make, type)
             found.setdefault(kind.make, set()).update(kind.fields)
             seen.add(kind.make.__name__)
@@ -118,13 +118,13 @@ def test_the_table_has_the_fields_of_the_model() -> None:
         for name in ("item", "value", "kind", "marked", "plain"):
             if hasattr(kind, name):
                 visit(getattr(kind, name))
-        if isinstance(kind, schema._ByKey):
+        if isinstance(kind, kinds.ByKey):
             for record in kind.records.values():
                 visit(record)
 
     visit(schema.POLICY)
     visit(schema.CHARTER)
-    visit(schema._UNCHECKED)
+    visit(kinds.UNCHECKED)
     types = set(secret_rules.__all__) - {"COMES_LATER", "FETCHED", "PARTS", "SecretForm"}
     assert seen == set(model.__all__) | types
     for make, names in found.items():
