@@ -71,9 +71,9 @@ def _plot(path: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> None:
     volumes = [row for row in rows if row.facts.get("speed_ratios")]
     for offset, (other, color) in enumerate((("plain", "#888888"), ("gocryptfs", "#2a7f9e"))):
         bars = [
-            (place + 0.4 * offset, row.facts["speed_ratios"][other])  # type: ignore[index]
+            (place + 0.4 * offset, row.facts["speed_ratios"][other])
             for place, row in enumerate(volumes)
-            if other in row.facts["speed_ratios"]  # type: ignore[operator]
+            if other in row.facts["speed_ratios"]
         ]
         middles = [ratio["median"] for _, ratio in bars]
         ends = [
@@ -100,17 +100,17 @@ def _plot(path: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> None:
 def _plot_stages(axes: object, rows: Sequence[Row]) -> None:
     """Draw where the time of `cloister run` goes."""
     found = [row for row in rows if row.facts.get("stages_s")]
-    stages = list(found[0].facts["stages_s"]) if found else []  # type: ignore[call-overload]
+    stages = list(found[0].facts["stages_s"]) if found else []
     starts = [0.0] * len(found)
     for stage in stages:
-        values = [row.facts["stages_s"][stage] for row in found]  # type: ignore[index]
-        axes.bar(range(len(found)), values, 0.5, bottom=starts, label=stage)  # type: ignore[attr-defined]
+        values = [row.facts["stages_s"][stage] for row in found]
+        axes.bar(range(len(found)), values, 0.5, bottom=starts, label=stage)
         starts = [a + b for a, b in zip(starts, values, strict=True)]
     names = [row.name.replace(" (", "\n(") for row in found]
-    axes.set_xticks(range(len(found)), names)  # type: ignore[attr-defined]
-    axes.set_title("`cloister run` of an empty script, seconds")  # type: ignore[attr-defined]
+    axes.set_xticks(range(len(found)), names)
+    axes.set_title("`cloister run` of an empty script, seconds")
     if found:
-        axes.legend(fontsize=8)  # type: ignore[attr-defined]
+        axes.legend(fontsize=8)
 
 
 def _plot_rates(axes: object, rows: Sequence[Row]) -> None:
@@ -118,22 +118,22 @@ def _plot_rates(axes: object, rows: Sequence[Row]) -> None:
     found = [row for row in rows if row.facts.get("benchmark") == "key_release.release"]
     for place, row in enumerate(found):
         times = [row.facts["p50_ms"], row.facts["p99_ms"]]
-        axes.plot([place, place], times, "o-", color="#2a7f9e")  # type: ignore[attr-defined]
-        axes.annotate(  # type: ignore[attr-defined]
+        axes.plot([place, place], times, "o-", color="#2a7f9e")
+        axes.annotate(
             f"{row.facts['per_second']} a second", (place, times[1]), fontsize=8, ha="center"
         )
     names = [f"{row.facts['clients']} at a time" for row in found]
-    axes.set_xticks(range(len(found)), names)  # type: ignore[attr-defined]
-    axes.set_yscale("log")  # type: ignore[attr-defined]
-    axes.set_title("attest and release a key: p50 and p99, ms")  # type: ignore[attr-defined]
+    axes.set_xticks(range(len(found)), names)
+    axes.set_yscale("log")
+    axes.set_title("attest and release a key: p50 and p99, ms")
 
 
 def _plot_paths(axes: object, rows: Sequence[Row]) -> None:
     """Draw what distance does to a release."""
     found = [row for row in rows if row.facts.get("benchmark") == "key_release.path"]
     times = [row.facts["p50_ms"] for row in found]
-    axes.barh(range(len(found)), times, color="#2a7f9e")  # type: ignore[attr-defined]
+    axes.barh(range(len(found)), times, color="#2a7f9e")
     names = [str(row.facts["path"]) for row in found]
-    axes.set_yticks(range(len(found)), names)  # type: ignore[attr-defined]
-    axes.invert_yaxis()  # type: ignore[attr-defined]
-    axes.set_title("one release, by where things are: p50, ms")  # type: ignore[attr-defined]
+    axes.set_yticks(range(len(found)), names)
+    axes.invert_yaxis()
+    axes.set_title("one release, by where things are: p50, ms")

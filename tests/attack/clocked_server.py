@@ -63,9 +63,9 @@ def main(arguments: list[str]) -> int:
     server.read_clock = lambda: shifted(fd)
     wish = offsets.with_suffix(".die")
     for backend in (SQLCipherBackend, PostgresBackend):
-        backend.append = mortal(backend.append, "record", wish)  # type: ignore[method-assign]
+        backend.append = mortal(backend.append, "record", wish)
     for witness in (PlatformFreshness, SharedFreshness):
-        witness.committed = mortal(witness.committed, "witness", wish)  # type: ignore[method-assign]
+        witness.committed = mortal(witness.committed, "witness", wish)
     return server.main(arguments[1:], get=None)
 
 

@@ -190,7 +190,7 @@ def test_simulation_is_no_hardware() -> None:
 
 def stolen(changes: dict[str, Any] | None) -> str:
     """A token under the issuer's own key whose claim of Cloister's is changed, or gone."""
-    run = dict(WISH["submods"]["serve"])  # type: ignore[index]
+    run = dict(WISH["submods"]["serve"])
     facts = run.pop("cloister_appraisal")
     if changes is not None:
         run["cloister_appraisal"] = facts | changes
@@ -202,9 +202,9 @@ def stolen(changes: dict[str, Any] | None) -> str:
 
 def test_a_simulated_part_beside_a_real_one() -> None:
     """One appraisal by hardware does not speak for the other."""
-    good = WISH["submods"]["serve"]  # type: ignore[index]
+    good = WISH["submods"]["serve"]
     claims = ear_claims(SIMULATED, issuer="i", audience="rp", nonce=NONCE, at=AT, lifetime_s=300)
-    claims["submods"]["real"] = good  # type: ignore[index]
+    claims["submods"]["real"] = good
     header = {"alg": "EdDSA", "kid": ISSUER.public.kid, "typ": "eat+jwt"}
     signed = f"{to_base64url(write_json(header))}.{to_base64url(write_json(claims))}"
     token = f"{signed}.{to_base64url(ISSUER.sign(signed.encode()))}"

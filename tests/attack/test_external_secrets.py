@@ -38,7 +38,7 @@ def bench(tmp_path: Path) -> Iterator[ServiceBench]:
 def apply(bench: ServiceBench, key: SigningKey, **changes: str) -> bytes:
     """Put a policy with an external secret into force."""
     facts = {"secrets": EXTERNAL, "environment": VARIABLES} | changes
-    text = secret_policy(bench, **facts)  # type: ignore[arg-type]
+    text = secret_policy(bench, **facts)
     return bench.client(key).apply_policy(canonical_bytes(parse_policy(text.encode(), source="p")))
 
 
@@ -77,13 +77,13 @@ def test_a_tenant_turns_no_token_towards_himself(bench: ServiceBench) -> None:
 
     def record(operation: str, arguments: Mapping[str, object]) -> object:
         recorded.append(arguments)
-        return sent(operation, arguments)  # type: ignore[arg-type]
+        return sent(operation, arguments)
 
-    ann._do = record  # type: ignore[method-assign, assignment]
+    ann._do = record
     put_source(bench, ann)
     for change in ({"namespace": "other"}, {"namespace": "other", "address": "evil.example:1"}):
         with pytest.raises(CloisterError) as e:
-            bench.client(EVE)._do("source.put", {**recorded[0], **change})  # type: ignore[dict-item]
+            bench.client(EVE)._do("source.put", {**recorded[0], **change})
         assert e.value.code == "message.malformed"
 
 

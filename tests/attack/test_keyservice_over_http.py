@@ -99,7 +99,7 @@ class Requester:
             "certificate_request": self.csr,
             "measurement": MEASUREMENT,
         }
-        blank = ReleaseRequest(**(parts | changes), evidence=Evidence("a/b", b""))  # type: ignore[arg-type]
+        blank = ReleaseRequest(**(parts | changes), evidence=Evidence("a/b", b""))
         evidence = self.attester.collect(blank.report_data())
         return dataclasses.replace(blank, evidence=evidence)
 
@@ -340,7 +340,7 @@ def test_a_member_whose_certificate_has_expired(served: Served, policy: bytes) -
     """It is no member any more: no roster, no token, no renewal, not as itself."""
     client = served.release_client()
     facts = {"policy": policy, "workload": "serve", "instance": "late", "measurement": MEASUREMENT}
-    member = served.member(client.release(**facts, attester=served.attester()).bundle)  # type: ignore[arg-type]
+    member = served.member(client.release(**facts, attester=served.attester()).bundle)
     assert "late" in [each.instance for each in member.roster().members]
     served.clock.move(LIFETIME_S + 1)
     for ask in (member.roster, lambda: member.token(audience="a", nonce=b"n" * 16)):
@@ -349,7 +349,7 @@ def test_a_member_whose_certificate_has_expired(served: Served, policy: bytes) -
         assert e.value.code == "release.not-member"
         served.require_nothing_released(served.exchanges[-1])
     with pytest.raises(CloisterError) as e:
-        client.renew(**facts, attester=served.attester())  # type: ignore[arg-type]
+        client.renew(**facts, attester=served.attester())
     assert e.value.code == "release.not-member"
     served.require_nothing_released(served.exchanges[-1])
     last = served.entries()[-1]
@@ -416,7 +416,7 @@ def test_a_view_token_that_does_not_hold(
     served: Served, policy: bytes, other: Served, operation: object
 ) -> None:
     """Whoever has none that holds sees nothing, and is not told why."""
-    path = operation.path.replace("{hash}", digest_to_text(policy))  # type: ignore[attr-defined]
+    path = operation.path.replace("{hash}", digest_to_text(policy))
     path += "?first=0&count=9" if path.endswith("entries") else ""
     assert served.get(path, served.view_token()).status == 200
     answers = set()

@@ -94,9 +94,9 @@ def use(served: Served, policy: bytes) -> dict[str, bytes]:
     """Release, renew, move an anchor, take and break a lease, enroll, expel; returns secrets."""
     client = served.release_client()
     facts = {"policy": policy, "workload": "train", "instance": "run-1", "measurement": MEASUREMENT}
-    release = client.release(**facts, attester=served.attester())  # type: ignore[arg-type]
+    release = client.release(**facts, attester=served.attester())
     grant = release.bundle.volumes["/data"]
-    client.renew(**facts, attester=served.attester())  # type: ignore[arg-type]
+    client.renew(**facts, attester=served.attester())
     anchor = served.anchor(DATA_ID, grant.lease)
     anchor.advance(version=0, root=bytes(32), new_version=1, new_root=b"1" * 32)
     anchor.release()
@@ -340,7 +340,7 @@ def probe(pid: int) -> dict[str, str]:
         timeout=60,
         check=True,
     )
-    return dict(line.split() for line in done.stdout.splitlines())  # type: ignore[misc]
+    return dict(line.split() for line in done.stdout.splitlines())
 
 
 def test_another_process_of_the_same_user_reads_no_memory(served: Served) -> None:

@@ -69,7 +69,7 @@ def source(bench: ServiceBench, export: str = TO_READER, before: bytes | None = 
 def reader(bench: ServiceBench, **changes: str) -> bytes:
     """Apply a policy that imports it."""
     given = {"name": "reader", "namespace": "partner", "environment": '{A: "${secret:far}"}'}
-    return bench.apply(secret_policy(bench, imports=IMPORT, **(given | changes)))  # type: ignore[arg-type]
+    return bench.apply(secret_policy(bench, imports=IMPORT, **(given | changes)))
 
 
 # -- other programs

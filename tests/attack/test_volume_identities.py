@@ -127,11 +127,11 @@ def test_a_recorded_registration_gives_nobody_the_key(
         recorded.append(arguments)
         raise UnavailableError("held back", code="keyservice.unreachable")
 
-    ann._do = held_back  # type: ignore[method-assign, assignment]
+    ann._do = held_back
     assert register(bench, ann, "lab") == "keyservice.unreachable"
     arguments = {**recorded[0], "namespace": namespace}
     with pytest.raises(CloisterError) as e:
-        bench.client(thief)._do("volume.register", arguments)  # type: ignore[arg-type]
+        bench.client(thief)._do("volume.register", arguments)
     assert e.value.code == "message.malformed"
     assert bench.store.volumes() == []
 

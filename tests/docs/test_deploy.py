@@ -41,7 +41,7 @@ HARDENED: Final = {
 def unit() -> RawConfigParser:
     """The unit, read like a file of sections; a key that repeats keeps its last value."""
     parser = RawConfigParser(strict=False)
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.optionxform = str
     parser.read_string(UNIT.read_text("utf-8"))
     return parser
 

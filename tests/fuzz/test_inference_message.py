@@ -59,7 +59,7 @@ def test_any_message(message: object, rest: bytes) -> None:
     """JSON of about the right form is read or refused."""
     head = json.dumps(message).encode()
     read(Body(head + rest, len(head)))
-    response = json.dumps({"outputs": message["inputs"]}).encode()  # type: ignore[index]
+    response = json.dumps({"outputs": message["inputs"]}).encode()
     read(Body(response + rest, len(response)))
 
 

@@ -338,7 +338,7 @@ def require_all(served: Served, registered: list[bytes]) -> None:
     present = [record["id"] for record in served.owner().status().volumes]
     assert set(registered) <= set(present)
     logged = [entry.subject for entry in served.entries() if entry.operation == "volume.register"]
-    assert sorted(set(logged)) == sorted(volume.hex() for volume in present)  # type: ignore[union-attr]
+    assert sorted(set(logged)) == sorted(volume.hex() for volume in present)
 
 
 # -- a connection to the database that breaks

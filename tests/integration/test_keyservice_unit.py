@@ -80,7 +80,7 @@ def confined(domain: Path, command: list[str], **streams: object) -> subprocess.
             "NOFILE": f"{service['LimitNOFILE']}:{service['LimitNOFILE']}",
         },
         cwd="/",
-        **streams,  # type: ignore[call-overload]
+        **streams,
     )
 
 

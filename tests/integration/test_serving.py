@@ -71,7 +71,7 @@ def closed_server(identity: Path) -> Iterator[ServerProcess]:
 
 def client_of(server: ServerProcess, **changes: object) -> Client:
     options: dict[str, object] = {"trust": DOMAIN.ca_pem, "identity": SERVER_ID, "timeout_s": 10.0}
-    return Client(server.url, **(options | changes))  # type: ignore[arg-type]
+    return Client(server.url, **(options | changes))
 
 
 def raw(server: ServerProcess) -> socket.socket:

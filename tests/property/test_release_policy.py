@@ -58,7 +58,7 @@ def test_key_order_and_spelling_leave_the_hash_alone(shuffler: object) -> None:
     def shuffled(item: object) -> object:
         if isinstance(item, dict):
             keys = list(item)
-            shuffler.shuffle(keys)  # type: ignore[attr-defined]
+            shuffler.shuffle(keys)
             return {key: shuffled(item[key]) for key in keys}
         return [shuffled(part) for part in item] if isinstance(item, list) else item
 

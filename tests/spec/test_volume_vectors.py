@@ -53,15 +53,15 @@ def tree_of(fs: VolumeFilesystem, ino: int = ROOT_INO, prefix: str = "") -> dict
 def ring_of(case: dict[str, object]) -> KeyRing:
     if "key" in case:
         return KeyRing.first(bytes.fromhex(str(case["key"])))
-    keys: dict[str, str] = case["keys"]  # type: ignore[assignment]
+    keys: dict[str, str] = case["keys"]
     epochs = sorted(int(epoch) for epoch in keys)
     return KeyRing(epochs[-1], tuple(bytes.fromhex(keys[str(epoch)]) for epoch in epochs))
 
 
 def outcome(case: dict[str, object]) -> tuple[str, object]:
-    files = {path: bytearray.fromhex(data) for path, data in case["files"].items()}  # type: ignore[attr-defined]
+    files = {path: bytearray.fromhex(data) for path, data in case["files"].items()}
     anchor = case["anchor"]
-    state = AnchorState(anchor["version"], bytes.fromhex(anchor["root"]), 0)  # type: ignore[index]
+    state = AnchorState(anchor["version"], bytes.fromhex(anchor["root"]), 0)
     try:
         fs = open_store(
             MemoryStore(files=files),

@@ -120,7 +120,7 @@ def test_what_was_issued_is_established() -> None:
 def test_simulation_is_unmistakable() -> None:
     """In the status, in the vector and by name, whatever the policy checked."""
     claims = ear_claims(RESULT, issuer="i", audience="a", nonce=NONCE, at=AT, lifetime_s=1)
-    run = claims["submods"]["train"]  # type: ignore[index]
+    run = claims["submods"]["train"]
     assert run["ear_status"] == "warning"
     assert run["ear_trustworthiness_vector"]["hardware"] == -33
     assert run["ear_trustworthiness_vector"]["runtime-opaque"] == -33

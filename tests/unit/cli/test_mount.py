@@ -37,7 +37,7 @@ def called(door: Door, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         ready()
         return _OUTCOME
 
-    connection = settings.Connection(door.bench.domain, "unix:///x", None)  # type: ignore[arg-type]
+    connection = settings.Connection(door.bench.domain, "unix:///x", None)
     monkeypatch.setattr(settings, "connect", lambda _domain: connection)
     monkeypatch.setattr(mounting, "mount_for_command", for_command)
     monkeypatch.setattr(mounting, "mount_here", here)

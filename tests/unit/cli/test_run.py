@@ -38,7 +38,7 @@ def asked(door: Door, monkeypatch: pytest.MonkeyPatch) -> list[RunRequest]:
             hardware_rooted=False,
         )
 
-    connection = settings.Connection(door.bench.domain, "unix:///x", None)  # type: ignore[arg-type]
+    connection = settings.Connection(door.bench.domain, "unix:///x", None)
     monkeypatch.setattr(settings, "connect", lambda _domain: connection)
     monkeypatch.setattr(launcher, "run_workload", run_workload)
     (door.folder / "policy.yaml").write_text(policy_text(door.bench))

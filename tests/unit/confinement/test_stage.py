@@ -32,7 +32,7 @@ def test_an_order_is_read_whole() -> None:
         "directory": "/code",
         "listeners": ["https"],
     }
-    order = _Order.read(Fields(message, what="test"))  # type: ignore[arg-type]
+    order = _Order.read(Fields(message, what="test"))
     assert order == _Order(["/bin/x", "1"], {"A": "b"}, "/code", ["https"])
 
 

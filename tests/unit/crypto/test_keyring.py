@@ -13,7 +13,7 @@ RING = KeyRing.first(ONE).rotated(TWO).rotated(THREE)
 
 
 def read(value: dict[str, object]) -> KeyRing:
-    fields = Fields(value, what="ring")  # type: ignore[arg-type]
+    fields = Fields(value, what="ring")
     ring = KeyRing.from_fields(fields)
     fields.end()
     return ring

@@ -51,8 +51,8 @@ class Direct:
 
 
 def direct(service: InferenceService, **options: object) -> Client:
-    client = Client("https://x:1", trust=DOMAIN.ca_pem, identity=SERVER_ID, **options)  # type: ignore[arg-type]
-    client._channel = Direct(service)  # type: ignore[assignment]
+    client = Client("https://x:1", trust=DOMAIN.ca_pem, identity=SERVER_ID, **options)
+    client._channel = Direct(service)
     return client
 
 
@@ -113,7 +113,7 @@ def test_a_client_that_cannot_be_meant(url: str, changes: dict[str, object], cod
     """Arguments are judged before anything is opened."""
     options: dict[str, object] = {"trust": DOMAIN.ca_pem, "identity": SERVER_ID}
     with pytest.raises(CloisterError) as caught:
-        Client(url, **(options | changes))  # type: ignore[arg-type]
+        Client(url, **(options | changes))
     assert caught.value.code == code
 
 

@@ -81,7 +81,7 @@ class Pair:
     def refused(self, *keys: SigningKey, **changes: object) -> str:
         """The code of an attempt that changes nothing."""
         with pytest.raises(CloisterError) as e:
-            self.admit(*keys, **changes)  # type: ignore[arg-type]
+            self.admit(*keys, **changes)
         store = Store.open_shared(self.place.database, self.place.platform)
         assert admitted(store.tables) is None
         assert store.log_size == 0

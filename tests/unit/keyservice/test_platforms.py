@@ -52,7 +52,7 @@ def test_an_admission_is_read_back() -> None:
 def test_what_would_let_two_logs_be_seen_is_refused(change: dict[str, object]) -> None:
     """Half of the witnesses are too few, none too; so is nothing to compare with."""
     with pytest.raises(MalformedError) as e:
-        replace(ADMISSION, **change)  # type: ignore[arg-type]
+        replace(ADMISSION, **change)
     assert e.value.code == "message.malformed"
 
 

@@ -47,7 +47,7 @@ def refused(request: RecoveryRequest, pinned: ServiceReference, **changes: objec
     """The code of the refusal."""
     facts: dict[str, object] = {"service": SERVICE, "at": 1} | changes
     with pytest.raises(CloisterError) as e:
-        require_recovering(request, pinned, **facts)  # type: ignore[arg-type]
+        require_recovering(request, pinned, **facts)
     return e.value.code
 
 

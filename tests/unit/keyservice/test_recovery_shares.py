@@ -118,10 +118,10 @@ def test_what_is_public_of_a_share_cannot_be_changed(
     """It is bound to what is sealed."""
     shares = kept()
     first, second = recovery.given(shares, 0, 1)
-    changed = SealedShare(replace(first.facts, **change), first.sealed)  # type: ignore[arg-type]
+    changed = SealedShare(replace(first.facts, **change), first.sealed)
     assert recovery.refused([changed, second]) == "recovery.share"
     other = {"purpose": "given"} if "purpose" in change else change
-    facts = replace(shares[0].facts, **other)  # type: ignore[arg-type]
+    facts = replace(shares[0].facts, **other)
     kept_one = SealedShare(facts, shares[0].sealed)
     with pytest.raises(ReleaseDeniedError) as e:
         give(kept_one, HOLDERS[0], recovery.proved)
@@ -198,6 +198,6 @@ def test_other_bytes_are_no_share(change: dict[str, object]) -> None:
     tree = decode(kept()[0].to_bytes(), max_bytes=8192)
     assert isinstance(tree, dict)
     with pytest.raises(MalformedError):
-        SealedShare.from_bytes(encode({**tree, **change}))  # type: ignore[dict-item]
+        SealedShare.from_bytes(encode({**tree, **change}))
     with pytest.raises(MalformedError):
         SealedShare.from_bytes(b"x" * 8193)

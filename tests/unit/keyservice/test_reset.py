@@ -32,7 +32,7 @@ def judge(given: list[Approval], statement: Reset = STATEMENT, **changes: object
     facts: dict[str, object] = {
         "service": SERVICE, "platform": PLATFORM, "head": HEAD, "seen": 120, "taken": 0, "at": 50,
     }  # fmt: skip
-    require_reset(statement, given, governance=GOVERNANCE, **(facts | changes))  # type: ignore[arg-type]
+    require_reset(statement, given, governance=GOVERNANCE, **(facts | changes))
 
 
 def refused(given: list[Approval], statement: Reset = STATEMENT, **changes: object) -> str:
@@ -93,7 +93,7 @@ def test_an_approval_that_does_not_count_refuses_all() -> None:
 def test_another_step_is_refused(change: dict[str, object]) -> None:
     """Whether the statement says so, or the machine is another one than it says."""
     assert refused(approvals(*KEYS[:2]), **change) == "approval.invalid"
-    statement = replace(STATEMENT, **change)  # type: ignore[arg-type]
+    statement = replace(STATEMENT, **change)
     assert refused(approvals(*KEYS[:2], statement=statement), statement) == "approval.invalid"
 
 

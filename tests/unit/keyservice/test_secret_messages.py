@@ -14,7 +14,7 @@ def test_each_place_has_a_seal_of_its_own() -> None:
     given = {"service": b"s" * 32, "namespace": "a", "policy": "bc", "name": "d", "epoch": 1}
     changes = [{}, {"service": b"t" * 32}, {"namespace": "ab", "policy": "c"}, {"name": "e"},
                {"policy": "b", "name": "cd"}, {"epoch": 2}]  # fmt: skip
-    infos = {secret_value_info(**(given | change)) for change in changes}  # type: ignore[arg-type]
+    infos = {secret_value_info(**(given | change)) for change in changes}
     assert len(infos) == len(changes)
 
 

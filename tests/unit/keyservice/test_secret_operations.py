@@ -28,7 +28,7 @@ def put(bench: ServiceBench, owner: OwnerClient, value: bytes, **changes: object
     """Put a value; return the code of the refusal, or nothing."""
     given = WHERE | {"name": "token", "epoch": 1, "service_hpke": bench.domain.hpke} | changes
     try:
-        owner.put_secret(value, **given)  # type: ignore[arg-type]
+        owner.put_secret(value, **given)
     except CloisterError as e:
         return e.code
     return ""

@@ -20,7 +20,7 @@ from cloister.testing.secrets import EXTERNAL, pin_source, put_source, secret_po
 def code_of(bench: ServiceBench, **changes: object) -> str:
     """The code with which a registration is refused, or nothing."""
     try:
-        put_source(bench, **changes)  # type: ignore[arg-type]
+        put_source(bench, **changes)
     except CloisterError as e:
         return e.code
     return ""
@@ -111,7 +111,7 @@ def test_a_token_does_not_open_for_another_place(
     def elsewhere(operation: str, arguments: dict[str, object]) -> object:
         return sent(operation, {**arguments, **changes})
 
-    owner._do = elsewhere  # type: ignore[method-assign, assignment]
+    owner._do = elsewhere
     with pytest.raises(CloisterError) as e:
         put_source(bench, owner)
     assert e.value.code == "message.malformed"
@@ -161,7 +161,7 @@ def pin_code(bench: ServiceBench, **changes: object) -> str:
     """The code with which pinning another service is refused, or nothing."""
     facts: dict[str, object] = {"service": SigningKey(b"o" * 32).public} | changes
     try:
-        pin_source(bench, bench, **facts)  # type: ignore[arg-type]
+        pin_source(bench, bench, **facts)
     except CloisterError as e:
         return e.code
     return ""

@@ -24,13 +24,13 @@ def lab(bench: ServiceBench) -> ServiceBench:
 
 def identities(client: OwnerClient, namespace: str = "lab") -> list[bytes]:
     """Those of a namespace's good tokens."""
-    return [bytes(record["id"]) for record in client.list_view_tokens(namespace)]  # type: ignore[arg-type]
+    return [bytes(record["id"]) for record in client.list_view_tokens(namespace)]
 
 
 def code_of(client: OwnerClient, operation: str, **arguments: object) -> str:
     """The code with which an operation is refused, or nothing."""
     try:
-        client._do(operation, arguments)  # type: ignore[arg-type]
+        client._do(operation, arguments)
     except CloisterError as e:
         return e.code
     return ""
@@ -48,7 +48,7 @@ def test_a_token_is_known_listed_and_logged(lab: ServiceBench) -> None:
     (data,) = lab.store.entries(lab.store.log_size - 1, 1)
     entry = LogEntry.from_bytes(data)
     assert (entry.operation, entry.subject) == (
-        "view.issue", f"{bytes(record['id']).hex()}@lab",  # type: ignore[arg-type]
+        "view.issue", f"{bytes(record['id']).hex()}@lab",
     )  # fmt: skip
     assert text.encode() not in b"".join(
         v for t in lab.store.tables.all().values() for v in t.values()

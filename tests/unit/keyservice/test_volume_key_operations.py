@@ -111,7 +111,7 @@ def test_a_state_under_a_retired_key_is_not_anchored(
 def test_the_status_tells_which_keys_there_are(bench: ServiceBench, owner: OwnerClient) -> None:
     """By epoch; of a volume that was never rotated it tells nothing."""
     owner.rotate_volume(DATA_ID, epoch=2)
-    facts = {bytes(volume["id"]): volume for volume in owner.status().volumes}  # type: ignore[arg-type]
+    facts = {bytes(volume["id"]): volume for volume in owner.status().volumes}
     found = facts.pop(DATA_ID)
     names = ("key_epoch", "oldest_key_kept", "oldest_key_used")
     assert tuple(found[name] for name in names) == (2, 1, 1)
@@ -139,7 +139,7 @@ def test_arguments_are_read_strictly(
     """What is refused changes nothing."""
     before = bench.store.volume(DATA_ID)
     with pytest.raises(CloisterError) as caught:
-        owner._do(operation, arguments)  # type: ignore[arg-type]
+        owner._do(operation, arguments)
     assert caught.value.code == code
     assert bench.store.volume(DATA_ID) == before
 

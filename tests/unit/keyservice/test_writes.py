@@ -38,7 +38,7 @@ class _Transport:
 def _seen(*steps: Callable[[JoinedWrites], object], turns: int = 0) -> list[bytes | str]:
     async def run() -> list[bytes | str]:
         transport = _Transport()
-        joined = JoinedWrites(transport)  # type: ignore[arg-type]
+        joined = JoinedWrites(transport)
         for step in steps:
             step(joined)
         for _ in range(turns):
@@ -73,7 +73,7 @@ def test_a_write_alone_goes_out_in_the_next_turn() -> None:
 def test_every_piece_keeps_its_place() -> None:
     """Five writes arrive in their order."""
     pieces = [_write(bytes([n])) for n in range(5)]
-    assert b"".join(_seen(*pieces, turns=2)) == bytes(range(5))  # type: ignore[arg-type]
+    assert b"".join(_seen(*pieces, turns=2)) == bytes(range(5))
 
 
 def test_closing_sends_what_is_held_and_aborting_does_not() -> None:
@@ -93,6 +93,6 @@ def test_nothing_is_written_to_what_has_ended() -> None:
 
 def test_the_rest_is_the_transports() -> None:
     """Questions about the connection reach it."""
-    assert JoinedWrites(_Transport()).get_extra_info("peername") == "peername"  # type: ignore[arg-type]
+    assert JoinedWrites(_Transport()).get_extra_info("peername") == "peername"
     with pytest.raises(AttributeError):
-        _ = JoinedWrites(_Transport()).nothing  # type: ignore[arg-type]
+        _ = JoinedWrites(_Transport()).nothing

@@ -44,7 +44,7 @@ class _Bench:
 
         def counted(*arguments: object, **named: object) -> object:
             self.measured += 1
-            return measure_runtime(*arguments, **named)  # type: ignore[arg-type]
+            return measure_runtime(*arguments, **named)
 
         monkeypatch.setattr(local, "measure_runtime", counted)
 
@@ -57,7 +57,7 @@ class _Bench:
             cache_directory=self.cache,
             at=at,
             progress=lambda _done, _total: None,
-            fingerprint=taken,  # type: ignore[arg-type]
+            fingerprint=taken,
         )
 
     def afresh(self) -> bytes:
@@ -112,7 +112,7 @@ def test_without_a_fingerprint_everything_is_measured(bench: _Bench) -> None:
     """None was begun, it could not be taken, or it is of other roots."""
     other = _Taken(RuntimeLayout(Path("/x"), (MeasuredRoot("b", bench.tree),), (), ()))
     untakable = _Taken(bench.layout)
-    untakable.value = lambda: None  # type: ignore[method-assign]
+    untakable.value = lambda: None
     for fingerprint in (None, other, untakable):
         assert bench.digest(fingerprint=fingerprint) == bench.afresh()
     assert bench.measured == 3

@@ -218,8 +218,8 @@ def test_sharing_the_scan_changes_nothing(tree: Path, monkeypatch: pytest.Monkey
     assert caught.value.code == "config.file"
 
 
-def _failing_below(honest):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    def listing(task, found):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _failing_below(honest):  # noqa: ANN001, ANN202
+    def listing(task, found):  # noqa: ANN001, ANN202
         if task.path.endswith(b"/d7"):
             raise scan._unreadable(task.path, OSError(13, "Permission denied"))
         return honest(task, found)

@@ -39,9 +39,9 @@ def _request(store: Path, target: Path, *, writable: bool = False) -> MountReque
         store=store,
         target=target,
         writable=writable,
-        service=None,  # type: ignore[arg-type]
+        service=None,
         url="unix:///x",
-        connect=FakeOwner,  # type: ignore[arg-type]
+        connect=FakeOwner,
     )
 
 
@@ -65,7 +65,7 @@ def test_a_plan_needs_a_volume_and_a_place(tmp_path: Path) -> None:
 def test_only_a_writer_takes_the_lease(access: str, epoch: int) -> None:
     """A reader gets the state that is newest now."""
     plan = VolumePlan("/mnt", "store", b"v" * 16, access, Path("store"))
-    grant = mounting._grant(FakeOwner(), plan)  # type: ignore[arg-type]
+    grant = mounting._grant(FakeOwner(), plan)
     assert (grant.access, grant.lease.epoch, grant.version) == (access, epoch, 4)
 
 

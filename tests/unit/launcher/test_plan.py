@@ -26,7 +26,7 @@ _STORES = {"data": Path("/stores/data"), "model": Path("/stores/model")}
 
 def _plan(policy: Policy | None = None, **changes: object) -> RunPlan:
     options: dict[str, object] = {"base": Path("/p"), "code_folder": None, "stores": _STORES}
-    return plan_run(policy or sample_policy(), "train", **(options | changes))  # type: ignore[arg-type]
+    return plan_run(policy or sample_policy(), "train", **(options | changes))
 
 
 def _with_plain_code() -> Policy:
@@ -120,9 +120,9 @@ def test_what_is_released_must_be_what_was_planned(
 ) -> None:
     """Another command or other volumes than those measured are refused."""
     plan = _plan()
-    require_same(plan, _bundle(plan))  # type: ignore[arg-type]
+    require_same(plan, _bundle(plan))
     with pytest.raises(kind) as caught:
-        require_same(plan, _bundle(plan, **changes))  # type: ignore[arg-type]
+        require_same(plan, _bundle(plan, **changes))
     assert caught.value.code == code
 
 
@@ -139,7 +139,7 @@ def test_secrets_stand_only_where_the_plan_has_them() -> None:
     policy = replace(policy, secrets=secrets, workloads={"train": train})
     plan = _plan(policy)
     good = ("python", "/code/train.py", "--key=anything")
-    require_same(plan, _bundle(plan, command=good))  # type: ignore[arg-type]
+    require_same(plan, _bundle(plan, command=good))
     for command in (
         ("python", "/code/other.py", "--key=anything"),
         ("python", "/code/train.py", "--other=anything"),
@@ -147,11 +147,11 @@ def test_secrets_stand_only_where_the_plan_has_them() -> None:
         (*good, "more"),
     ):
         with pytest.raises(ReleaseDeniedError) as caught:
-            require_same(plan, _bundle(plan, command=command))  # type: ignore[arg-type]
+            require_same(plan, _bundle(plan, command=command))
         assert caught.value.code == "launch.argv"
     for files in ({}, {"/run/k": SimpleNamespace(mode=0o444)}, {"/x": SimpleNamespace(mode=0o400)}):
         with pytest.raises(RemoteProtocolError) as other:
-            require_same(plan, _bundle(plan, command=good, files=files))  # type: ignore[arg-type]
+            require_same(plan, _bundle(plan, command=good, files=files))
         assert other.value.code == "protocol.remote"
 
 

@@ -48,7 +48,7 @@ def ask(
 def code_of(vault: FakeVault, **changes: object) -> str:
     """The code with which it is refused."""
     with pytest.raises(CloisterError) as e:
-        ask(vault, **changes)  # type: ignore[arg-type]
+        ask(vault, **changes)
     assert "planted" not in f"{e.value} {e.value.detail}"
     return e.value.code
 

@@ -97,7 +97,7 @@ def test_commit_on_a_full_disk_can_be_repeated(bench: VolumeBench, fs: VolumeFil
     fs.fsync(ino)
     committed = bench.holder.current
     fs.write(ino, 0, memoryview(b"2" * 100_000))
-    fs._committer._drop_reserve()  # type: ignore[union-attr]
+    fs._committer._drop_reserve()
     bench.store.quota = bench.store.used()
     for _ in range(3):
         with pytest.raises(StorageFullError) as caught:
@@ -125,9 +125,9 @@ def test_every_quota_leaves_a_volume_that_opens(bench: VolumeBench) -> None:
         fs = trial.writer()
         put(fs, b"base", b"b" * 100_000)
         fs.fsync(ROOT_INO)
-        fs._committer._drop_reserve()  # type: ignore[union-attr]
+        fs._committer._drop_reserve()
         trial.store.quota = trial.store.used() + room
-        fs._committer._credit = 2**40  # type: ignore[union-attr]
+        fs._committer._credit = 2**40
         try:
             for number in range(5):
                 ino = put(fs, b"n%d" % number, bytes([number]) * 150_000)

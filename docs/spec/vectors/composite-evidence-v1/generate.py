@@ -65,7 +65,7 @@ def main(out: Path) -> None:
     good = {"version": 1, "cpu": cpu(bound(part)), "gpu": part}
     stale = gpu(nonce=bytes(32))
     foreign = gpu(request=bytes(64))
-    forged = good["cpu"] | {"body": cpu(b"x" * 64)["body"][:-1] + b"\x00"}  # type: ignore[operator, index]
+    forged = good["cpu"] | {"body": cpu(b"x" * 64)["body"][:-1] + b"\x00"}
     cases = {
         "ok": ("Both parts, for each other.", "CE-15", kind, good, "ok"),
         "other-kind": ("Another media type.", "CE-10", "a/b", good, "evidence.kind"),

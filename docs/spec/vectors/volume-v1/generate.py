@@ -55,7 +55,7 @@ def seed(name: str) -> None:
         cloister.volume.opening,
         cloister.volume.seal,
     ):
-        module.random_bytes = counter  # type: ignore[attr-defined]
+        module.random_bytes = counter
 
 
 def pattern(length: int, step: int = 1) -> bytes:

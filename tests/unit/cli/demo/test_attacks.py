@@ -40,9 +40,9 @@ def _scene(root: Path, calls: list[tuple[Any, ...]], code: str) -> attacks.Scene
         places=places,
         policy_name="p",
         run=run,
-        owner=None,  # type: ignore[arg-type]
+        owner=None,
         old_model=root / "old",
-        capture=FakeCapture(b""),  # type: ignore[arg-type]
+        capture=FakeCapture(b""),
         script=b"marker",
     )
 
@@ -71,9 +71,9 @@ def test_an_attack_that_works_has_no_code(tmp_path: Path) -> None:
 def test_a_recorded_request_is_cut_out_whole() -> None:
     """Head and length are read from what crossed the wire."""
     request = f"POST {RELEASE_PATH} HTTP/1.1\r\nContent-Length: 4\r\n\r\nbodyPOST /next".encode()
-    assert attacks._recorded_request(FakeCapture(b"noise" + request)) == b"body"  # type: ignore[arg-type]
+    assert attacks._recorded_request(FakeCapture(b"noise" + request)) == b"body"
     with pytest.raises(UnavailableError) as caught:
-        attacks._recorded_request(FakeCapture(b"nothing"))  # type: ignore[arg-type]
+        attacks._recorded_request(FakeCapture(b"nothing"))
     assert caught.value.code == "server.unreachable"
 
 

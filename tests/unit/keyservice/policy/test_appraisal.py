@@ -33,7 +33,7 @@ from cloister.testing.policies import (
 
 def with_sim(policy: Policy, **changes: object) -> Policy:
     assert policy.roots_of_trust.sim is not None
-    sim: SimRoot = replace(policy.roots_of_trust.sim, **changes)  # type: ignore[arg-type]
+    sim: SimRoot = replace(policy.roots_of_trust.sim, **changes)
     return replace(policy, roots_of_trust=RootsOfTrust(sim=sim))
 
 

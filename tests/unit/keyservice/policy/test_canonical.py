@@ -60,11 +60,11 @@ def test_a_policy_built_by_hand_is_judged_before_it_gets_a_hash() -> None:
     with pytest.raises(MalformedError) as caught:
         policy_hash(replace(sample_policy(), volumes=volumes))
     assert caught.value.code == "policy.invalid"
-    odd = replace(sample_policy(), predecessor=None)  # type: ignore[arg-type]
+    odd = replace(sample_policy(), predecessor=None)
     with pytest.raises(MalformedError) as caught:
         canonical_bytes(odd)
     assert caught.value.code == "policy.invalid"
-    odd = replace(sample_policy(), name=1.5)  # type: ignore[arg-type]
+    odd = replace(sample_policy(), name=1.5)
     with pytest.raises(MalformedError) as caught:
         canonical_bytes(odd)
     assert caught.value.code == "policy.invalid"

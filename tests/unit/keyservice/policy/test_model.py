@@ -11,9 +11,9 @@ def test_a_policy_cannot_change() -> None:
     """What has been hashed stays what it is."""
     policy = sample_policy()
     with pytest.raises(FrozenInstanceError):
-        policy.name = "other"  # type: ignore[misc]
+        policy.name = "other"
     with pytest.raises(FrozenInstanceError):
-        policy.workloads["train"].command = ()  # type: ignore[misc]
+        policy.workloads["train"].command = ()
 
 
 def test_equal_texts_give_equal_policies() -> None:

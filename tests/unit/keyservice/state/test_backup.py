@@ -107,7 +107,7 @@ def test_each_changed_byte_and_each_cut_is_refused(tmp_path: Path) -> None:
 
 def item(*parts: object) -> bytes:
     """One item of a backup."""
-    data = encode(list(parts))  # type: ignore[arg-type]
+    data = encode(list(parts))
     return len(data).to_bytes(4, "big") + data
 
 

@@ -36,6 +36,6 @@ def test_what_is_written_is_read() -> None:
 def test_anything_else_is_refused(row: dict[str, object]) -> None:
     """Nothing is taken for one platform."""
     tables = Tables()
-    tables.put("platforms", b"admitted", encode(row))  # type: ignore[arg-type]
+    tables.put("platforms", b"admitted", encode(row))
     with pytest.raises(CloisterError):
         admitted(tables)

@@ -98,7 +98,7 @@ def test_a_revoked_token_is_refused_at_once(viewer: Viewer, bench: ServiceBench)
     """In the words in which every other one is, across a restart."""
     token = issue(bench, bench.owner_key, "/")
     (record,) = bench.owner().list_view_tokens("/")
-    bench.owner().revoke_view_token("/", bytes(record["id"]))  # type: ignore[arg-type]
+    bench.owner().revoke_view_token("/", bytes(record["id"]))
     revoked = viewer.get("/v1/policies", token=token)
     assert revoked.status == 401
     assert revoked.record == viewer.get("/v1/policies", token="nonsense").record

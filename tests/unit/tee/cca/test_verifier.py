@@ -50,7 +50,7 @@ def test_a_token_is_accepted_and_is_no_hardware(curve: str) -> None:
     assert claims.hardware_id == platform.instance_id
     assert claims.vendor["lifecycle"] == "secured"
     assert claims.vendor["verification_service"] == "https://example.test/"
-    assert len(claims.vendor["software"]) == 2  # type: ignore[arg-type]
+    assert len(claims.vendor["software"]) == 2
 
 
 @pytest.mark.spec("CCA-20")
@@ -93,7 +93,7 @@ def test_different_software_has_different_texts() -> None:
         changed = replace(platform, components=(component,))
         evidence = MAKER.evidence(platform=changed, realm=realm)
         claims = CcaVerifier([MAKER.anchor]).verify(evidence, [MAKER.key], at=0)
-        texts.add(claims.vendor["software"][0])  # type: ignore[index]
+        texts.add(claims.vendor["software"][0])
     assert len(texts) == 4
 
 

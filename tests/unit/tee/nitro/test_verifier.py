@@ -46,7 +46,7 @@ def test_a_document_is_accepted_and_is_no_hardware() -> None:
     assert claims.report_data == document.user_data
     assert claims.vendor["timestamp"] == document.timestamp
     assert claims.vendor["module_id"] == document.module_id
-    assert claims.vendor["pcrs"]["8"] == document.pcrs[8]  # type: ignore[index, call-overload]
+    assert claims.vendor["pcrs"]["8"] == document.pcrs[8]
     assert (claims.vendor["nonce"], claims.vendor["public_key"]) == (b"n", b"k")
 
 

@@ -409,7 +409,7 @@ def test_several_gpus_at_once() -> None:
     assert claims == verify(packed_evidence(gpus, NONCE), MAKER.endorsements(*gpus))
     assert appraise(claims).accepted
     assert claims.vendor["gpus"] == 3
-    assert len(claims.vendor["ueid"]) == 3  # type: ignore[arg-type]
+    assert len(claims.vendor["ueid"]) == 3
     assert (claims.hardware_id, claims.measurement) == (b"", HOPPER.fwid)
     mixed = verify(evidence_list(GPUS, NONCE), MAKER.endorsements(*GPUS))
     assert appraise(mixed).accepted

@@ -134,17 +134,17 @@ def minted(**changes: object) -> bytes:
     key = ChipCertificate.from_der(GOOD).signed
     at = key.index(bytes.fromhex("3076301006072a8648ce3d020106052b81040022"))
     signed = der.sequence(
-        parts["version"],  # type: ignore[arg-type]
-        parts["serial"],  # type: ignore[arg-type]
+        parts["version"],
+        parts["serial"],
         PSS_SHA384[0],
         der.name("SEV-Milan", organization="x"),
-        der.sequence(parts["times"]),  # type: ignore[arg-type]
-        parts["subject"],  # type: ignore[arg-type]
+        der.sequence(parts["times"]),
+        parts["subject"],
         key[at : at + 120],
-        der.element(0xA3, der.sequence(parts["extensions"])),  # type: ignore[arg-type]
-        parts["more"],  # type: ignore[arg-type]
+        der.element(0xA3, der.sequence(parts["extensions"])),
+        parts["more"],
     )
-    return der.sequence(signed, PSS_SHA384[0], der.element(3, parts["signature"]))  # type: ignore[arg-type]
+    return der.sequence(signed, PSS_SHA384[0], der.element(3, parts["signature"]))
 
 
 def test_the_form_of_everything() -> None:

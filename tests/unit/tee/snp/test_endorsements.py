@@ -173,12 +173,12 @@ def test_a_list_of_somebody_else_is_refused() -> None:
 
 def mismatch(amd: SimulatedAmd, chip_changes: dict[str, object], **report: object) -> None:
     kind = str(chip_changes.get("kind", "VCEK"))
-    chip = amd.chip(**chip_changes)  # type: ignore[arg-type]
+    chip = amd.chip(**chip_changes)
     given = SnpEndorsements.sort(amd.endorsements(chip))
     issuers = given.issuers([amd.anchor], at=amd.now)
     with pytest.raises(EndorsementError) as e:
         require_key_of(
-            amd.chip(kind=kind).fields(**report),  # type: ignore[arg-type]
+            amd.chip(kind=kind).fields(**report),
             given.certificate(issuers),
             issuers,
             amd.product,

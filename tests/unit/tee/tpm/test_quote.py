@@ -137,7 +137,7 @@ def test_the_log_has_every_quoted_bank() -> None:
     """One with the weakest digests alone does not stand for the others, nor by itself for much."""
     weak = write(TPM.events, ("sha1",))
     for selection in ({"sha256": (7,)}, {"sha1": (7,), "sha256": (7,)}):
-        refused("evidence.log", TPM.quote(b"", selection=selection, log=weak))  # type: ignore[arg-type]
+        refused("evidence.log", TPM.quote(b"", selection=selection, log=weak))
     _, claims = judge_quote(TPM.quote(b"", selection={"sha1": (7,)}, log=weak), TPM.ak)
     assert (claims["replayed"], claims["event_log"]) == (["sha1:7"], False)
 
@@ -146,5 +146,5 @@ def test_the_log_has_every_quoted_bank() -> None:
 def test_secure_boot_needs_its_pcr() -> None:
     """Where PCR 7 was not quoted, or only in SHA-1, the log's words are nothing."""
     for selection in ({"sha256": (0, 4)}, {"sha1": (7,)}):
-        _, claims = judge_quote(TPM.quote(b"", selection=selection), TPM.ak)  # type: ignore[arg-type]
+        _, claims = judge_quote(TPM.quote(b"", selection=selection), TPM.ak)
         assert claims["secure_boot"] == "unknown"

@@ -27,9 +27,9 @@ def memory(config: bytes) -> MemoryFilesystem:
         raise FileNotFoundError(2, "No such file or directory")
     made = MemoryFilesystem(clock=time.time_ns)
     if config == b"cannot commit":
-        made.close = lambda: _raise(UnavailableError("no anchor", code="volume.anchor"))  # type: ignore[method-assign]
+        made.close = lambda: _raise(UnavailableError("no anchor", code="volume.anchor"))
     if config == b"slow":
-        made.close = lambda: time.sleep(60)  # type: ignore[method-assign]
+        made.close = lambda: time.sleep(60)
     return made
 
 
@@ -132,7 +132,7 @@ def test_server_outlives_a_killed_parent_only_to_commit(tmp_path: Path) -> None:
 
     def opener(config: bytes) -> Filesystem:
         made = MemoryFilesystem(clock=time.time_ns)
-        made.close = closed.touch  # type: ignore[method-assign]
+        made.close = closed.touch
         return made
 
     report, tell = os.pipe()

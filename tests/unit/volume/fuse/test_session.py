@@ -177,7 +177,7 @@ def test_odd_errno_of_a_file_system_is_eio() -> None:
     def attributes(ino: int) -> None:
         raise OSError(5000, "odd")
 
-    bench.filesystem.attributes = attributes  # type: ignore[method-assign,assignment]
+    bench.filesystem.attributes = attributes
     assert bench.ask(GETATTR).errno == EIO
 
 
