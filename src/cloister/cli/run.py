@@ -130,7 +130,7 @@ def _client(connection: settings.Connection) -> Callable[[], ReleaseClient]:
             import http.client  # noqa: F401  # what the transport will use
 
             import cloister.crypto.x509
-            import cloister.launcher.receipt  # noqa: F401
+            import cloister.launcher.receipt  # noqa: F401  # loaded ahead of its use
             from cloister.keyservice.client import ReleaseClient
             from cloister.keyservice.clock import read_clock
             from cloister.keyservice.pinned import PinnedService

@@ -200,7 +200,7 @@ def build_root(plan: RootPlan) -> None:
     Path(staging + OLD_ROOT).mkdir()
     syscalls.pivot_root(staging, staging + OLD_ROOT)
     os.chdir("/")
-    for folder, mode in (("/tmp", "1777"), ("/run", "0755"), ("/home", "0700")):  # noqa: S108
+    for folder, mode in (("/tmp", "1777"), ("/run", "0755"), ("/home", "0700")):  # noqa: S108  # mount points of the sandbox
         Path(folder).mkdir()
         _mount_tmpfs(folder, f"mode={mode}")
     Path("/etc").mkdir()
@@ -342,6 +342,6 @@ def _make_devices() -> None:
         Path(f"/dev/{name}").symlink_to(target)
     for folder in ("shm", "pts", ".empty"):
         Path(f"/dev/{folder}").mkdir()
-    _mount_tmpfs("/dev/shm", "mode=1777")  # noqa: S108
+    _mount_tmpfs("/dev/shm", "mode=1777")  # noqa: S108  # mount points of the sandbox
     flags = syscalls.MS_NOSUID | syscalls.MS_NOEXEC
     syscalls.mount("devpts", "/dev/pts", "devpts", flags, "newinstance,ptmxmode=0666,mode=620")

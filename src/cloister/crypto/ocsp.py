@@ -192,7 +192,7 @@ def _identity(
 ) -> tuple[bytes, bytes] | None:
     """Return the hashes by which a response would name an issuer."""
     # SHA-1 names, and does not protect: a response that names another issuer says nothing here.
-    algorithms: dict[str, HashAlgorithm] = {"sha1": SHA1(), "sha256": SHA256()}  # noqa: S303
+    algorithms: dict[str, HashAlgorithm] = {"sha1": SHA1(), "sha256": SHA256()}  # noqa: S303  # names of issuers by hash, not signatures
     if hash_name not in algorithms:
         return None
     request = (

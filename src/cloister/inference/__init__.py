@@ -19,7 +19,7 @@ __all__ = ["Client"]
 def __getattr__(name: str) -> object:
     """Import the client on first use: the server has no need of it."""
     if name == "Client":
-        from cloister.inference.client import Client  # noqa: PLC0415
+        from cloister.inference.client import Client  # noqa: PLC0415  # loaded when it is named
 
         return Client
     raise AttributeError(name)

@@ -175,7 +175,7 @@ class LiteRTModel:
 
 def _remembers(interpreter: Any) -> bool:
     """Tell whether the model has variables, or an operator that may hide some."""
-    names = {detail["op_name"] for detail in interpreter._get_ops_details()}  # noqa: SLF001
+    names = {detail["op_name"] for detail in interpreter._get_ops_details()}  # noqa: SLF001  # LiteRT has no other way to ask
     return bool(names & _REMEMBERING) or bool(interpreter.num_subgraphs() > 1)
 
 

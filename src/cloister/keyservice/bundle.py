@@ -153,7 +153,7 @@ class ListenerGrant:
 
     def __post_init__(self) -> None:
         """Either clients or a reason."""
-        if bool(self.clients) == bool(self.unchecked) or not 0 <= self.port <= 65535:  # noqa: PLR2004
+        if bool(self.clients) == bool(self.unchecked) or not 0 <= self.port <= 65535:  # noqa: PLR2004  # bounds of ports and modes
             raise MalformedError("not a listener", code="message.malformed")
 
     def to_value(self) -> dict[str, Value]:
@@ -181,7 +181,7 @@ class FileGrant:
 
     def __post_init__(self) -> None:
         """Permission bits and nothing else."""
-        if not 0 <= self.mode <= 0o777 or len(self.content) > _MAX_FILE:  # noqa: PLR2004
+        if not 0 <= self.mode <= 0o777 or len(self.content) > _MAX_FILE:  # noqa: PLR2004  # bounds of ports and modes
             raise MalformedError("not a file", code="message.malformed")
 
     def to_value(self) -> dict[str, Value]:
@@ -290,11 +290,11 @@ class Bundle:
             },
             volumes={
                 path: VolumeGrant.from_fields(volumes.submap(path))
-                for path in volumes.keys()  # noqa: SIM118
+                for path in volumes.keys()  # noqa: SIM118  # Fields, not a dict
             },
             listen={
                 name: ListenerGrant.from_fields(listen.submap(name))
-                for name in listen.keys()  # noqa: SIM118
+                for name in listen.keys()  # noqa: SIM118  # Fields, not a dict
             },
             logs=fields.text("logs", max_length=8),
             certificate=fields.octets("certificate", max_length=_MAX_PEM),

@@ -60,7 +60,7 @@ class ReleaseClient:
     ) -> None:
         """Make fresh keys. A repeated `release` uses the same, so that leases are taken over."""
         # Imported here: certificates load slowly, and only this client needs them.
-        from cloister.crypto.x509 import TLSKey  # noqa: PLC0415
+        from cloister.crypto.x509 import TLSKey  # noqa: PLC0415  # a client that never asks for keys needs none
 
         self._call = Call(transport, service, clock, deadline_s)
         self._hpke = HPKEPrivateKey.generate()

@@ -245,7 +245,7 @@ def _build(
     directory: Path, name: str, moment: Moment, image: bytes, *, url: str, database: str
 ) -> None:
     # Imported here: making a domain needs the database library, using one does not.
-    from cloister.keyservice.founding import found_service  # noqa: PLC0415
+    from cloister.keyservice.founding import found_service  # noqa: PLC0415  # see above
 
     for part in ("owner", "keyservice"):
         (directory / part).mkdir(mode=0o700)

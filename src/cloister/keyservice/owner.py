@@ -508,7 +508,7 @@ class OwnerClient:
             ReleaseDeniedError: This key may read nothing there, or has too many good tokens.
             MalformedError: An unknown scope, or too many hours.
         """
-        from cloister.keyservice.view.issued import IssuedToken  # noqa: PLC0415
+        from cloister.keyservice.view.issued import IssuedToken  # noqa: PLC0415  # only who issues view tokens loads it
 
         token = IssuedToken(
             service=self._call.service.identity.raw,
@@ -607,7 +607,7 @@ class OwnerClient:
             name,
             fields.octets("policy", length=32),
             fields.integer("epoch"),
-            {role: _role_count(roles.submap(role)) for role in roles.keys()},  # noqa: SIM118
+            {role: _role_count(roles.submap(role)) for role in roles.keys()},  # noqa: SIM118  # Fields, not a dict
         )
         fields.end()
         return status

@@ -225,12 +225,12 @@ def _dial(address: str) -> HTTPTransport:
 
 def _make_web(parts: _Parts, stop: Callable[[], None], connections: Callable[[], int]) -> Other:
     """Load what answers everything but the protocol; done when somebody first asks."""
-    from cloister.keyservice.view.access import Access  # noqa: PLC0415
-    from cloister.keyservice.view.facts import Facts  # noqa: PLC0415
-    from cloister.keyservice.view.openapi import document  # noqa: PLC0415
-    from cloister.keyservice.view.operations import OPERATIONS, Sources  # noqa: PLC0415
-    from cloister.keyservice.view.web import Web  # noqa: PLC0415
-    from cloister.keyservice.view_grants import ViewGrants  # noqa: PLC0415
+    from cloister.keyservice.view.access import Access  # noqa: PLC0415  # when somebody first looks
+    from cloister.keyservice.view.facts import Facts  # noqa: PLC0415  # when somebody first looks
+    from cloister.keyservice.view.openapi import document  # noqa: PLC0415  # when somebody first looks
+    from cloister.keyservice.view.operations import OPERATIONS, Sources  # noqa: PLC0415  # when somebody first looks
+    from cloister.keyservice.view.web import Web  # noqa: PLC0415  # when somebody first looks
+    from cloister.keyservice.view_grants import ViewGrants  # noqa: PLC0415  # when somebody first looks
 
     domain, store, metrics = parts.domain, parts.store, parts.metrics
     metrics.add_view_paths(operation.path for operation in OPERATIONS)

@@ -215,7 +215,7 @@ def _start_server() -> VolumeServerProcess:
     """Fork a server; what it needs is loaded here, once for all of them, by runs with volumes."""
     import cloister.keyservice.anchors
     import cloister.keyservice.transport
-    import cloister.volume.opening  # noqa: F401
+    import cloister.volume.opening  # noqa: F401  # loaded ahead of its use
     from cloister.volume.fuse.process import VolumeServerProcess
 
     return VolumeServerProcess.start(open_filesystem=open_granted, describe=describe_volume)

@@ -279,7 +279,7 @@ def peer_of(transport_object: object) -> PeerCertificate | None:
     if not isinstance(transport_object, _MemoryConnection):
         raise LocalProtocolError("not a connection of ours", code="protocol.local")
     transport_object._require_ready()  # noqa: SLF001  # a class of this module
-    return transport_object._peer  # noqa: SLF001
+    return transport_object._peer  # noqa: SLF001  # our own class
 
 
 def transfer_error(error: OSError, *, where: str) -> CloisterError:

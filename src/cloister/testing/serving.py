@@ -49,7 +49,7 @@ def server_process(
     """Start a server, wait until it accepts connections, and end it afterwards."""
     command = [sys.executable, "-m", "cloister.inference.server", "--model", str(model)]
     command += ["--name", name, "--identity", str(identity), "--port", "0", *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603  # the test chooses it
         try:
             yield ServerProcess(process, _port(process))
         finally:

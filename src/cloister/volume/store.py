@@ -147,7 +147,7 @@ class PosixStore:
     def names(self, directory: str) -> list[str]:
         """List the names in a directory."""
         try:
-            return sorted(os.listdir(Path(self._root, directory)))  # noqa: PTH208
+            return sorted(os.listdir(Path(self._root, directory)))  # noqa: PTH208  # names, not paths
         except FileNotFoundError:
             return []
         except OSError as e:

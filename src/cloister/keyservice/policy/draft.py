@@ -150,7 +150,7 @@ def _list(items: tuple[str, ...]) -> str:
 
 def _quoted(text: str) -> str:
     """Write a text so that every YAML reader takes it for that text: JSON's form is YAML's."""
-    plain = text.isidentifier() and text.isascii() and len(text) > 3 and text.lower() not in _WORDS  # noqa: PLR2004
+    plain = text.isidentifier() and text.isascii() and len(text) > 3 and text.lower() not in _WORDS  # noqa: PLR2004  # longer than true and yes
     return text if plain else json.dumps(text, ensure_ascii=False)
 
 

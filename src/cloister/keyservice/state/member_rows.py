@@ -74,7 +74,7 @@ def job_from_row(data: bytes) -> Job:
         name=fields.text("name"),
         policy=fields.octets("policy", length=DIGEST_BYTES),
         epoch=fields.integer("epoch"),
-        live={role: live.integer(role, minimum=1) for role in live.keys()},  # noqa: SIM118
+        live={role: live.integer(role, minimum=1) for role in live.keys()},  # noqa: SIM118  # Fields, not a dict
         soonest=soonest,
     )
     fields.end()

@@ -347,7 +347,7 @@ def _columns(rows: Sequence[LogRow]) -> tuple[list[int], list[bytes], list[bytes
 
 def _driver() -> Any:
     try:
-        import psycopg  # noqa: PLC0415
+        import psycopg  # noqa: PLC0415  # an optional extra
     except ImportError as e:
         raise MissingExtraError(
             "keeping the state in PostgreSQL needs the driver psycopg",

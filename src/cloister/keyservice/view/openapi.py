@@ -56,7 +56,7 @@ def _describe(operation: Operation) -> Schema:
     }
     for status in sorted(problems):
         content: Schema = {PROBLEM_MEDIA: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-        if operation.path == "/readyz" and status == 503:  # noqa: PLR2004
+        if operation.path == "/readyz" and status == 503:  # noqa: PLR2004  # an HTTP status
             content[operation.media] = answer
         responses[str(status)] = {"description": _PROBLEMS[status], "content": content}
     found: Schema = {

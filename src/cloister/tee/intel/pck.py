@@ -202,7 +202,7 @@ def read_extension(der: bytes) -> PckExtension:
         pceid=_octets(found[3], 2),
         fmspc=_octets(found[4], 6),
         sgx_type=_integer(found[5], 1, tag=ENUMERATED),
-        platform_instance_id=_octets(found[6], 16) if 6 in found else b"",  # noqa: PLR2004
+        platform_instance_id=_octets(found[6], 16) if 6 in found else b"",  # noqa: PLR2004  # the extension's own number
         flags=MappingProxyType(
             {
                 name: _typed(flags[number], BOOLEAN) == b"\xff"

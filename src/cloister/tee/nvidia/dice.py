@@ -126,7 +126,7 @@ def _items(der: bytes) -> Iterator[tuple[int, bytes]]:
             start, length = at + 2, head[0]
         elif head[:1] == b"\x81" and len(head) > 1 and head[1] >= _LONG:
             start, length = at + 3, head[1]
-        elif head[:1] == b"\x82" and len(head) > 2 and head[1]:  # noqa: PLR2004
+        elif head[:1] == b"\x82" and len(head) > 2 and head[1]:  # noqa: PLR2004  # a DER head of three bytes
             start, length = at + 4, int.from_bytes(head[1:3])
         else:
             raise _malformed()

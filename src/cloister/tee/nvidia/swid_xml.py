@@ -165,7 +165,7 @@ def _split(name: str) -> tuple[str, str, str]:
     parts = name.split(_SEPARATOR)
     if len(parts) == 1:
         return "", parts[0], ""
-    return parts[0], parts[1], parts[2] if len(parts) > 2 else ""  # noqa: PLR2004
+    return parts[0], parts[1], parts[2] if len(parts) > 2 else ""  # noqa: PLR2004  # uri, name, prefix
 
 
 def _write(

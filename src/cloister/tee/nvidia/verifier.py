@@ -212,14 +212,14 @@ def _compare(devices: Sequence[_Device], rims: Sequence[Rim]) -> list[tuple[bool
             if kind:
                 found[kind] = rim.content
                 used.add(position)
-        if len(found) == 2 and set.intersection(*(set(each.active) for each in found.values())):  # noqa: PLR2004
+        if len(found) == 2 and set.intersection(*(set(each.active) for each in found.values())):  # noqa: PLR2004  # driver and VBIOS
             raise wrong
         differing = [
             f"{kind}:{index}"
             for kind, content in sorted(found.items())
             for index in mismatches(content, device.report)
         ]
-        compared.append((len(found) == 2, differing))  # noqa: PLR2004
+        compared.append((len(found) == 2, differing))  # noqa: PLR2004  # driver and VBIOS
     if len(used) != len(rims):
         raise wrong
     return compared

@@ -208,7 +208,7 @@ def _require_chip(report: Report, certificate: ChipCertificate, product: Product
 @lru_cache(maxsize=_REMEMBERED_CHAINS)
 def _read(pem: bytes) -> tuple[Certificate, Certificate]:
     chain = read_pem_chain(pem, max_certificates=2)
-    if len(chain) != 2:  # noqa: PLR2004
+    if len(chain) != 2:  # noqa: PLR2004  # intermediate and root
         raise UnavailableError(
             "the issuer or the root of AMD's chain is missing", code="endorsement.missing"
         )

@@ -70,9 +70,9 @@ def launch_measurement(image: GuestImage) -> bytes:
         ConfigError: A file is missing or is no such image, or nobody knows the processor.
     """
     try:
-        from sevsnpmeasure.guest import snp_calc_launch_digest  # noqa: PLC0415
-        from sevsnpmeasure.vcpu_types import CPU_SIGS  # noqa: PLC0415
-        from sevsnpmeasure.vmm_types import VMMType  # noqa: PLC0415
+        from sevsnpmeasure.guest import snp_calc_launch_digest  # noqa: PLC0415  # an optional extra
+        from sevsnpmeasure.vcpu_types import CPU_SIGS  # noqa: PLC0415  # an optional extra
+        from sevsnpmeasure.vmm_types import VMMType  # noqa: PLC0415  # an optional extra
     except ModuleNotFoundError as e:
         raise MissingExtraError(
             "computing a launch measurement needs the extra 'snp-measure'",

@@ -150,7 +150,7 @@ class TpmEndorsements:
 def _signs(certificate: Certificate) -> bool:
     """Tell whether a certificate's key usage, which it must have, lets its key sign."""
     usage = certificate.extensions.get(_KEY_USAGE, b"")
-    return len(usage) > 3 and bool(usage[3] & _DIGITAL_SIGNATURE)  # noqa: PLR2004
+    return len(usage) > 3 and bool(usage[3] & _DIGITAL_SIGNATURE)  # noqa: PLR2004  # DER of a BIT STRING: head, then bits
 
 
 def _malformed(why: str) -> MalformedError:

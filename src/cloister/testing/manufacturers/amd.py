@@ -99,7 +99,7 @@ class SimulatedChip:
             "report_id": b"i" * 32,
             "report_id_ma": b"\xff" * 32,
             "reported_tcb": tcb,
-            "cpuid": _CPUID[self.product] if version >= 3 else bytes(3),  # noqa: PLR2004
+            "cpuid": _CPUID[self.product] if version >= 3 else bytes(3),  # noqa: PLR2004  # reports name the processor from then on
             "chip_id": bytes(64) if self.kind == "VLEK" else self.chip_id,
             "committed_tcb": tcb,
             "current_version": bytes((29, 55, 1)),

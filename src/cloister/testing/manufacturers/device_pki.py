@@ -36,7 +36,7 @@ def spki(key: ec.EllipticCurvePrivateKey) -> bytes:
 def raw_signature(key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
     """Sign with the curve's own hash; returns r and s, big-endian, of the curve's length each."""
     width = (key.curve.key_size + 7) // 8
-    digest = SHA384() if width == 48 else SHA256()  # noqa: PLR2004
+    digest = SHA384() if width == 48 else SHA256()  # noqa: PLR2004  # P-384's
     der = key.sign(message, ec.ECDSA(digest, deterministic_signing=True))
     return b"".join(number.to_bytes(width) for number in decode_dss_signature(der))
 

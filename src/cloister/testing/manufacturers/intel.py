@@ -398,8 +398,8 @@ class SimulatedIntel:
             rtmr2=registers[2],
             rtmr3=registers[3],
             report_data=case.report_data,
-            service=service if body_type > 2 else None,  # noqa: PLR2004
-            extended=extended if body_type > 3 else None,  # noqa: PLR2004
+            service=service if body_type > 2 else None,  # noqa: PLR2004  # the format's numbers
+            extended=extended if body_type > 3 else None,  # noqa: PLR2004  # the format's numbers
         )
 
     def _bundle(
@@ -558,7 +558,7 @@ def _point(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _der(tag: int, content: bytes) -> bytes:
     size = len(content)
-    if size < 128:  # noqa: PLR2004
+    if size < 128:  # noqa: PLR2004  # the format's numbers
         return bytes([tag, size]) + content
     length = size.to_bytes((size.bit_length() + 7) // 8)
     return bytes([tag, 0x80 | len(length)]) + length + content
