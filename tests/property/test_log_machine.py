@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-import cloister.keyservice.store
+import cloister.keyservice.state.journal
 from cloister.crypto.signature import SigningKey
 from cloister.errors import ReleaseDeniedError, UnavailableError
 from cloister.keyservice import merkle
@@ -41,7 +41,7 @@ class LogMachine(RuleBasedStateMachine):
         """An empty log, whose state is snapshot often."""
         self.folder = tempfile.TemporaryDirectory()
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(cloister.keyservice.store, "SNAPSHOT_EVERY", 5)
+        self.patch.setattr(cloister.keyservice.state.journal, "SNAPSHOT_EVERY", 5)
         self.platform = SimPlatform.create(Path(self.folder.name) / "platform", svn=1, debug=False)
         self.backend: MemoryBackend = founded(self.platform)
         self.store = self.open()

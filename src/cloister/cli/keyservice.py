@@ -15,7 +15,7 @@ from cloister.cli import approving, console, platforms, recovery, restoring, set
 from cloister.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cloister.keyservice.owner import JobStatus
+    from cloister.keyservice.owner_replies import JobStatus
     from cloister.keyservice.roster import Roster
 
 __all__ = ["app"]

@@ -25,10 +25,11 @@ from cloister.keyservice.recovery_request import RecoveryRequest, require_recove
 from cloister.keyservice.reset import require_approved
 from cloister.keyservice.restoring import Place
 from cloister.keyservice.state.freshness import SharedFreshness
+from cloister.keyservice.state.platform_key import seal_state_key
 from cloister.keyservice.state.platform_rows import admitted, put_admitted
 from cloister.keyservice.state.postgres import PostgresBackend
 from cloister.keyservice.state.record import StateKey
-from cloister.keyservice.store import COUNTER, Store, seal_state_key
+from cloister.keyservice.store import COUNTER, Store
 from cloister.keyservice.upgrading import event, upgrade
 from cloister.wire import Fields, encode
 

@@ -36,7 +36,7 @@ from cloister.keyservice.log import (
 from cloister.keyservice.mirror import Mirror, MirrorWriter
 from cloister.keyservice.nodes import new_nodes, node_position, prove_consistency
 from cloister.keyservice.notes import MAX_NOTE_BYTES, Note
-from cloister.keyservice.owner import LogPage
+from cloister.keyservice.owner_replies import LogPage
 from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.witnessing import WitnessCircle
 

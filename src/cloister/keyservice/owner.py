@@ -6,16 +6,13 @@ Spec: key-release-v1.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from cloister.attestation.binding import NONCE_BYTES
 from cloister.attestation.evidence import Evidence
 from cloister.crypto.hpke import HPKEPrivateKey, HPKEPublicKey
 from cloister.crypto.kdf import random_bytes
-from cloister.crypto.keyring import KeyRing
 from cloister.crypto.signature import SigningKey, VerifyingKey
 from cloister.errors import MalformedError, ReleaseDeniedError
-from cloister.keyservice.anchors import AnchoredState
 from cloister.keyservice.approvals import Approval, Subject
 from cloister.keyservice.bundle import Lease
 from cloister.keyservice.clock import Clock
@@ -27,11 +24,9 @@ from cloister.keyservice.genuine import (
     require_genuine,
 )
 from cloister.keyservice.log import (
-    MAX_ENTRY_BYTES,
     MAX_PROOF,
     Checkpoint,
     LogEntry,
-    Receipt,
     StateCommitment,
     read_leaf,
     verify_extension,
@@ -40,6 +35,18 @@ from cloister.keyservice.messages import MAX_REPLY_BYTES, OWNER_PATH
 from cloister.keyservice.namespace_log import OwnLogPage
 from cloister.keyservice.namespaces import ROOT
 from cloister.keyservice.notes import MAX_NOTE_BYTES
+from cloister.keyservice.owner_replies import (
+    EnrolledClient,
+    JobStatus,
+    LogPage,
+    OwnerLease,
+    ServiceStatus,
+    read_octets,
+    read_owner_lease,
+    read_receipt,
+    read_records,
+    read_role_count,
+)
 from cloister.keyservice.ownership import OwnerRequest, owner_reply_info, volume_key_info
 from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.refusals import Refusal
@@ -62,62 +69,7 @@ from cloister.keyservice.transport import Transport
 from cloister.keyservice.view_operations import TOKEN_ID_BYTES
 from cloister.wire import Fields, Value
 
-__all__ = [
-    "EnrolledClient",
-    "JobStatus",
-    "LogPage",
-    "OwnerClient",
-    "OwnerLease",
-    "ServiceStatus",
-]
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class OwnerLease:
-    """A volume as its owner holds it: keys, state, and for writing a lease."""
-
-    keys: KeyRing
-    state: AnchoredState
-    lease: Lease | None
-
-
-@dataclass(frozen=True, slots=True)
-class EnrolledClient:
-    """A client's identity: SPIFFE ID, certificate and authority, all public."""
-
-    identity: str
-    certificate: bytes
-    ca: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceStatus:
-    """What the key service holds; nothing secret. `policies` and `volumes` are plain records."""
-
-    policies: tuple[Mapping[str, Value], ...]
-    volumes: tuple[Mapping[str, Value], ...]
-    checkpoint: Checkpoint
-
-
-@dataclass(frozen=True, slots=True)
-class JobStatus:
-    """A job: its policy's hash and epoch, and each role's (live, maximum or None)."""
-
-    namespace: str
-    name: str
-    policy: bytes
-    epoch: int
-    roles: Mapping[str, tuple[int, int | None]]
-
-
-@dataclass(frozen=True, slots=True)
-class LogPage:
-    """Leaves of the log, the newest checkpoint with its note, and the proof from an older size."""
-
-    leaves: tuple[bytes, ...]
-    note: str
-    checkpoint: Checkpoint
-    consistency: tuple[bytes, ...]
+__all__ = ["OwnerClient"]
 
 
 class OwnerClient:
@@ -270,7 +222,7 @@ class OwnerClient:
     def volume_key(self, volume: bytes) -> OwnerLease:
         """Read a volume's key and state; logged like every release."""
         fields = self._do("volume.key", {"id": volume})
-        return _owner_lease(fields, lease=None)
+        return read_owner_lease(fields, lease=None)
 
     def take_lease(self, volume: bytes) -> OwnerLease:
         """Read a volume's key and become its one writer.
@@ -279,7 +231,7 @@ class OwnerClient:
             UnavailableError: It has another writer (`volume.leased`).
         """
         fields = self._do("lease.take", {"id": volume})
-        return _owner_lease(fields, lease=Lease.from_fields(fields.submap("lease")))
+        return read_owner_lease(fields, lease=Lease.from_fields(fields.submap("lease")))
 
     def break_lease(self, volume: bytes) -> None:
         """End whatever lease the volume has; its holder is fenced."""
@@ -330,8 +282,8 @@ class OwnerClient:
     def status(self) -> ServiceStatus:
         """List policies and volumes, with the log's newest checkpoint."""
         fields = self._do("status", {})
-        policies = _records(fields.array("policies", max_items=1 << 20))
-        volumes = _records(fields.array("volumes", max_items=1 << 20))
+        policies = read_records(fields.array("policies", max_items=1 << 20))
+        volumes = read_records(fields.array("volumes", max_items=1 << 20))
         checkpoint = self._checkpoint(fields)
         fields.end()
         return ServiceStatus(policies, volumes, checkpoint)
@@ -358,10 +310,10 @@ class OwnerClient:
         service = self._call.service
         note = fields.text("checkpoint", max_length=MAX_NOTE_BYTES)
         page = LogPage(
-            leaves=_octets(fields.array("entries", max_items=count)),
+            leaves=read_octets(fields.array("entries", max_items=count)),
             note=note,
             checkpoint=Checkpoint.from_note(note, service=service.identity, origin=service.origin),
-            consistency=_octets(fields.array("consistency", max_items=MAX_PROOF)),
+            consistency=read_octets(fields.array("consistency", max_items=MAX_PROOF)),
         )
         fields.end()
         return page
@@ -379,11 +331,11 @@ class OwnerClient:
         note = fields.text("checkpoint", max_length=MAX_NOTE_BYTES)
         page = OwnLogPage(
             receipts=tuple(
-                _receipt(item, note) for item in fields.array("entries", max_items=count)
+                read_receipt(item, note) for item in fields.array("entries", max_items=count)
             ),
             following=fields.integer("next"),
             checkpoint=Checkpoint.from_note(note, service=service.identity, origin=service.origin),
-            consistency=_octets(fields.array("consistency", max_items=MAX_PROOF)),
+            consistency=read_octets(fields.array("consistency", max_items=MAX_PROOF)),
         )
         fields.end()
         return page
@@ -594,7 +546,7 @@ class OwnerClient:
         self, operation: str, arguments: Mapping[str, Value], name: str
     ) -> tuple[Mapping[str, Value], ...]:
         fields = self._do(operation, arguments)
-        found = _records(fields.array(name, max_items=1 << 20))
+        found = read_records(fields.array(name, max_items=1 << 20))
         fields.end()
         return found
 
@@ -607,7 +559,7 @@ class OwnerClient:
             name,
             fields.octets("policy", length=32),
             fields.integer("epoch"),
-            {role: _role_count(roles.submap(role)) for role in roles.keys()},  # noqa: SIM118  # Fields, not a dict
+            {role: read_role_count(roles.submap(role)) for role in roles.keys()},  # noqa: SIM118  # Fields, not a dict
         )
         fields.end()
         return status
@@ -660,41 +612,3 @@ class OwnerClient:
             return Fields.decode(plain, what=operation, max_bytes=MAX_REPLY_BYTES)
 
         return self._call.until_deadline(attempt)
-
-
-def _owner_lease(fields: Fields, *, lease: Lease | None) -> OwnerLease:
-    keys = KeyRing.from_fields(fields)
-    version, root = fields.integer("version"), fields.octets("root", length=32)
-    state = AnchoredState(version, root, fields.integer("epoch"))
-    fields.end()
-    return OwnerLease(keys, state, lease)
-
-
-def _role_count(fields: Fields) -> tuple[int, int | None]:
-    live = fields.integer("live")
-    maximum = fields.integer("maximum") if fields.has("maximum") else None
-    fields.end()
-    return live, maximum
-
-
-def _octets(items: list[Value]) -> tuple[bytes, ...]:
-    found = tuple(item for item in items if isinstance(item, bytes))
-    if len(found) != len(items):
-        raise MalformedError("log.read: not byte strings", code="message.malformed")
-    return found
-
-
-def _receipt(item: Value, note: str) -> Receipt:
-    fields = Fields(item, what="log entry")
-    receipt = Receipt(
-        entry=fields.octets("leaf", max_length=MAX_ENTRY_BYTES),
-        index=fields.integer("index"),
-        proof=_octets(fields.array("proof", max_items=MAX_PROOF)),
-        checkpoint=note,
-    )
-    fields.end()
-    return receipt
-
-
-def _records(items: list[Value]) -> tuple[Mapping[str, Value], ...]:
-    return tuple(item for item in items if isinstance(item, Mapping))

@@ -41,8 +41,9 @@ from cloister.keyservice.scope import Scope
 from cloister.keyservice.secret_release import resolve
 from cloister.keyservice.secret_store import SecretStore
 from cloister.keyservice.session import Approval, Claim, decide, require_service
+from cloister.keyservice.state.journal import Appended
 from cloister.keyservice.statetime import StateTime
-from cloister.keyservice.store import Appended, Store
+from cloister.keyservice.store import Store
 
 __all__ = ["Releases"]
 

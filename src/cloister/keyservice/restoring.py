@@ -31,16 +31,11 @@ from cloister.keyservice.state.backend import Backend, Rows
 from cloister.keyservice.state.backup import Backup, head_of, write_backup
 from cloister.keyservice.state.format import FORMAT, require_format
 from cloister.keyservice.state.freshness import rolled_back
+from cloister.keyservice.state.platform_key import seal_state_key, unseal_state_key
 from cloister.keyservice.state.postgres import PostgresBackend
 from cloister.keyservice.state.record import Head, StateKey
 from cloister.keyservice.state.sqlcipher import SQLCipherBackend
-from cloister.keyservice.store import (
-    COUNTER,
-    DATABASE_PURPOSE,
-    Store,
-    seal_state_key,
-    unseal_state_key,
-)
+from cloister.keyservice.store import COUNTER, DATABASE_PURPOSE, Store
 from cloister.tee.sim.platform import MonotonicCounter, SimPlatform
 
 __all__ = [

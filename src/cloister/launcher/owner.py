@@ -23,7 +23,8 @@ from cloister.errors import ConfigError, ReleaseDeniedError, UnavailableError
 from cloister.keyservice.anchors import KeyServiceAnchor
 from cloister.keyservice.exchange import MAX_SKEW_S
 from cloister.keyservice.namespaces import ROOT
-from cloister.keyservice.owner import JobStatus, OwnerClient
+from cloister.keyservice.owner import OwnerClient
+from cloister.keyservice.owner_replies import JobStatus
 from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.policy import Policy, canonical_bytes
 from cloister.keyservice.roster import Expected, Roster

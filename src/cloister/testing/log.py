@@ -14,7 +14,7 @@ from typing import Final
 from cloister.crypto.signature import SigningKey
 from cloister.keyservice import merkle
 from cloister.keyservice.log import Checkpoint, LogEntry, Receipt, StateCommitment
-from cloister.keyservice.owner import LogPage
+from cloister.keyservice.owner_replies import LogPage
 from cloister.keyservice.pinned import PinnedService
 
 __all__ = ["ORIGIN", "MemoryLog", "decision"]

@@ -28,7 +28,7 @@ from cloister.keyservice.cosigning import Cosigner, Quorum
 from cloister.keyservice.log import StateCommitment, verify_extension
 from cloister.keyservice.mirror import Mirror, MirrorWriter
 from cloister.keyservice.notes import Note, NoteLine
-from cloister.keyservice.owner import LogPage
+from cloister.keyservice.owner_replies import LogPage
 from cloister.keyservice.witnessing import Prover, WitnessCircle
 from cloister.testing.keyservice import ServiceBench, policy_text
 from cloister.testing.log import MemoryLog, decision

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import cloister.keyservice.store
+import cloister.keyservice.state.journal
 from cloister.errors import (
     CloisterError,
     ConfigError,
@@ -394,7 +394,7 @@ def test_a_snapshot_opens_to_the_same_state(
     shared: MemoryBackend, platform: SimPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever its place between the records."""
-    monkeypatch.setattr(cloister.keyservice.store, "SNAPSHOT_EVERY", 5)
+    monkeypatch.setattr(cloister.keyservice.state.journal, "SNAPSHOT_EVERY", 5)
     store = replica(shared, platform)
     for number in range(23):
         add(store, number)
@@ -412,7 +412,7 @@ def test_a_backend_that_lies_is_refused(
     shared: MemoryBackend, platform: SimPlatform, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     """It is trusted to be durable, not to be honest."""
-    monkeypatch.setattr(cloister.keyservice.store, "SNAPSHOT_EVERY", 6)
+    monkeypatch.setattr(cloister.keyservice.state.journal, "SNAPSHOT_EVERY", 6)
     store = replica(shared, platform)
     for number in range(4):
         add(store, number)
@@ -558,7 +558,7 @@ def test_a_replica_that_was_overtaken_goes_on_from_the_snapshot(
     shared: MemoryBackend, platform: SimPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The records it would have read next are gone."""
-    monkeypatch.setattr(cloister.keyservice.store, "SNAPSHOT_EVERY", 5)
+    monkeypatch.setattr(cloister.keyservice.state.journal, "SNAPSHOT_EVERY", 5)
     first, second = replica(shared, platform), replica(shared, platform)
     for number in range(23):
         add(first, number)
@@ -577,7 +577,7 @@ def test_a_snapshot_that_fails_takes_nothing_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What was committed is there, and the snapshot is taken later."""
-    monkeypatch.setattr(cloister.keyservice.store, "SNAPSHOT_EVERY", 3)
+    monkeypatch.setattr(cloister.keyservice.state.journal, "SNAPSHOT_EVERY", 3)
     store = replica(shared, platform)
 
     def full(*_: object, **__: object) -> None:

@@ -15,7 +15,7 @@ from cloister.crypto.keyring import KeyRing
 from cloister.errors import CloisterError, ConfigError
 from cloister.keyservice.anchors import AnchoredState
 from cloister.keyservice.bundle import Lease
-from cloister.keyservice.owner import OwnerLease
+from cloister.keyservice.owner_replies import OwnerLease
 from cloister.launcher import mounting
 from cloister.launcher.mounting import MountRequest
 from cloister.launcher.plan import VolumePlan

@@ -1,0 +1,398 @@
+"""How the state changes and is read: a journal of sealed records over a backend, with its log.
+
+Invariants:
+    1. What `group`, or a `transaction` outside one, has returned from is durable, and the witness
+       outside knows of it.
+    2. Nothing of a transaction that failed is seen, here or after opening again.
+    3. An older copy, and a second service that went on from a copy, are refused
+       (`state.rolled-back`, `state.forked`).
+
+Spec: keyservice-state-v1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Self
+
+from cloister.crypto.digest import framed, sha256
+from cloister.crypto.kdf import random_bytes
+from cloister.errors import (
+    LocalProtocolError,
+    StorageFullError,
+    TamperedError,
+    UnavailableError,
+)
+from cloister.keyservice import merkle
+from cloister.keyservice.log import StateCommitment
+from cloister.keyservice.proofs import Proofs
+from cloister.keyservice.state.backend import Backend, LogRow
+from cloister.keyservice.state.format import FORMAT, NEWEST, sealed_format
+from cloister.keyservice.state.freshness import Freshness
+from cloister.keyservice.state.record import FIRST_HEAD, Head, Record, Snapshot, StateKey
+from cloister.keyservice.state.tables import Tables
+
+__all__ = ["Appended", "Journal"]
+
+SNAPSHOT_EVERY: Final = 2000
+_LOG: Final = logging.getLogger(__name__)
+_READS: Final = 4
+_SALT_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Where a log entry went: its index, its proof, and the tree's new size and root."""
+
+    index: int
+    proof: tuple[bytes, ...]
+    size: int
+    root: bytes
+
+
+class Journal:
+    """The open journal; `Store` gives its rows their types. Not shared between threads."""
+
+    def __init__(self, backend: Backend, key: StateKey, freshness: Freshness) -> None:
+        """Take over an open backend and its witness."""
+        self._backend = backend
+        self._key = key
+        self._freshness = freshness
+        self._tables = Tables()
+        self._head = FIRST_HEAD
+        self._size = 0
+        self._peaks: tuple[bytes, ...] = ()
+        self._entries: list[bytes] = []
+        self._snapshot_at = 0
+        self._grouped = False
+        self._committing_to_log = False
+        self.proofs: Final = Proofs(self._durable_leaves)
+        self._behind = False
+
+    @classmethod
+    def load_with(cls, backend: Backend, key: StateKey, freshness: Freshness) -> Self:
+        """Read the state of a backend under a key; closes backend and witness where that fails.
+
+        Raises:
+            TamperedError: It was changed (`state.tampered`), or is an old copy
+                (`state.rolled-back`).
+        """
+        store = cls(backend, key, freshness)
+        try:
+            store._load()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Close the backend and the witness."""
+        try:
+            self._backend.close()
+        finally:
+            self._freshness.close()
+
+    # -- transactions
+
+    @contextlib.contextmanager
+    def group(self) -> Iterator[None]:
+        """Make the transactions inside durable together, at its end; with none, do nothing.
+
+        It begins with what others have committed, where others may have, and after a commit whose
+        outcome is not known. A transaction that fails leaves the others of its group alone.
+
+        Raises:
+            StateMovedError: Another replica changed the state first; make every decision of the
+                group again.
+            TamperedError: Another service went on from a copy of this state (`state.forked`), or
+                what others have committed does not continue it.
+            StorageFullError: Nothing of the group has happened.
+            UnavailableError: Nothing of the group has happened, as far as is known; if it has, the
+                next group sees it.
+        """
+        if self._behind or self._backend.shared:
+            self.refresh()
+        size, peaks = self._size, self._peaks
+        self._grouped = True
+        try:
+            yield
+            if self._entries or self._tables.changed:
+                self._commit(size)
+        except BaseException:
+            self._size, self._peaks = size, peaks
+            self._tables.discard()
+            self._entries.clear()
+            raise
+        finally:
+            self._grouped = False
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Do everything inside, or nothing of it; durable when the group that it is in ends.
+
+        Outside a group it is a group of its own.
+        """
+        if not self._grouped:
+            with self.group(), self.transaction():
+                yield
+            return
+        size, peaks, entries = self._size, self._peaks, len(self._entries)
+        mark = self._tables.mark()
+        try:
+            yield
+        except BaseException:
+            self._size, self._peaks = size, peaks
+            self._tables.back_to(mark)
+            del self._entries[entries:]
+            raise
+
+    def commit_to_log(self) -> None:
+        """From now on, make the log say of every change of the state that it happened.
+
+        For a service with witnesses: what they have seen of the log then shows how far the state
+        had come, and two services that go on from one copy have different logs at once.
+        """
+        self._committing_to_log = True
+
+    def _commit_to_log(self) -> None:
+        """Add an entry whose digest names this change and tells nothing about it."""
+        before = self._head
+        self._tables.put("meta", b"salt", random_bytes(_SALT_BYTES))
+        changes = Record(self._tables.pending(), ()).to_bytes()
+        digest = sha256(framed(before.digest, changes))
+        self.append(StateCommitment(before.sequence + 1, digest).to_bytes())
+
+    def announce_format(self) -> None:
+        """Say outside that the state is, or is about to be, of the newest format."""
+        self._backend.put_slot("format", FORMAT)
+
+    def _commit(self, size: int) -> None:
+        if sealed_format(self._tables) != NEWEST:
+            raise LocalProtocolError(
+                "a state of an older format is upgraded before it changes", code="protocol.local"
+            )
+        if self._committing_to_log:
+            self._commit_to_log()
+        record = Record(self._tables.pending(), tuple(self._entries))
+        before = self._head
+        self._freshness.committing(before)
+        head, sealed = self._key.seal_record(record, after=before)
+        log = self._log_rows(size)
+        self._behind = True  # until it is known that the record is there, or is not
+        try:
+            self._backend.append(head.sequence, sealed, log)
+        except BaseException as e:
+            self._freshness.abandoned()
+            self._behind = not isinstance(e, StorageFullError)
+            raise
+        self._freshness.committed(before, head)
+        self._behind = False
+        self._head = head
+        self._tables.apply(record.changes)
+        self._entries.clear()
+        if head.sequence - self._snapshot_at >= SNAPSHOT_EVERY:
+            self._take_snapshot()
+
+    def _log_rows(self, first: int) -> list[LogRow]:
+        """Return the rows of the entries that are not written yet."""
+        return [
+            LogRow(
+                position, self._key.seal_entry(entry, position=position), merkle.leaf_hash(entry)
+            )
+            for position, entry in enumerate(self._entries, start=first)
+        ]
+
+    def leave_for(self, head: Head) -> tuple[bytes, list[LogRow]]:
+        """Return what an empty backend goes on from after `head`, instead of this one.
+
+        It is a snapshot with every change that was made here and not committed, and the rows that
+        the log gains. For a reset only: this store is good for nothing afterwards.
+
+        Args:
+            head: Of no record that was ever written: whatever is sealed after it has a new key.
+        """
+        rows = self._log_rows(self.durable_size)
+        self._tables.apply(self._tables.pending())
+        self._entries.clear()
+        snapshot = Snapshot(self._size, self._peaks, self._tables.all())
+        return self._key.seal_snapshot(snapshot, head=head), rows
+
+    def _take_snapshot(self) -> None:
+        """Take a snapshot; one that fails is taken later, and what was committed stays so."""
+        snapshot = Snapshot(self._size, self._peaks, self._tables.all())
+        sealed = self._key.seal_snapshot(snapshot, head=self._head)
+        try:
+            self._backend.put_snapshot(self._head.sequence, sealed, keep=self._snapshot_at)
+        except UnavailableError as e:
+            _LOG.warning("state.snapshot-failed code=%s detail=%s", e.code, e.detail)
+        else:
+            self._snapshot_at = self._head.sequence
+
+    @property
+    def shared(self) -> bool:
+        """Whether other replicas may change the state too."""
+        return self._backend.shared
+
+    @property
+    def tables(self) -> Tables:
+        """All rows, for a topic that has rows of its own; changed inside a transaction only."""
+        return self._tables
+
+    @property
+    def head(self) -> Head:
+        """The newest record."""
+        return self._head
+
+    @property
+    def key(self) -> StateKey:
+        """The state key, to be sealed for somebody else."""
+        return self._key
+
+    # -- the log
+
+    @property
+    def log_size(self) -> int:
+        """How many entries the log has."""
+        return self._size
+
+    def log_root(self) -> bytes:
+        """Return the log's root."""
+        return merkle.root_of_peaks(self._peaks)
+
+    @property
+    def durable_size(self) -> int:
+        """How many entries are durable: without those of a group that has not ended."""
+        return self._size - len(self._entries)
+
+    def durable_root(self) -> bytes:
+        """Return the root over the durable entries."""
+        if not self._entries:
+            return self.log_root()
+        return self.proofs.root(self.durable_size) if self.durable_size else merkle.EMPTY_ROOT
+
+    def append(self, entry: bytes) -> Appended:
+        """Append an entry to the log; inside a transaction."""
+        index, before = self._size, self._peaks
+        self._grow(entry)
+        self._entries.append(entry)
+        proof = merkle.newest_leaf_proof(before)
+        return Appended(index, proof, self._size, self.log_root())
+
+    def entries(self, first: int, count: int) -> list[bytes]:
+        """Return up to `count` durable entries from number `first`.
+
+        Raises:
+            TamperedError: The backend has not all of them as they were written (`state.tampered`).
+        """
+        return [entry for entry, _ in self._log(first, count)]
+
+    def open_entry(self, row: LogRow) -> bytes:
+        """Open one row of the log."""
+        return self._key.open_entry(row.sealed, position=row.position)
+
+    def leaves(self) -> list[bytes]:
+        """Return every leaf hash, for proofs about old trees."""
+        return list(self._backend.leaves())
+
+    # -- how it is
+
+    @property
+    def sequence(self) -> int:
+        """The number of the newest record."""
+        return self._head.sequence
+
+    def require_ready(self) -> None:
+        """Raise what would keep a decision from becoming durable now, as far as reading tells."""
+        if self.shared:
+            self.refresh()
+        self._freshness.committing(self._head)
+        self._freshness.abandoned()
+        self.entries(max(0, self._size - 1), 1)
+
+    def watch(self, wrap: Callable[[Freshness], Freshness]) -> None:
+        """Put something around the witness, such as what measures the time of a commit."""
+        self._freshness = wrap(self._freshness)
+
+    # -- inside
+
+    def _durable_leaves(self, first: int, count: int) -> list[bytes]:
+        return [leaf for _, leaf in self._log(first, count)]
+
+    def _log(self, first: int, count: int) -> list[tuple[bytes, bytes]]:
+        """Open rows of the log: none is left out, each is in its place and has its own leaf."""
+        wanted = range(first, min(first + count, self.durable_size))
+        rows = list(self._backend.log(first, len(wanted)))[: len(wanted)]
+        found = [
+            (self._key.open_entry(row.sealed, position=position), row.leaf)
+            for position, row in zip(wanted, rows, strict=False)
+        ]
+        whole = len(found) == len(wanted)
+        if not whole or any(merkle.leaf_hash(entry) != leaf for entry, leaf in found):
+            raise TamperedError(
+                "the log in the key service's state was changed",
+                code="state.tampered",
+                detail=f"{len(found)} of {len(wanted)} entries from {first}",
+            )
+        return found
+
+    def _grow(self, entry: bytes) -> None:
+        self._peaks = merkle.append(self._peaks, self._size, merkle.leaf_hash(entry))
+        self._size += 1
+
+    def _load(self) -> None:
+        self._freshness.reading()
+        self._read_snapshot()
+        self._catch_up()
+        if self._head == FIRST_HEAD:
+            raise TamperedError("the key service's state is empty", code="state.tampered")
+        sealed_format(self._tables)
+
+    def refresh(self) -> None:
+        """Catch up with records that others have added; outside a group.
+
+        Raises:
+            TamperedError: They do not continue the state (`state.tampered`), or what there is lacks
+                records that the witness knows of (`state.rolled-back`).
+        """
+        self._freshness.reading()
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Read what is newer. Snapshots that others take may overtake us, though not for ever."""
+        for _ in range(_READS):
+            if self._read_records():
+                self._freshness.opened(self._head)
+                self._behind = False
+                return
+            if not self._read_snapshot():
+                break
+        raise TamperedError(
+            "a record of the key service's state is missing",
+            code="state.tampered",
+            detail=f"the one after {self._head.sequence}",
+        )
+
+    def _read_records(self) -> bool:
+        """Apply the records behind the head; False where one is missing."""
+        for sequence, sealed in self._backend.records(self._head.sequence):
+            if sequence != self._head.sequence + 1:
+                return False
+            self._head, record = self._key.open_record(sealed, after=self._head)
+            for entry in record.entries:
+                self._grow(entry)
+            self._tables.apply(record.changes)
+        return True
+
+    def _read_snapshot(self) -> bool:
+        """Go on from the snapshot if it is newer than the head."""
+        found = self._backend.snapshot()
+        if found is None or found[0] <= self._head.sequence:
+            return False
+        self._head, snapshot = self._key.open_snapshot(found[1], sequence=found[0])
+        self._tables = Tables(snapshot.tables)
+        self._size, self._peaks = snapshot.log_size, snapshot.peaks
+        self._snapshot_at = self._head.sequence
+        return True
