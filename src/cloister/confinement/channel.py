@@ -7,13 +7,13 @@ the launcher's end never waits longer than it is told to.
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cloister.errors import ConfinementError
 from cloister.wire import Fields, Value, encode
+from cloister.wire.descriptors import DescriptorSocket, closed_on_error
 
 __all__ = ["MAX_MESSAGE_BYTES", "Channel"]
 
@@ -27,7 +27,7 @@ class Channel:
 
     def __init__(self, connection: socket.socket) -> None:
         """Take a connected local stream socket."""
-        self._socket = connection
+        self._end = DescriptorSocket(connection, gone=_gone)
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
@@ -37,7 +37,7 @@ class Channel:
 
     def fileno(self) -> int:
         """Return the descriptor, for selecting."""
-        return self._socket.fileno()
+        return self._end.fileno()
 
     def send(self, message: Mapping[str, Value], descriptors: Sequence[int] = ()) -> None:
         """Send one message.
@@ -46,64 +46,35 @@ class Channel:
             ConfinementError: The other end is gone.
         """
         body = encode(message)
-        try:
-            socket.send_fds(
-                self._socket, [len(body).to_bytes(_LENGTH_BYTES, "big")], list(descriptors)
-            )
-            self._socket.sendall(body)
-        except OSError as e:
-            raise _gone(str(e)) from e
+        self._end.send(len(body).to_bytes(_LENGTH_BYTES, "big"), descriptors)
+        self._end.send(body)
 
     def receive(self, *, timeout_s: float | None) -> tuple[Fields, list[int]]:
         """Take the next message; the caller owns the descriptors.
 
         Raises:
             ConfinementError: The other end is gone, or silent for `timeout_s` seconds.
+            MalformedError: Not a message.
         """
-        self._socket.settimeout(timeout_s)
-        descriptors: list[int] = []
-        try:
-            header, descriptors, _, _ = socket.recv_fds(
-                self._socket, _LENGTH_BYTES, _MAX_DESCRIPTORS
-            )
-            body = self._exactly(self._length(header))
-        except OSError as e:
-            _close_all(descriptors)
-            raise _gone(str(e) or "no answer in time") from e
-        except ConfinementError:
-            _close_all(descriptors)
-            raise
-        finally:
-            self._socket.settimeout(None)
-        fields = Fields.decode(body, what="sandbox message", max_bytes=MAX_MESSAGE_BYTES)
-        return fields, descriptors
+        with self._end.within(timeout_s):
+            header, descriptors = self._end.receive(_LENGTH_BYTES, descriptors=_MAX_DESCRIPTORS)
+            with closed_on_error(descriptors):
+                body = self._end.receive_exactly(_length(header))
+                what = "sandbox message"
+                return Fields.decode(body, what=what, max_bytes=MAX_MESSAGE_BYTES), descriptors
 
     def close(self) -> None:
         """Hang up."""
-        self._socket.close()
-
-    def _length(self, header: bytes) -> int:
-        if len(header) != _LENGTH_BYTES:
-            raise _gone("it closed the channel")
-        length = int.from_bytes(header, "big")
-        if length > MAX_MESSAGE_BYTES:
-            raise _gone("its message is too long")
-        return length
-
-    def _exactly(self, count: int) -> bytes:
-        body = bytearray(count)
-        view = memoryview(body)
-        while view:
-            got = self._socket.recv_into(view)
-            if got == 0:
-                raise _gone("it closed the channel")
-            view = view[got:]
-        return bytes(body)
+        self._end.close()
 
 
-def _close_all(descriptors: Sequence[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
+def _length(header: bytes) -> int:
+    if len(header) != _LENGTH_BYTES:
+        raise _gone("it closed the channel")
+    length = int.from_bytes(header, "big")
+    if length > MAX_MESSAGE_BYTES:
+        raise _gone("its message is too long")
+    return length
 
 
 def _gone(detail: str) -> ConfinementError:

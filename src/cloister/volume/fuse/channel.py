@@ -6,7 +6,6 @@ descriptor. Keys travel here, so nothing is logged and nothing else may hold the
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import time
@@ -15,6 +14,7 @@ from typing import Final
 
 from cloister.errors import UnavailableError, WorkloadError
 from cloister.wire import Fields, Value, encode
+from cloister.wire.descriptors import DescriptorSocket, close_descriptors, closed_on_error
 
 __all__ = ["MAX_MESSAGE", "Channel", "Message"]
 
@@ -36,7 +36,7 @@ class Channel:
 
     def __init__(self, end: socket.socket) -> None:
         """Take over one end."""
-        self._socket = end
+        self._end = DescriptorSocket(end, gone=_gone)
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
@@ -46,7 +46,7 @@ class Channel:
 
     def fileno(self) -> int:
         """Return the descriptor, for poll: readable when a message or the end is there."""
-        return self._socket.fileno()
+        return self._end.fileno()
 
     def send(self, kind: str, *, descriptor: int | None = None, **fields: Value) -> None:
         """Send one message.
@@ -54,14 +54,8 @@ class Channel:
         Raises:
             WorkloadError: Code `workload.volume-server`: the other end is gone.
         """
-        data = encode({"kind": kind, **fields})
-        try:
-            if descriptor is None:
-                self._socket.send(data)
-            else:
-                socket.send_fds(self._socket, [data], [descriptor])
-        except OSError as e:
-            raise _gone() from e
+        descriptors = () if descriptor is None else (descriptor,)
+        self._end.send(encode({"kind": kind, **fields}), descriptors)
 
     def receive(self, *, timeout_s: float) -> Message:
         """Wait for one message.
@@ -75,21 +69,17 @@ class Channel:
             raise UnavailableError(
                 f"the volume's server did not answer within {timeout_s:g} s", code="volume.busy"
             )
-        try:
-            data, descriptors, _, _ = socket.recv_fds(self._socket, MAX_MESSAGE, 1)
-        except OSError as e:
-            raise _gone() from e
-        if not data:
-            raise _gone()
-        fields = Fields.decode(data, what="volume server message", max_bytes=MAX_MESSAGE)
-        kind = fields.text("kind", max_length=16)
+        data, descriptors = self._end.receive(MAX_MESSAGE, descriptors=1)
+        with closed_on_error(descriptors):
+            fields = Fields.decode(data, what="volume server message", max_bytes=MAX_MESSAGE)
+            kind = fields.text("kind", max_length=16)
         return Message(kind, fields, descriptors[0] if descriptors else None)
 
     def waiting(self, timeout_s: float) -> bool:
         """Wait until a message or the end is there; tell whether that happened in time."""
         deadline = time.monotonic() + timeout_s
         poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
+        poll.register(self._end, select.POLLIN)
         left = timeout_s
         while not poll.poll(1000 * max(0.0, min(left, _POLL_LIMIT_S))):
             left = deadline - time.monotonic()
@@ -99,18 +89,20 @@ class Channel:
 
     def end_input(self) -> None:
         """Make this end read as if the other were gone; sending still works."""
-        self._socket.shutdown(socket.SHUT_RD)
+        self._end.end_input()
 
     def close(self) -> None:
         """Give the descriptor back."""
-        self._socket.close()
+        self._end.close()
 
 
 def close_descriptor(descriptor: int | None) -> None:
     """Close a descriptor that came with a message, if one did."""
     if descriptor is not None:
-        os.close(descriptor)
+        close_descriptors((descriptor,))
 
 
-def _gone() -> WorkloadError:
-    return WorkloadError("the volume's server is gone", code="workload.volume-server")
+def _gone(detail: str) -> WorkloadError:
+    return WorkloadError(
+        "the volume's server is gone", code="workload.volume-server", detail=detail
+    )
