@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from cloister.crypto.x509 import BACKDATE_S
+from cloister.crypto.x509 import BACKDATE_S, key_usage
 from cloister.errors import MalformedError
 
 __all__ = [
@@ -76,7 +76,7 @@ def make_authority(private: bytes, *, common_name: str, at: int, lifetime_s: int
     certificate = (
         builder.subject_name(name)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(authority=True), critical=True)
+        .add_extension(key_usage(ca=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, SHA256())
     )
@@ -118,7 +118,7 @@ def issue_certificate(
         _builder(key.public_key(), issuer=issuer.subject, at=at, end=end)
         .subject_name(x509.Name([]))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(authority=False), critical=True)
+        .add_extension(key_usage(ca=False), critical=True)
         .add_extension(usage, critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=True)
         .add_extension(signed_by, critical=False)
@@ -150,18 +150,4 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(dt.datetime.fromtimestamp(at - BACKDATE_S, tz=dt.UTC))
         .not_valid_after(dt.datetime.fromtimestamp(end, tz=dt.UTC))
-    )
-
-
-def _key_usage(*, authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not authority,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
     )

@@ -38,6 +38,7 @@ __all__ = [
     "Identity",
     "PeerCertificate",
     "TLSKey",
+    "key_usage",
     "read_peer_certificate",
     "require_authorities",
 ]
@@ -51,7 +52,8 @@ _DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}")
 _MAX_CERTIFICATE_BYTES: Final = 16384
 
 
-def _key_usage(*, ca: bool) -> x509.KeyUsage:
+def key_usage(*, ca: bool) -> x509.KeyUsage:
+    """Return what a key may do: sign certificates and lists, or sign for itself, and no more."""
     return x509.KeyUsage(
         digital_signature=not ca,
         key_cert_sign=ca,
@@ -68,7 +70,7 @@ def _key_usage(*, ca: bool) -> x509.KeyUsage:
 # What every leaf has alike.
 _NO_NAME: Final = x509.Name([])
 _LEAF: Final = x509.BasicConstraints(ca=False, path_length=None)
-_LEAF_USAGE: Final = _key_usage(ca=False)
+_LEAF_USAGE: Final = key_usage(ca=False)
 _LEAF_PURPOSES: Final = x509.ExtendedKeyUsage(
     [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
 )
@@ -194,7 +196,7 @@ class CertificateAuthority:
             .not_valid_before(_instant(at - BACKDATE_S))
             .not_valid_after(_instant(at + lifetime_s))
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_key_usage(ca=True), critical=True)
+            .add_extension(key_usage(ca=True), critical=True)
             .add_extension(
                 x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
             )

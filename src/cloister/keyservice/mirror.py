@@ -13,8 +13,6 @@ Spec: release-log-v1, clauses RL-30 to RL-32.
 from __future__ import annotations
 
 import base64
-import contextlib
-import errno
 import fcntl
 import os
 from collections.abc import Iterable, Iterator
@@ -22,18 +20,18 @@ from pathlib import Path
 from typing import Final
 
 from cloister.errors import (
-    CloisterError,
     ConfigError,
     MalformedError,
-    StorageFullError,
     TamperedError,
     UnavailableError,
 )
+from cloister.keyservice.folder_errors import using_folder
 from cloister.keyservice.log import MAX_ENTRY_BYTES
 from cloister.keyservice.notes import MAX_NOTE_BYTES, from_base64
 
 __all__ = ["Mirror", "MirrorWriter", "read_note_file", "replace_durably"]
 
+_WHAT: Final = "the mirror of the log"
 _LEAVES: Final = "entries"
 _CHECKPOINT: Final = "checkpoint"
 _MAX_LINE: Final = 4 * ((MAX_ENTRY_BYTES + 2) // 3)
@@ -90,7 +88,7 @@ class MirrorWriter(Mirror):
             ConfigError: It cannot be written.
         """
         super().__init__(folder)
-        with _translated(folder):
+        with using_folder(folder, what=_WHAT):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             self._fd = os.open(folder / _LEAVES, flags, 0o600)
@@ -118,7 +116,7 @@ class MirrorWriter(Mirror):
     def keep(self, count: int) -> None:
         """Drop everything behind the first `count` leaves, a torn last line among it."""
         end = seen = 0
-        with _translated(self.folder), (self.folder / _LEAVES).open("rb") as file:
+        with using_folder(self.folder, what=_WHAT), (self.folder / _LEAVES).open("rb") as file:
             while seen < count and (line := file.readline(_MAX_LINE + 2)).endswith(b"\n"):
                 seen, end = seen + 1, end + len(line)
             os.ftruncate(self._fd, end)
@@ -127,7 +125,7 @@ class MirrorWriter(Mirror):
     def append(self, leaves: Iterable[bytes]) -> None:
         """Append leaves durably."""
         data = b"".join(base64.b64encode(leaf) + b"\n" for leaf in leaves)
-        with _translated(self.folder):
+        with using_folder(self.folder, what=_WHAT):
             written = 0
             while written < len(data):
                 written += os.write(self._fd, data[written:])
@@ -135,7 +133,7 @@ class MirrorWriter(Mirror):
 
     def put_note(self, note: str) -> None:
         """Replace the checkpoint durably, whole or not at all."""
-        with _translated(self.folder):
+        with using_folder(self.folder, what=_WHAT):
             replace_durably(self.folder / _CHECKPOINT, note.encode())
 
 
@@ -190,17 +188,3 @@ def _changed_line() -> TamperedError:
 
 def _unreadable(path: Path, error: OSError) -> ConfigError:
     return ConfigError(f"cannot read {path}: {error.strerror}", code="config.file")
-
-
-@contextlib.contextmanager
-def _translated(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as e:
-        raise _ours(folder, e) from e
-
-
-def _ours(folder: Path, error: OSError) -> CloisterError:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return StorageFullError("no room for the mirror of the log", code="storage.full")
-    return ConfigError(f"cannot write in {folder}: {error.strerror}", code="config.file")

@@ -12,26 +12,23 @@ Spec: release-log-v1, clauses RL-42 and RL-43.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from cloister.crypto.digest import sha256
 from cloister.crypto.signature import SigningKey, VerifyingKey
 from cloister.errors import (
-    CloisterError,
     ConfigError,
     IdentityError,
     MalformedError,
-    StorageFullError,
     TamperedError,
     UnavailableError,
 )
 from cloister.keyservice.cosigning import Cosigner, WitnessKey
+from cloister.keyservice.folder_errors import using_folder
 from cloister.keyservice.log import Checkpoint
 from cloister.keyservice.mirror import read_note_file, replace_durably
 from cloister.keyservice.witness import Held
@@ -39,6 +36,7 @@ from cloister.tee.sim.platform import read_secret_file, write_secret_file
 
 __all__ = ["WitnessState"]
 
+_WHAT: Final = "the witness's state"
 _KEY: Final = "witness.key"
 _NAME: Final = "name"
 _LOCK: Final = "lock"
@@ -63,7 +61,7 @@ class WitnessState:
             TamperedError: What it holds of a log is not signed by that log (`state.tampered`).
         """
         self._folder: Final = folder
-        with _translated(folder):
+        with using_folder(folder, what=_WHAT):
             folder.mkdir(mode=0o700, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             self._lock = os.open(folder / _LOCK, flags, 0o600)
@@ -98,7 +96,7 @@ class WitnessState:
         Raises:
             CloisterError: Not known to be durable; nothing may be cosigned.
         """
-        with _translated(self._folder):
+        with using_folder(self._folder, what=_WHAT):
             replace_durably(self._path(origin), note.encode())
         self._held[origin] = held
 
@@ -124,7 +122,7 @@ def _load_key(folder: Path, name: str) -> SigningKey:
             )
         key = SigningKey.generate()
         WitnessKey(name, key.public)
-        with _translated(folder):
+        with using_folder(folder, what=_WHAT):
             replace_durably(folder / _NAME, name.encode())
             write_secret_file(path, key.to_secret())
     seed = read_secret_file(path, max_bytes=_SEED_BYTES)
@@ -151,17 +149,3 @@ def _load(path: Path, service: VerifyingKey, origin: str) -> Held | None:
             hint=f"the key for it was exchanged, or {path} was changed",
         ) from e
     return Held(note.size, note.root)
-
-
-@contextlib.contextmanager
-def _translated(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as e:
-        raise _ours(folder, e) from e
-
-
-def _ours(folder: Path, error: OSError) -> CloisterError:
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return StorageFullError("no room for the witness's state", code="storage.full")
-    return ConfigError(f"cannot write in {folder}: {error.strerror}", code="config.file")

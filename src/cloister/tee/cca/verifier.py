@@ -11,7 +11,8 @@ from typing import Final
 from cloister.attestation.claims import Claims
 from cloister.attestation.evidence import Endorsement, Evidence
 from cloister.crypto.digest import require_equal
-from cloister.errors import ConfigError, EvidenceError
+from cloister.errors import EvidenceError
+from cloister.tee.anchors import require_anchors
 from cloister.tee.cca.endorsements import require_platform_key
 from cloister.tee.cca.layout import (
     MEDIA_TYPE,
@@ -40,9 +41,7 @@ class CcaVerifier:
 
     def __init__(self, anchors: Sequence[bytes]) -> None:
         """Take SHA-256 of the SubjectPublicKeyInfo of each accepted platform's key."""
-        if not anchors:
-            raise ConfigError("no trust anchor was given", code="config.missing")
-        self._anchors: Final = frozenset(anchors)
+        self._anchors: Final = require_anchors(anchors)
 
     def verify(self, evidence: Evidence, endorsements: Sequence[Endorsement], *, at: int) -> Claims:
         """Return what a genuine token says; `hardware_rooted` is false in every case.

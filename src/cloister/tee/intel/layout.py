@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cloister.errors import MalformedError
+from cloister.wire.binary import BinaryReader
 
 __all__ = [
     "BODY_BYTES",
@@ -210,28 +211,18 @@ class Quote:
         return cls(header, body_type, body, signature)
 
 
-class _Reader:
+class _Reader(BinaryReader):
     """Takes bytes from the front, never beyond the end."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
+    __slots__ = ()
 
-    def take(self, size: int) -> bytes:
-        end = self._at + size
-        if end > len(self._data):
-            raise _malformed("a quote ends too early")
-        taken = self._data[self._at : end]
-        self._at = end
-        return taken
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data, cut_off=lambda: _malformed("a quote ends too early"))
 
     def sized(self) -> bytes:
         """Take a 4-byte length and as many bytes."""
         (length,) = _LENGTH.unpack(self.take(_LENGTH.size))
         return self.take(length)
-
-    def rest(self) -> bytes:
-        return self._data[self._at :]
 
 
 def _body_type(header: QuoteHeader, reader: _Reader) -> int:

@@ -12,7 +12,7 @@ from cloister.attestation.evidence import Endorsement
 from cloister.crypto.chain import Certificate
 from cloister.crypto.digest import DIGEST_BYTES, require_equal, sha256
 from cloister.crypto.vendor_keys import EcdsaKey
-from cloister.errors import ConfigError, EndorsementError, EvidenceError, UnavailableError
+from cloister.errors import EndorsementError, EvidenceError, UnavailableError
 from cloister.tee.intel.endorsements import Collateral, collateral_of
 from cloister.tee.intel.layout import (
     ECDSA_P256,
@@ -35,7 +35,7 @@ from cloister.tee.intel.statement import require_current
 from cloister.tee.intel.tcb import TcbStatus, choose_svn
 from cloister.tee.intel.tcb_info import TcbInfo, read_tcb_info
 
-__all__ = ["Tee", "Vouched", "require_anchors", "vouch"]
+__all__ = ["Tee", "Vouched", "vouch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +72,6 @@ class Vouched:
     evaluation: int
     valid_from: int
     valid_until: int
-
-
-def require_anchors(anchors: Sequence[bytes]) -> frozenset[bytes]:
-    """Take the accepted roots' fingerprints; an empty list is a mistake, not a policy.
-
-    Raises:
-        ConfigError: None was given, or one is no SHA-256 digest.
-    """
-    if not anchors:
-        raise ConfigError("no trust anchor was given", code="config.missing")
-    if any(len(anchor) != DIGEST_BYTES for anchor in anchors):
-        raise ConfigError("an anchor is the SHA-256 of a root certificate", code="config.value")
-    return frozenset(anchors)
 
 
 def vouch(

@@ -11,7 +11,8 @@ from typing import Final
 from cloister.attestation.claims import Claims
 from cloister.attestation.evidence import Endorsement, Evidence
 from cloister.crypto.vendor_keys import EcdsaKey
-from cloister.errors import ConfigError, EvidenceError
+from cloister.errors import EvidenceError
+from cloister.tee.anchors import require_anchors
 from cloister.tee.nitro.endorsements import require_bundle, require_none
 from cloister.tee.nitro.layout import MEDIA_TYPE, PCR_BYTES, read_document
 from cloister.tee.nitro.roots import NITRO_ROOTS
@@ -24,9 +25,7 @@ class NitroVerifier:
 
     def __init__(self, anchors: Sequence[bytes]) -> None:
         """Take SHA-256 digests of root certificates; an empty list is a mistake, not a policy."""
-        if not anchors:
-            raise ConfigError("no trust anchor was given", code="config.missing")
-        self._anchors: Final = frozenset(anchors)
+        self._anchors: Final = require_anchors(anchors)
 
     def verify(self, evidence: Evidence, endorsements: Sequence[Endorsement], *, at: int) -> Claims:
         """Return what a genuine document says.

@@ -15,7 +15,8 @@ from cloister.attestation.evidence import Endorsement, Evidence
 from cloister.crypto.chain import Certificate, read_pem_chain, require_path
 from cloister.crypto.digest import require_equal
 from cloister.crypto.vendor_keys import EcdsaKey
-from cloister.errors import ConfigError, EndorsementError, EvidenceError, UnavailableError
+from cloister.errors import EndorsementError, EvidenceError, UnavailableError
+from cloister.tee.anchors import require_anchors
 from cloister.tee.nvidia.dice import DiceIdentity, is_device
 from cloister.tee.nvidia.endorsements import ALGORITHMS, Collateral
 from cloister.tee.nvidia.evidence_list import (
@@ -65,9 +66,7 @@ class NvidiaVerifier:
 
         A root that NVIDIA has for one of the two never vouches for the other.
         """
-        if not anchors:
-            raise ConfigError("no trust anchor was given", code="config.missing")
-        given = frozenset(anchors)
+        given = require_anchors(anchors)
         self._device_anchors: Final = given - frozenset(RIM_ROOTS.values())
         self._rim_anchors: Final = given - frozenset(DEVICE_ROOTS.values())
 

@@ -11,9 +11,10 @@ from typing import Final
 from cloister.attestation.claims import Claims
 from cloister.attestation.evidence import Endorsement, Evidence
 from cloister.errors import EvidenceError
+from cloister.tee.anchors import require_anchors
 from cloister.tee.intel.fields import as_date, platform_claims
 from cloister.tee.intel.layout import TEE_SGX
-from cloister.tee.intel.procedure import Tee, require_anchors, vouch
+from cloister.tee.intel.procedure import Tee, vouch
 from cloister.tee.intel.roots import INTEL_ROOTS
 from cloister.tee.intel.tcb import choose_platform, merge
 from cloister.tee.sgx.layout import DEBUG, MEDIA_TYPE, read_quote

@@ -10,8 +10,8 @@ from typing import Final
 
 from cloister.attestation.claims import Claims
 from cloister.attestation.evidence import Endorsement, Evidence
-from cloister.crypto.digest import DIGEST_BYTES
-from cloister.errors import ConfigError, EndorsementError, EvidenceError
+from cloister.errors import EndorsementError, EvidenceError
+from cloister.tee.anchors import require_anchors
 from cloister.tee.snp.certificate import CSP_ID, ChipCertificate
 from cloister.tee.snp.endorsements import SnpEndorsements, require_key_of
 from cloister.tee.snp.layout import MEDIA_TYPE, Product, Report, product_of, tcb_parts
@@ -26,11 +26,7 @@ class SnpVerifier:
 
     def __init__(self, anchors: Sequence[bytes]) -> None:
         """Take the SHA-256 of each accepted root certificate; an empty list is a mistake."""
-        if not anchors:
-            raise ConfigError("no trust anchor was given", code="config.missing")
-        if any(len(each) != DIGEST_BYTES for each in anchors):
-            raise ConfigError("an anchor is a SHA-256 digest", code="config.value")
-        self._anchors: Final = frozenset(anchors)
+        self._anchors: Final = require_anchors(anchors)
 
     def verify(self, evidence: Evidence, endorsements: Sequence[Endorsement], *, at: int) -> Claims:
         """Return what a genuine report says.

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cloister.errors import EvidenceError, MalformedError
+from cloister.wire.binary import BinaryReader
 from cloister.wire.strict_json import read_json
 
 __all__ = [
@@ -189,27 +190,20 @@ def _octets(value: Any) -> bytes:
     return found
 
 
-class _Reader:
+class _Reader(BinaryReader):
     """Takes parts of a binary log from the front."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
+    __slots__ = ()
 
-    def take(self, size: int) -> bytes:
-        end = self._at + size
-        if end > len(self._data):
-            raise _malformed("an event log ends within an event")
-        taken = self._data[self._at : end]
-        self._at = end
-        return taken
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data, cut_off=lambda: _malformed("an event log ends within an event"))
 
     def unpack(self, form: struct.Struct) -> tuple[Any, ...]:
         return form.unpack(self.take(form.size))
 
     def ended(self) -> bool:
         """Tell whether nothing follows, or only what fills the area up: all ones or all zeros."""
-        rest = self._data[self._at :]
+        rest = self.rest()
         return not rest or (rest[0] in _FILLINGS and rest.count(rest[0]) == len(rest))
 
 

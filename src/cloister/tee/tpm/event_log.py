@@ -30,6 +30,7 @@ from typing import Final
 
 from cloister.errors import MalformedError
 from cloister.tee.tpm.layout import BANKS, Bank
+from cloister.wire.binary import BinaryReader
 
 __all__ = ["Event", "EventLog"]
 
@@ -79,7 +80,7 @@ class EventLog:
         reader = _Reader(data)
         sizes = _spec_id(reader)
         events: list[Event] = []
-        while reader.left():
+        while reader.left:
             if len(events) >= _MAX_EVENTS:
                 raise _malformed("too many events")
             events.append(_event(reader, sizes))
@@ -116,26 +117,16 @@ class EventLog:
         return {0: False, 1: True}.get(first.data[-1])
 
 
-class _Reader:
+class _Reader(BinaryReader):
     """Takes numbers and bytes one after the other."""
 
-    __slots__ = ("_at", "_data")
+    __slots__ = ()
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def take(self, length: int) -> bytes:
-        begin, self._at = self._at, self._at + length
-        if self._at > len(self._data):
-            raise _malformed("it is cut off")
-        return self._data[begin : self._at]
+        super().__init__(data, cut_off=lambda: _malformed("it is cut off"))
 
     def number(self, length: int) -> int:
         return int.from_bytes(self.take(length), "little")
-
-    def left(self) -> bool:
-        return self._at < len(self._data)
 
 
 def _spec_id(reader: _Reader) -> dict[int, int]:
@@ -158,7 +149,7 @@ def _spec_id(reader: _Reader) -> dict[int, int]:
             raise _malformed("a hash of another size")
         sizes[number] = size
     inner.take(inner.number(1))
-    if inner.left():
+    if inner.left:
         raise _malformed("more in the first event than there should be")
     return sizes
 

@@ -28,6 +28,7 @@ from typing import Final, Literal
 from cloister.attestation.evidence import MAX_EVIDENCE_BYTES
 from cloister.errors import MalformedError
 from cloister.wire import Fields, Value, encode
+from cloister.wire.binary import BinaryReader
 
 __all__ = [
     "BANKS",
@@ -249,20 +250,13 @@ class TpmEvidence:
         return cls(ak, quote)
 
 
-class _Reader:
+class _Reader(BinaryReader):
     """Takes a TPM's structures one after the other."""
 
-    __slots__ = ("_at", "_data")
+    __slots__ = ()
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def take(self, length: int) -> bytes:
-        begin, self._at = self._at, self._at + length
-        if self._at > len(self._data):
-            raise _malformed("it is cut off")
-        return self._data[begin : self._at]
+        super().__init__(data, cut_off=lambda: _malformed("it is cut off"))
 
     def number(self, length: int) -> int:
         return int.from_bytes(self.take(length))
@@ -280,7 +274,7 @@ class _Reader:
         return self.take(length)
 
     def end(self) -> None:
-        if self._at != len(self._data):
+        if self.left:
             raise _malformed("more than there should be")
 
 

@@ -10,8 +10,9 @@ from typing import Final
 
 from cloister.attestation.claims import Claims
 from cloister.attestation.evidence import Endorsement, Evidence
-from cloister.crypto.digest import DIGEST_BYTES, sha256
-from cloister.errors import ConfigError, EvidenceError
+from cloister.crypto.digest import sha256
+from cloister.errors import EvidenceError
+from cloister.tee.anchors import require_anchors
 from cloister.tee.tpm.endorsements import TpmEndorsements, Voucher
 from cloister.tee.tpm.layout import MEDIA_TYPE, Quote, TpmEvidence
 from cloister.tee.tpm.quote import judge_quote
@@ -28,11 +29,7 @@ class TpmVerifier:
 
     def __init__(self, anchors: Sequence[bytes]) -> None:
         """Take the SHA-256 of each accepted root certificate, or of a key's public key info."""
-        if not anchors:
-            raise ConfigError("no trust anchor was given", code="config.missing")
-        if any(len(each) != DIGEST_BYTES for each in anchors):
-            raise ConfigError("an anchor is a SHA-256 digest", code="config.value")
-        self._anchors: Final = frozenset(anchors)
+        self._anchors: Final = require_anchors(anchors)
 
     def verify(self, evidence: Evidence, endorsements: Sequence[Endorsement], *, at: int) -> Claims:
         """Return what a genuine quote says.

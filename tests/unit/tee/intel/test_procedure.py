@@ -1,12 +1,12 @@
-"""The shared procedure: anchors, and from when to when a result holds."""
+"""The shared procedure: from when to when a result holds."""
 
 from __future__ import annotations
 
 import pytest
 
-from cloister.errors import CloisterError, ConfigError
+from cloister.errors import CloisterError
 from cloister.tee.intel.layout import TEE_SGX, Quote
-from cloister.tee.intel.procedure import Tee, Vouched, require_anchors, vouch
+from cloister.tee.intel.procedure import Tee, Vouched, vouch
 from cloister.testing.manufacturers.intel import IntelCase, SimulatedIntel
 
 AT = 1767225600
@@ -18,18 +18,6 @@ def _vouch(case: IntelCase, at: int) -> Vouched:
     minted = INTEL.mint(case)
     quote = Quote.from_bytes(minted.quote)
     return vouch(quote, minted.endorsements, TEE, anchors=(INTEL.anchor,), at=at)
-
-
-@pytest.mark.spec("INTEL-15")
-def test_anchors_are_given_and_are_digests() -> None:
-    """An empty list is a mistake, not a policy."""
-    assert require_anchors([bytes(32), bytes(32)]) == {bytes(32)}
-    with pytest.raises(ConfigError) as e:
-        require_anchors([])
-    assert e.value.code == "config.missing"
-    with pytest.raises(ConfigError) as e:
-        require_anchors([bytes(31)])
-    assert e.value.code == "config.value"
 
 
 @pytest.mark.parametrize(
