@@ -165,10 +165,10 @@ def _verdict(
 
 def _forget_amd() -> None:
     for cached in (
-        snp_endorsements._read,  # noqa: SLF001
-        snp_endorsements._issuers,  # noqa: SLF001
-        snp_endorsements._certificate,  # noqa: SLF001
-        snp_endorsements._revocations,  # noqa: SLF001
+        snp_endorsements._read,  # noqa: SLF001  # its cache
+        snp_endorsements._issuers,  # noqa: SLF001  # its cache
+        snp_endorsements._certificate,  # noqa: SLF001  # its cache
+        snp_endorsements._revocations,  # noqa: SLF001  # its cache
     ):
         cached.cache_clear()
 
@@ -176,11 +176,11 @@ def _forget_amd() -> None:
 def _forget_intel() -> None:
     for cached in (
         endorsements.read_collateral,
-        endorsements._require_list,  # noqa: SLF001
-        endorsements._require_text,  # noqa: SLF001
+        endorsements._require_list,  # noqa: SLF001  # its cache
+        endorsements._require_text,  # noqa: SLF001  # its cache
         pck.read_chain,
         pck.read_extension,
-        pck._require_sound,  # noqa: SLF001
+        pck._require_sound,  # noqa: SLF001  # its cache
         qe_identity.read_qe_identity,
         tcb_info.read_tcb_info,
     ):
@@ -189,7 +189,7 @@ def _forget_intel() -> None:
 
 def _dcap_qvl(minted: Minted, root: bytes) -> Callable[[], object] | None:
     try:
-        import dcap_qvl  # noqa: PLC0415
+        import dcap_qvl  # noqa: PLC0415  # an extra
     except ImportError:
         return None
     collateral = dcap_qvl.QuoteCollateralV3.from_json(minted.collateral.decode())

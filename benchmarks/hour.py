@@ -299,7 +299,7 @@ def plot(path: Path, samples: Sequence[Sample], verdict: Verdict) -> None:
     import matplotlib as mpl  # noqa: PLC0415  # slow to load
 
     mpl.use("agg")
-    import matplotlib.pyplot as plt  # noqa: PLC0415
+    import matplotlib.pyplot as plt  # noqa: PLC0415  # after the choice
 
     figure, axes = plt.subplots(figsize=(9, 5))
     places = [sample.releases for sample in samples]

@@ -63,7 +63,7 @@ def _plot(path: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> None:
     import matplotlib as mpl  # noqa: PLC0415  # slow to load
 
     mpl.use("agg")
-    import matplotlib.pyplot as plt  # noqa: PLC0415
+    import matplotlib.pyplot as plt  # noqa: PLC0415  # after the choice
 
     figure, ((left, right), (rates, paths)) = plt.subplots(
         2, 2, figsize=(13, 10), width_ratios=(3, 2), height_ratios=(3, 2)

@@ -20,12 +20,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "src"))
 
-import domain as domains  # noqa: E402
-import pairs  # noqa: E402
-import releases  # noqa: E402
-import report  # noqa: E402
-import startup  # noqa: E402
-import volumes  # noqa: E402
+import domain as domains  # noqa: E402  # behind the path
+import pairs  # noqa: E402  # behind the path
+import releases  # noqa: E402  # behind the path
+import report  # noqa: E402  # behind the path
+import startup  # noqa: E402  # behind the path
+import volumes  # noqa: E402  # behind the path
 
 PARTS = ("training", "volumes", "start-up", "key service", "memory")
 

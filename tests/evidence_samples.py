@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-import random  # noqa: TID251
+import random  # noqa: TID251  # seeded, picks bytes to damage
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final

@@ -32,7 +32,7 @@ def refused(bench: VolumeBench, *, writable: bool) -> str:
 
 
 @pytest.mark.parametrize("writable", [True, False])
-def test_an_older_copy_of_everything(writable: bool) -> None:  # noqa: FBT001
+def test_an_older_copy_of_everything(*, writable: bool) -> None:
     """The whole directory put back as it was after any earlier commit is a rollback."""
     bench, copies = history()
     for copy in copies[:-1]:
@@ -43,7 +43,7 @@ def test_an_older_copy_of_everything(writable: bool) -> None:  # noqa: FBT001
 
 
 @pytest.mark.parametrize("writable", [True, False])
-def test_an_older_journal_alone(writable: bool) -> None:  # noqa: FBT001
+def test_an_older_journal_alone(*, writable: bool) -> None:
     """The journal put back, with data files as they are now, is a rollback."""
     bench, copies = history()
     for copy in copies[:-1]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from cloister.crypto import aead
 from cloister.errors import CloisterError, MalformedError, ReleaseDeniedError, TamperedError
 from cloister.testing.store import EventKind, MemoryStore
 from cloister.testing.volume import VolumeBench, get, put
@@ -276,8 +277,6 @@ def test_equal_plaintext_has_unequal_ciphertext() -> None:
 
 
 def _spy_on_sealing(monkeypatch: pytest.MonkeyPatch, used: list[tuple[bytes, bytes]]) -> None:
-    from cloister.crypto import aead  # noqa: PLC0415
-
     keys: dict[int, bytes] = {}
     make_key: Callable[..., None] = aead.AEADKey.__init__
     seal, seal_into = aead.AEADKey.seal, aead.AEADKey.seal_into

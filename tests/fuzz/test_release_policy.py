@@ -62,7 +62,7 @@ def test_policies_with_spice(edits: list[tuple[int, int, bytes]]) -> None:
 def test_canonical_bytes_with_a_changed_byte(at: int, byte: int, end: int) -> None:
     """Changed or cut canonical bytes are read canonically or refused."""
     for data in (FORM[:at] + bytes([byte]) + FORM[at + 1 :], FORM[:end]):
-        error = error_of(lambda: canonical_bytes(policy_from_canonical(data)))  # noqa: B023
+        error = error_of(lambda: canonical_bytes(policy_from_canonical(data)))  # noqa: B023  # called at once
         if error is None:
             assert canonical_bytes(policy_from_canonical(data)) == data
         else:

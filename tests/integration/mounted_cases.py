@@ -5,7 +5,7 @@ fails is a traceback and an exit status.
 """
 
 # System calls are what is tested here, so they are spelled out; imports stay with their case.
-# ruff: noqa: PTH104, PTH115, PTH208, PTH211, PLC0415, PT017, SIM115
+# ruff: noqa: PTH104, PTH115, PTH208, PTH211, PLC0415, PT017, SIM115  # as said above
 
 from __future__ import annotations
 

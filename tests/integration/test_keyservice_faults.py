@@ -17,6 +17,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -548,10 +549,14 @@ def test_a_client_whose_clock_is_wrong_is_told_so(served: Served, skew: int) -> 
 
     for by in (skew, 200 if skew > 0 else -200):
         client = ReleaseClient(served, served.pinned, clock=shifted(by), deadline_s=0.0)
-        do = lambda client=client: client.release(  # noqa: E731
-            policy=policy, workload="serve", instance="run-1", measurement=MEASUREMENT,
+        do = partial(
+            client.release,
+            policy=policy,
+            workload="serve",
+            instance="run-1",
+            measurement=MEASUREMENT,
             attester=served.attester(),
-        )  # fmt: skip
+        )
         if by == skew:
             with pytest.raises(IdentityError) as e:
                 do()

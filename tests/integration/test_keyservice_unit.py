@@ -180,7 +180,7 @@ def test_nothing_but_the_trust_domain_can_be_written(tmp_path: Path) -> None:
     domain = tmp_path / "domain"
     domain.mkdir()
     (tmp_path / "beside").mkdir()
-    places = [str(tmp_path / "beside"), "/tmp", "/var/tmp", str(Path.cwd()), str(Path.home())]  # noqa: S108
+    places = [str(tmp_path / "beside"), "/tmp", "/var/tmp", str(Path.cwd()), str(Path.home())]  # noqa: S108  # tried, and must fail
     program = (
         "import pathlib, sys\n"
         "for place in sys.argv[1:]:\n"

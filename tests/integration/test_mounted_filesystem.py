@@ -147,7 +147,7 @@ def test_sqlite_program(volume_mount: Mount) -> None:
     fill = "create table t(x); with recursive c(n) as (select 1 union all select n+1 from c"
     fill += " where n<20000) insert into t select n from c;"
     script = f"""sqlite3 a.db '{fill}' && sqlite3 a.db .dump | sqlite3 b.db
-    test "$(sqlite3 b.db 'select sum(x) from t')" = 200010000"""  # noqa: S608 fixed text
+    test "$(sqlite3 b.db 'select sum(x) from t')" = 200010000"""  # noqa: S608  # fixed text
     volume_mount.run("sh", "-ec", script)
 
 

@@ -137,7 +137,7 @@ def test_the_readme_asks_a_server_as_written(
         assert lines.count(f'"{example}"') == 1
         lines = lines.replace(example, real)
     names: dict[str, Any] = {"images": images}
-    exec(compile(lines, "README.md", "exec"), names)  # noqa: S102
+    exec(compile(lines, "README.md", "exec"), names)  # noqa: S102  # what readers are told to run
     expected = names["client"].predict(images)
     names["client"].close()
 

@@ -67,26 +67,27 @@ def test_key_order_and_spelling_leave_the_hash_alone(shuffler: object) -> None:
 
 
 @given(
-    st.sampled_from(["train", "serve", "steal"]),
-    st.sampled_from(["sim", "tdx"]),
-    st.booleans(),
-    st.booleans(),
-    st.integers(0, 4),
-    st.sampled_from([CODE_ROOT, RUNTIME]),
-    st.sampled_from([CODE_ROOT, RUNTIME]),
-    st.sets(st.sampled_from(sorted(VOLUME_ROOTS))),
-    st.booleans(),
+    workload=st.sampled_from(["train", "serve", "steal"]),
+    root_of_trust=st.sampled_from(["sim", "tdx"]),
+    hardware=st.booleans(),
+    debug=st.booleans(),
+    svn=st.integers(0, 4),
+    code=st.sampled_from([CODE_ROOT, RUNTIME]),
+    runtime=st.sampled_from([CODE_ROOT, RUNTIME]),
+    registered=st.sets(st.sampled_from(sorted(VOLUME_ROOTS))),
+    empty=st.booleans(),
 )
-def test_explanations_agree_with_decisions(  # noqa: PLR0917  # drawn by hypothesis
+def test_explanations_agree_with_decisions(
+    *,
     workload: str,
     root_of_trust: str,
-    hardware: bool,  # noqa: FBT001
-    debug: bool,  # noqa: FBT001
+    hardware: bool,
+    debug: bool,
     svn: int,
     code: bytes,
     runtime: bytes,
     registered: set[str],
-    empty: bool,  # noqa: FBT001
+    empty: bool,
 ) -> None:
     """Explain says refused exactly when appraise raises, by the same rule and code."""
     claims = replace(

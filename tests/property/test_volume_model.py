@@ -147,7 +147,7 @@ class VolumeAgainstModel(RuleBasedStateMachine):
         self.bench.rotate()
 
     @rule(steps=st.one_of(st.none(), st.integers(1, 40)), crash=st.booleans())
-    def rekey(self, steps: int | None, crash: bool) -> None:  # noqa: FBT001
+    def rekey(self, steps: int | None, *, crash: bool) -> None:
         """Move to the newest key that this writer has, to the end or not."""
         while self.opened:
             self.fs.release(self.opened.pop())

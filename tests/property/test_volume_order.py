@@ -65,8 +65,7 @@ def require_durable(events: list[Event], prefix: str, *, before: int) -> None:
 @pytest.mark.spec("VOL-38")
 @pytest.mark.parametrize("sealed", [True, False])
 def test_a_new_volume_is_written_from_its_data_to_its_superblock(
-    sealed: bool,  # noqa: FBT001
-    tmp_path: Path,
+    *, sealed: bool, tmp_path: Path
 ) -> None:
     """Each is durable before the next begins; a crash before the end leaves no volume."""
     (tmp_path / "large").write_bytes(b"l" * 9000)

@@ -137,7 +137,7 @@ class QuotedTd:
     def verify(self, evidence: Evidence, endorsements: Sequence[Endorsement], *, at: int) -> Claims:
         del endorsements, at
         bound = evidence.body[568:632]
-        return Claims("tdx", self.anchor, False, b"", bound, False, 0, "", (), b"", {})  # noqa: FBT003
+        return Claims("tdx", self.anchor, False, b"", bound, False, 0, "", (), b"", {})  # noqa: FBT003  # the claims in their order
 
 
 @pytest.mark.spec("AZ-24", "AZ-25")

@@ -127,7 +127,7 @@ for path in sys.argv[1:]:
 def test_only_memory_can_be_written(user_id: int) -> None:
     """Programs, settings and the root are read-only; /tmp, /dev/shm, /run and /home are not."""
     closed = ("/usr", "/etc", "/", "/dev", "/code", _BASE)
-    opened = ("/tmp", "/dev/shm", "/run", "/home")  # noqa: S108
+    opened = ("/tmp", "/dev/shm", "/run", "/home")  # noqa: S108  # inside the sandbox
     files = (PlacedFile("/code/main.py", b"pass", 0o444),)
 
     def probe() -> tuple[int, str, str]:
@@ -137,7 +137,7 @@ def test_only_memory_can_be_written(user_id: int) -> None:
     assert (status, errors) == (0, "")
     expected = [f"{errno.EROFS} {path}" for path in closed] + [f"wrote {path}" for path in opened]
     assert output.splitlines() == expected
-    assert not Path("/tmp/probe").exists()  # noqa: S108
+    assert not Path("/tmp/probe").exists()  # noqa: S108  # nothing came out
 
 
 @everybody
@@ -234,7 +234,7 @@ def test_environment_and_descriptors_are_as_given(user_id: int) -> None:
     def probe() -> tuple[int, str, str]:
         os.environ["SECRET_OF_THE_HOST"] = "1"
         keep = os.open("/etc/hostname", os.O_RDONLY)
-        os.set_inheritable(keep, True)  # noqa: FBT003
+        os.set_inheritable(keep, True)  # noqa: FBT003  # the function takes it so
         return _run((_PYTHON, "-I", "-c", code), environment={"LANG": "C.UTF-8"})
 
     _, output, _ = run_apart(user_id, probe)

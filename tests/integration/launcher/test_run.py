@@ -299,7 +299,7 @@ def _server_of(store: Path) -> int:
     for process in Path("/proc").iterdir():
         if process.name.isdigit() and int(process.name) != os.getpid():
             try:
-                links = [os.readlink(link) for link in (process / "fd").iterdir()]  # noqa: PTH115
+                links = [os.readlink(link) for link in (process / "fd").iterdir()]  # noqa: PTH115  # no file need be there
             except OSError:
                 continue
             if any(link.startswith(str(store)) for link in links):

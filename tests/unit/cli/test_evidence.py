@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
 from pathlib import Path
@@ -234,8 +235,6 @@ def test_a_folder_of_a_tpm_and_the_key_that_the_user_pins(tmp_path: Path) -> Non
 
 
 def _base64(data: bytes) -> str:
-    import base64  # noqa: PLC0415
-
     return base64.encodebytes(data).decode()
 
 

@@ -12,6 +12,7 @@ from cloister.cli.main import app
 from cloister.errors import CloisterError, ConfigError
 from cloister.keyservice import server, witness_server
 from cloister.keyservice.clock import read_clock
+from cloister.keyservice.domain import TrustDomain
 from cloister.keyservice.view.access import offline_id
 from cloister.keyservice.view.token import ViewToken
 from cloister.keyservice.view_grants import ViewGrants
@@ -84,8 +85,6 @@ def test_witness_wants_one_key_for_each_log(
 
 def test_pin_says_which_images_the_service_may_run(door: Door) -> None:
     """The owner's word after an update; the old ones go unless they are kept."""
-    from cloister.keyservice.domain import TrustDomain  # noqa: PLC0415
-
     directory = door.bench.domain.directory
     first = door.record("keyservice", "pin", "--measurement", "sha256:" + "ab" * 32)
     assert first["pinned"] == ["sha256:" + "ab" * 32]

@@ -53,7 +53,7 @@ def test_missing_user_namespaces_name_the_switch(
         (errno.EPERM, False, "could not be mounted"),
     ],
 )
-def test_missing_fuse_names_the_cause(number: int, container: bool, word: str) -> None:  # noqa: FBT001
+def test_missing_fuse_names_the_cause(number: int, *, container: bool, word: str) -> None:
     """`machine.fuse` tells a missing device from a closed one."""
     error = explain_failure("fuse-open", number, "text", _with(in_container=container))
     assert error.code == "machine.fuse"

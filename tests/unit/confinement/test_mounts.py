@@ -55,7 +55,7 @@ def test_only_one_user_exists_inside() -> None:
     assert "/etc/shadow" not in files
 
 
-@pytest.mark.parametrize("target", ["/data", "/data/in", "/tmp/x", "/home/me", "/code", "/usr2"])  # noqa: S108
+@pytest.mark.parametrize("target", ["/data", "/data/in", "/tmp/x", "/home/me", "/code", "/usr2"])  # noqa: S108  # in the sandbox
 def test_ordinary_places_take_volumes(target: str) -> None:
     """Outside of the runtime's places, any folder may be a mount point."""
     require_volume_target(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,8 +78,6 @@ def test_a_machine_with_nothing_explains_itself(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_attempt_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A probe that tries in a child waits for a bounded time only."""
-    import signal  # noqa: PLC0415
-
     monkeypatch.setattr(probe_module, "_TRY_TIMEOUT_S", 0.05)
     monkeypatch.setattr(syscalls, "unshare", lambda _flags: signal.pause())
     assert _by_name(probe())["user-namespaces"].detail == "the attempt did not end"

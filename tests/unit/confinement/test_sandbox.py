@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cloister.confinement import Command, FuseMount, Sandbox, SandboxSpec
+from cloister.confinement.sandbox import PlacedFile
 from cloister.errors import LocalProtocolError
 
 
@@ -32,7 +33,5 @@ def test_closing_an_unused_sandbox_does_nothing() -> None:
 
 def test_secrets_do_not_show_in_representations() -> None:
     """Neither the environment nor the content of placed files is printed."""
-    from cloister.confinement.sandbox import PlacedFile  # noqa: PLC0415
-
     assert "s3cret" not in repr(PlacedFile("/run/x", b"s3cret", 0o400))
     assert "s3cret" not in repr(Command(("/x",), {"TOKEN": "s3cret"}, "/"))

@@ -50,7 +50,7 @@ def test_other_calls_are_allowed(machine: str) -> None:
 
 @machines
 @pytest.mark.parametrize(("family", "allowed"), [(1, True), (2, True), (10, True), (16, True)])
-def test_common_socket_families_pass(machine: str, family: int, allowed: bool) -> None:  # noqa: FBT001
+def test_common_socket_families_pass(machine: str, family: int, *, allowed: bool) -> None:
     """Local, IP and route sockets can be made."""
     assert (_judge(machine, ARCHITECTURES[machine][1], family) == _ALLOW) is allowed
 

@@ -62,7 +62,7 @@ def update(folder: Path, log: MemoryLog) -> Fetched:
         return fetch(mirror, log, service=log.service, progress=quiet)
 
 
-def audit(folder: Path, log: MemoryLog, evidence: Evidence = Evidence()) -> Audit:  # noqa: B008
+def audit(folder: Path, log: MemoryLog, evidence: Evidence = Evidence()) -> Audit:  # noqa: B008  # frozen
     """Verify once."""
     return verify(Mirror(folder), service=log.service, evidence=evidence, progress=quiet)
 
@@ -72,7 +72,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def refused(folder: Path, log: MemoryLog, evidence: Evidence = Evidence()) -> str:  # noqa: B008
+def refused(folder: Path, log: MemoryLog, evidence: Evidence = Evidence()) -> str:  # noqa: B008  # frozen
     """Verify, expecting a refusal."""
     with pytest.raises(CloisterError) as e:
         audit(folder, log, evidence)

@@ -21,7 +21,7 @@ def test_each_place_has_a_seal_of_its_own() -> None:
 @pytest.mark.spec("SEC-52")
 def test_a_fact_is_read_strictly() -> None:
     """Round trip; one field more is refused."""
-    fact = SecretFact("db", "password", 2, True, True, 7, {"public": b"p"})  # noqa: FBT003
+    fact = SecretFact("db", "password", 2, True, True, 7, {"public": b"p"})  # noqa: FBT003  # in its order
     assert SecretFact.from_value(fact.to_value()) == fact
     with pytest.raises(MalformedError):
         SecretFact.from_value(fact.to_value() | {"value": b"x"})

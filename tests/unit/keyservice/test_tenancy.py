@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificate
 
 from cloister.crypto.digest import digest_to_text
 from cloister.crypto.signature import SigningKey
@@ -236,9 +238,6 @@ def test_a_bundle_carries_the_authority_of_its_charter_and_foreign_volumes_do_no
     bundle = release().bundle
     assert bundle.ca == client.read_namespace("lab").ca
     leaf = bundle.certificate
-    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
-    from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415
-
     der = load_pem_x509_certificate(leaf).public_bytes(Encoding.DER)
     read_peer_certificate(der, ca_pem=bundle.ca, at=bench.clock.at)
     with pytest.raises(CloisterError):

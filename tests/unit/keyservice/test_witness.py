@@ -36,7 +36,7 @@ def log() -> MemoryLog:
     return log
 
 
-def judge(log: MemoryLog, request: AddCheckpoint | bytes, held: Held = Held()) -> Verdict:  # noqa: B008
+def judge(log: MemoryLog, request: AddCheckpoint | bytes, held: Held = Held()) -> Verdict:  # noqa: B008  # frozen
     """Judge one request; the witness knows the log, and has seen `held` of it."""
     data = request if isinstance(request, bytes) else request.to_bytes()
     witness = Witness(COSIGNER, {ORIGIN: SigningKey(b"k" * 32).public})

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -194,7 +196,7 @@ def test_a_file_that_changes_meanwhile_is_refused(
     def slow(path: bytes) -> tuple[bytes, os.stat_result]:
         digest, _ = honest(path)
         Path(os.fsdecode(path)).write_text("changed meanwhile")
-        return digest, os.stat(path)  # noqa: PTH116
+        return digest, Path(os.fsdecode(path)).stat()
 
     monkeypatch.setattr(measure_module, "_hash_content", slow)
     with pytest.raises(ConfigError) as caught:
@@ -218,8 +220,8 @@ def test_sharing_the_scan_changes_nothing(tree: Path, monkeypatch: pytest.Monkey
     assert caught.value.code == "config.file"
 
 
-def _failing_below(honest):  # noqa: ANN001, ANN202
-    def listing(task, found):  # noqa: ANN001, ANN202
+def _failing_below(honest: Callable[..., Any]) -> Callable[..., Any]:
+    def listing(task: Any, found: Any) -> Any:
         if task.path.endswith(b"/d7"):
             raise scan._unreadable(task.path, OSError(13, "Permission denied"))
         return honest(task, found)

@@ -165,7 +165,7 @@ def test_secrets_stand_only_where_the_plan_has_them() -> None:
         ("/code/../usr/bin/x", False),
     ],
 )
-def test_programs_in_volumes_are_known(program: str, inside: bool) -> None:  # noqa: FBT001
+def test_programs_in_volumes_are_known(program: str, *, inside: bool) -> None:
     """Such a program is measured with its volume."""
     assert is_inside_volume(program, _plan()) is inside
 
@@ -177,5 +177,5 @@ def test_the_environment_is_the_policys_on_top_of_ours() -> None:
     assert found["HOME"] == "/x"
     assert found["PYTHONDONTWRITEBYTECODE"] == "1"
     assert found["PYTHONPATH"] == "/code/lib:/src"
-    assert found["TMPDIR"] == "/tmp"  # noqa: S108
+    assert found["TMPDIR"] == "/tmp"  # noqa: S108  # inside the sandbox
     assert "PYTHONPATH" not in environment_of({}, [])

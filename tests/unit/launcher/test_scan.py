@@ -13,8 +13,7 @@ def test_a_line_is_read_back_even_with_odd_names(tmp_path: Path) -> None:
     """Spaces, line breaks and bytes that are no text survive."""
     for name in (b"a b", b"line\nbreak", b"\xff\xfe", b"plain"):
         path = os.fsencode(tmp_path) + b"/" + name
-        with open(path, "wb") as stream:  # noqa: PTH123
-            stream.write(b"12345")
+        Path(os.fsdecode(path)).write_bytes(b"12345")
         status = os.lstat(path)
         file = parse_line(os.fsencode(describe_file(os.fsdecode(name), status)))
         assert (file.name, file.size, file.inode) == (name, 5, status.st_ino)

@@ -27,7 +27,7 @@ def signed(algorithm: int = ES384, payload: bytes = b"payload") -> CoseSign1:
 @pytest.mark.spec("NIT-2", "CCA-3")
 @pytest.mark.parametrize("tagged", [True, False])
 @pytest.mark.parametrize("algorithm", [ES256, ES384])
-def test_round_trip(algorithm: int, tagged: bool) -> None:  # noqa: FBT001
+def test_round_trip(algorithm: int, *, tagged: bool) -> None:
     """What was written is read and verified."""
     message = signed(algorithm)
     found = CoseSign1.from_bytes(message.to_bytes(tagged=tagged), tagged=tagged, max_bytes=999)

@@ -74,7 +74,7 @@ def fill(fs: VolumeFilesystem, ino: int, data: memoryview) -> int:
         try:
             written += fs.write(ino, written, data)
         except StorageFullError as e:
-            assert e.code == "storage.full"  # noqa: PT017 - the loop is the point
+            assert e.code == "storage.full"  # noqa: PT017  # the loop is the point
             return written
 
 

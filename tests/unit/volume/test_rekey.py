@@ -413,7 +413,7 @@ def test_what_an_old_key_wrote_behind_the_anchor_is_not_taken() -> None:
 
 @pytest.mark.spec("VOL-71")
 @pytest.mark.parametrize("rotated", [True, False])
-def test_a_segment_has_one_key(rotated: bool) -> None:  # noqa: FBT001
+def test_a_segment_has_one_key(*, rotated: bool) -> None:
     """A delta under another key than the entries before it does not follow, though anchored."""
     bench = filled()
     superblock = read_superblock(bench.store)

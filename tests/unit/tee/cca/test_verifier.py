@@ -67,9 +67,7 @@ def test_a_token_is_accepted_and_is_no_hardware(curve: str) -> None:
     ],
 )
 def test_other_lifecycles_are_told_and_refused_by_default(
-    lifecycle: int,
-    name: str,
-    debug: bool,  # noqa: FBT001
+    lifecycle: int, name: str, *, debug: bool
 ) -> None:
     """Only a secured platform passes the default rules."""
     realm = MAKER.realm()

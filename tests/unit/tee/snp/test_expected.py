@@ -79,7 +79,7 @@ def test_everything_of_an_image_is_measured(image: dict[str, Any], tmp_path: Pat
 
 def test_the_firmware_pages_come_first(image: dict[str, Any]) -> None:
     """The chain of page records, as AMD defines it, begins with the firmware (table 70)."""
-    from sevsnpmeasure.guest import calc_snp_ovmf_hash  # noqa: PLC0415
+    from sevsnpmeasure.guest import calc_snp_ovmf_hash  # noqa: PLC0415  # an extra
 
     page = image["firmware"].read_bytes()
     content = hashlib.sha384(page).digest()
