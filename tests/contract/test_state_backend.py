@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cloister.errors import CloisterError, ConfigError, StateMovedError, TamperedError
-from cloister.keyservice.state.backend import Backend, LogRow, Rows
+from cloister.keyservice.state.backend import Backend, LogRow, Rekeyed, Rows
 from cloister.keyservice.state.format import FORMAT
 from cloister.keyservice.state.postgres import PostgresBackend
 from cloister.keyservice.state.sqlcipher import SQLCipherBackend
@@ -118,6 +118,56 @@ def test_the_logs_size_is_the_position_behind_its_last_row(backend: Backend) -> 
     assert backend.log_size() == 0
     backend.append(1, b"a", [row(0), row(1)])
     assert backend.log_size() == 2
+
+
+def resealed(position: int) -> LogRow:
+    """The same row under another key."""
+    return LogRow(position, b"anew %d" % position, bytes([position]) * 32)
+
+
+def filled(backend: Backend) -> None:
+    """A slot, a snapshot, records and a log, as they are before the key changes."""
+    backend.put_slot("state-key/a", b"old")
+    backend.append(1, b"one", [row(0)])
+    backend.append(2, b"two", [row(1)])
+    backend.put_snapshot(1, b"snapshot", keep=0)
+
+
+@pytest.mark.spec("KS-75")
+def test_everything_is_put_under_another_key(backend: Backend) -> None:
+    """But for the record that is the change, which comes after its number only."""
+    filled(backend)
+    log = iter([resealed(0), resealed(1), resealed(2)])
+    backend.rekey(3, b"three", Rekeyed([("state-key/a", b"new"), ("b", b"")], b"taken anew", log))
+    assert list(backend.slots()) == [("b", b""), ("state-key/a", b"new")]
+    assert list(backend.records(0)) == [(3, b"three")]
+    assert backend.snapshot() == (3, b"taken anew")
+    assert list(backend.log(0, 9)) == [resealed(0), resealed(1), resealed(2)]
+    backend.append(4, b"four", [row(3)])
+    backend.put_snapshot(4, b"next", keep=3)
+    assert list(backend.records(0)) == [(4, b"four")]
+    assert backend.snapshot() == (4, b"next")
+
+
+@pytest.mark.spec("KS-75")
+def test_a_change_of_the_key_that_fails_is_none(backend: Backend) -> None:
+    """Where somebody was faster, and where the rows fail at their end."""
+
+    def broken() -> Iterator[LogRow]:
+        yield resealed(0)
+        raise TamperedError("another log", code="state.tampered")
+
+    filled(backend)
+    before = list(backend.slots())
+    rows = Rekeyed([("b", b"")], b"taken anew", iter([resealed(0), resealed(1)]))
+    with pytest.raises(StateMovedError):
+        backend.rekey(2, b"other", rows)
+    with pytest.raises(TamperedError):
+        backend.rekey(3, b"three", Rekeyed([("b", b"")], b"taken anew", broken()))
+    assert list(backend.slots()) == before
+    assert list(backend.records(0)) == [(1, b"one"), (2, b"two")]
+    assert backend.snapshot() == (1, b"snapshot")
+    assert list(backend.log(0, 9)) == [row(0), row(1)]
 
 
 def test_slots_come_back_by_name(backend: Backend) -> None:

@@ -21,14 +21,18 @@ from cloister.attestation.measurement import LaunchMeasurement
 from cloister.crypto.digest import digest_to_text, sha256
 from cloister.errors import CloisterError, TamperedError, UnavailableError
 from cloister.keyservice.anchors import KeyServiceAnchor
+from cloister.keyservice.approvals import Approval
 from cloister.keyservice.client import ReleaseClient
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.domain import TrustDomain
-from cloister.keyservice.log import verify_receipt
+from cloister.keyservice.log import LogEntry, verify_receipt
 from cloister.keyservice.messages import RELEASE_PATH, Failure, SignedReply
 from cloister.keyservice.owner import OwnerClient
 from cloister.keyservice.pinned import PinnedService
 from cloister.keyservice.policy import canonical_bytes, parse_policy
+from cloister.keyservice.rekey import Rekey
+from cloister.keyservice.rekeying import change_state_key
+from cloister.keyservice.restoring import Place
 from cloister.keyservice.transport import HTTPTransport
 from cloister.tee.sim.attester import SimAttester
 from cloister.testing.postgres import PostgresServer
@@ -241,6 +245,50 @@ def test_a_lease_that_is_renewed_at_one_replica_runs_at_the_other(cluster: Clust
         time.sleep(0.1)
     assert cluster.owner().take_lease(VOLUME).lease.epoch > lease.epoch
     cluster.replicas = [first, second]
+
+
+@pytest.mark.spec("BR-56", "KS-77")
+def test_replicas_answer_on_while_the_state_key_changes(cluster: Cluster) -> None:
+    """Twice, by a command beside them: nobody is refused, and the log is the same for both."""
+    policy = cluster.apply_policy()
+    done = threading.Event()
+    problems: list[CloisterError] = []
+    released: list[str] = []
+
+    def run() -> None:
+        while not done.is_set():
+            try:
+                cluster.release(policy, f"run-{len(released)}")
+                cluster.owner().read_log(first=0, count=50, old=None)
+            except CloisterError as e:
+                problems.append(e)
+                return
+            released.append("")
+
+    worker = threading.Thread(target=run)
+    worker.start()
+    place = Place(cluster.domain.keyservice_directory, cluster.address, cluster.domain.platform())
+    names = []
+    for later in range(2):
+        while len(released) < 3 * (later + 1) and not problems:
+            time.sleep(0.01)
+        at = read_clock().at
+        statement = Rekey(cluster.domain.identity, place.platform.anchor, at + later)
+        yes = Approval.make(statement.subject, key=cluster.domain.owner_key(), expires_at=at + 60)
+        names.append(change_state_key(place, statement, [yes], at=at).name)
+    before = len(released)
+    while len(released) < before + 3 and not problems:
+        time.sleep(0.01)
+    done.set()
+    worker.join()
+    assert problems == []
+    assert len(set(names)) == 2
+    logs = [cluster.owner().read_log(first=0, count=1000, old=None)[0] for _ in cluster.replicas]
+    assert logs[0][: len(logs[1])] == logs[1][: len(logs[0])]
+    operations = [entry.operation for entry in logs[0] if isinstance(entry, LogEntry)]
+    assert operations.count("state.rekey") == 2
+    assert operations.count("release") == len(released)
+    assert [replica.process.poll() for replica in cluster.replicas] == [None, None]
 
 
 @pytest.mark.spec("KR-91")

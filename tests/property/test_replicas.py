@@ -1,19 +1,24 @@
-"""Replicas over one backend, in any interleaving, with lost connections and restarts."""
+"""Replicas over one backend in any interleaving: connections break, the state key changes."""
 
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from cloister.crypto.kdf import random_bytes
 from cloister.errors import EvidenceError, UnavailableError
 from cloister.keyservice import merkle
 from cloister.keyservice.challenges import CHALLENGE_LABEL, Challenges
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.state.freshness import SharedFreshness
+from cloister.keyservice.state.key_rows import KeyChange, put_key_change
+from cloister.keyservice.state.platform_key import seal_next_state_key, slots_after
+from cloister.keyservice.state.record import StateKey
 from cloister.keyservice.statetime import StateTime
 from cloister.keyservice.store import Store
 from cloister.tee.sim.platform import SimPlatform
@@ -81,6 +86,26 @@ class Replicas(RuleBasedStateMachine):
             self.backend.before_append = self.backend.after_append = None
         assert nonce not in self.acknowledged
         self.acknowledged.add(nonce)
+
+    @rule(which=REPLICAS, fault=st.sampled_from(["", "before", "after"]))
+    def change_key(self, which: int, fault: str) -> None:
+        """One changes the state key, perhaps losing its connection; the others find out."""
+
+        def lose() -> None:
+            raise UnavailableError("lost", code="keyservice.database")
+
+        store = self.opened[which]._store
+        key = StateKey(random_bytes(32))
+        slots = partial(slots_after, new=seal_next_state_key(key, self.platform))
+        self.backend.before_append = lose if fault == "before" else None
+        self.backend.after_append = lose if fault == "after" else None
+        try:
+            with store.changing_key(key, slots), store.transaction():
+                put_key_change(store.tables, KeyChange(key.name, bytes(32), self.at))
+        except UnavailableError:
+            assert fault
+        finally:
+            self.backend.before_append = self.backend.after_append = None
 
     @invariant()
     def everything_is_once_and_nothing_is_lost(self) -> None:

@@ -15,6 +15,7 @@ from cloister.errors import CloisterError, ReleaseDeniedError
 from cloister.keyservice.platforms import Admission
 from cloister.keyservice.recovery_plan import RecoveryPlan
 from cloister.keyservice.recovery_shares import SealedShare
+from cloister.keyservice.rekey import Rekey
 from cloister.keyservice.reset import Reset
 from cloister.keyservice.state.backup import Backup, head_of
 
@@ -34,6 +35,8 @@ def found(case: dict[str, Any], folder: Path) -> dict[str, Any]:
         return {"hash": RecoveryPlan.from_text(case["text"].encode()).subject.hash.hex()}
     if case["kind"] == "admission":
         return {"hash": Admission.from_text(case["text"].encode()).subject.hash.hex()}
+    if case["kind"] == "rekey":
+        return {"hash": Rekey.from_text(case["text"].encode()).subject.hash.hex()}
     if case["kind"] == "share":
         reader = HPKEPrivateKey(bytes.fromhex(case["reader"]))
         return {"plain": SealedShare.from_bytes(bytes.fromhex(case["file"])).open(reader)}
@@ -49,7 +52,7 @@ def found(case: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.spec(
-    "BR-1", "BR-2", "BR-10", "BR-18", "BR-20", "BR-22", "BR-23", "BR-24", "BR-28", "BR-40"
+    "BR-1", "BR-2", "BR-10", "BR-18", "BR-20", "BR-22", "BR-23", "BR-24", "BR-28", "BR-40", "BR-50"
 )
 @pytest.mark.parametrize("name", CASES)
 def test_a_vector_is_read_as_it_says(name: str, tmp_path: Path) -> None:

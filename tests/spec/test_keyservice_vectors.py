@@ -27,7 +27,9 @@ from cloister.keyservice.clock import Moment
 from cloister.keyservice.log import Receipt, verify_receipt
 from cloister.keyservice.messages import Challenge, Failure, ReleaseRequest, SignedReply
 from cloister.keyservice.ownership import SignedOwnerRequest
+from cloister.keyservice.state.key_rows import key_change, put_key_change
 from cloister.keyservice.state.record import Head, StateKey
+from cloister.keyservice.state.tables import Tables
 from cloister.keyservice.statetime import StateTime
 from cloister.keyservice.store import Store
 from cloister.keyservice.view.issued import IssuedToken
@@ -148,7 +150,14 @@ def spend(case: Case) -> None:
 
 def state(case: Case) -> None:
     """keyservice-state-v1, by kind of row."""
-    key, sealed = StateKey(bytes.fromhex(case["key"])), bytes.fromhex(case["sealed"])
+    if case["kind"] == "row":
+        key_row(case)
+        return
+    key = StateKey(bytes.fromhex(case["key"]))
+    if case["kind"] == "name":
+        assert key.name.hex() == case["name"]
+        return
+    sealed = bytes.fromhex(case["sealed"])
     if case["kind"] == "record":
         before = Head(int(case["sequence"]), bytes.fromhex(case["head"]))
         head, record = key.open_record(sealed, after=before)
@@ -159,6 +168,21 @@ def state(case: Case) -> None:
     else:
         plain = key.open_entry(sealed, position=int(case["position"]))
     assert plain.hex() == case["plain"]
+
+
+def key_row(case: Case) -> None:
+    """The row that names the state key."""
+    row = bytes.fromhex(case["row"])
+    found = key_change(Tables({"meta": {b"state-key": row}}))
+    assert found is not None
+    assert (found.name.hex(), found.statement.hex(), found.at) == (
+        case["name"],
+        case["statement"],
+        case["at"],
+    )
+    again = Tables()
+    put_key_change(again, found)
+    assert again.get("meta", b"state-key") == row
 
 
 class Known:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cloister.cli import approving, console, platforms, recovery, restoring, settings
+from cloister.cli import approving, console, platforms, recovery, rekeying, restoring, settings
 from cloister.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ app.command()(recovery.pin_platform)
 app.add_typer(restoring.reset_app, name="reset")
 app.add_typer(recovery.app, name="recovery")
 app.add_typer(platforms.app, name="platform")
+app.add_typer(rekeying.app, name="rekey")
 
 
 @app.command()

@@ -125,7 +125,7 @@ def apply_reset(  # noqa: PLR0917  # likewise
         place,
         Reset.from_text(read_file(statement)),
         read_approvals(approval) or (),
-        unlock=place.unlock,
+        unlock=place.unlock_older,
         at=read_clock().at,
     )
     tell_head(as_json, head, f"the state is back, and goes on after record {head.sequence}")

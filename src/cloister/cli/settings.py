@@ -157,8 +157,11 @@ def read_subject(file: Path, *, service: bytes) -> Subject:
 def _read_statement(data: bytes) -> Subject:
     from cloister.keyservice.platforms import PLATFORM, Admission
     from cloister.keyservice.recovery_plan import RECOVERY, RecoveryPlan
+    from cloister.keyservice.rekey import REKEY, Rekey
     from cloister.keyservice.reset import Reset
 
+    if REKEY.encode() in data:
+        return Rekey.from_text(data).subject
     if RECOVERY.encode() in data:
         return RecoveryPlan.from_text(data).subject
     if PLATFORM.encode() in data:

@@ -22,10 +22,12 @@ from cloister.keyservice.governance import governing
 from cloister.keyservice.namespaces import ROOT
 from cloister.keyservice.platforms import Admission
 from cloister.keyservice.recovery_request import RecoveryRequest, require_recovering
+from cloister.keyservice.rekey import require_since_change
 from cloister.keyservice.reset import require_approved
 from cloister.keyservice.restoring import Place
 from cloister.keyservice.state.freshness import SharedFreshness
-from cloister.keyservice.state.platform_key import seal_state_key
+from cloister.keyservice.state.key_rows import key_change
+from cloister.keyservice.state.platform_key import require_not_retired, seal_state_key
 from cloister.keyservice.state.platform_rows import admitted, put_admitted
 from cloister.keyservice.state.postgres import PostgresBackend
 from cloister.keyservice.state.record import StateKey
@@ -122,7 +124,8 @@ def admit(
 
     Raises:
         ConfigError: An embedded state has one platform (`config.value`).
-        ReleaseDeniedError: It is another service's admission, or not approved (`approval.*`).
+        ReleaseDeniedError: It is another service's admission, from before the state key was changed
+            (`approval.invalid`), or not approved (`approval.*`).
         IdentityError, EndorsementError, EvidenceError, AppraisalError: The request is another
             platform's, or does not prove what was approved.
         TamperedError: The state does not open.
@@ -137,6 +140,7 @@ def admit(
                 "the approved admission is of another key service", code="approval.invalid"
             )
         governance = governing(ROOT, store.tenancy, founder=secrets.owner)
+        require_since_change(key_change(store.tables), admission.at)
         require_approved(admission.subject, approvals, governance=governance, at=at)
         proved = require_recovering(request, admission.reference, service=service, at=at)
         store.commit_to_log()
@@ -160,14 +164,20 @@ def join(place: Place, request: RecoveryRequest, grant: StateKeyGrant) -> None:
 
     Raises:
         ConfigError: An embedded state has one platform (`config.value`).
-        ReleaseDeniedError: The grant is for another platform (`recovery.share`).
+        ReleaseDeniedError: The grant is for another platform (`recovery.share`), or of a key that
+            was changed since (`recovery.superseded`).
         TamperedError: The state does not open under this key (`state.tampered`).
         UnavailableError: The database fails.
     """
     _require_shared(place)
     key = grant.open(request, request.private_key(place.platform))
-    freshness = SharedFreshness(place.platform.counter(COUNTER))
     backend = PostgresBackend.open(place.database)
+    try:
+        require_not_retired(backend, key)
+    except BaseException:
+        backend.close()
+        raise
+    freshness = SharedFreshness(place.platform.counter(COUNTER))
     with contextlib.closing(Store.load_with(backend, key, freshness)):
         backend.put_slot(*seal_state_key(key, place.platform))
 

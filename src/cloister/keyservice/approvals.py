@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 APPROVAL_LABEL: Final = b"cloister/policy-approval/v1"
-KINDS: Final = ("policy", "charter", "reset", "recovery", "platform")
+KINDS: Final = ("policy", "charter", "reset", "recovery", "platform", "rekey")
 NO_PREDECESSOR: Final = bytes(DIGEST_BYTES)
 MAX_APPROVAL_BYTES: Final = 1024
 _VERSION: Final = 1

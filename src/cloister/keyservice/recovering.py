@@ -30,10 +30,13 @@ from cloister.keyservice.new_file import write_new_file
 from cloister.keyservice.recovery_plan import RecoveryPlan
 from cloister.keyservice.recovery_request import RecoveryRequest
 from cloister.keyservice.recovery_shares import SealedShare, combine, split
+from cloister.keyservice.rekey import require_since_change
 from cloister.keyservice.reset import Reset, require_approved
 from cloister.keyservice.restoring import Place, reset
-from cloister.keyservice.state.record import Head
-from cloister.keyservice.store import Store
+from cloister.keyservice.state.backend import Backend
+from cloister.keyservice.state.key_rows import key_change
+from cloister.keyservice.state.platform_key import require_not_retired
+from cloister.keyservice.state.record import Head, StateKey
 from cloister.keyservice.upgrading import event, upgrade
 from cloister.tee.sim.platform import SimPlatform
 
@@ -65,20 +68,22 @@ def make_shares(
 
     Raises:
         ConfigError: The folder exists, or these are not the plan's holders.
-        ReleaseDeniedError: It is another service's plan, or not approved (`approval.*`).
+        ReleaseDeniedError: It is another service's plan, from before the state key was changed
+            (`approval.invalid`), or not approved (`approval.*`).
         UnavailableError: A service has the state open, or the state cannot be written.
         TamperedError: The state does not open.
     """
     plan.require_keys(holders)
     if into.exists():
         raise ConfigError(f"{into} exists already", code="config.exists")
-    with contextlib.closing(_open(place)) as store:
+    with contextlib.closing(place.open()) as store:
         secrets = store.secrets()
         if plan.service != SigningKey(secrets.signing_seed).public:
             raise ReleaseDeniedError(
                 "the approved plan is of another key service", code="approval.invalid"
             )
         governance = governing(ROOT, store.tenancy, founder=secrets.owner)
+        require_since_change(key_change(store.tables), plan.at)
         require_approved(plan.subject, approvals, governance=governance, at=at)
         shares = split(store.key, plan, holders)
         store.commit_to_log()
@@ -87,12 +92,6 @@ def make_shares(
             subject = f"{plan.threshold} of {len(plan.holders)}"
             store.append(event("state.split", subject=subject, evidence=plan.subject.hash, at=at))
         return _write(shares, into)
-
-
-def _open(place: Place) -> Store:
-    if place.database:
-        return Store.open_shared(place.database, place.platform)
-    return Store.open(place.directory, place.platform)
 
 
 def _write(shares: Sequence[SealedShare], into: Path) -> tuple[Path, ...]:
@@ -154,10 +153,15 @@ def recover(
         at: Now.
 
     Raises:
-        ReleaseDeniedError: Shares that do not give a key (`recovery.*`), or a reset that was not
-            approved (`approval.*`).
+        ReleaseDeniedError: Shares that do not give a key, or that of a state key which was changed
+            before the backup was made (`recovery.*`), or a reset that was not approved
+            (`approval.*`).
         TamperedError: The backup is another key's, or was changed (`state.tampered`).
         ConfigError: There is a state already (`config.exists`).
     """
     key = combine(shares, request, request.private_key(place.platform))
-    return reset(path, place, statement, approvals, unlock=lambda _: key, at=at)
+
+    def unlock(backend: Backend) -> StateKey:
+        return require_not_retired(backend, key)
+
+    return reset(path, place, statement, approvals, unlock=unlock, at=at)

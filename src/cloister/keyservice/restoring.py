@@ -31,7 +31,12 @@ from cloister.keyservice.state.backend import Backend, Rows
 from cloister.keyservice.state.backup import Backup, head_of, write_backup
 from cloister.keyservice.state.format import FORMAT, require_format
 from cloister.keyservice.state.freshness import rolled_back
-from cloister.keyservice.state.platform_key import seal_state_key, unseal_state_key
+from cloister.keyservice.state.platform_key import (
+    retired_slots,
+    seal_state_key,
+    unseal_older_state_key,
+    unseal_state_key,
+)
 from cloister.keyservice.state.postgres import PostgresBackend
 from cloister.keyservice.state.record import Head, StateKey
 from cloister.keyservice.state.sqlcipher import SQLCipherBackend
@@ -82,6 +87,12 @@ class Place:
             with SQLCipherBackend.at_one_moment(self.directory, key) as embedded:
                 yield embedded
 
+    def open(self) -> Store:
+        """Open the state to change it; the caller closes it."""
+        if self.database:
+            return Store.open_shared(self.database, self.platform)
+        return Store.open(self.directory, self.platform)
+
     def build(self, rows: Rows) -> None:
         """Put a whole state there, where there is none, or nothing of it."""
         if self.database:
@@ -98,8 +109,12 @@ class Place:
             SQLCipherBackend.require_none(self.directory)
 
     def unlock(self, backend: Backend) -> StateKey:
-        """Unseal the state key, where this platform can."""
+        """Unseal the state key, where this platform can and has seen no newer one."""
         return unseal_state_key(backend, self.platform)
+
+    def unlock_older(self, backend: Backend) -> StateKey:
+        """Unseal a state key that may have been changed since, for a reset that is approved."""
+        return unseal_older_state_key(backend, self.platform)
 
 
 class _Unwitnessed:
@@ -189,7 +204,7 @@ def restore(path: Path, place: Place) -> Head:
         said = require_format(backup.slot(_FORMAT_SLOT))
         place.build(
             Rows(
-                ((_FORMAT_SLOT, said), seal_state_key(store.key, place.platform)),
+                _slots(said, seal_state_key(store.key, place.platform), backup),
                 backup.records(0),
                 backup.snapshot(),
                 backup.log_rows(),
@@ -268,13 +283,17 @@ def reset(
         taken.raise_to(head.sequence)
         place.build(
             Rows(
-                ((_FORMAT_SLOT, FORMAT), seal_state_key(key, place.platform)),
+                _slots(FORMAT, seal_state_key(key, place.platform), backup),
                 (),
                 (head.sequence, snapshot),
                 chain(backup.log_rows(), gained),
             )
         )
     return head
+
+
+def _slots(said: bytes, key: tuple[str, bytes], backup: Backup) -> list[tuple[str, bytes]]:
+    return [(_FORMAT_SLOT, said), key, *retired_slots(backup.slots())]
 
 
 @contextlib.contextmanager

@@ -117,16 +117,21 @@ class Store(Journal):
         """Read the state of a backend; closes backend and witness where that fails.
 
         Raises:
-            TamperedError: This platform cannot unseal it, it was changed (`state.tampered`), or
-                it is an old copy (`state.rolled-back`).
+            TamperedError: This platform cannot unseal it, it was changed (`state.tampered`), its
+                key was changed on another platform (`state.key-changed`), or it is an old copy
+                (`state.rolled-back`).
         """
+
+        def unlock() -> StateKey:
+            return unseal_state_key(backend, platform)
+
         try:
-            key = unseal_state_key(backend, platform)
+            key = unlock()
         except BaseException:
             freshness.close()
             backend.close()
             raise
-        return cls.load_with(backend, key, freshness)
+        return cls.load_with(backend, key, freshness, unlock=unlock)
 
     # -- what makes the service
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from cloister.errors import StateMovedError, TamperedError
-from cloister.keyservice.state.backend import LogRow, Rows
+from cloister.keyservice.state.backend import LogRow, Rekeyed, Rows
 from cloister.keyservice.state.record import Head
 from cloister.keyservice.store import ServiceSecrets, Store
 from cloister.tee.sim.platform import SimPlatform
@@ -44,12 +44,18 @@ class MemoryBackend:
 
     def append(self, sequence: int, sealed: bytes, log: Iterable[LogRow]) -> None:
         """Add a record and its log rows."""
-        if self.before_append is not None:
-            self.before_append()
-        if sequence in self.rows:
-            raise StateMovedError("the state has moved on", code="keyservice.moved")
+        self._require_free(sequence)
         self.rows[sequence] = sealed
         self.log_rows.extend(log)
+        if self.after_append is not None:
+            self.after_append()
+
+    def rekey(self, sequence: int, sealed: bytes, rows: Rekeyed) -> None:
+        """Add a record and put everything else under another key."""
+        self._require_free(sequence)
+        log, slots = list(rows.log), dict(rows.slots)
+        self.rows, self.kept = {sequence: sealed}, (sequence, rows.snapshot)
+        self.log_rows, self.slots_by_name = log, slots
         if self.after_append is not None:
             self.after_append()
 
@@ -83,6 +89,12 @@ class MemoryBackend:
     def build(cls, rows: Rows) -> MemoryBackend:
         """Return a backend with a whole state."""
         return cls(dict(rows.slots), dict(rows.records), rows.snapshot, list(rows.log))
+
+    def _require_free(self, sequence: int) -> None:
+        if self.before_append is not None:
+            self.before_append()
+        if sequence in self.rows:
+            raise StateMovedError("the state has moved on", code="keyservice.moved")
 
     def close(self) -> None:
         """Nothing is held."""

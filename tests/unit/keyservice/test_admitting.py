@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from cloister.keyservice.log import LogEntry, read_leaf
 from cloister.keyservice.platforms import Admission
 from cloister.keyservice.recovering import prepare_platform
 from cloister.keyservice.recovery_request import RecoveryRequest
+from cloister.keyservice.rekey import Rekey
+from cloister.keyservice.rekeying import change_state_key
 from cloister.keyservice.restoring import Place
 from cloister.keyservice.service import KeyService
 from cloister.keyservice.state.platform_rows import admitted
@@ -98,6 +101,41 @@ def pair(tmp_path: Path, postgres: PostgresServer) -> Pair:
 def opens(place: Place) -> Store:
     """The state, as a platform opens it."""
     return Store.open_shared(place.database, place.platform)
+
+
+@pytest.mark.spec("BR-53", "BR-57", "BR-58")
+def test_a_change_of_the_key_leaves_other_platforms_out(pair: Pair) -> None:
+    """They are told so, older grants and admissions do not help, and a newer one does."""
+    owner = pair.domain.owner_key()
+    grant = pair.admit(owner)
+    join(pair.there, pair.request, grant)
+    running = opens(pair.there)
+    later = pair.at + 1
+    statement = Rekey(pair.domain.identity, pair.place.platform.anchor, later)
+    yes = Approval.make(statement.subject, key=owner, expires_at=later + 60)
+    done = change_state_key(pair.place, statement, [yes], at=later)
+    assert done.left_out == (pair.there.platform.anchor.raw,)
+    store = opens(pair.place)
+    known = admitted(store.tables)
+    assert known is not None
+    assert known.platforms == (pair.place.platform.anchor.raw,)
+    assert known.quorum == 2
+    store.close()
+    attempts: list[tuple[Callable[[], object], str]] = [
+        (running.refresh, "state.key-changed"),
+        (lambda: opens(pair.there), "state.key-changed"),
+        (lambda: join(pair.there, pair.request, grant), "recovery.superseded"),
+        (lambda: pair.admit(owner), "approval.invalid"),
+    ]
+    for attempt, code in attempts:
+        with pytest.raises(CloisterError) as e:
+            attempt()
+        assert e.value.code == code
+    running.close()
+    join(pair.there, pair.request, pair.admit(owner, admission=replace(pair.admission(), at=later)))
+    store = opens(pair.there)
+    assert store.key.name == done.name
+    store.close()
 
 
 @pytest.mark.spec("BR-41", "BR-42", "BR-43", "BR-44")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +20,12 @@ from cloister.keyservice.recovering import make_shares, prepare_platform, recove
 from cloister.keyservice.recovery_plan import RecoveryPlan
 from cloister.keyservice.recovery_request import RecoveryRequest, require_recovering
 from cloister.keyservice.recovery_shares import SealedShare, give
+from cloister.keyservice.rekey import Rekey
+from cloister.keyservice.rekeying import change_state_key
 from cloister.keyservice.reset import Reset
 from cloister.keyservice.restoring import Place, back_up, propose_reset
 from cloister.keyservice.service import KeyService
+from cloister.keyservice.state.backup import Backup, write_backup
 from cloister.keyservice.store import Store
 from cloister.tee.sim.attester import SimAttester
 from cloister.testing.keyservice import CODE_ID, DATA_ID, DATA_KEY, ServiceBench, policy_text
@@ -345,6 +350,65 @@ def test_an_approval_for_the_old_platform_is_of_no_use(disaster: Disaster) -> No
             at=new.bench.clock.at,
         )
     assert e.value.code == "approval.invalid"
+
+
+def rekeyed(disaster: Disaster) -> None:
+    """The owner has the state key changed."""
+    bench = disaster.bench
+    statement = Rekey(bench.domain.identity, bench.platform.anchor, bench.clock.at)
+    approvals = [disaster.yes(statement.subject, bench.owner_key)]
+    change_state_key(disaster.place(), statement, approvals, at=bench.clock.at)
+
+
+@pytest.mark.spec("BR-58", "KS-76")
+def test_shares_of_an_older_key_bring_back_nothing_newer(disaster: Disaster) -> None:
+    """They are refused by their own code; those of a plan that was made since bring it back."""
+    disaster.split()
+    old = disaster.shares
+    rekeyed(disaster)
+    shutil.rmtree(disaster.folder / "shares")
+    disaster.split()
+    newer = disaster.shares
+    backed_up(disaster)
+    new = NewMachine(disaster)
+    owner = new.bench.owner_key
+    disaster.shares = old
+    given = disaster.give(new.request, 0, 1)
+    assert new.refused(given, owner) == "recovery.superseded"
+    assert new.refused([], owner) == "recovery.too-few"
+    without = disaster.folder / "without"
+    rewritten(disaster.backup, without)
+    assert new.refused(given, owner, path=without) == "state.tampered"
+    disaster.shares = newer
+    new.recover(disaster.give(new.request, 1, 2), owner)
+    store = new.place.open()
+    assert store.volume(DATA_ID) is not None
+    slots = [name.partition("/")[0] for name, _ in store._backend.slots()]
+    assert sorted(slots) == ["format", "retired-key", "state-key"]
+    store.close()
+
+
+@pytest.mark.spec("BR-58")
+def test_a_backup_of_before_opens_with_the_shares_of_before(disaster: Disaster) -> None:
+    """It is what they were given out for; approvers decide whether anybody goes back to it."""
+    backed_up(disaster)
+    disaster.split()
+    rekeyed(disaster)
+    new = NewMachine(disaster)
+    given = disaster.give(new.request, 0, 1)
+    assert new.refused(given) == "approval.pending"
+    new.recover(given, new.bench.owner_key)
+
+
+def rewritten(backup: Path, path: Path) -> None:
+    """The same backup, as an operator makes it who hides that a key was changed."""
+
+    class Hiding(Backup):
+        def slots(self) -> Iterator[tuple[str, bytes]]:
+            return (slot for slot in super().slots() if not slot[0].startswith("retired-key/"))
+
+    with contextlib.closing(Hiding(backup)) as found, path.open("wb") as file:
+        write_backup(found, file, progress=lambda _done, _total: None)
 
 
 def test_a_platform_is_made_in_a_new_folder(disaster: Disaster) -> None:

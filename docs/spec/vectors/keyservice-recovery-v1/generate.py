@@ -153,6 +153,22 @@ def admission(comment: str, expect: str, **changes: object) -> dict[str, object]
     return case | ({"hash": digest_of({**ADMISSION, **changes}).hex()} if expect == "ok" else {})
 
 
+REKEY = {
+    "statement": "cloister/keyservice-rekey/v1",
+    "service": SERVICE,
+    "platform": PLATFORM,
+    "at": 1_800_000_000,
+}
+
+
+def rekey(comment: str, expect: str, **changes: object) -> dict[str, object]:
+    """A change of the state key, and its hash where it is good; None takes a key away."""
+    tree = {name: value for name, value in {**REKEY, **changes}.items() if value is not None}
+    case = {"kind": "rekey", "clause": "BR-50", "comment": comment, "text": json.dumps(tree),
+            "expect": expect}  # fmt: skip
+    return case | ({"hash": digest_of(tree).hex()} if expect == "ok" else {})
+
+
 def share(comment: str, data: bytes, expect: str = "recovery.share", holder: int = 0) -> dict:
     """A sealed share and the key of who reads it."""
     seed = CAPTURED["holders"][holder]
@@ -215,6 +231,12 @@ CASES = {
     "admission-witness-twice": admission(
         "A witness twice.", "config.value", witnesses=[ADMISSION["witnesses"][0]] * 2
     ),
+    "rekey": rekey("A change of the key.", "ok"),
+    "rekey-later": rekey("The same, proposed later.", "ok", at=1_800_000_001),
+    "rekey-missing": rekey("No platform.", "message.malformed", platform=None),
+    "rekey-more": rekey("A key too many.", "message.malformed", more=1),
+    "rekey-large": rekey("A number too large.", "message.malformed", at=2**40 + 1),
+    "rekey-other": rekey("Another kind.", "message.malformed", statement=RESET),
     "plan": plan("Two of three.", "ok"),
     "plan-one-alone": plan("One share would be the key.", "message.malformed", threshold=1),
     "plan-too-few-holders": plan("Four of three.", "message.malformed", threshold=4),

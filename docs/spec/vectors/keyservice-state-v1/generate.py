@@ -72,6 +72,18 @@ def snapshot(comment: str, sequence: int, sealed: bytes) -> dict[str, object]:
     }  # fmt: skip
 
 
+ROW = {"name": derive(b"name", b""), "statement": b"s" * 32, "at": 1_800_000_000}
+
+
+def row(comment: str, fields: dict[str, object]) -> dict[str, object]:
+    """The row that names the key; None takes a field away."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    return {
+        "kind": "row", "clause": "KS-72", "comment": comment, "row": canonical(given).hex(),
+        "expect": "state.tampered",
+    }  # fmt: skip
+
+
 def entry(comment: str, position: int, sealed: bytes) -> dict[str, object]:
     """A log entry at a position."""
     return {
@@ -107,6 +119,20 @@ CASES = {
     "snapshot-other-head": snapshot("Another head in front.", 1, ZERO + SNAP[32:]),
     "entry": entry("At its position.", 4, ENTRY) | {"plain": b"entry".hex()} | GOOD,
     "entry-moved": entry("At another.", 5, ENTRY),
+    "key-name": {
+        "kind": "name",
+        "clause": "KS-71",
+        "comment": "What a key is called.",
+        "key": KEY.hex(),
+        "name": derive(b"name", b"").hex(),
+        "expect": "ok",
+    },
+    "key-row": row("The newest change.", ROW)
+    | GOOD
+    | {"name": ROW["name"].hex(), "statement": ROW["statement"].hex(), "at": ROW["at"]},
+    "key-row-missing": row("A part is missing.", {**ROW, "at": None}),
+    "key-row-more": row("A part too many.", {**ROW, "more": 1}),
+    "key-row-short": row("A name too short.", {**ROW, "name": b"n" * 31}),
 }
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["Backend", "LogRow", "Rows"]
+__all__ = ["Backend", "LogRow", "Rekeyed", "Rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,21 @@ class Rows:
     slots: Iterable[tuple[str, bytes]]
     records: Iterable[tuple[int, bytes]]
     snapshot: tuple[int, bytes] | None
+    log: Iterable[LogRow]
+
+
+@dataclass(frozen=True, slots=True)
+class Rekeyed:
+    """What takes the place of everything that was sealed under a key that is given up.
+
+    Attributes:
+        slots: All that there are afterwards.
+        snapshot: Of the state after the record that the change is.
+        log: Every row, with those that the record adds; read once, and may fail at its end.
+    """
+
+    slots: Iterable[tuple[str, bytes]]
+    snapshot: bytes
     log: Iterable[LogRow]
 
 
@@ -60,6 +75,14 @@ class Backend(Protocol):
             StorageFullError: Nothing was added.
             UnavailableError: It is not known whether it was added: read the records behind the last
                 known one before deciding anything.
+        """
+        ...
+
+    def rekey(self, sequence: int, sealed: bytes, rows: Rekeyed) -> None:
+        """Add record `sequence` and put everything else under another key, all or nothing.
+
+        The record stays, the last one under the older key, for replicas that have read the one
+        before it; all older ones go. Raises what `append` raises, and whatever reading `rows` does.
         """
         ...
 

@@ -16,7 +16,7 @@ from typing import IO, Final, NoReturn
 
 from cloister.crypto.digest import DIGEST_BYTES, sha256
 from cloister.errors import ConfigError, LocalProtocolError, MalformedError, TamperedError
-from cloister.keyservice.state.backend import Backend, LogRow
+from cloister.keyservice.state.backend import Backend, LogRow, Rekeyed
 from cloister.keyservice.state.record import FIRST_HEAD, MAX_SNAPSHOT_BYTES, Head
 from cloister.wire import Value, decode, encode
 
@@ -138,6 +138,11 @@ class Backup:
     def append(self, sequence: int, sealed: bytes, log: Iterable[LogRow]) -> NoReturn:
         """Refuse."""
         del sequence, sealed, log
+        raise _not_written()
+
+    def rekey(self, sequence: int, sealed: bytes, rows: Rekeyed) -> NoReturn:
+        """Refuse."""
+        del sequence, sealed, rows
         raise _not_written()
 
     def put_slot(self, name: str, value: bytes) -> NoReturn:

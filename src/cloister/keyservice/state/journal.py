@@ -6,6 +6,8 @@ Invariants:
     2. Nothing of a transaction that failed is seen, here or after opening again.
     3. An older copy, and a second service that went on from a copy, are refused
        (`state.rolled-back`, `state.forked`).
+    4. Where the state names the key that it is under, it is under that one. A change of the key is
+       one record: with it, everything that was sealed before is under the new key, or nothing is.
 
 Spec: keyservice-state-v1.
 """
@@ -14,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -22,6 +24,7 @@ from cloister.crypto.digest import framed, sha256
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import (
     LocalProtocolError,
+    StateMovedError,
     StorageFullError,
     TamperedError,
     UnavailableError,
@@ -29,18 +32,24 @@ from cloister.errors import (
 from cloister.keyservice import merkle
 from cloister.keyservice.log import StateCommitment
 from cloister.keyservice.proofs import Proofs
-from cloister.keyservice.state.backend import Backend, LogRow
+from cloister.keyservice.state.backend import Backend, LogRow, Rekeyed
 from cloister.keyservice.state.format import FORMAT, NEWEST, sealed_format
 from cloister.keyservice.state.freshness import Freshness
+from cloister.keyservice.state.key_rows import key_change
 from cloister.keyservice.state.record import FIRST_HEAD, Head, Record, Snapshot, StateKey
 from cloister.keyservice.state.tables import Tables
 
-__all__ = ["Appended", "Journal"]
+__all__ = ["Appended", "Journal", "Unlock"]
 
 SNAPSHOT_EVERY: Final = 2000
 _LOG: Final = logging.getLogger(__name__)
 _READS: Final = 4
 _SALT_BYTES: Final = 32
+_PAGE: Final = 256
+
+Slot = tuple[str, bytes]
+Unlock = Callable[[], StateKey]
+NewSlots = Callable[[Iterable[Slot], StateKey], tuple[Slot, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +65,23 @@ class Appended:
 class Journal:
     """The open journal; `Store` gives its rows their types. Not shared between threads."""
 
-    def __init__(self, backend: Backend, key: StateKey, freshness: Freshness) -> None:
-        """Take over an open backend and its witness."""
+    def __init__(
+        self,
+        backend: Backend,
+        key: StateKey,
+        freshness: Freshness,
+        *,
+        unlock: Unlock | None = None,
+    ) -> None:
+        """Take over an open backend and its witness.
+
+        Args:
+            backend: What it says is authenticated by the key.
+            key: The state key.
+            freshness: The witness.
+            unlock: Gives the newest state key, where another replica changed it; with None, such a
+                state does not open.
+        """
         self._backend = backend
         self._key = key
         self._freshness = freshness
@@ -71,16 +95,20 @@ class Journal:
         self._committing_to_log = False
         self.proofs: Final = Proofs(self._durable_leaves)
         self._behind = False
+        self._unlock = unlock
+        self._next: tuple[StateKey, NewSlots] | None = None
 
     @classmethod
-    def load_with(cls, backend: Backend, key: StateKey, freshness: Freshness) -> Self:
+    def load_with(
+        cls, backend: Backend, key: StateKey, freshness: Freshness, *, unlock: Unlock | None = None
+    ) -> Self:
         """Read the state of a backend under a key; closes backend and witness where that fails.
 
         Raises:
             TamperedError: It was changed (`state.tampered`), or is an old copy
                 (`state.rolled-back`).
         """
-        store = cls(backend, key, freshness)
+        store = cls(backend, key, freshness, unlock=unlock)
         try:
             store._load()
         except BaseException:
@@ -149,6 +177,32 @@ class Journal:
             del self._entries[entries:]
             raise
 
+    @contextlib.contextmanager
+    def changing_key(self, key: StateKey, slots: NewSlots) -> Iterator[None]:
+        """Like `group`; its record is the last under the key so far, and all else is under `key`.
+
+        What is inside names the new key in the state (`put_key_change`), or nothing is committed.
+
+        Args:
+            key: The new key.
+            slots: Returns all slots that there are afterwards, from those that there are now, and
+                the key that is given up.
+
+        Raises:
+            TamperedError: The log is not the one that the state stands for (`state.tampered`).
+            CloisterError: What `group` raises.
+        """
+        self._next = (key, slots)
+        try:
+            with self.group():
+                yield
+        finally:
+            self._next = None
+        if self._unlock is not None and self._unlock().name != self._key.name:
+            raise TamperedError(
+                "the key service's state has not the key that it was given", code="state.tampered"
+            )
+
     def commit_to_log(self) -> None:
         """From now on, make the log say of every change of the state that it happened.
 
@@ -178,12 +232,11 @@ class Journal:
             self._commit_to_log()
         record = Record(self._tables.pending(), tuple(self._entries))
         before = self._head
-        self._freshness.committing(before)
         head, sealed = self._key.seal_record(record, after=before)
-        log = self._log_rows(size)
+        self._freshness.committing(before)
         self._behind = True  # until it is known that the record is there, or is not
         try:
-            self._backend.append(head.sequence, sealed, log)
+            self._write(head, sealed, record, size)
         except BaseException as e:
             self._freshness.abandoned()
             self._behind = not isinstance(e, StorageFullError)
@@ -193,8 +246,42 @@ class Journal:
         self._head = head
         self._tables.apply(record.changes)
         self._entries.clear()
+        if self._next is not None:
+            self._key, self._snapshot_at = self._next[0], head.sequence
         if head.sequence - self._snapshot_at >= SNAPSHOT_EVERY:
             self._take_snapshot()
+
+    def _write(self, head: Head, sealed: bytes, record: Record, size: int) -> None:
+        """Make a record durable, and where it changes the key, everything else with it."""
+        if self._next is None:
+            self._backend.append(head.sequence, sealed, self._log_rows(size))
+            return
+        key, new_slots = self._next
+        tables = Tables(self._tables.all())
+        tables.apply(record.changes)
+        change = key_change(tables)
+        if change is None or change.name != key.name:
+            raise LocalProtocolError("the state must name its new key", code="protocol.local")
+        snapshot = Snapshot(self._size, self._peaks, tables.all())
+        slots = new_slots(self._backend.slots(), self._key)
+        rows = Rekeyed(slots, key.seal_snapshot(snapshot, head=head), self._resealed(key, size))
+        self._backend.rekey(head.sequence, sealed, rows)
+
+    def _resealed(self, key: StateKey, durable: int) -> Iterator[LogRow]:
+        """Return every row of the log under another key; all of them are the log, or it raises."""
+        peaks: tuple[bytes, ...] = ()
+        size = 0
+        for entry in self._every_entry(durable):
+            leaf = merkle.leaf_hash(entry)
+            yield LogRow(size, key.seal_entry(entry, position=size), leaf)
+            peaks, size = merkle.append(peaks, size, leaf), size + 1
+        if (size, peaks) != (self._size, self._peaks):
+            raise _log_changed(f"{size} entries have another root than the state says")
+
+    def _every_entry(self, durable: int) -> Iterator[bytes]:
+        for first in range(0, durable, _PAGE):
+            yield from self.entries(first, _PAGE)
+        yield from self._entries
 
     def _log_rows(self, first: int) -> list[LogRow]:
         """Return the rows of the entries that are not written yet."""
@@ -322,6 +409,18 @@ class Journal:
         return [leaf for _, leaf in self._log(first, count)]
 
     def _log(self, first: int, count: int) -> list[tuple[bytes, bytes]]:
+        """Open rows of the log, unless another replica has just put them under another key."""
+        try:
+            return self._open_log(first, count)
+        except TamperedError as e:
+            if self._key_moved():
+                raise StateMovedError("the state key was changed", code="keyservice.moved") from e
+            raise
+
+    def _key_moved(self) -> bool:
+        return self.shared and self._unlock is not None and self._unlock().name != self._key.name
+
+    def _open_log(self, first: int, count: int) -> list[tuple[bytes, bytes]]:
         """Open rows of the log: none is left out, each is in its place and has its own leaf."""
         wanted = range(first, min(first + count, self.durable_size))
         rows = list(self._backend.log(first, len(wanted)))[: len(wanted)]
@@ -331,11 +430,7 @@ class Journal:
         ]
         whole = len(found) == len(wanted)
         if not whole or any(merkle.leaf_hash(entry) != leaf for entry, leaf in found):
-            raise TamperedError(
-                "the log in the key service's state was changed",
-                code="state.tampered",
-                detail=f"{len(found)} of {len(wanted)} entries from {first}",
-            )
+            raise _log_changed(f"{len(found)} of {len(wanted)} entries from {first}")
         return found
 
     def _grow(self, entry: bytes) -> None:
@@ -384,15 +479,54 @@ class Journal:
             for entry in record.entries:
                 self._grow(entry)
             self._tables.apply(record.changes)
+            if not self._follow_key():
+                return False
         return True
+
+    def _follow_key(self) -> bool:
+        """Take the key that the state names; False where the slot has one that came after it.
+
+        Raises:
+            TamperedError: There is no way to that key (`state.tampered`, `state.key-changed`).
+        """
+        change = key_change(self._tables)
+        if change is None or change.name == self._key.name:
+            return True
+        if self._unlock is None:
+            raise TamperedError(
+                "the key service's state is under another key than it says", code="state.tampered"
+            )
+        self._key = self._unlock()
+        return self._key.name == change.name
 
     def _read_snapshot(self) -> bool:
         """Go on from the snapshot if it is newer than the head."""
         found = self._backend.snapshot()
         if found is None or found[0] <= self._head.sequence:
             return False
-        self._head, snapshot = self._key.open_snapshot(found[1], sequence=found[0])
+        self._head, snapshot = self._open_snapshot(found[1], sequence=found[0])
         self._tables = Tables(snapshot.tables)
         self._size, self._peaks = snapshot.log_size, snapshot.peaks
         self._snapshot_at = self._head.sequence
+        if not self._follow_key():
+            raise TamperedError(
+                "the key service's state is under another key than it says", code="state.tampered"
+            )
         return True
+
+    def _open_snapshot(self, sealed: bytes, *, sequence: int) -> tuple[Head, Snapshot]:
+        """Open a snapshot, also one that another replica took under a key that it changed to."""
+        try:
+            return self._key.open_snapshot(sealed, sequence=sequence)
+        except TamperedError:
+            newest = self._key if self._unlock is None else self._unlock()
+            if newest.name == self._key.name:
+                raise
+        self._key = newest
+        return newest.open_snapshot(sealed, sequence=sequence)
+
+
+def _log_changed(detail: str) -> TamperedError:
+    return TamperedError(
+        "the log in the key service's state was changed", code="state.tampered", detail=detail
+    )

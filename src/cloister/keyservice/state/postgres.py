@@ -32,7 +32,7 @@ from cloister.errors import (
     TamperedError,
     UnavailableError,
 )
-from cloister.keyservice.state.backend import LogRow, Rows
+from cloister.keyservice.state.backend import LogRow, Rekeyed, Rows
 from cloister.keyservice.state.format import FORMAT, require_format
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ INSERT INTO cloister.log (position, sealed, leaf)
 SELECT row.position, row.sealed, row.leaf
 FROM added, unnest(%s::bigint[], %s::bytea[], %s::bytea[]) AS row (position, sealed, leaf)
 """
+_PUT_SLOT: Final = "INSERT INTO cloister.slots VALUES (%s, %s)"
 _ADD_LOG: Final = """
 INSERT INTO cloister.log (position, sealed, leaf)
 SELECT * FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[])
@@ -70,6 +71,19 @@ _PUT_SNAPSHOT: Final = (
     "DELETE FROM cloister.snapshot WHERE sequence < (SELECT max(sequence) FROM cloister.snapshot)",
     "DELETE FROM cloister.records WHERE sequence <= %s"
     " AND sequence <= (SELECT max(sequence) FROM cloister.snapshot)",
+)
+# Writers wait for a change of the key, and then find its record there; readers do not wait.
+_REKEY: Final = (
+    "LOCK TABLE cloister.records, cloister.snapshot, cloister.slots, cloister.log"
+    " IN SHARE ROW EXCLUSIVE MODE",
+    "INSERT INTO cloister.records VALUES (%s, %s)",
+    "DELETE FROM cloister.records WHERE sequence < %s",
+    "DELETE FROM cloister.snapshot",
+    "INSERT INTO cloister.snapshot VALUES (%s, %s)",
+    "DELETE FROM cloister.slots",
+)
+_REPLACE_LOG: Final = (
+    _ADD_LOG + "ON CONFLICT (position) DO UPDATE SET sealed = excluded.sealed, leaf = excluded.leaf"
 )
 _SETTINGS: Final = """
 SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),
@@ -140,8 +154,8 @@ class PostgresBackend:
             backend._require_no_state()
             with backend._transaction() as run:
                 run(_SCHEMA)
-                for name, value in rows.slots:
-                    run("INSERT INTO cloister.slots VALUES (%s, %s)", (name, value))
+                for slot in rows.slots:
+                    run(_PUT_SLOT, slot)
                 for record in rows.records:
                     run("INSERT INTO cloister.records VALUES (%s, %s)", record)
                 if rows.snapshot is not None:
@@ -203,6 +217,22 @@ class PostgresBackend:
         """Add a record and its log rows in one statement."""
         with self._connected() as connection:
             _execute(connection, _APPEND, (sequence, sealed, *_columns(list(log))))
+
+    def rekey(self, sequence: int, sealed: bytes, rows: Rekeyed) -> None:
+        """Add a record and put everything else under another key in one transaction."""
+        lock, add, drop_records, drop_snapshots, put_snapshot, drop_slots = _REKEY
+        with self._transaction() as run:
+            run(lock)
+            run(add, (sequence, sealed))
+            run(drop_records, (sequence,))
+            run(drop_snapshots)
+            run(put_snapshot, (sequence, rows.snapshot))
+            log = iter(rows.log)
+            while page := list(islice(log, _LEAVES)):
+                run(_REPLACE_LOG, _columns(page))
+            run(drop_slots)
+            for slot in rows.slots:
+                run(_PUT_SLOT, slot)
 
     def records(self, after: int) -> Iterator[tuple[int, bytes]]:
         """Return the records behind a number, a page at a time."""

@@ -6,7 +6,7 @@ Invariants:
     2. A snapshot opens only for the sequence and head that it names, and stands for every record
        up to there.
 
-Spec: keyservice-state-v1, clauses KS-10 to KS-24.
+Spec: keyservice-state-v1, clauses KS-10 to KS-24 and KS-71.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ MAX_SNAPSHOT_BYTES: Final = 1 << 30
 RECORD_LABEL: Final = b"cloister/keyservice-state/v1/record"
 SNAPSHOT_LABEL: Final = b"cloister/keyservice-state/v1/snapshot"
 ENTRY_LABEL: Final = b"cloister/keyservice-state/v1/entry"
+NAME_LABEL: Final = b"cloister/keyservice-state/v1/name"
 _VERSION: Final = 1
 _MAX_CHANGES: Final = 4096
 _MAX_ENTRIES: Final = 1024
@@ -145,6 +146,11 @@ class StateKey:
     def to_secret(self) -> bytes:
         """Return the bytes, to be sealed at once."""
         return self._secret
+
+    @property
+    def name(self) -> bytes:
+        """What it is called where everybody reads; tells nothing about it."""
+        return derive_key(self._secret, label=NAME_LABEL, salt=b"")
 
     def seal_record(self, record: Record, *, after: Head) -> tuple[Head, bytes]:
         """Return the new head and the sealed bytes of the record that follows `after`.

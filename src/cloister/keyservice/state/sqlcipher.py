@@ -28,7 +28,7 @@ from cloister.errors import (
     TamperedError,
     UnavailableError,
 )
-from cloister.keyservice.state.backend import LogRow, Rows
+from cloister.keyservice.state.backend import LogRow, Rekeyed, Rows
 from cloister.keyservice.state.format import FORMAT, require_format
 
 __all__ = ["DATABASE", "SQLCipherBackend"]
@@ -189,13 +189,26 @@ class SQLCipherBackend:
     def append(self, sequence: int, sealed: bytes, log: Iterable[LogRow]) -> None:
         """Add a record and its log rows in one transaction."""
         with self._transaction():
-            if self._db.execute("SELECT 1 FROM records WHERE sequence = ?", (sequence,)).fetchone():
-                raise StateMovedError("the state has moved on", code="keyservice.moved")
-            self._db.execute("INSERT INTO records VALUES (?, ?)", (sequence, sealed))
+            self._add_record(sequence, sealed)
             for row in log:
                 self._db.execute(
                     "INSERT INTO log VALUES (?, ?, ?)", (row.position, row.sealed, row.leaf)
                 )
+
+    def rekey(self, sequence: int, sealed: bytes, rows: Rekeyed) -> None:
+        """Add a record and put everything else under another key in one transaction."""
+        with self._transaction():
+            self._add_record(sequence, sealed)
+            self._db.execute("DELETE FROM records WHERE sequence < ?", (sequence,))
+            self._db.execute("DELETE FROM snapshot")
+            self._db.execute("INSERT INTO snapshot VALUES (?, ?)", (sequence, rows.snapshot))
+            for row in rows.log:
+                self._db.execute(
+                    "INSERT OR REPLACE INTO log VALUES (?, ?, ?)",
+                    (row.position, row.sealed, row.leaf),
+                )
+            self._db.execute("DELETE FROM slots")
+            self._db.executemany("INSERT INTO slots VALUES (?, ?)", rows.slots)
 
     def records(self, after: int) -> Iterator[tuple[int, bytes]]:
         """Return the records behind a number, a page at a time."""
@@ -251,6 +264,11 @@ class SQLCipherBackend:
                 self._db.close()
         finally:
             os.close(self._lock_fd)
+
+    def _add_record(self, sequence: int, sealed: bytes) -> None:
+        if self._db.execute("SELECT 1 FROM records WHERE sequence = ?", (sequence,)).fetchone():
+            raise StateMovedError("the state has moved on", code="keyservice.moved")
+        self._db.execute("INSERT INTO records VALUES (?, ?)", (sequence, sealed))
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
