@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,8 @@ from cloister.testing.postgres import PostgresServer
 SECRETS: Final = ServiceSecrets(b"s" * 32, b"h", b"c", b"d", b"r" * 32, b"o", "example.test")
 VOLUME: Final = VolumeRecord(b"v" * 16, b"k" * 32, "data", 0, b"r" * 32, 0, 0, None)
 COMMITS: Final = 3
+Slot = tuple[str, bytes]
+Slots = tuple[Slot, ...]
 # What a process does that is killed at its last commit: it says which ones it could acknowledge.
 PROGRAM: Final = """
 import os, signal, sys
@@ -74,18 +76,24 @@ from integration.test_keyservice_commits import change_key, open_store
 
 folder, address, point = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 store = open_store(folder, address)
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def dying(slots):
+    for slot in slots:
+        yield slot
+        die()
+
+if point == "in-slots":
+    change_key(folder, store, dying)
 owner, name = {
     "rekey": (type(store._backend), "rekey"),
     "log": (type(store), "_every_entry"),
-    "slots": (type(store._backend), "slots"),
     "witness": (type(store._freshness), "committed"),
     "slot-seen": (MonotonicCounter, "raise_to"),
 }[point.partition("-")[2]]
 genuine = getattr(owner, name)
 first = point.startswith("before-")
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
 
 def call(self, *arguments, **named):
     if first:
@@ -108,11 +116,17 @@ change_key(folder, store)
 """
 
 
-def change_key(folder: Path, store: Store) -> StateKey:
-    """Change the state key, and write it down."""
+def change_key(
+    folder: Path, store: Store, given: Callable[[Slots], Iterable[Slot]] = tuple
+) -> StateKey:
+    """Change the state key, and write it down; `given` is what slots are read through."""
     platform = SimPlatform.load(folder / "platform")
     key = StateKey(b"n" * 32)
-    slots = partial(slots_after, new=seal_next_state_key(key, platform))
+    new = seal_next_state_key(key, platform)
+
+    def slots(present: Iterable[Slot], retired: StateKey) -> Iterable[Slot]:
+        return given(slots_after(present, retired, new=new))
+
     with store.changing_key(key, slots), store.transaction():
         put_key_change(store.tables, KeyChange(key.name, b"s" * 32, 1))
         store.append(b"change")
@@ -189,8 +203,8 @@ def test_a_kill_at_a_commit(
         ("before-rekey", False),
         ("before-log", False),
         ("after-log", False),
+        ("in-slots", False),
         ("after-rekey", True),
-        ("before-witness", True),
         ("after-witness", True),
         ("after-slot-seen", True),
     ],

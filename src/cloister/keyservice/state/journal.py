@@ -49,7 +49,7 @@ _PAGE: Final = 256
 
 Slot = tuple[str, bytes]
 Unlock = Callable[[], StateKey]
-NewSlots = Callable[[Iterable[Slot], StateKey], tuple[Slot, ...]]
+NewSlots = Callable[[Iterable[Slot], StateKey], Iterable[Slot]]
 
 
 @dataclass(frozen=True, slots=True)
