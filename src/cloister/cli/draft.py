@@ -34,7 +34,7 @@ __all__ = ["DraftWords", "WorkloadWords", "draft_from_words", "is_store", "progr
 
 _CODE_MOUNT: Final = "/code"
 _SUPERBLOCK: Final = "superblock"
-ANYBODY: Final = "the drafted policy lets anybody who reaches the port ask"
+_SPIFFE: Final = "spiffe://"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,8 @@ class WorkloadWords:
         volumes: MOUNT=STORE:read (the state it has now), :latest (the newest) or :write.
         environment: NAME=VALUE.
         listen: NAME=PORT.
-        clients: NAME=SPIFFE ID, of those who may use the listener of that name.
+        clients: SPIFFE ID, of those who may use every listener, or NAME=SPIFFE ID, for that one.
+        any_client: Why anybody may use the listeners that have no clients; empty where none has.
     """
 
     command: str
@@ -54,6 +55,7 @@ class WorkloadWords:
     environment: Sequence[str] = ()
     listen: Sequence[str] = ()
     clients: Sequence[str] = ()
+    any_client: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,21 +149,47 @@ def _workload(
 
 def _listeners(role: WorkloadWords) -> dict[str, Listener]:
     ports = _pairs(role.listen, "a listener", "NAME=PORT")
-    clients: dict[str, list[str]] = {}
+    clients = _clients(role, tuple(ports))
+    if role.any_client and all(clients.values()):
+        raise ConfigError(
+            "--any-client is for a listener that has no clients, and there is none",
+            code="config.value",
+            hint="leave it away",
+        )
+    return {
+        name: Listener(port=_port(port), clients=_check(name, clients[name], role.any_client))
+        for name, port in ports.items()
+    }
+
+
+def _clients(role: WorkloadWords, listeners: Sequence[str]) -> Mapping[str, list[str]]:
+    """Return the clients of each listener: those named for it, and those named for all."""
+    clients: dict[str, list[str]] = {name: [] for name in listeners}
     for text in role.clients:
-        ((name, client),) = _pairs([text], "a client", "NAME=spiffe://…").items()
-        if name not in ports:
+        if text.startswith(_SPIFFE) and listeners:
+            for each in clients.values():
+                each.append(text)
+            continue
+        form = "spiffe://… or NAME=spiffe://…"
+        ((name, client),) = _pairs([text], "a client of a listener", form).items()
+        if name not in clients:
             raise ConfigError(
                 f"there is no listener {name}", code="config.value", hint="--listen NAME=PORT"
             )
-        clients.setdefault(name, []).append(client)
-    return {
-        name: Listener(
-            port=_port(port),
-            clients=tuple(clients[name]) if name in clients else Unchecked(unchecked=ANYBODY),
+        clients[name].append(client)
+    return clients
+
+
+def _check(name: str, clients: Sequence[str], any_client: str) -> tuple[str, ...] | Unchecked:
+    if clients:
+        return tuple(dict.fromkeys(clients))
+    if not any_client:
+        raise ConfigError(
+            f"nobody is named who may use the listener {name}",
+            code="config.value",
+            hint="--client spiffe://…, once for each; or --any-client REASON for anybody at all",
         )
-        for name, port in ports.items()
-    }
+    return Unchecked(unchecked=any_client)
 
 
 def _code(words: DraftWords, rules: dict[str, VolumeRule]) -> CodeVolume | CodeDigests:

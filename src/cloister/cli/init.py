@@ -51,7 +51,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         "owner": domain.owner.text,
         "anchors": {root: [key.text for key in keys] for root, keys in domain.anchors.items()},
         "recovery": [str(path) for path in shares],
-        "hardware_rooted": False,
+        "hardware_rooted": _hardware_rooted(domain.service.root_of_trust),
     }
     if as_json:
         console.emit(facts)
@@ -63,11 +63,21 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     console.lines(f"  key service  {domain.identity.text}  ({started})")
     console.lines(f"  owner        {domain.owner.text}  (secret: {directory}/owner/owner.key)")
     for root, keys in domain.anchors.items():
+        rooted = _hardware_rooted(root)
+        said = "rooted in hardware" if rooted else "SIMULATED: no hardware vouches for it"
         for key in keys:
-            console.lines(f"  {root:<11}  {key.text}  (SIMULATED: no hardware vouches for it)")
+            console.lines(f"  {root:<11}  {key.text}  ({said})")
     for path in shares:
         console.lines(f"  share        {path}  (sealed: give it to its holder, keep a copy)")
     console.lines(f"Next: export CLOISTER_DOMAIN={directory.resolve()}")
+
+
+def _hardware_rooted(root_of_trust: str) -> bool:
+    """Tell whether evidence of such a platform can be rooted in hardware, as its table says."""
+    from cloister.tee.registry import by_name
+
+    found = by_name(root_of_trust)
+    return found is not None and found.hardware_rooted
 
 
 def _split(

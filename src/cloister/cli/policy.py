@@ -99,7 +99,10 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
     env: list[str] = typer.Option([], help="NAME=VALUE."),
     listen: list[str] = typer.Option([], help="NAME=PORT."),
     client: list[str] = typer.Option(
-        [], help="NAME=spiffe://… of who may use that listener; repeat it. None: anybody may."
+        [], help="spiffe://… of who may use the listeners; repeat it. NAME=spiffe://… for one."
+    ),
+    any_client: str = typer.Option(
+        "", metavar="REASON", help="Why anybody may use the listeners that have no client."
     ),
     namespace: str = typer.Option("default", help="The tenant."),
     logs: str = typer.Option("pass", help="pass shows logs to the operator; drop discards them."),
@@ -124,7 +127,12 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
         code=code,
         workloads={
             workload: WorkloadWords(
-                command=command, volumes=volume, environment=env, listen=listen, clients=client
+                command=command,
+                volumes=volume,
+                environment=env,
+                listen=listen,
+                clients=client,
+                any_client=any_client,
             )
         },
         logs=logs,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cloister.cli.draft import (
-    ANYBODY,
     DraftWords,
     WorkloadWords,
     draft_from_words,
@@ -23,7 +23,7 @@ from cloister.volume.opening import create_volume
 _FACTS = LocalFacts("ed25519:" + "ab" * 32, b"l" * 32, b"r" * 32, 1)
 
 
-def _words(base: Path, code: Path, **role: tuple[str, ...]) -> DraftWords:
+def _words(base: Path, code: Path, **role: Any) -> DraftWords:
     return DraftWords(
         name="p",
         namespace="n",
@@ -45,6 +45,7 @@ def test_a_draft_is_a_valid_policy(tmp_path: Path, plain: Path) -> None:
         volumes=(f"/data={tmp_path}/data:read", f"/out={tmp_path}/Out Put:write"),
         environment=("SEED=7", "EMPTY="),
         listen=("api=8443",),
+        clients=("spiffe://example.org/n/clients/ann/*",),
     )
     policy = parse_policy(draft_from_words(words, _FACTS).encode(), source="draft")
     role = policy.workloads["w"]
@@ -79,13 +80,21 @@ def test_sealed_code_is_mounted_as_code(tmp_path: Path) -> None:
         {"volumes": ("/data=store:append",)},
         {"environment": ("SEED",)},
         {"listen": ("api=http",)},
-        {"listen": ("api=1",), "clients": ("spiffe://example.org/lab/clients/ann/1",)},
+        {"listen": ("api=1",)},
+        {"listen": ("api=1", "more=2"), "clients": ("api=spiffe://example.org/lab/clients/a/1",)},
+        {"clients": ("spiffe://example.org/lab/clients/ann/1",)},
+        {"any_client": "nobody listens"},
+        {
+            "listen": ("api=1",),
+            "clients": ("spiffe://example.org/lab/clients/ann/1",),
+            "any_client": "they have clients",
+        },
         {"listen": ("api=1",), "clients": ("other=spiffe://example.org/lab/clients/ann/1",)},
         {"clients": ("api=spiffe://example.org/lab/clients/ann/1",)},
     ],
 )
 def test_words_that_cannot_be_read_are_refused(
-    tmp_path: Path, plain: Path, role: dict[str, tuple[str, ...]]
+    tmp_path: Path, plain: Path, role: dict[str, Any]
 ) -> None:
     """With how to write them."""
     with pytest.raises(ConfigError) as caught:
@@ -95,19 +104,33 @@ def test_words_that_cannot_be_read_are_refused(
 
 
 def test_a_draft_names_its_clients(tmp_path: Path, plain: Path) -> None:
-    """Of each listener its own; one without any says that it is open."""
+    """Of each listener its own; one without any is open for the reason that was given."""
     ann, ben = (f"spiffe://example.org/lab/clients/{name}/*" for name in ("ann", "ben"))
     words = _words(
         tmp_path,
         plain,
         listen=("api=8443", "open=8444"),
         clients=(f"api={ann}", f"api={ben}"),
+        any_client="a health check",
     )
     listen = (
         parse_policy(draft_from_words(words, _FACTS).encode(), source="draft").workloads["w"].listen
     )
     assert listen["api"].clients == (ann, ben)
-    assert listen["open"].clients == Unchecked(unchecked=ANYBODY)
+    assert listen["open"].clients == Unchecked(unchecked="a health check")
+
+
+def test_a_client_without_a_listeners_name_is_for_all(tmp_path: Path, plain: Path) -> None:
+    """Once each, also where somebody is named twice."""
+    ann, ben = (f"spiffe://example.org/lab/clients/{name}/*" for name in ("ann", "ben"))
+    words = _words(
+        tmp_path, plain, listen=("api=8443", "more=8444"), clients=(ann, f"more={ben}", ann)
+    )
+    text = draft_from_words(words, _FACTS)
+    listen = parse_policy(text.encode(), source="draft").workloads["w"].listen
+    assert listen["api"].clients == (ann,)
+    assert listen["more"].clients == (ann, ben)
+    assert "unchecked" not in "".join(line for line in text.splitlines() if "port:" in line)
 
 
 def test_a_client_that_is_none_makes_no_draft(tmp_path: Path, plain: Path) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from cloister.cli.main import app
+from cloister.tee import registry
 
 
 def test_a_trust_domain_is_made(tmp_path: Path) -> None:
@@ -20,6 +23,20 @@ def test_a_trust_domain_is_made(tmp_path: Path) -> None:
     key = folder / "owner" / "owner.key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert key.read_bytes().hex() not in found.output
+
+
+def test_whether_hardware_vouches_is_what_the_platform_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command has no opinion of its own."""
+    sim = registry.by_name("sim")
+    assert sim is not None
+    monkeypatch.setattr(registry, "by_name", lambda _name: replace(sim, hardware_rooted=True))
+    made = CliRunner().invoke(app, ["init", str(tmp_path / "one"), "--json"])
+    assert json.loads(made.stdout)["hardware_rooted"] is True
+    said = CliRunner().invoke(app, ["init", str(tmp_path / "two")])
+    assert "(rooted in hardware)" in said.stdout
+    assert "SIMULATED" not in said.stdout
 
 
 def test_a_person_is_told_that_it_is_simulated(tmp_path: Path) -> None:

@@ -180,6 +180,7 @@ class Story:
                     f"--name {MODEL}",
                     volumes=(f"/model={sealed}/model:latest",),
                     listen=(f"predict={self._serving_port}",),
+                    any_client="the demonstration's client shows no certificate",
                 ),
                 "inspect": WorkloadWords(
                     command="python /code/inspect_data.py /data",
