@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 
 from cloister.crypto.hpke import HPKEPrivateKey
 from cloister.crypto.signature import SigningKey
-from cloister.errors import CloisterError, StateMovedError, UnavailableError
+from cloister.errors import CloisterError, LocalProtocolError, StateMovedError, UnavailableError
 from cloister.keyservice import merkle
 from cloister.keyservice.approvals import Approval, Subject
 from cloister.keyservice.log import LogEntry, StateCommitment, read_leaf
@@ -346,6 +346,29 @@ def test_a_replica_elsewhere_stops(
         assert e.value.code == "state.key-changed"
 
 
+@pytest.mark.spec("KS-72")
+def test_a_state_is_under_the_key_that_it_names(
+    platform: SimPlatform, shared: MemoryBackend
+) -> None:
+    """A change that names no key, or another, is none; a state that names another is refused."""
+    one = replica(shared, platform)
+    before = shared.copy()
+    with pytest.raises(LocalProtocolError), one.changing_key(StateKey(b"n" * 32), _same):
+        one.append(b"no name")
+    with pytest.raises(LocalProtocolError), one.changing_key(StateKey(b"n" * 32), _same):
+        put_key_change(one.tables, KeyChange(b"o" * 32, b"s" * 32, 1))
+    assert (shared.rows, shared.log_rows) == (before.rows, before.log_rows)
+    with one.transaction():
+        put_key_change(one.tables, KeyChange(b"o" * 32, b"s" * 32, 1))
+    for attempt in (
+        lambda: replica(shared, platform),
+        lambda: Store.load_with(shared, one.key, SharedFreshness(platform.counter("replicas"))),
+    ):
+        with pytest.raises(CloisterError) as e:
+            attempt()
+        assert e.value.code == "state.tampered"
+
+
 @pytest.mark.spec("KS-42")
 def test_what_is_too_large_to_be_written_keeps_nobody_out(
     platform: SimPlatform, shared: MemoryBackend
@@ -400,6 +423,10 @@ def test_a_state_in_a_database_is_changed_while_a_replica_runs(
     assert running.key.name == done.name
     assert running.entries(running.log_size - 1, 1) == [b"by the one that ran"]
     running.close()
+
+
+def _same(slots: Iterable[tuple[str, bytes]], _old: StateKey) -> Iterable[tuple[str, bytes]]:
+    return slots
 
 
 def _slots(changing: Changing) -> list[tuple[str, bytes]]:
