@@ -40,6 +40,7 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "keyservice/view/schemas.py": "driven by keyservice/view/test_openapi.py",
     "keyservice/state/backend.py": "a protocol: contract/test_state_backend.py",
     "keyservice/state/journal.py": "driven by keyservice/test_store.py",
+    "keyservice/state/reader.py": "driven by keyservice/test_store.py and test_rekeying.py",
     "keyservice/state/rows.py": "driven by keyservice/test_store.py",
     "keyservice/state/tenancy.py": "driven by keyservice/test_tenancy.py",
     "keyservice/tenancy_records.py": "types only; their bytes: state/test_tenancy_rows.py",

@@ -1,4 +1,4 @@
-"""How the state changes and is read: a journal of sealed records over a backend, with its log.
+"""How the state changes: each group of decisions is one sealed record, with what the log gains.
 
 Invariants:
     1. What `group`, or a `transaction` outside one, has returned from is durable, and the witness
@@ -6,10 +6,10 @@ Invariants:
     2. Nothing of a transaction that failed is seen, here or after opening again.
     3. An older copy, and a second service that went on from a copy, are refused
        (`state.rolled-back`, `state.forked`).
-    4. Where the state names the key that it is under, it is under that one. A change of the key is
-       one record: with it, everything that was sealed before is under the new key, or nothing is.
+    4. A change of the key is one record: with it, everything that was sealed before is under the
+       new key, or nothing is.
 
-Spec: keyservice-state-v1.
+Spec: keyservice-state-v1, its section Writing, and clauses KS-72 to KS-77.
 """
 
 from __future__ import annotations
@@ -18,37 +18,34 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
 from cloister.crypto.digest import framed, sha256
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import (
     LocalProtocolError,
-    StateMovedError,
     StorageFullError,
     TamperedError,
     UnavailableError,
 )
 from cloister.keyservice import merkle
 from cloister.keyservice.log import StateCommitment
-from cloister.keyservice.proofs import Proofs
 from cloister.keyservice.state.backend import Backend, LogRow, Rekeyed
 from cloister.keyservice.state.format import FORMAT, NEWEST, sealed_format
 from cloister.keyservice.state.freshness import Freshness
 from cloister.keyservice.state.key_rows import key_change
-from cloister.keyservice.state.record import FIRST_HEAD, Head, Record, Snapshot, StateKey
+from cloister.keyservice.state.reader import StateReader, Unlock, log_changed
+from cloister.keyservice.state.record import Head, Record, Snapshot, StateKey
 from cloister.keyservice.state.tables import Tables
 
-__all__ = ["Appended", "Journal", "Unlock"]
+__all__ = ["Appended", "Journal", "NewSlots"]
 
 SNAPSHOT_EVERY: Final = 2000
 _LOG: Final = logging.getLogger(__name__)
-_READS: Final = 4
 _SALT_BYTES: Final = 32
 _PAGE: Final = 256
 
 Slot = tuple[str, bytes]
-Unlock = Callable[[], StateKey]
 NewSlots = Callable[[Iterable[Slot], StateKey], Iterable[Slot]]
 
 
@@ -62,7 +59,7 @@ class Appended:
     root: bytes
 
 
-class Journal:
+class Journal(StateReader):
     """The open journal; `Store` gives its rows their types. Not shared between threads."""
 
     def __init__(
@@ -73,57 +70,11 @@ class Journal:
         *,
         unlock: Unlock | None = None,
     ) -> None:
-        """Take over an open backend and its witness.
-
-        Args:
-            backend: What it says is authenticated by the key.
-            key: The state key.
-            freshness: The witness.
-            unlock: Gives the newest state key, where another replica changed it; with None, such a
-                state does not open.
-        """
-        self._backend = backend
-        self._key = key
-        self._freshness = freshness
-        self._tables = Tables()
-        self._head = FIRST_HEAD
-        self._size = 0
-        self._peaks: tuple[bytes, ...] = ()
-        self._entries: list[bytes] = []
-        self._snapshot_at = 0
+        """Take over an open backend and its witness, as `StateReader` does."""
+        super().__init__(backend, key, freshness, unlock=unlock)
         self._grouped = False
         self._committing_to_log = False
-        self.proofs: Final = Proofs(self._durable_leaves)
-        self._behind = False
-        self._unlock = unlock
         self._next: tuple[StateKey, NewSlots] | None = None
-
-    @classmethod
-    def load_with(
-        cls, backend: Backend, key: StateKey, freshness: Freshness, *, unlock: Unlock | None = None
-    ) -> Self:
-        """Read the state of a backend under a key; closes backend and witness where that fails.
-
-        Raises:
-            TamperedError: It was changed (`state.tampered`), or is an old copy
-                (`state.rolled-back`).
-        """
-        store = cls(backend, key, freshness, unlock=unlock)
-        try:
-            store._load()
-        except BaseException:
-            store.close()
-            raise
-        return store
-
-    def close(self) -> None:
-        """Close the backend and the witness."""
-        try:
-            self._backend.close()
-        finally:
-            self._freshness.close()
-
-    # -- transactions
 
     @contextlib.contextmanager
     def group(self) -> Iterator[None]:
@@ -276,7 +227,7 @@ class Journal:
             yield LogRow(size, key.seal_entry(entry, position=size), leaf)
             peaks, size = merkle.append(peaks, size, leaf), size + 1
         if (size, peaks) != (self._size, self._peaks):
-            raise _log_changed(f"{size} entries have another root than the state says")
+            raise log_changed(f"{size} entries have another root than the state says")
 
     def _every_entry(self, durable: int) -> Iterator[bytes]:
         for first in range(0, durable, _PAGE):
@@ -318,48 +269,6 @@ class Journal:
         else:
             self._snapshot_at = self._head.sequence
 
-    @property
-    def shared(self) -> bool:
-        """Whether other replicas may change the state too."""
-        return self._backend.shared
-
-    @property
-    def tables(self) -> Tables:
-        """All rows, for a topic that has rows of its own; changed inside a transaction only."""
-        return self._tables
-
-    @property
-    def head(self) -> Head:
-        """The newest record."""
-        return self._head
-
-    @property
-    def key(self) -> StateKey:
-        """The state key, to be sealed for somebody else."""
-        return self._key
-
-    # -- the log
-
-    @property
-    def log_size(self) -> int:
-        """How many entries the log has."""
-        return self._size
-
-    def log_root(self) -> bytes:
-        """Return the log's root."""
-        return merkle.root_of_peaks(self._peaks)
-
-    @property
-    def durable_size(self) -> int:
-        """How many entries are durable: without those of a group that has not ended."""
-        return self._size - len(self._entries)
-
-    def durable_root(self) -> bytes:
-        """Return the root over the durable entries."""
-        if not self._entries:
-            return self.log_root()
-        return self.proofs.root(self.durable_size) if self.durable_size else merkle.EMPTY_ROOT
-
     def append(self, entry: bytes) -> Appended:
         """Append an entry to the log; inside a transaction."""
         index, before = self._size, self._peaks
@@ -367,29 +276,6 @@ class Journal:
         self._entries.append(entry)
         proof = merkle.newest_leaf_proof(before)
         return Appended(index, proof, self._size, self.log_root())
-
-    def entries(self, first: int, count: int) -> list[bytes]:
-        """Return up to `count` durable entries from number `first`.
-
-        Raises:
-            TamperedError: The backend has not all of them as they were written (`state.tampered`).
-        """
-        return [entry for entry, _ in self._log(first, count)]
-
-    def open_entry(self, row: LogRow) -> bytes:
-        """Open one row of the log."""
-        return self._key.open_entry(row.sealed, position=row.position)
-
-    def leaves(self) -> list[bytes]:
-        """Return every leaf hash, for proofs about old trees."""
-        return list(self._backend.leaves())
-
-    # -- how it is
-
-    @property
-    def sequence(self) -> int:
-        """The number of the newest record."""
-        return self._head.sequence
 
     def require_ready(self) -> None:
         """Raise what would keep a decision from becoming durable now, as far as reading tells."""
@@ -402,131 +288,3 @@ class Journal:
     def watch(self, wrap: Callable[[Freshness], Freshness]) -> None:
         """Put something around the witness, such as what measures the time of a commit."""
         self._freshness = wrap(self._freshness)
-
-    # -- inside
-
-    def _durable_leaves(self, first: int, count: int) -> list[bytes]:
-        return [leaf for _, leaf in self._log(first, count)]
-
-    def _log(self, first: int, count: int) -> list[tuple[bytes, bytes]]:
-        """Open rows of the log, unless another replica has just put them under another key."""
-        try:
-            return self._open_log(first, count)
-        except TamperedError as e:
-            if self._key_moved():
-                raise StateMovedError("the state key was changed", code="keyservice.moved") from e
-            raise
-
-    def _key_moved(self) -> bool:
-        return self.shared and self._unlock is not None and self._unlock().name != self._key.name
-
-    def _open_log(self, first: int, count: int) -> list[tuple[bytes, bytes]]:
-        """Open rows of the log: none is left out, each is in its place and has its own leaf."""
-        wanted = range(first, min(first + count, self.durable_size))
-        rows = list(self._backend.log(first, len(wanted)))[: len(wanted)]
-        found = [
-            (self._key.open_entry(row.sealed, position=position), row.leaf)
-            for position, row in zip(wanted, rows, strict=False)
-        ]
-        whole = len(found) == len(wanted)
-        if not whole or any(merkle.leaf_hash(entry) != leaf for entry, leaf in found):
-            raise _log_changed(f"{len(found)} of {len(wanted)} entries from {first}")
-        return found
-
-    def _grow(self, entry: bytes) -> None:
-        self._peaks = merkle.append(self._peaks, self._size, merkle.leaf_hash(entry))
-        self._size += 1
-
-    def _load(self) -> None:
-        self._freshness.reading()
-        self._read_snapshot()
-        self._catch_up()
-        if self._head == FIRST_HEAD:
-            raise TamperedError("the key service's state is empty", code="state.tampered")
-        sealed_format(self._tables)
-
-    def refresh(self) -> None:
-        """Catch up with records that others have added; outside a group.
-
-        Raises:
-            TamperedError: They do not continue the state (`state.tampered`), or what there is lacks
-                records that the witness knows of (`state.rolled-back`).
-        """
-        self._freshness.reading()
-        self._catch_up()
-
-    def _catch_up(self) -> None:
-        """Read what is newer. Snapshots that others take may overtake us, though not for ever."""
-        for _ in range(_READS):
-            if self._read_records():
-                self._freshness.opened(self._head)
-                self._behind = False
-                return
-            if not self._read_snapshot():
-                break
-        raise TamperedError(
-            "a record of the key service's state is missing",
-            code="state.tampered",
-            detail=f"the one after {self._head.sequence}",
-        )
-
-    def _read_records(self) -> bool:
-        """Apply the records behind the head; False where one is missing."""
-        for sequence, sealed in self._backend.records(self._head.sequence):
-            if sequence != self._head.sequence + 1:
-                return False
-            self._head, record = self._key.open_record(sealed, after=self._head)
-            for entry in record.entries:
-                self._grow(entry)
-            self._tables.apply(record.changes)
-            if not self._follow_key():
-                return False
-        return True
-
-    def _follow_key(self) -> bool:
-        """Take the key that the state names; False where the slot has one that came after it.
-
-        Raises:
-            TamperedError: There is no way to that key (`state.tampered`, `state.key-changed`).
-        """
-        change = key_change(self._tables)
-        if change is None or change.name == self._key.name:
-            return True
-        if self._unlock is None:
-            raise TamperedError(
-                "the key service's state is under another key than it says", code="state.tampered"
-            )
-        self._key = self._unlock()
-        return self._key.name == change.name
-
-    def _read_snapshot(self) -> bool:
-        """Go on from the snapshot if it is newer than the head."""
-        found = self._backend.snapshot()
-        if found is None or found[0] <= self._head.sequence:
-            return False
-        self._head, snapshot = self._open_snapshot(found[1], sequence=found[0])
-        self._tables = Tables(snapshot.tables)
-        self._size, self._peaks = snapshot.log_size, snapshot.peaks
-        self._snapshot_at = self._head.sequence
-        if not self._follow_key():
-            raise TamperedError(
-                "the key service's state is under another key than it says", code="state.tampered"
-            )
-        return True
-
-    def _open_snapshot(self, sealed: bytes, *, sequence: int) -> tuple[Head, Snapshot]:
-        """Open a snapshot, also one that another replica took under a key that it changed to."""
-        try:
-            return self._key.open_snapshot(sealed, sequence=sequence)
-        except TamperedError:
-            newest = self._key if self._unlock is None else self._unlock()
-            if newest.name == self._key.name:
-                raise
-        self._key = newest
-        return newest.open_snapshot(sealed, sequence=sequence)
-
-
-def _log_changed(detail: str) -> TamperedError:
-    return TamperedError(
-        "the log in the key service's state was changed", code="state.tampered", detail=detail
-    )
