@@ -26,6 +26,7 @@ from cloister.errors import (
 )
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.pinned import PinnedService
+from cloister.volume.regions import RegionClass, Regions
 from cloister.wire import Fields, Value, encode
 
 if TYPE_CHECKING:
@@ -242,15 +243,16 @@ def open_granted(config: bytes) -> Filesystem:
     store = Path(fields.text("store", max_length=4096))
     keys = KeyRing.from_fields(fields)
     lease = Lease.from_fields(fields.submap("lease"))
+    regions = _regions_from(fields)
     service = PinnedService(VerifyingKey(fields.octets("service")), fields.text("origin"))
     volume, url = fields.octets("volume"), fields.text("url", max_length=4096)
     fields.end()
     if not lease.epoch:
-        return open_volume(store, keys, anchor=PinnedAnchor(state), writable=False)
+        return open_volume(store, keys, anchor=PinnedAnchor(state), writable=False, regions=regions)
     anchor = KeyServiceAnchor(
         HTTPTransport(url), service, volume=volume, lease=lease, clock=read_clock
     )
-    filesystem = open_volume(store, keys, anchor=anchor, writable=True)
+    filesystem = open_volume(store, keys, anchor=anchor, writable=True, regions=regions)
     threading.Thread(target=_keep_lease, args=(anchor,), name="lease", daemon=True).start()
     return filesystem
 
@@ -290,8 +292,17 @@ def _config(plan: VolumePlan, grant: VolumeGrant, settings: ServerSettings) -> b
         "service": settings.service.identity.raw,
         "origin": settings.service.origin,
         "url": settings.url,
+        "regions": {path: found.value for path, found in plan.regions.classes.items()},
+        "enforced": plan.regions.enforced,
     }
     return encode(value)
+
+
+def _regions_from(fields: Fields) -> Regions:
+    """Read the regions that this volume is opened with; they came from the policy."""
+    said = fields.submap("regions")
+    classes = {path: RegionClass(said.text(path)) for path in said.keys()}  # noqa: SIM118  # Fields
+    return Regions(classes) if fields.boolean("enforced") else Regions.as_recorded()
 
 
 def _state(described: bytes) -> VolumeState:

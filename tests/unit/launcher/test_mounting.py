@@ -20,6 +20,7 @@ from cloister.launcher import mounting
 from cloister.launcher.mounting import MountRequest
 from cloister.launcher.plan import VolumePlan
 from cloister.volume.opening import create_volume
+from cloister.volume.regions import ENCRYPTED_ONLY
 
 _STATE = AnchoredState(4, b"r" * 32, 2)
 
@@ -41,6 +42,7 @@ def _request(store: Path, target: Path, *, writable: bool = False) -> MountReque
         writable=writable,
         service=None,
         url="unix:///x",
+        regions=ENCRYPTED_ONLY,
         connect=FakeOwner,
     )
 

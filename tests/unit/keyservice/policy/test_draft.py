@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cloister.errors import MalformedError
+from cloister.keyservice.policy.canonical import canonical_bytes, policy_from_canonical, policy_hash
 from cloister.keyservice.policy.draft import draft_policy
 from cloister.keyservice.policy.model import Mount, VolumeRule
 from cloister.keyservice.policy.reader import parse_policy
