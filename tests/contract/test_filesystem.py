@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from cloister.testing.anchor import AnchorHolder
-from cloister.testing.file_volume import make_file_volume, open_file_volume
+from cloister.testing.file_volume import open_file_volume, open_readable_file_volume
 from cloister.testing.memory_filesystem import MemoryFilesystem
 from cloister.testing.store import MemoryStore
 from cloister.volume.filesystem import ROOT_INO, Filesystem, SetAttributes
 from cloister.volume.opening import Clocks, create_store, open_store
-from cloister.volume.regions import RegionClass, Regions
 
 MIB = 1 << 20
 
@@ -42,8 +41,7 @@ def volume_in_memory(directory: Path) -> Filesystem:
 
 def readable_volume(directory: Path) -> Filesystem:
     """Make an empty volume whose files are authenticated and not encrypted, in a directory."""
-    make_file_volume(directory / "volume", regions=Regions({"/": RegionClass.AUTHENTICATED}))
-    return open_file_volume(bytes(directory / "volume"))
+    return open_readable_file_volume(bytes(directory / "volume"))
 
 
 FACTORIES: dict[str, Callable[[Path], Filesystem]] = {

@@ -16,7 +16,12 @@ from cloister.volume.filesystem import Filesystem
 from cloister.volume.opening import create_volume, open_volume
 from cloister.volume.regions import ENCRYPTED_ONLY, RegionClass, Regions
 
-__all__ = ["describe_volume", "make_file_volume", "open_file_volume"]
+__all__ = [
+    "describe_volume",
+    "make_file_volume",
+    "open_file_volume",
+    "open_readable_file_volume",
+]
 
 _KEY_BYTES: Final = 32
 
@@ -42,6 +47,14 @@ def open_file_volume(config: bytes) -> Filesystem:
     classes = json.loads((directory / "regions").read_text())
     regions = Regions({path: RegionClass(found) for path, found in classes.items()})
     return open_volume(directory / "volume", key, anchor=anchor, writable=True, regions=regions)
+
+
+def open_readable_file_volume(config: bytes) -> Filesystem:
+    """Do the same; where it is made, its files are authenticated and not encrypted."""
+    directory = Path(config.decode())
+    if not (directory / "anchor").exists():
+        make_file_volume(directory, regions=Regions({"/": RegionClass.AUTHENTICATED}))
+    return open_file_volume(config)
 
 
 def describe_volume(filesystem: Filesystem) -> bytes:
