@@ -4,7 +4,8 @@ Invariants, where the regions are enforced:
     1. A volume opens only if every name of every file is in a region of the file's own class, and
        nothing but folders lies in a region that is mounted over.
     2. A file's class is decided when it is made, by its path, and never changes.
-    3. No name moves to where another class holds, nor a folder at or above which one begins.
+    3. No name moves to where another class holds, nor a folder at or below which one begins.
+    4. No link stands where a region or a folder above one belongs: it would lead elsewhere.
 
 So what a policy says of a path is what happens there, and nothing is ever written weaker. The
 regions are the owner's word; the index is authentic, and was written by whoever had the key.
@@ -46,8 +47,10 @@ class Placement:
         root = self._regions.root
         self._require_folders()
         if not root.children:
+            authenticated = root.region_class is RegionClass.AUTHENTICATED
             for inode in self._index.inodes.values():
-                _require_class(inode, root, b"")
+                if inode.authenticated != authenticated:
+                    _require_class(inode, root, b"")
             return
         waiting = [(self._index.inodes[ROOT_INO], root, b"")]
         while waiting:
@@ -77,16 +80,17 @@ class Placement:
                     self.added(folder, name, inner)
                 folder = inner
 
-    def is_authenticated(self, folder: Inode, name: bytes) -> bool:
-        """Decide the class of a file that is about to be made.
+    def is_authenticated(self, folder: Inode, name: bytes, *, mode: int) -> bool:
+        """Decide the class of what is about to be made; False for all but files.
 
         Raises:
-            OSError: EACCES: files of that region do not lie in the volume.
+            OSError: EACCES: what is made in that region does not lie in the volume; or it is a
+                link in a region's place.
         """
-        found = self._region(folder, name).region_class
-        if not found.is_stored:
+        found = self._region(folder, name)
+        if not found.region_class.is_stored or (stat.S_ISLNK(mode) and found.named):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-        return found is RegionClass.AUTHENTICATED
+        return found.region_class is RegionClass.AUTHENTICATED and stat.S_ISREG(mode)
 
     def require_place(self, inode: Inode, folder: Inode, name: bytes) -> None:
         """Allow another name of a file, or of a symbolic link, where its own class holds.
@@ -96,8 +100,12 @@ class Placement:
         """
         if not self._regions.enforced:
             return
-        found = self._region(folder, name).region_class
-        if found is not (_class_of(inode) if inode.is_file else found) or not found.is_stored:
+        found = self._region(folder, name)
+        if inode.is_file:
+            fits = found.region_class is _class_of(inode)
+        else:
+            fits = found.region_class.is_stored and not found.named
+        if not fits:
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
     def require_move(
@@ -182,7 +190,11 @@ def _class_of(inode: Inode) -> RegionClass:
 
 def _require_class(inode: Inode, region: Region, where: bytes) -> None:
     wanted = region.region_class
-    if inode.is_directory or (wanted.is_stored and not inode.is_file):
+    if inode.is_directory:
+        return
+    if not inode.is_file:
+        if region.named or not wanted.is_stored:
+            raise _mismatch("that is a link", f"a place is {wanted.value}", os.fsdecode(where))
         return
     found = _class_of(inode)
     if found is not wanted:

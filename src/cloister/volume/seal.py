@@ -149,8 +149,7 @@ class _Sealer:
             )
         inode = self._index.add(status.st_mode, at_ns=status.st_mtime_ns)
         if not inode.is_directory:
-            authenticated = self._is_authenticated(path, directory, name)
-            inode.authenticated = authenticated and inode.is_file
+            inode.authenticated = self._is_authenticated(path, directory, name, status.st_mode)
         if stat.S_ISLNK(status.st_mode):
             self._add_target(path, inode)
         elif inode.is_file:
@@ -159,12 +158,12 @@ class _Sealer:
         self._placement.added(directory, name, inode)
         return inode
 
-    def _is_authenticated(self, path: Path, directory: Inode, name: bytes) -> bool:
+    def _is_authenticated(self, path: Path, directory: Inode, name: bytes, mode: int) -> bool:
         try:
-            return self._placement.is_authenticated(directory, name)
+            return self._placement.is_authenticated(directory, name, mode=mode)
         except OSError as e:
             raise ConfigError(
-                f"in a region that is no part of the volume: {path}",
+                f"where a region is that is no part of the volume, or a link in its place: {path}",
                 code="config.value",
                 hint="move it elsewhere before sealing",
             ) from e

@@ -375,9 +375,9 @@ class VolumeFilesystem:
         self, parent: int, name: bytes, mode: int, uid: int, gid: int, *, target: bytes = b""
     ) -> Attributes:
         directory = self._free_name(parent, name)
-        authenticated = self._placement.is_authenticated(directory, name)
+        authenticated = self._placement.is_authenticated(directory, name, mode=mode)
         inode = self._index.add(mode, at_ns=self._clock_ns())
-        inode.authenticated = authenticated and inode.is_file
+        inode.authenticated = authenticated
         inode.uid, inode.gid = uid, gid
         if directory.mode & stat.S_ISGID:
             inode.gid = directory.gid

@@ -166,6 +166,23 @@ def test_nothing_is_made_where_something_is_mounted(fs: VolumeFilesystem) -> Non
     assert fs.protection(put(fs, b"f", b"kept", parent=keep)) is ENCRYPTED
 
 
+@pytest.mark.spec("VOL-84")
+def test_no_link_stands_in_a_regions_place(fs: VolumeFilesystem) -> None:
+    """It would lead what is written there to where another class holds."""
+    pub = folder(fs, "/pub")
+    other = folder(fs, "/other")
+    fs.symlink(other, b"link", b"/pub", 0, 0)
+    fs.symlink(pub, b"link", b"other", 0, 0)
+    for parent, name in ((ROOT_INO, b"twin"), (ROOT_INO, b"deep"), (pub, b"priv")):
+        refused(errno.EACCES, lambda p=parent, n=name: fs.symlink(p, n, b"other", 0, 0))
+        refused(
+            errno.EXDEV,
+            lambda p=parent, n=name: fs.rename(other, b"link", p, n, no_replace=False),
+        )
+        refused(errno.EXDEV, lambda p=parent, n=name: fs.link(fs.lookup(pub, b"link").ino, p, n))
+    fs.rename(pub, b"link", other, b"moved", no_replace=False)
+
+
 @pytest.mark.spec("VOL-85")
 def test_folders_for_mounts_in_a_volume_that_is_read_only(bench: VolumeBench) -> None:
     """They are seen, and stored nowhere."""
@@ -185,7 +202,9 @@ def test_folders_for_mounts_in_a_volume_that_is_read_only(bench: VolumeBench) ->
         ({"/pub/priv": AUTHENTICATED}, "authenticated", "encrypted", "/pub/priv/secret"),
         ({"/pub/shown": ENCRYPTED}, "encrypted", "authenticated", "/pub/shown"),
         ({"/pub/priv": EPHEMERAL}, "ephemeral", "encrypted", "/pub/priv/secret"),
-        ({"/other": PLAIN}, "plain", "encrypted", "/other/link"),
+        ({"/other": PLAIN}, "a place is plain", "that is a link", "/other/link"),
+        ({"/other/link": ENCRYPTED}, "a place is encrypted", "that is a link", "/other/link"),
+        ({"/other/link/x": ENCRYPTED}, "a place is encrypted", "that is a link", "/other/link"),
         ({"/pub/again/x": PLAIN}, "a folder is plain", "that is no folder", "/pub/again/x"),
     ],
 )

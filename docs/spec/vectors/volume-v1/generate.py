@@ -553,6 +553,8 @@ def bad_classes(write: Writer) -> None:
         ("encrypted", {"/public": "encrypted"}),
         ("shadowed", {"/public/secret": "ephemeral"}),
         ("file", {"/beside": "authenticated"}),
+        ("link", {"/public/link": "encrypted"}),
+        ("above", {"/public/link/x": "authenticated"}),
     ):
         bench, _ = with_classes("another policy")
         changed = {path: RegionClass(found) for path, found in classes.items()}

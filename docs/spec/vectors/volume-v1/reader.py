@@ -59,11 +59,14 @@ class Volume:
             mode, _, _, _, authenticated = self.inodes[child]
             covering = [p for p in regions if p == "/" or (here + "/").startswith(p + "/")]
             wanted = regions[max(covering, key=len)] if covering else "encrypted"
+            above = any((p + "/").startswith(here + "/") for p in regions)
             if mode >> 12 == 4:
                 self.check_classes(child, here, regions)
             elif (
-                mode >> 12 == 8 and wanted != ("encrypted", "authenticated")[authenticated]
-            ) or wanted in ("plain", "ephemeral"):
+                (mode >> 12 == 10 and above)
+                or (mode >> 12 == 8 and wanted != ("encrypted", "authenticated")[authenticated])
+                or wanted in ("plain", "ephemeral")
+            ):
                 raise Bad("volume.region")
 
     def derived(self, epoch, kind, salt, purpose):
