@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Final
 from cloister.errors import ConfigError, ReleaseDeniedError, RemoteProtocolError
 from cloister.keyservice.policy.model import CodeVolume
 from cloister.keyservice.policy.templates import parse_template
-from cloister.volume.regions import ENCRYPTED_ONLY, RegionClass, Regions
 
 if TYPE_CHECKING:
     from cloister.keyservice.bundle import Bundle
     from cloister.keyservice.policy.model import Policy, Workload
+    from cloister.volume.regions import Regions
 
 __all__ = [
     "CODE_MOUNT",
@@ -62,7 +62,7 @@ class VolumePlan:
     id: bytes
     access: str
     store: Path
-    regions: Regions = ENCRYPTED_ONLY
+    regions: Regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +228,8 @@ def _identity_and_store(
 
 
 def _regions(policy: Policy, name: str) -> Regions:
+    from cloister.volume.regions import RegionClass, Regions  # not every run has volumes
+
     said = policy.volumes[name].regions or {}
     return Regions({path: RegionClass(found) for path, found in said.items()})
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cloister.confinement.regions import HostFolder, RegionKind, RegionMount
-from cloister.volume.regions import RegionClass
 
 if TYPE_CHECKING:
     from cloister.launcher.plan import VolumePlan
@@ -22,10 +21,10 @@ __all__ = ["RegionPlan", "plan_regions"]
 
 _PLAIN_SUFFIX: Final = ".plain"
 _KINDS: Final = {
-    RegionClass.ENCRYPTED: RegionKind.VOLUME,
-    RegionClass.AUTHENTICATED: RegionKind.VOLUME,
-    RegionClass.PLAIN: RegionKind.FOLDER,
-    RegionClass.EPHEMERAL: RegionKind.MEMORY,
+    "encrypted": RegionKind.VOLUME,
+    "authenticated": RegionKind.VOLUME,
+    "plain": RegionKind.FOLDER,
+    "ephemeral": RegionKind.MEMORY,
 }
 
 
@@ -49,7 +48,7 @@ def plan_regions(volumes: Sequence[VolumePlan]) -> RegionPlan:
         found: list[RegionMount] = []
         for path, region_class in volume.regions.mounted():
             target = volume.target + path
-            kind = _KINDS[region_class]
+            kind = _KINDS[region_class.value]
             outer = [mount for mount in found if target.startswith(f"{mount.target}/")]
             inner = max(outer, key=lambda mount: len(mount.target), default=None)
             is_memory = inner is not None and inner.kind is RegionKind.MEMORY

@@ -20,13 +20,13 @@ from cloister.crypto.signature import VerifyingKey
 from cloister.errors import (
     CloisterError,
     LocalProtocolError,
+    MalformedError,
     UnavailableError,
     WorkloadError,
     error_from_wire,
 )
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.pinned import PinnedService
-from cloister.volume.regions import RegionClass, Regions
 from cloister.wire import Fields, Value, encode
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cloister.launcher.plan import VolumePlan
     from cloister.volume.filesystem import Filesystem
     from cloister.volume.fuse.process import VolumeServerProcess
+    from cloister.volume.regions import Regions
 
 __all__ = ["ServerSettings", "VolumeServers", "VolumeState", "describe_volume", "open_granted"]
 
@@ -292,16 +293,30 @@ def _config(plan: VolumePlan, grant: VolumeGrant, settings: ServerSettings) -> b
         "service": settings.service.identity.raw,
         "origin": settings.service.origin,
         "url": settings.url,
-        "regions": {path: found.value for path, found in plan.regions.classes.items()},
-        "enforced": plan.regions.enforced,
+        **_regions_value(plan),
     }
     return encode(value)
 
 
+def _regions_value(plan: VolumePlan) -> dict[str, Value]:
+    return {
+        "regions": {path: found.value for path, found in plan.regions.classes.items()},
+        "enforced": plan.regions.enforced,
+    }
+
+
 def _regions_from(fields: Fields) -> Regions:
     """Read the regions that this volume is opened with; they came from the policy."""
+    from cloister.volume.regions import RegionClass, Regions  # loaded with `opening`
+
     said = fields.submap("regions")
-    classes = {path: RegionClass(said.text(path)) for path in said.keys()}  # noqa: SIM118  # Fields
+    known = {found.value: found for found in RegionClass}
+    classes: dict[str, RegionClass] = {}
+    for path in said.keys():  # noqa: SIM118  # a method of Fields
+        word = said.text(path)
+        if word not in known:
+            raise MalformedError("not the class of a region", code="message.malformed")
+        classes[path] = known[word]
     return Regions(classes) if fields.boolean("enforced") else Regions.as_recorded()
 
 

@@ -10,6 +10,7 @@ from cloister.launcher.code import CodeFile, CodeTree, read_code
 from cloister.launcher.plan import RunPlan, VolumePlan
 from cloister.launcher.run import _code_digest, _code_files, _sandbox_spec
 from cloister.launcher.runtime import MeasuredRoot, RuntimeLayout
+from cloister.volume.regions import ENCRYPTED_ONLY
 from cloister.volume.seal import seal_tree
 
 
@@ -43,7 +44,7 @@ def test_the_code_is_what_lies_on_the_disk(tmp_path: Path) -> None:
     source.mkdir()
     (source / "train.py").write_text("print(1)\n")
     root = seal_tree(source, store, b"k" * 32, progress=lambda _: None).root
-    volume = VolumePlan("/code", "code", bytes(16), "read", store)
+    volume = VolumePlan("/code", "code", bytes(16), "read", store, ENCRYPTED_ONLY)
     plan = RunPlan("train", ("python",), volume, None, (volume,))
     assert _code_digest(plan, None) == root
     (segment,) = (store / "journal").iterdir()
