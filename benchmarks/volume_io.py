@@ -48,6 +48,9 @@ mkdir {dir}/mnt
     --config=CONFIG {dir}/mnt -- {command}
 """
 VOLUME = SERVED.replace("FILESYSTEM", "file_volume:open_file_volume").replace("CONFIG", "{dir}/v")
+AUTHENTICATED = SERVED.replace("FILESYSTEM", "file_volume:open_readable_file_volume").replace(
+    "CONFIG", "{dir}/v"
+)
 MEMORY = SERVED.replace("FILESYSTEM", "private_mount:open_memory").replace("CONFIG", "")
 PLAIN = "cd {dir}; {command}"
 
@@ -78,6 +81,7 @@ def systems(more: list[str]) -> Iterator[tuple[str, str]]:
     if shutil.which("gocryptfs"):
         yield "gocryptfs", "unshare --mount sh -c " + shlex.quote(GOCRYPTFS)
     yield "cloister", VOLUME
+    yield "authenticated", AUTHENTICATED
     yield "memory", MEMORY
     for item in more:
         name, _, prefix = item.partition("=")

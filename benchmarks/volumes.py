@@ -1,4 +1,7 @@
-"""Volumes against plain files and gocryptfs: `volume_io.py` on each in turns, in private mounts."""
+"""Volumes against plain files and gocryptfs: `volume_io.py` on each in turns, in private mounts.
+
+`authenticated` is a volume whose files are authenticated and not encrypted.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,7 @@ def _row(test: str, values: dict[str, list[float]], unit: str) -> Row:
                 for ours, theirs in zip(values[OURS], values[other], strict=False)
             ]
         )
-        for other in ("plain", "gocryptfs")
+        for other in ("plain", "gocryptfs", "authenticated")
         if other in values and OURS in values
     }
     aim, met = "", None

@@ -364,6 +364,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "appraisal.runtime": AppraisalError,
     "appraisal.volume-root": AppraisalError,
     "appraisal.claim": AppraisalError,
+    # appraisal of a volume: its files are where the policy wants others
+    "volume.region": AppraisalError,
     # appraisal by others, told in a token
     "token.simulated": AppraisalError,
     "token.status": AppraisalError,

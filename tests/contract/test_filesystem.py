@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cloister.testing.anchor import AnchorHolder
-from cloister.testing.file_volume import open_file_volume
+from cloister.testing.file_volume import open_file_volume, open_readable_file_volume
 from cloister.testing.memory_filesystem import MemoryFilesystem
 from cloister.testing.store import MemoryStore
 from cloister.volume.filesystem import ROOT_INO, Filesystem, SetAttributes
@@ -39,10 +39,16 @@ def volume_in_memory(directory: Path) -> Filesystem:
     return open_store(store, key, anchor=holder.acquire(), writable=True, clocks=Clocks())
 
 
+def readable_volume(directory: Path) -> Filesystem:
+    """Make an empty volume whose files are authenticated and not encrypted, in a directory."""
+    return open_readable_file_volume(bytes(directory / "volume"))
+
+
 FACTORIES: dict[str, Callable[[Path], Filesystem]] = {
     "memory": memory,
     "volume": volume,
     "volume-in-memory": volume_in_memory,
+    "readable-volume": readable_volume,
 }
 
 

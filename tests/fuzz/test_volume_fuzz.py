@@ -14,14 +14,21 @@ from cloister.volume.filesystem import ROOT_INO
 from cloister.volume.format import EntryHeader, Superblock
 from cloister.volume.index import Index
 from cloister.volume.reader import verify_tree
+from cloister.volume.regions import RegionClass, Regions
 
-CONTENT = {b"i": b"inline", b"p": b"p" * 300, b"l": bytes(range(250)) * 80}
+CONTENT = {
+    b"i": b"inline",
+    b"p": b"p" * 300,
+    b"r": b"readable " * 90,
+    b"l": bytes(range(250)) * 80,
+}
+REGIONS = Regions({"/r": RegionClass.AUTHENTICATED})
 
 
 @cache
 def genuine(*, rotations: int) -> VolumeBench:
     """Return a volume whose files lie under several keys; after two rotations, not the first."""
-    bench = VolumeBench()
+    bench = VolumeBench(regions=REGIONS)
     bench.create()
     for number, (name, data) in enumerate(CONTENT.items()):
         if 0 < number <= rotations:
@@ -72,6 +79,7 @@ def test_damaged_volume(data: st.DataObject) -> None:
         copied = {path: bytearray(content) for path, content in files.items()}
         store = MemoryStore(files=copied)
         trial = VolumeBench(store=store, holder=bench.holder, later_keys=bench.later_keys)
+        trial.regions = REGIONS
         before = bench.holder.current
         try:
             fs = trial.open(bench.holder.acquire(), writable=writable)

@@ -9,6 +9,7 @@ import pytest
 
 from cloister.testing.file_volume import open_file_volume
 from cloister.volume.filesystem import ROOT_INO
+from cloister.volume.regions import RegionClass, Regions
 from soak import volume_kills
 from soak.volume_kills import LostError, Promised, Report, soak
 
@@ -21,6 +22,19 @@ def test_kills_lose_nothing(tmp_path: Path) -> None:
     assert report.kills == 25
     assert report.promises > 25
     assert report.version > 25
+
+
+@pytest.mark.fuse
+@pytest.mark.slow
+def test_kills_lose_nothing_that_the_host_may_read(tmp_path: Path) -> None:
+    """The same where checkpoints and logs are authenticated and not encrypted."""
+    regions = Regions({"/": RegionClass.AUTHENTICATED})
+    report = soak(tmp_path, kills=6, seed=4, regions=regions)
+    assert report.kills == 6
+    stored = b"".join(
+        p.read_bytes() for p in tmp_path.glob("state/volume/objects/**/*") if p.is_file()
+    )
+    assert volume_kills.record_bytes(0) in stored
 
 
 def save(config: bytes, name: bytes, data: bytes) -> None:

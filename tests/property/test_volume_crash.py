@@ -17,9 +17,16 @@ from cloister.testing.volume import VolumeBench, get, put, truncate
 from cloister.volume import commit, rekey
 from cloister.volume.anchor import AnchorState
 from cloister.volume.filesystem import ROOT_INO
+from cloister.volume.regions import RegionClass, Regions
 from cloister.volume.tree import VolumeFilesystem
 
 State = dict[bytes, bytes]
+# Some of what the scripts write is readable for the host, and as safe from a crash.
+REGIONS = Regions(
+    dict.fromkeys(
+        ("/a", "/model", "/model.new", "/large", "/f1", "/gone1"), RegionClass.AUTHENTICATED
+    )
+)
 
 
 class MarkingAnchor(MemoryAnchor):
@@ -50,7 +57,7 @@ class Recording:
     """A volume, what was asked of its host, and its state at each version."""
 
     def __init__(self, run: Callable[[VolumeFilesystem, Recording], None]) -> None:
-        self.bench = VolumeBench()
+        self.bench = VolumeBench(regions=REGIONS)
         self.bench.create()
         self.start = self.bench.store.copy()
         self.first = self.bench.holder.current
@@ -86,7 +93,11 @@ class Recording:
         holder = AnchorHolder(current=anchored, lease=anchored.epoch)
         store = replay(self.start, events, keeps=keeps)
         bench = VolumeBench(
-            key=self.bench.key, store=store, holder=holder, later_keys=self.bench.later_keys
+            key=self.bench.key,
+            store=store,
+            holder=holder,
+            later_keys=self.bench.later_keys,
+            regions=REGIONS,
         )
         reader = bench.reader()
         assert state_of(reader) == self.states[anchored.version]
@@ -271,6 +282,7 @@ def test_power_fails_after_a_process_was_killed(recording: Recording) -> None:
             store=killed,
             holder=holder,
             later_keys=recording.bench.later_keys,
+            regions=REGIONS,
         )
         bench.writer(MarkingAnchor(holder, killed, epoch=holder.lease))
         together = Recording.__new__(Recording)

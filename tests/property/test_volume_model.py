@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -18,9 +20,13 @@ from hypothesis.stateful import (
 from cloister.testing.volume import VolumeBench, truncate
 from cloister.volume import rekey
 from cloister.volume.filesystem import ROOT_INO
+from cloister.volume.regions import RegionClass, Regions
 from cloister.volume.rekey import RekeyProgress
 
 NAMES = st.sampled_from([b"a", b"b", b"c", b"d"])
+# Two names that the host may read, and two that it may not.
+REGIONS = Regions({"/c": RegionClass.AUTHENTICATED, "/d": RegionClass.AUTHENTICATED})
+READABLE = {b"c", b"d"}
 OFFSETS = st.one_of(
     st.integers(0, 2000), st.sampled_from([0, 511, 512, 513, 1024, 8192, 8704, 20_000, 150_000])
 )
@@ -46,7 +52,7 @@ class VolumeAgainstModel(RuleBasedStateMachine):
 
     @initialize(block=st.sampled_from([512, 4096]))
     def begin(self, block: int) -> None:
-        self.bench = VolumeBench(block_bytes=block)
+        self.bench = VolumeBench(block_bytes=block, regions=REGIONS)
         self.bench.create()
         self.fs = self.bench.writer()
         self.files: dict[int, bytearray] = {}
@@ -70,11 +76,21 @@ class VolumeAgainstModel(RuleBasedStateMachine):
             self.files[ino] = bytearray()
         return self.names[name]
 
+    def crosses(self, name: bytes, other: bytes, change: Callable[[], object]) -> bool:
+        """Do it; tell whether it was refused, as it is where it would change a file's class."""
+        if (name in READABLE) == (other in READABLE):
+            change()
+            return False
+        with pytest.raises(OSError, match="cross-device"):
+            change()
+        return True
+
     @rule(name=NAMES, offset=OFFSETS, length=LENGTHS)
     def write(self, name: bytes, offset: int, length: int) -> None:
         ino = self.inode(name)
         self.fill = (self.fill + 1) % 251
-        data = bytes((self.fill + i) % 253 + 1 for i in range(min(length, 64))) * (length // 64 + 1)
+        mark = 0x80 if name in READABLE else 0
+        data = bytes((self.fill + i) % 127 + 1 | mark for i in range(64)) * (length // 64 + 1)
         data = data[:length]
         self.fs.write(ino, offset, memoryview(data))
         model = self.files[ino]
@@ -93,7 +109,9 @@ class VolumeAgainstModel(RuleBasedStateMachine):
     @rule(name=NAMES, other=NAMES)
     def rename(self, name: bytes, other: bytes) -> None:
         self.inode(name)
-        self.fs.rename(ROOT_INO, name, ROOT_INO, other, no_replace=False)
+        move = partial(self.fs.rename, ROOT_INO, name, ROOT_INO, other, no_replace=False)
+        if self.crosses(name, other, move):
+            return
         if self.names[name] != self.names.get(other):
             self.names[other] = self.names.pop(name)
 
@@ -101,15 +119,17 @@ class VolumeAgainstModel(RuleBasedStateMachine):
     def exchange(self, name: bytes, other: bytes) -> None:
         self.inode(name)
         self.inode(other)
-        self.fs.exchange(ROOT_INO, name, ROOT_INO, other)
+        swap = partial(self.fs.exchange, ROOT_INO, name, ROOT_INO, other)
+        if self.crosses(name, other, swap):
+            return
         self.names[name], self.names[other] = self.names[other], self.names[name]
 
     @rule(name=NAMES, other=NAMES)
     def link(self, name: bytes, other: bytes) -> None:
         if other not in self.names:
             ino = self.inode(name)
-            if name != other:
-                self.fs.link(ino, ROOT_INO, other)
+            link = partial(self.fs.link, ino, ROOT_INO, other)
+            if name != other and not self.crosses(name, other, link):
                 self.names[other] = ino
 
     @rule(name=NAMES)
@@ -187,6 +207,19 @@ class VolumeAgainstModel(RuleBasedStateMachine):
         self.committed = expected
         objects = {p for p in self.bench.store.files if p.startswith("objects/")}
         assert len(objects) <= len(self.files) + 1
+        self.host_reads()
+
+    def host_reads(self) -> None:
+        """The host finds every committed block of the readable files, and none of the others."""
+        stored = b"".join(bytes(self.bench.store.files[path]) for path in self.bench.store.files)
+        block = self.bench.block_bytes
+        for name, content in self.committed.items():
+            for start in range(0, len(content), block):
+                part = content[start : start + block]
+                if name in READABLE:
+                    assert part in stored
+                elif part.strip(b"\0")[:24].count(0) == 0 and len(part.strip(b"\0")) > 24:
+                    assert part.strip(b"\0")[:24] not in stored
 
     @invariant()
     def same(self) -> None:
@@ -199,6 +232,8 @@ class VolumeAgainstModel(RuleBasedStateMachine):
             assert self.fs.read_into(ino, 0, memoryview(out)) == len(model)
             assert out[: len(model)] == model
         for name, ino in self.names.items():
+            readable = self.fs.protection(ino) is RegionClass.AUTHENTICATED
+            assert readable == (name in READABLE)
             found = self.fs.lookup(ROOT_INO, name)
             assert found.ino == ino
             assert found.nlink == list(self.names.values()).count(ino)

@@ -31,12 +31,13 @@ from pathlib import Path
 import numpy as np
 
 from cloister.errors import CloisterError, UnavailableError, WorkloadError
-from cloister.testing.file_volume import describe_volume, open_file_volume
+from cloister.testing.file_volume import describe_volume, make_file_volume, open_file_volume
 from cloister.testing.private_mount import enter_private_namespace
 from cloister.volume.filesystem import ROOT_INO, Filesystem
 from cloister.volume.fuse.mount import open_and_mount
 from cloister.volume.fuse.process import VolumeServerProcess
 from cloister.volume.fuse.session import SessionOptions
+from cloister.volume.regions import ENCRYPTED_ONLY, Regions
 
 HEAD = struct.Struct("<QI32s")
 RECORD = struct.Struct("<Q32s")
@@ -80,13 +81,13 @@ def record_bytes(number: int) -> bytes:
     return RECORD.pack(number, hashlib.sha256(b"%d" % number).digest())
 
 
-def soak(directory: Path, *, kills: int, seed: int) -> Report:
+def soak(directory: Path, *, kills: int, seed: int, regions: Regions = ENCRYPTED_ONLY) -> Report:
     """Run rounds in an empty directory; return what happened, or raise `LostError`."""
     rng = np.random.default_rng(seed)
     mount_point = directory / "mnt"
     mount_point.mkdir()
     config = bytes(directory / "state")
-    open_file_volume(config).close()
+    make_file_volume(directory / "state", regions=regions)
     report, durable = Report(), Promised()
     for number in range(kills):
         opening = bool(rng.random() < 0.1)

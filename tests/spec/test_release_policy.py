@@ -37,7 +37,7 @@ def text_of(vector: dict[str, Any]) -> bytes:
 @pytest.mark.spec(
     "EXT-1",
     "POL-2", "POL-3", "POL-4", "POL-5", "POL-6", "POL-8", "POL-10", "POL-11", "POL-12", "POL-13",
-    "POL-14", "POL-15", "POL-41", "POL-42",
+    "POL-14", "POL-15", "POL-19", "POL-41", "POL-42",
 )  # fmt: skip
 def test_texts(name: str) -> None:
     """A text is read to the canonical form and hash of its vector, or refused with its code."""

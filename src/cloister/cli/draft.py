@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,7 @@ from cloister.keyservice.policy.model import (
     Listener,
     Mount,
     Output,
+    RegionClass,
     SimRoot,
     Unchecked,
     VolumeRule,
@@ -35,6 +36,12 @@ __all__ = ["DraftWords", "WorkloadWords", "draft_from_words", "is_store", "progr
 _CODE_MOUNT: Final = "/code"
 _SUPERBLOCK: Final = "superblock"
 _SPIFFE: Final = "spiffe://"
+_CLASSES: Final[Mapping[str, RegionClass]] = {
+    "encrypted": "encrypted",
+    "authenticated": "authenticated",
+    "plain": "plain",
+    "ephemeral": "ephemeral",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +67,11 @@ class WorkloadWords:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftWords:
-    """A policy as typed: `code` is a volume's store or a plain folder, `base` the file's folder."""
+    """A policy as typed.
+
+    `code` is a volume's store or a plain folder, `base` the file's folder; regions are
+    VOLUME:PATH=CLASS, with the volume's name in the policy.
+    """
 
     name: str
     namespace: str
@@ -69,6 +80,7 @@ class DraftWords:
     logs: str
     predecessor: str
     base: Path
+    regions: Sequence[str] = ()
 
 
 def is_store(folder: Path) -> bool:
@@ -104,6 +116,7 @@ def draft_from_words(words: DraftWords, facts: LocalFacts) -> str:
         name: _workload(words, role, rules, code=code, facts=facts)
         for name, role in words.workloads.items()
     }
+    _add_regions(rules, words.regions)
     return draft_policy(
         PolicyDraft(
             name=words.name,
@@ -211,6 +224,20 @@ def _add_volume(rules: dict[str, VolumeRule], store: Path, *, base: Path, pinned
         location=os.path.relpath(store.resolve(), base.resolve()),
     )
     return name
+
+
+def _add_regions(rules: dict[str, VolumeRule], words: Sequence[str]) -> None:
+    for text in words:
+        name, _, rest = text.partition(":")
+        path, _, word = rest.rpartition("=")
+        said = dict(rules[name].regions or {}) if name in rules else {}
+        if name not in rules or word not in _CLASSES or path in said:
+            raise ConfigError(
+                f"not a region, or one that was named before: {text}",
+                code="config.value",
+                hint="write VOLUME:PATH=CLASS; the volumes are " + ", ".join(sorted(rules)),
+            )
+        rules[name] = replace(rules[name], regions={**said, path: _CLASSES[word]})
 
 
 def _split_volume(text: str) -> tuple[str, Path, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cloister.cli import console, settings
+from cloister.cli import console, regions, settings
 
 if TYPE_CHECKING:
     from cloister.keyservice.owner import OwnerClient
@@ -28,6 +28,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         show_default=False,
     ),
     write: bool = typer.Option(False, "--write", help="Mount for writing, as its one writer."),
+    region: list[str] | None = regions.OPTION,
     domain: Path | None = settings.DOMAIN,
     as_json: bool = typer.Option(
         False, "--json", help="One JSON object; the command's output goes to stderr."
@@ -37,10 +38,13 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
 
     The mount is seen by COMMAND and what it starts, and by nobody else. As root and without a
     COMMAND it is seen by the whole machine, until interrupted.
+
+    With --region a new file has the class of its path, and a volume that has another one where it
+    should not is refused. For writing, no --region means that every file is encrypted.
     """
     from cloister.launcher.mounting import mount_for_command, mount_here
 
-    request = _request(store, mount_point, write=write, domain=domain)
+    request = _request(store, mount_point, write=write, said=region, domain=domain)
     words = _words(program or [])
     if words:
         outcome = mount_for_command(request, words, stdout=2 if as_json else 1)
@@ -51,9 +55,12 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     raise typer.Exit(outcome.status)
 
 
-def _request(store: Path, mount_point: Path, *, write: bool, domain: Path | None) -> MountRequest:
+def _request(
+    store: Path, mount_point: Path, *, write: bool, said: list[str] | None, domain: Path | None
+) -> MountRequest:
     from cloister.keyservice.pinned import PinnedService
     from cloister.launcher.mounting import MountRequest
+    from cloister.volume.regions import Regions
 
     connection = settings.connect(domain)
     found = connection.domain
@@ -67,6 +74,7 @@ def _request(store: Path, mount_point: Path, *, write: bool, domain: Path | None
         writable=write,
         service=PinnedService(found.identity, found.origin),
         url=connection.url,
+        regions=regions.read_regions(said) if said or write else Regions.as_recorded(),
         connect=connect,
     )
 

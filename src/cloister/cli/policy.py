@@ -96,6 +96,11 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
     volume: list[str] = typer.Option(
         [], help="MOUNT=STORE:read (as it is now), :latest or :write."
     ),
+    region: list[str] = typer.Option(
+        [],
+        metavar="VOLUME:PATH=CLASS",
+        help="authenticated, plain or ephemeral, or encrypted; the volume by its store's name.",
+    ),
     env: list[str] = typer.Option([], help="NAME=VALUE."),
     listen: list[str] = typer.Option([], help="NAME=PORT."),
     client: list[str] = typer.Option(
@@ -138,6 +143,7 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
         logs=logs,
         predecessor=predecessor,
         base=output.parent,
+        regions=region,
     )
     with console.progress("measuring the runtime", quiet=as_json) as step:
         facts = settings.measure_local(domain, program=program_of(command), progress=step)

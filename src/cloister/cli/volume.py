@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from cloister.cli import console, mount, settings, volume_keys
+from cloister.cli import console, mount, regions, settings, volume_keys
 
 __all__ = ["app"]
 
@@ -31,10 +31,12 @@ def seal(  # noqa: PLR0917  # options: typer passes them by name
     store: Path = _STORE,
     kind: str = typer.Option("data", "--kind", help="What it is, such as data or code."),
     namespace: str = _NAMESPACE,
+    region: list[str] | None = regions.OPTION,
     domain: Path | None = settings.DOMAIN,
     as_json: bool = _JSON,
 ) -> None:
     """Import a folder into a new, immutable volume and entrust its key to the key service."""
+    said = regions.read_regions(region)
     owner = settings.owner(domain)
     with console.progress(f"sealing {source}", quiet=as_json) as step:
         identity = owner.seal(
@@ -43,6 +45,7 @@ def seal(  # noqa: PLR0917  # options: typer passes them by name
             kind=kind,
             progress=lambda done: step(done.octets, 0),
             namespace=namespace,
+            regions=said,
         )
     _print_identity(identity.volume_id, identity.version, identity.root, store, as_json=as_json)
 
@@ -87,7 +90,7 @@ def open_(
 
 @app.command()
 def ls(store: Path = _STORE, domain: Path | None = settings.DOMAIN, as_json: bool = _JSON) -> None:
-    """List what a volume's newest state holds."""
+    """List what a volume's newest state holds; files are encrypted unless it says otherwise."""
     from cloister.volume.reader import walk
 
     with settings.owner(domain).reading(store) as filesystem:
@@ -97,6 +100,7 @@ def ls(store: Path = _STORE, domain: Path | None = settings.DOMAIN, as_json: boo
                 "mode": stat.filemode(found.attributes.mode),
                 "size": found.attributes.size,
                 "target": found.target or None,
+                "class": None if found.protection is None else found.protection.value,
             }
             for found in walk(filesystem)
         ]
@@ -105,7 +109,8 @@ def ls(store: Path = _STORE, domain: Path | None = settings.DOMAIN, as_json: boo
         return
     for entry in entries:
         arrow = f" -> {entry['target']}" if entry["target"] else ""
-        console.lines(f"{entry['mode']}  {entry['size']:>12}  {entry['path']}{arrow}")
+        shown = "  (authenticated)" if entry["class"] == "authenticated" else ""
+        console.lines(f"{entry['mode']}  {entry['size']:>12}  {entry['path']}{arrow}{shown}")
 
 
 @app.command()

@@ -4,6 +4,7 @@ Nothing of the host is there unless the plan names it, and what is there is read
 
 1. The root, `/etc` and everything placed before `go` become read-only before the workload starts.
 2. Only `/tmp`, `/dev/shm`, `/run`, `/home` and volumes can be written; the first four are memory.
+   What is mounted over parts of a volume is in `regions`.
 3. Binds carry nosuid and nodev; devices are the six listed here.
 4. `/proc` belongs to the new pid namespace and is read-only: to a workload started by root, its
    switches would be writable by mode bits alone.
@@ -35,6 +36,7 @@ __all__ = [
     "build_root",
     "detach_host",
     "freeze_root",
+    "mount_memory",
     "mount_proc",
     "observe_host",
     "plan_root",
@@ -196,13 +198,13 @@ def build_root(plan: RootPlan) -> None:
     """
     syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
     staging = "/tmp"  # noqa: S108  # covered by a tmpfs that only this mount namespace has
-    _mount_tmpfs(staging, "mode=0755")
+    mount_memory(staging, "mode=0755")
     Path(staging + OLD_ROOT).mkdir()
     syscalls.pivot_root(staging, staging + OLD_ROOT)
     os.chdir("/")
     for folder, mode in (("/tmp", "1777"), ("/run", "0755"), ("/home", "0700")):  # noqa: S108  # mount points of the sandbox
         Path(folder).mkdir()
-        _mount_tmpfs(folder, f"mode={mode}")
+        mount_memory(folder, f"mode={mode}")
     Path("/etc").mkdir()
     for bind in sorted(plan.binds, key=lambda item: item.target.count("/")):
         _bind(OLD_ROOT + bind.source, bind.target, attributes=_READ_ONLY)
@@ -211,7 +213,7 @@ def build_root(plan: RootPlan) -> None:
     for file in plan.files:
         Path(file.path).write_text(file.content, encoding="utf-8")
     for folder in plan.hidden:
-        _mount_tmpfs(folder, "mode=0555,size=4k", syscalls.MS_RDONLY)
+        mount_memory(folder, "mode=0555,size=4k", syscalls.MS_RDONLY)
     _make_devices()
 
 
@@ -304,7 +306,7 @@ def _etc_files(user_id: int, group_id: int) -> Iterator[TextFile]:
     )
 
 
-def _mount_tmpfs(target: str, options: str, flags: int = 0) -> None:
+def mount_memory(target: str, options: str, flags: int = 0) -> None:
     """Mount memory; kept from swap where the kernel grants that to this user namespace."""
     try:
         syscalls.mount("cloister", target, "tmpfs", _TMPFS_FLAGS | flags, f"{options},noswap")
@@ -325,7 +327,7 @@ def _bind(source: str, target: str, *, attributes: int) -> None:
 
 def _make_devices() -> None:
     Path("/dev").mkdir()
-    _mount_tmpfs("/dev", "mode=0755,size=64k")
+    mount_memory("/dev", "mode=0755,size=64k")
     for name in _DEVICES:
         _bind(
             f"{OLD_ROOT}/dev/{name}",
@@ -342,6 +344,6 @@ def _make_devices() -> None:
         Path(f"/dev/{name}").symlink_to(target)
     for folder in ("shm", "pts", ".empty"):
         Path(f"/dev/{folder}").mkdir()
-    _mount_tmpfs("/dev/shm", "mode=1777")  # noqa: S108  # mount points of the sandbox
+    mount_memory("/dev/shm", "mode=1777")  # noqa: S108  # mount points of the sandbox
     flags = syscalls.MS_NOSUID | syscalls.MS_NOEXEC
     syscalls.mount("devpts", "/dev/pts", "devpts", flags, "newinstance,ptmxmode=0666,mode=620")

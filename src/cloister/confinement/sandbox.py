@@ -29,6 +29,7 @@ from cloister.confinement.mounts import (
     plan_root,
     require_volume_target,
 )
+from cloister.confinement.regions import HostFolder, RegionMount
 from cloister.confinement.stage import StagePlan, run_supervisor
 from cloister.confinement.unswapped import PlacedFile
 from cloister.errors import CloisterError, ConfinementError, LocalProtocolError, WorkloadError
@@ -49,11 +50,13 @@ class SandboxSpec:
         binds: Host folders and files, shown read-only.
         hidden: Folders inside binds that look empty.
         hostname: The only name the machine has inside.
+        folders: Host folders that `mount_regions` puts in their places.
     """
 
     binds: tuple[Bind, ...]
     hidden: tuple[str, ...] = ()
     hostname: str = "cloister"
+    folders: tuple[HostFolder, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ class Sandbox:
             user_id=user_id,
             group_id=group_id,
         )
-        plan = StagePlan(root, self._spec.hostname, user_id, group_id)
+        plan = StagePlan(root, self._spec.hostname, user_id, group_id, folders=self._spec.folders)
         ours, theirs = Channel.pair()
         launcher = os.getpid()
         self._supervisor = os.fork()
@@ -117,6 +120,17 @@ class Sandbox:
         """
         return self._connected().fileno()
 
+    def await_build(self) -> None:
+        """Return when the stage is there; every order below waits for that by itself.
+
+        Raises:
+            UnsupportedError: `machine.namespaces` or `machine.kernel`, with what is missing.
+            ConfinementError: Another step failed.
+        """
+        if not self._built:
+            self._answer("build")
+            self._built = True
+
     def mount(self, mounts: Sequence[FuseMount]) -> list[Mounted]:
         """Mount file systems that a process outside will serve.
 
@@ -129,7 +143,7 @@ class Sandbox:
             ConfigError: A target covers what the runtime needs.
             ConfinementError: Another step failed.
         """
-        self._await_build()
+        self.await_build()
         mounted: dict[int, Mounted] = {}
         try:
             # A parent first: mounting it later would cover what is below it.
@@ -149,13 +163,35 @@ class Sandbox:
             raise
         return [mounted[index] for index in range(len(mounts))]
 
+    def mount_regions(self, mounts: Sequence[RegionMount]) -> None:
+        """Put memory and host folders over parts of volumes, which must be served by now.
+
+        Args:
+            mounts: All of them, a parent before what lies in it; once, and before `go`.
+
+        Raises:
+            ConfinementError: One could not be mounted.
+        """
+        self.await_build()
+        if mounts:
+            items: list[Value] = [
+                {
+                    "target": item.target,
+                    "kind": item.kind.value,
+                    "around": item.around,
+                    "folder": item.folder,
+                }
+                for item in mounts
+            ]
+            self._ask({"do": "regions", "mounts": items})
+
     def place(self, files: Sequence[PlacedFile]) -> None:
         """Put files into memory inside; what lies outside `/run`, `/tmp` and `/home` is read-only.
 
         Raises:
             ConfinementError: A path is taken, or lies in something that cannot be written.
         """
-        self._await_build()
+        self.await_build()
         batch: list[Value] = []
         size = 0
         for file in files:
@@ -173,7 +209,7 @@ class Sandbox:
         Raises:
             ConfinementError: A path is taken or cannot be written, or a volume is mounted already.
         """
-        self._await_build()
+        self.await_build()
         if files:
             batch: list[Value] = [
                 {"path": file.path, "data": file.data, "mode": file.mode} for file in files
@@ -210,7 +246,7 @@ class Sandbox:
         Raises:
             WorkloadError: `workload.start`: the program cannot be executed.
         """
-        self._await_build()
+        self.await_build()
         order: dict[str, Value] = {
             "do": "go",
             "argv": list(command.argv),
@@ -279,11 +315,6 @@ class Sandbox:
         poll = select.poll()
         poll.register(self._connected().fileno(), select.POLLIN)
         return bool(poll.poll(timeout_s * 1000))
-
-    def _await_build(self) -> None:
-        if not self._built:
-            self._answer("build")
-            self._built = True
 
     def _ask(
         self, order: Mapping[str, Value], descriptors: Sequence[int] = ()

@@ -36,6 +36,13 @@ from cloister.confinement.mounts import (
     freeze_root,
     mount_proc,
 )
+from cloister.confinement.regions import (
+    HostFolder,
+    RegionKind,
+    RegionMount,
+    hold_folders,
+    mount_regions,
+)
 from cloister.confinement.unswapped import PlacedFile, place_unswapped
 from cloister.errors import CloisterError
 from cloister.wire import Fields
@@ -58,6 +65,7 @@ class StagePlan:
     hostname: str
     user_id: int
     group_id: int
+    folders: tuple[HostFolder, ...] = ()
 
 
 class _StepError(Exception):
@@ -114,6 +122,17 @@ def _files(message: Fields) -> Iterator[PlacedFile]:
             file.text("path", max_length=4096),
             file.octets("data", max_length=1 << 30),
             file.integer("mode", maximum=0o777),
+        )
+
+
+def _regions(message: Fields) -> Iterator[RegionMount]:
+    for entry in message.array("mounts"):
+        item = Fields(entry, what="region")
+        yield RegionMount(
+            item.text("target", max_length=4096),
+            RegionKind(item.text("kind")),
+            around=item.text("around", max_length=4096),
+            folder=item.integer("folder"),
         )
 
 
@@ -180,6 +199,7 @@ class _Init:
     device: int = -1
     workload: int = 0
     targets: list[str] = field(default_factory=list)
+    regions: list[str] = field(default_factory=list)
 
     def build(self) -> None:
         """Make the tree; the host stays reachable only through the descriptor of /dev/fuse."""
@@ -187,6 +207,8 @@ class _Init:
             build_root(self.plan.root)
         with _Step("proc"):
             mount_proc()
+        with _Step("host-folders"):
+            hold_folders(self.plan.folders)
         with _Step("nested-namespaces"):
             namespaces.forbid_nested_namespaces()
         with _Step("loopback"):
@@ -234,6 +256,8 @@ class _Init:
         order = message.text("do")
         if order == "mount":
             self._mount(message)
+        elif order == "regions":
+            self._mount_regions(message)
         elif order in {"place", "keep"}:
             self._place(message, kept=order == "keep")
         elif order == "replace":
@@ -261,6 +285,11 @@ class _Init:
         self.channel.send({"done": "mount", "device": mounted.device}, [mounted.descriptor])
         # The last copy must be the server's: its death is what ends every waiting call.
         os.close(mounted.descriptor)
+
+    def _mount_regions(self, message: Fields) -> None:
+        with _Step("regions"):
+            self.regions += mount_regions(tuple(_regions(message)))
+        self.channel.send({"done": "regions"})
 
     def _place(self, message: Fields, *, kept: bool) -> None:
         if kept:
@@ -342,6 +371,10 @@ class _Init:
                 os.waitpid(-1, 0)
         except (ProcessLookupError, ChildProcessError):
             pass
+        for target in sorted(self.regions, key=len, reverse=True):
+            # Not found where the volume around it is broken, which takes it along below.
+            with contextlib.suppress(OSError):
+                syscalls.umount(target, syscalls.MNT_DETACH)
         for target in sorted(self.targets, key=len, reverse=True):
             try:
                 syscalls.umount(target)

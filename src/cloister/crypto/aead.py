@@ -69,6 +69,26 @@ class AEADKey:
         except (InvalidTag, ValueError) as e:
             raise error from e
 
+    def vouch(self, nonce: bytes, data: bytes | bytearray | memoryview) -> bytes:
+        """Return the 16-byte tag of data that stays readable (GMAC); nonces as for `seal`."""
+        return self._aead.encrypt(nonce, b"", data)
+
+    def check(
+        self,
+        nonce: bytes,
+        data: bytes | bytearray | memoryview,
+        tag: bytes,
+        *,
+        error: CloisterError,
+    ) -> None:
+        """Return where `vouch` made the tag of exactly this data, or raise `error`."""
+        if len(tag) != TAG_BYTES:
+            raise error
+        try:
+            self._aead.decrypt(nonce, tag, data)
+        except (InvalidTag, ValueError) as e:
+            raise error from e
+
     def seal_random(self, plaintext: bytes, aad: bytes) -> bytes:
         """Seal under a random nonce, which is put in front; for few messages a key."""
         nonce = os.urandom(NONCE_BYTES)

@@ -40,6 +40,7 @@ from cloister.launcher.supervision import StopRequests
 from cloister.launcher.volumes import ServerSettings, VolumeServers, VolumeState
 from cloister.volume.fuse.mount import open_and_mount, unmount
 from cloister.volume.opening import observe
+from cloister.volume.regions import Regions
 from cloister.wire import Fields
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class MountRequest:
         writable: Become the volume's one writer.
         service: The pinned key service.
         url: Where it answers.
+        regions: Which class each path has; for reading, each file may be taken as recorded.
         connect: Loads the owner's key and connects; called once, after all forking.
     """
 
@@ -74,6 +76,7 @@ class MountRequest:
     writable: bool
     service: PinnedService
     url: str
+    regions: Regions
     connect: Callable[[], OwnerClient]
 
 
@@ -170,6 +173,7 @@ def _plan(request: MountRequest) -> VolumePlan:
         id=observe(request.store).volume_id,
         access="write" if request.writable else "read",
         store=request.store,
+        regions=request.regions,
     )
 
 

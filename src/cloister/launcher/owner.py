@@ -31,6 +31,7 @@ from cloister.keyservice.roster import Expected, Roster
 from cloister.volume.anchor import PinnedAnchor
 from cloister.volume.format import VolumeKind
 from cloister.volume.opening import create_volume, observe, observe_kind, open_volume
+from cloister.volume.regions import ENCRYPTED_ONLY, Regions
 
 if TYPE_CHECKING:
     from cloister.crypto.signature import SigningKey
@@ -128,6 +129,7 @@ class Owner:
         kind: str,
         progress: ProgressReport,
         namespace: str = ROOT,
+        regions: Regions = ENCRYPTED_ONLY,
     ) -> VolumeIdentity:
         """Import a folder into a new sealed volume and entrust its key to the key service.
 
@@ -137,11 +139,12 @@ class Owner:
             kind: What the owner calls it, such as `data` or `code`.
             progress: Called with how far it is.
             namespace: Whose policies may use it.
+            regions: Which class each path gets; all of it is encrypted where none are given.
         """
         from cloister.volume.seal import seal_tree  # loads only for owners
 
         key = random_bytes(_KEY_BYTES)
-        identity = seal_tree(source, store, key, progress=progress)
+        identity = seal_tree(source, store, key, progress=progress, regions=regions)
         self._register(identity, key, kind, namespace)
         return identity
 
@@ -154,11 +157,16 @@ class Owner:
 
     @contextlib.contextmanager
     def reading(self, store: Path) -> Iterator[VolumeFilesystem]:
-        """Open a volume's newest state for reading; the key is released to this owner only."""
+        """Open a volume's newest state for reading; the key is released to this owner only.
+
+        Each file is taken in the class that it is recorded with.
+        """
         identity = observe(store)
         held = self.client.volume_key(identity.volume_id)
         anchor = PinnedAnchor(held.state)
-        filesystem = open_volume(store, held.keys, anchor=anchor, writable=False)
+        filesystem = open_volume(
+            store, held.keys, anchor=anchor, writable=False, regions=Regions.as_recorded()
+        )
         try:
             yield filesystem
         finally:
@@ -166,7 +174,7 @@ class Owner:
 
     @contextlib.contextmanager
     def writing(self, store: Path) -> Iterator[tuple[VolumeFilesystem, KeyServiceAnchor]]:
-        """Become a volume's one writer until the block ends."""
+        """Become a volume's one writer until the block ends, for what makes no files."""
         identity = observe(store)
         held = self.client.take_lease(identity.volume_id)
         if held.lease is None:
@@ -179,7 +187,9 @@ class Owner:
             clock=self._clock,
         )
         try:
-            filesystem = open_volume(store, held.keys, anchor=anchor, writable=True)
+            filesystem = open_volume(
+                store, held.keys, anchor=anchor, writable=True, regions=Regions.as_recorded()
+            )
             try:
                 yield filesystem, anchor
             finally:

@@ -20,6 +20,7 @@ from cloister.keyservice.policy.templates import parse_template
 if TYPE_CHECKING:
     from cloister.keyservice.bundle import Bundle
     from cloister.keyservice.policy.model import Policy, Workload
+    from cloister.volume.regions import Regions
 
 __all__ = [
     "CODE_MOUNT",
@@ -54,13 +55,14 @@ _FIXED: Final[Mapping[str, str]] = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONNOUSE
 
 @dataclass(frozen=True, slots=True)
 class VolumePlan:
-    """A volume at one mount point, and where its store lies on this machine."""
+    """A volume at one mount point, where its store lies on this machine, and its regions."""
 
     target: str
     name: str
     id: bytes
     access: str
     store: Path
+    regions: Regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,12 @@ def plan_run(
     if isinstance(role.code, CodeVolume):
         mounts[CODE_MOUNT] = (role.code.volume, "read")
     volumes = tuple(
-        VolumePlan(target, name, *_identity_and_store(policy, name, base, stores, access))
+        VolumePlan(
+            target,
+            name,
+            *_identity_and_store(policy, name, base, stores, access),
+            regions=_regions(policy, name),
+        )
         for target, (name, access) in sorted(mounts.items())
     )
     at_code = next((volume for volume in volumes if volume.target == CODE_MOUNT), None)
@@ -218,6 +225,13 @@ def _identity_and_store(
             hint=f"name it: --volume {name}=PATH, or `location` in the policy",
         )
     return bytes.fromhex(rule.id), access, store
+
+
+def _regions(policy: Policy, name: str) -> Regions:
+    from cloister.volume.regions import RegionClass, Regions  # not every run has volumes
+
+    said = policy.volumes[name].regions or {}
+    return Regions({path: RegionClass(found) for path, found in said.items()})
 
 
 def _code_folder(role: Workload, folder: Path | None) -> Path | None:

@@ -18,12 +18,13 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.confinement.mounts import Bind, FuseMount
+from cloister.confinement.regions import HostFolder
 from cloister.confinement.sandbox import Command, Sandbox, SandboxSpec
 from cloister.confinement.unswapped import PlacedFile
 from cloister.crypto.kdf import random_bytes
@@ -35,6 +36,7 @@ from cloister.launcher.listening import Listeners, listeners_document
 from cloister.launcher.local import layout_of, runtime_digest
 from cloister.launcher.logs import LogRelay, LogSink
 from cloister.launcher.manifest import RUNTIME_LABEL, Manifest
+from cloister.launcher.regions import plan_regions
 from cloister.launcher.renewer import Renewer
 from cloister.launcher.runtime import RuntimeLayout, volume_layout
 from cloister.launcher.supervision import StopRequests, supervise
@@ -195,7 +197,8 @@ class _Run:
         with self._stage("fork"):
             layout = _layout(plan)
             self._end_what_is_not_needed(layout)
-            sandbox = self._stack.enter_context(Sandbox(_sandbox_spec(layout)))
+            regions = plan_regions([_located(volume) for volume in plan.volumes])
+            sandbox = self._stack.enter_context(Sandbox(_sandbox_spec(layout, regions.folders)))
             sandbox.start()
             servers = self._fork_servers(plan)
         with self._stage("measure"):
@@ -206,6 +209,7 @@ class _Run:
                 _code_digest(plan, code), self._runtime_digest(layout, platform)
             )
         with self._stage("attest"):
+            sandbox.await_build()  # before a lease is granted that a failure would leave behind
             client = connect()
             granted = request.clock().at
             release: Release = self._ask(client.release, attester, measured)
@@ -215,6 +219,7 @@ class _Run:
             sandbox.keep(_secret_files(release.bundle))
             servers.open(dict(release.bundle.volumes))
             servers.serve(sandbox.mount([_mount(volume) for volume in plan.volumes]))
+            sandbox.mount_regions(regions.mounts)
         renewer = Renewer(
             lambda: self._ask(client.renew, attester, measured),
             granted=granted,
@@ -373,7 +378,13 @@ def _layout(plan: RunPlan) -> RuntimeLayout:
     return layout_of(program)
 
 
-def _sandbox_spec(layout: RuntimeLayout) -> SandboxSpec:
+def _located(volume: planning.VolumePlan) -> planning.VolumePlan:
+    """Name a volume's store by a path without links up to it, for what lies beside it."""
+    store = volume.store.absolute()
+    return replace(volume, store=store.parent.resolve() / store.name)
+
+
+def _sandbox_spec(layout: RuntimeLayout, folders: tuple[HostFolder, ...]) -> SandboxSpec:
     """Show what was measured, and hide inside it what was left out of the measurement."""
     binds = tuple(Bind(str(path.resolve()), str(path)) for path in layout.visible)
     hidden = [
@@ -383,7 +394,7 @@ def _sandbox_spec(layout: RuntimeLayout) -> SandboxSpec:
         for path in sorted(root.path.rglob(name))
         if path.is_dir()
     ]
-    return SandboxSpec(binds=binds, hidden=tuple(hidden))
+    return SandboxSpec(binds=binds, hidden=tuple(hidden), folders=folders)
 
 
 def _code_digest(plan: RunPlan, code: CodeTree | None) -> bytes:

@@ -20,6 +20,7 @@ from cloister.crypto.signature import VerifyingKey
 from cloister.errors import (
     CloisterError,
     LocalProtocolError,
+    MalformedError,
     UnavailableError,
     WorkloadError,
     error_from_wire,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from cloister.launcher.plan import VolumePlan
     from cloister.volume.filesystem import Filesystem
     from cloister.volume.fuse.process import VolumeServerProcess
+    from cloister.volume.regions import Regions
 
 __all__ = ["ServerSettings", "VolumeServers", "VolumeState", "describe_volume", "open_granted"]
 
@@ -242,15 +244,16 @@ def open_granted(config: bytes) -> Filesystem:
     store = Path(fields.text("store", max_length=4096))
     keys = KeyRing.from_fields(fields)
     lease = Lease.from_fields(fields.submap("lease"))
+    regions = _regions_from(fields)
     service = PinnedService(VerifyingKey(fields.octets("service")), fields.text("origin"))
     volume, url = fields.octets("volume"), fields.text("url", max_length=4096)
     fields.end()
     if not lease.epoch:
-        return open_volume(store, keys, anchor=PinnedAnchor(state), writable=False)
+        return open_volume(store, keys, anchor=PinnedAnchor(state), writable=False, regions=regions)
     anchor = KeyServiceAnchor(
         HTTPTransport(url), service, volume=volume, lease=lease, clock=read_clock
     )
-    filesystem = open_volume(store, keys, anchor=anchor, writable=True)
+    filesystem = open_volume(store, keys, anchor=anchor, writable=True, regions=regions)
     threading.Thread(target=_keep_lease, args=(anchor,), name="lease", daemon=True).start()
     return filesystem
 
@@ -290,8 +293,31 @@ def _config(plan: VolumePlan, grant: VolumeGrant, settings: ServerSettings) -> b
         "service": settings.service.identity.raw,
         "origin": settings.service.origin,
         "url": settings.url,
+        **_regions_value(plan),
     }
     return encode(value)
+
+
+def _regions_value(plan: VolumePlan) -> dict[str, Value]:
+    return {
+        "regions": {path: found.value for path, found in plan.regions.classes.items()},
+        "enforced": plan.regions.enforced,
+    }
+
+
+def _regions_from(fields: Fields) -> Regions:
+    """Read the regions that this volume is opened with; they came from the policy."""
+    from cloister.volume.regions import RegionClass, Regions  # loaded with `opening`
+
+    said = fields.submap("regions")
+    known = {found.value: found for found in RegionClass}
+    classes: dict[str, RegionClass] = {}
+    for path in said.keys():  # noqa: SIM118  # a method of Fields
+        word = said.text(path)
+        if word not in known:
+            raise MalformedError("not the class of a region", code="message.malformed")
+        classes[path] = known[word]
+    return Regions(classes) if fields.boolean("enforced") else Regions.as_recorded()
 
 
 def _state(described: bytes) -> VolumeState:

@@ -13,6 +13,7 @@ from cloister.volume.anchor import Anchor
 from cloister.volume.filesystem import ROOT_INO, SetAttributes
 from cloister.volume.format import VolumeIdentity
 from cloister.volume.opening import Clocks, create_store, open_store
+from cloister.volume.regions import ENCRYPTED_ONLY, Regions
 from cloister.volume.rekey import RekeyReport
 from cloister.volume.tree import VolumeFilesystem
 
@@ -57,6 +58,7 @@ class VolumeBench:
     holder: AnchorHolder = field(default_factory=AnchorHolder)
     clock: StepClock = field(default_factory=StepClock)
     later_keys: KeyRing | None = None
+    regions: Regions = ENCRYPTED_ONLY
 
     @property
     def keys(self) -> KeyRing:
@@ -73,8 +75,12 @@ class VolumeBench:
         self.later_keys = self.keys.since(self.holder.oldest_key)
 
     def rekey(self) -> RekeyReport:
-        """Move the volume to its newest key."""
-        fs = self.writer()
+        """Move the volume to its newest key, without the regions, as its owner does."""
+        regions, self.regions = self.regions, Regions.as_recorded()
+        try:
+            fs = self.writer()
+        finally:
+            self.regions = regions
         try:
             return fs.rekeying().run(progress=lambda _: None)
         finally:
@@ -99,7 +105,12 @@ class VolumeBench:
     def open(self, anchor: Anchor, *, writable: bool) -> VolumeFilesystem:
         """Open with any anchor."""
         return open_store(
-            self.store, self.keys, anchor=anchor, writable=writable, clocks=self.clock.clocks
+            self.store,
+            self.keys,
+            anchor=anchor,
+            writable=writable,
+            clocks=self.clock.clocks,
+            regions=self.regions,
         )
 
     def crash(self) -> None:

@@ -52,6 +52,8 @@ _TAG_SESSION, _TAG_INODE, _TAG_INODE_GONE, _TAG_NAME, _TAG_NAME_GONE = range(1, 
 _TAG_LATER_SESSION, _TAG_SESSIONS_GONE = 6, 7
 _EMPTY, _INLINE, _PACKED, _OWN = range(4)
 _HAS_DIGEST: Final = 1
+_AUTHENTICATED: Final = 2
+_ALL_FLAGS: Final = _HAS_DIGEST | _AUTHENTICATED
 _TYPES: Final = frozenset({stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK})
 
 
@@ -61,7 +63,8 @@ class Inode:
 
     Content is one of: nothing; `inline` bytes (a link's target too); one pointer into the pack
     (`object_id` zero); pointers into a backing file of its own. `digest` is SHA-256 of the
-    content in sealed volumes, else empty.
+    content in sealed volumes, else empty. `authenticated` files have readable blocks; that is
+    decided when one is made, and stays.
     """
 
     ino: int
@@ -77,6 +80,7 @@ class Inode:
     height: int = 0
     pointers: bytes = b""
     digest: bytes = b""
+    authenticated: bool = False
     nlink: int = 0
     parent: int = 0
     stored: bool = False
@@ -296,6 +300,8 @@ class Index:
         if old is not None:
             if stat.S_IFMT(old.mode) != stat.S_IFMT(inode.mode):
                 raise malformed("an inode changes its type", clause="VOL-32", offset=offset)
+            if old.authenticated != inode.authenticated:
+                raise malformed("a file changes its class", clause="VOL-80", offset=offset)
             inode.nlink, inode.parent, inode.entries = old.nlink, old.parent, old.entries
         else:
             inode.nlink = 2 if inode.ino == ROOT_INO else int(inode.is_directory)
@@ -365,7 +371,8 @@ def _inode_item(inode: Inode) -> bytes:
         kind, content = _EMPTY, b""
     fixed = _INODE.pack(
         inode.ino, inode.mode, inode.uid, inode.gid, inode.size, inode.mtime_ns, inode.ctime_ns,
-        inode.atime_ns, kind, _HAS_DIGEST if inode.digest else 0,
+        inode.atime_ns, kind,
+        (_HAS_DIGEST if inode.digest else 0) | (_AUTHENTICATED if inode.authenticated else 0),
     )  # fmt: skip
     return bytes([_TAG_INODE]) + fixed + inode.digest + content
 
@@ -377,9 +384,12 @@ def _parse_inode(items: bytes, offset: int) -> tuple[Inode, int]:
     inode = Inode(ino, mode, uid, gid, size, mtime, ctime, atime, stored=True)
     if not ino or ino >= 2**63 or stat.S_IFMT(mode) not in _TYPES or mode >= 1 << 16:
         raise malformed("inode has an impossible number or mode", clause="VOL-32", offset=start)
-    if size > MAX_FILE_BYTES or flags > _HAS_DIGEST or kind > _OWN:
+    if size > MAX_FILE_BYTES or flags & ~_ALL_FLAGS or kind > _OWN:
         raise malformed("inode is outside its limits", clause="VOL-32", offset=start)
-    if flags:
+    inode.authenticated = bool(flags & _AUTHENTICATED)
+    if inode.authenticated and (not stat.S_ISREG(mode) or kind == _INLINE):
+        raise malformed("what cannot be authenticated is", clause="VOL-80", offset=start)
+    if flags & _HAS_DIGEST:
         inode.digest = _take(items, offset, _DIGEST_BYTES)
         offset += _DIGEST_BYTES
     if kind == _INLINE:

@@ -6,6 +6,8 @@ Invariants:
     2. Under one session key the nonce is a counter that never repeats; before
        `SESSION_BLOCKS` blocks a new session begins.
     3. What is sealed is sealed under the newest volume key. Older ones open what was sealed before.
+    4. Blocks that stay readable have a key of their own in each session: a tag made for one form
+       of block never passes for the other.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ _INDEX_LABEL: Final = b"cloister volume v1 index"
 _ENTRY_LABEL: Final = b"cloister volume v1 entry"
 _DATA_LABEL: Final = b"cloister volume v1 data"
 _SESSION_LABEL: Final = b"cloister volume v1 session"
+_AUTHENTICATED_LABEL: Final = b"cloister volume v1 authenticated"
 
 
 def make_superblock(
@@ -90,10 +93,16 @@ class VolumeKeys:
         """
         return AEADKey(derive_key(_of(self._index_keys, key_epoch), label=_ENTRY_LABEL, salt=salt))
 
-    def session_key(self, session: Session) -> AEADKey:
-        """Return the key of the blocks that one writer session sealed; as `entry_key`."""
+    def session_key(self, session: Session, *, readable: bool = False) -> AEADKey:
+        """Return the key of the blocks that one writer session sealed; as `entry_key`.
+
+        Args:
+            session: The session.
+            readable: The key for blocks that are authenticated and not encrypted.
+        """
         data_key = _of(self._data_keys, session.key_epoch)
-        return AEADKey(derive_key(data_key, label=_SESSION_LABEL, salt=session.salt))
+        label = _AUTHENTICATED_LABEL if readable else _SESSION_LABEL
+        return AEADKey(derive_key(data_key, label=label, salt=session.salt))
 
 
 class SessionKeys:
@@ -107,34 +116,41 @@ class SessionKeys:
         """Begin no session yet: that happens with the first block sealed."""
         self._keys = keys
         self._sessions = sessions
-        self._opened: dict[int, AEADKey] = {}
+        self._opened: tuple[dict[int, AEADKey], dict[int, AEADKey]] = ({}, {})
         self._counter = _COUNTER_MASK
         self._session = -1
         self._limit = SESSION_BLOCKS
 
-    def opening(self, stamp: int) -> tuple[AEADKey, bytes]:
+    def opening(self, stamp: int, *, readable: bool = False) -> tuple[AEADKey, bytes]:
         """Return the key and nonce under which the block with this stamp was sealed.
+
+        Args:
+            stamp: From its pointer.
+            readable: For a block that is authenticated and not encrypted.
 
         Raises:
             MalformedError: The stamp names a session that the index does not have.
         """
         session = session_of(stamp)
-        key = self._opened.get(session)
-        if key is None:
-            found = self._sessions.get(session)
-            if found is None:
-                raise malformed("a pointer names an unknown session", clause="VOL-13")
-            key = self._opened[session] = self._keys.session_key(found)
+        key = self._opened[readable].get(session) or self._key(session, readable=readable)
         return key, (stamp & _COUNTER_MASK).to_bytes(12, "big")
 
-    def sealing(self) -> tuple[AEADKey, bytes, int]:
+    def sealing(self, *, readable: bool = False) -> tuple[AEADKey, bytes, int]:
         """Return key, nonce and stamp for one block to be sealed; never the same twice."""
         if self._counter >= self._limit:
             self._begin()
         counter = self._counter
         self._counter = counter + 1
-        key = self._opened[self._session]
-        return key, counter.to_bytes(12, "big"), self._session << _COUNTER_BITS | counter
+        session = self._session
+        key = self._opened[readable].get(session) or self._key(session, readable=readable)
+        return key, counter.to_bytes(12, "big"), session << _COUNTER_BITS | counter
+
+    def _key(self, session: int, *, readable: bool) -> AEADKey:
+        found = self._sessions.get(session)
+        if found is None:
+            raise malformed("a pointer names an unknown session", clause="VOL-13")
+        key = self._opened[readable][session] = self._keys.session_key(found, readable=readable)
+        return key
 
     def _begin(self) -> None:
         if self._sessions.end >= MAX_SESSIONS:
@@ -142,7 +158,6 @@ class SessionKeys:
         session = Session(random_bytes(SALT_BYTES), self._keys.epoch)
         self._session = self._sessions.end
         self._sessions.add(session)
-        self._opened[self._session] = self._keys.session_key(session)
         self._counter = 0
 
 

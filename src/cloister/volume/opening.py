@@ -31,6 +31,7 @@ from cloister.volume.format import (
 from cloister.volume.index import NO_OBJECT, Index
 from cloister.volume.journal import JOURNAL, seal_entry, segment_path
 from cloister.volume.keys import SessionKeys, VolumeKeys, make_superblock
+from cloister.volume.placement import Placement
 from cloister.volume.recovery import (
     SUPERBLOCK,
     Recovered,
@@ -38,6 +39,7 @@ from cloister.volume.recovery import (
     read_superblock,
     recover,
 )
+from cloister.volume.regions import ENCRYPTED_ONLY, Regions
 from cloister.volume.store import PosixStore, Store
 from cloister.volume.tree import COMMIT_INTERVAL_S, VolumeFilesystem
 
@@ -139,11 +141,24 @@ def write_new_volume(
 
 
 def open_volume(
-    directory: Path, volume_key: KeyRing | bytes, *, anchor: Anchor, writable: bool
+    directory: Path,
+    volume_key: KeyRing | bytes,
+    *,
+    anchor: Anchor,
+    writable: bool,
+    regions: Regions = ENCRYPTED_ONLY,
 ) -> VolumeFilesystem:
     """Open the state that the anchor names.
 
+    Args:
+        directory: The volume's store.
+        volume_key: The keys that it may be sealed under.
+        anchor: What holds its newest state.
+        writable: Become its one writer.
+        regions: Which class each path has; where none are given, all of it is encrypted.
+
     Raises:
+        AppraisalError: Code `volume.region`: a file has another class than its path.
         TamperedError: `volume.rolled-back`, `volume.truncated`, `volume.tampered`, or
             `volume.foreign` for another volume or key.
         MalformedError: Not a volume.
@@ -154,7 +169,9 @@ def open_volume(
         CallerError: Writing to a sealed volume, or without a lease.
     """
     store = _existing_store(directory, writable=writable)
-    return open_store(store, volume_key, anchor=anchor, writable=writable, clocks=Clocks())
+    return open_store(
+        store, volume_key, anchor=anchor, writable=writable, clocks=Clocks(), regions=regions
+    )
 
 
 def open_store(
@@ -165,14 +182,18 @@ def open_store(
     writable: bool,
     clocks: Clocks,
     commit_interval_s: float = COMMIT_INTERVAL_S,
+    regions: Regions = ENCRYPTED_ONLY,
 ) -> VolumeFilesystem:
     """Open a volume in any store; see `open_volume`."""
     store.lock(exclusive=writable)
     try:
         recovered = recover(store, volume_key, anchor, writable=writable)
         superblock = recovered.superblock
+        placement = Placement(recovered.index, regions)
+        placement.check()
         contents = open_contents(store, recovered.keys, superblock, recovered.index)
         committer = _begin_writing(store, recovered, anchor, contents) if writable else None
+        placement.prepare(clocks.wall_ns)
     except BaseException:
         store.close()
         raise
@@ -183,6 +204,7 @@ def open_store(
         index=recovered.index,
         contents=contents,
         committer=committer,
+        placement=placement,
         clock_ns=clocks.wall_ns,
         monotonic=clocks.monotonic,
         commit_interval_s=commit_interval_s,

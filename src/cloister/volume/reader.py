@@ -26,6 +26,7 @@ from cloister.volume.anchor import Anchor
 from cloister.volume.filesystem import ROOT_INO, Attributes
 from cloister.volume.format import VolumeIdentity
 from cloister.volume.opening import open_volume
+from cloister.volume.regions import ENCRYPTED_ONLY, RegionClass, Regions
 from cloister.volume.seal import Progress, ProgressReport
 from cloister.volume.tree import VolumeFilesystem
 
@@ -36,11 +37,12 @@ _PIECE_BYTES: Final = 2**20
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
-    """One name in a volume, with its path from the root and its metadata."""
+    """One name in a volume, with its path from the root, its metadata, and a file's class."""
 
     path: str
     attributes: Attributes
     target: str
+    protection: RegionClass | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +119,21 @@ class VolumeFile(io.RawIOBase):
 class VolumeReader:
     """A volume opened for reading in this process."""
 
-    def __init__(self, directory: Path, volume_key: KeyRing | bytes, *, anchor: Anchor) -> None:
-        """Open the state that the anchor names; see `opening.open_volume` for what it raises."""
-        self._filesystem = open_volume(directory, volume_key, anchor=anchor, writable=False)
+    def __init__(
+        self,
+        directory: Path,
+        volume_key: KeyRing | bytes,
+        *,
+        anchor: Anchor,
+        regions: Regions = ENCRYPTED_ONLY,
+    ) -> None:
+        """Open the state that the anchor names; see `opening.open_volume`, also for what it raises.
+
+        Without regions, a volume that has other files than encrypted ones is refused.
+        """
+        self._filesystem = open_volume(
+            directory, volume_key, anchor=anchor, writable=False, regions=regions
+        )
         self._lock = threading.Lock()
 
     @property
@@ -178,7 +192,8 @@ def walk(filesystem: VolumeFilesystem) -> Iterator[ListedFile]:
             path = prefix + os.fsdecode(entry.name)
             link = stat.S_ISLNK(entry.mode)
             target = os.fsdecode(filesystem.readlink(entry.ino)) if link else ""
-            yield ListedFile(path, filesystem.attributes(entry.ino), target)
+            protection = filesystem.protection(entry.ino)
+            yield ListedFile(path, filesystem.attributes(entry.ino), target, protection)
             if stat.S_ISDIR(entry.mode):
                 below.append((path + "/", entry.ino))
         waiting += reversed(below)

@@ -24,6 +24,8 @@ from cloister.volume.format import MAX_TARGET_BYTES, VolumeIdentity, VolumeKind
 from cloister.volume.index import Index, Inode
 from cloister.volume.keys import VolumeKeys, make_superblock
 from cloister.volume.opening import BLOCK_BYTES, new_directory, open_contents, write_new_volume
+from cloister.volume.placement import Placement
+from cloister.volume.regions import ENCRYPTED_ONLY, Regions
 from cloister.volume.store import Store
 
 __all__ = ["Progress", "ProgressReport", "extract_tree", "seal_store", "seal_tree"]
@@ -44,7 +46,12 @@ ProgressReport = Callable[[Progress], None]
 
 
 def seal_tree(
-    source: Path, directory: Path, volume_key: bytes, *, progress: ProgressReport
+    source: Path,
+    directory: Path,
+    volume_key: bytes,
+    *,
+    progress: ProgressReport,
+    regions: Regions = ENCRYPTED_ONLY,
 ) -> VolumeIdentity:
     """Make a sealed volume of everything below `source`.
 
@@ -57,20 +64,30 @@ def seal_tree(
         directory: Where the volume goes; missing or empty.
         volume_key: 32 secret bytes, fresh for this volume.
         progress: Called after each piece.
+        regions: Which class each path gets; where none are given, all of it is encrypted.
 
     Raises:
         ConfigError: `source` is no directory, cannot be read, or holds a device, pipe or socket;
-            or `directory` is taken.
+            or `directory` is taken; or a file lies in a plain or an ephemeral region.
+        AppraisalError: Code `volume.region`: a file is where such a region has its folder.
         StorageFullError: What was begun is no volume and may be deleted.
     """
     if not source.is_dir():
         raise ConfigError(f"not a directory: {source}", code="config.value")
     store = new_directory(directory)
-    return seal_store(source, store, volume_key, block_bytes=BLOCK_BYTES, progress=progress)
+    return seal_store(
+        source, store, volume_key, block_bytes=BLOCK_BYTES, progress=progress, regions=regions
+    )
 
 
 def seal_store(
-    source: Path, store: Store, volume_key: bytes, *, block_bytes: int, progress: ProgressReport
+    source: Path,
+    store: Store,
+    volume_key: bytes,
+    *,
+    block_bytes: int,
+    progress: ProgressReport,
+    regions: Regions = ENCRYPTED_ONLY,
 ) -> VolumeIdentity:
     """Make a sealed volume in an empty store; see `seal_tree`."""
     superblock = make_superblock(
@@ -84,7 +101,7 @@ def seal_store(
     store.create(PACK_PATH).close()
     contents = open_contents(store, keys, superblock, index)
     try:
-        _Sealer(index, contents, progress).seal(source)
+        _Sealer(index, contents, Placement(index, regions), progress).seal(source)
         contents.flush(everything=True)
         contents.sync()
     finally:
@@ -93,9 +110,12 @@ def seal_store(
 
 
 class _Sealer:
-    def __init__(self, index: Index, contents: Contents, progress: ProgressReport) -> None:
+    def __init__(
+        self, index: Index, contents: Contents, placement: Placement, progress: ProgressReport
+    ) -> None:
         self._index = index
         self._contents = contents
+        self._placement = placement
         self._report = progress
         self._progress = Progress()
         self._buffer = memoryview(bytearray(_COPY_BYTES))
@@ -115,6 +135,8 @@ class _Sealer:
                 inode = self._add(child, directory, name)
                 if inode.is_directory:
                     waiting.append((child, inode))
+        self._placement.check()
+        self._placement.prepare(lambda: status.st_mtime_ns)
         self._report(self._progress)
 
     def _add(self, path: Path, directory: Inode, name: bytes) -> Inode:
@@ -126,12 +148,25 @@ class _Sealer:
                 hint="move it elsewhere before sealing",
             )
         inode = self._index.add(status.st_mode, at_ns=status.st_mtime_ns)
+        if not inode.is_directory:
+            inode.authenticated = self._is_authenticated(path, directory, name, status.st_mode)
         if stat.S_ISLNK(status.st_mode):
             self._add_target(path, inode)
         elif inode.is_file:
             self._add_content(path, inode)
         self._index.put_name(directory, name, inode)
+        self._placement.added(directory, name, inode)
         return inode
+
+    def _is_authenticated(self, path: Path, directory: Inode, name: bytes, mode: int) -> bool:
+        try:
+            return self._placement.is_authenticated(directory, name, mode=mode)
+        except OSError as e:
+            raise ConfigError(
+                f"where a region is that is no part of the volume, or a link in its place: {path}",
+                code="config.value",
+                hint="move it elsewhere before sealing",
+            ) from e
 
     def _add_target(self, path: Path, inode: Inode) -> None:
         try:

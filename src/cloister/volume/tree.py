@@ -29,6 +29,8 @@ from cloister.volume.format import (
     VolumeIdentity,
 )
 from cloister.volume.index import Index, Inode
+from cloister.volume.placement import Placement
+from cloister.volume.regions import RegionClass
 from cloister.volume.rekey import Rekeying
 from cloister.volume.store import Store
 
@@ -52,6 +54,7 @@ class VolumeFilesystem:
         index: Index,
         contents: Contents,
         committer: Committer | None,
+        placement: Placement,
         clock_ns: Callable[[], int],
         monotonic: Callable[[], float],
         commit_interval_s: float,
@@ -62,6 +65,7 @@ class VolumeFilesystem:
         self._index = index
         self._contents = contents
         self._committer = committer
+        self._placement = placement
         self._clock_ns = clock_ns
         self._monotonic = monotonic
         self._interval_s = commit_interval_s
@@ -101,6 +105,13 @@ class VolumeFilesystem:
     def digest(self, ino: int) -> bytes:
         """Return the SHA-256 of a sealed file's content; empty for anything else."""
         return self._inode(ino).digest
+
+    def protection(self, ino: int) -> RegionClass | None:
+        """Return the class that a file is recorded with; None for anything but a file."""
+        inode = self._inode(ino)
+        if not inode.is_file:
+            return None
+        return RegionClass.AUTHENTICATED if inode.authenticated else RegionClass.ENCRYPTED
 
     def readlink(self, ino: int) -> bytes:
         """Return a symbolic link's target."""
@@ -147,6 +158,7 @@ class VolumeFilesystem:
             raise _os_error(errno.EPERM)
         if ino in self._orphans:
             raise _os_error(errno.ENOENT)
+        self._placement.require_place(inode, directory, name)
         self._index.put_name(directory, name, inode)
         self._changed(inode, directory)
         return _attributes(inode)
@@ -169,6 +181,7 @@ class VolumeFilesystem:
             raise _os_error(errno.ENOTDIR)
         if inode.entries:
             raise _os_error(errno.ENOTEMPTY)
+        self._placement.require_removable(inode)
         self._drop(directory, name)
 
     def rename(
@@ -185,11 +198,12 @@ class VolumeFilesystem:
         if there == inode.ino:
             return
         self._require_outside(inode, target)
+        if there is None:
+            self._require_live(target)
+        self._placement.require_move(inode, source, name, target, new_name)
         if there is not None:
             _require_replaceable(inode, self._index.inodes[there])
             self._drop(target, new_name)
-        else:
-            self._require_live(target)
         self._index.drop_name(source, name)
         self._index.put_name(target, new_name, inode)
         self._changed(inode, source, target)
@@ -203,6 +217,8 @@ class VolumeFilesystem:
             return
         self._require_outside(inode, other)
         self._require_outside(other_inode, one)
+        self._placement.require_move(inode, one, name, other, other_name)
+        self._placement.require_move(other_inode, other, other_name, one, name)
         self._index.drop_name(one, name)
         self._index.drop_name(other, other_name)
         self._index.put_name(one, name, other_inode)
@@ -359,13 +375,16 @@ class VolumeFilesystem:
         self, parent: int, name: bytes, mode: int, uid: int, gid: int, *, target: bytes = b""
     ) -> Attributes:
         directory = self._free_name(parent, name)
+        authenticated = self._placement.is_authenticated(directory, name, mode=mode)
         inode = self._index.add(mode, at_ns=self._clock_ns())
+        inode.authenticated = authenticated
         inode.uid, inode.gid = uid, gid
         if directory.mode & stat.S_ISGID:
             inode.gid = directory.gid
             inode.mode |= stat.S_ISGID if inode.is_directory else 0
         inode.inline, inode.size = target, len(target)
         self._index.put_name(directory, name, inode)
+        self._placement.added(directory, name, inode)
         self._changed(inode, directory)
         return _attributes(inode)
 
@@ -375,6 +394,7 @@ class VolumeFilesystem:
         if inode.nlink > int(inode.is_directory):
             return
         self._index.drop_inode(inode)
+        self._placement.removed(inode)
         inode.nlink = 0
         if self._users.get(inode.ino):
             self._orphans[inode.ino] = inode

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cloister.crypto.digest import digest_to_text
 from cloister.keyservice.client import ReleaseClient
@@ -34,8 +34,11 @@ from cloister.launcher.local import local_facts
 from cloister.launcher.owner import Owner
 from cloister.launcher.run import RunHooks, RunOutcome, RunRequest, run_workload
 from cloister.volume.opening import observe
+from cloister.volume.regions import RegionClass, Regions
 
-__all__ = ["LaunchBench"]
+__all__ = ["LaunchBench", "RegionWord"]
+
+RegionWord = Literal["encrypted", "authenticated", "plain", "ephemeral"]
 
 
 @dataclass
@@ -61,14 +64,17 @@ class LaunchBench:
         owner = Owner(domain, HTTPTransport(url), clock=read_clock)
         return cls(folder, domain, url, owner)
 
-    def seal(self, name: str, files: Mapping[str, bytes]) -> Path:
+    def seal(
+        self, name: str, files: Mapping[str, bytes], *, regions: Mapping[str, str] | None = None
+    ) -> Path:
         """Seal files into a new volume."""
         source = self.folder / "plain" / name
         for path, data in files.items():
             (source / path).parent.mkdir(parents=True, exist_ok=True)
             (source / path).write_bytes(data)
         store = self.folder / "sealed" / name
-        self.owner.seal(source, store, kind="data", progress=lambda *_: None)
+        classes = Regions({path: RegionClass(found) for path, found in (regions or {}).items()})
+        self.owner.seal(source, store, kind="data", progress=lambda *_: None, regions=classes)
         return store
 
     def create_volume(self, name: str) -> Path:
@@ -91,11 +97,15 @@ class LaunchBench:
         data: Mapping[str, bytes] | None = None,
         secrets: str = "",
         files: Mapping[str, FileRule] | None = None,
+        regions: Mapping[str, Mapping[str, RegionWord]] | None = None,
+        sealed_regions: Mapping[str, str] | None = None,
     ) -> LaunchBench:
         """Seal a script and data, make a volume for results, and apply a policy over them.
 
-        `secrets` is what stands under that key of the policy, indented.
+        `secrets` is what stands under that key of the policy, indented; `regions` those of each
+        volume, and `sealed_regions` those that the data is sealed with, where they are others.
         """
+        regions = regions or {}
         facts = local_facts(
             self.domain.platform(),
             program=command[0] if not command[0].startswith("/code") else "python",
@@ -103,7 +113,13 @@ class LaunchBench:
             at=read_clock().at,
             progress=lambda *_: None,
         )
-        stores = {"data": self.seal("data", data or {"x.txt": b"hello"})}
+        stores = {
+            "data": self.seal(
+                "data",
+                data or {"x.txt": b"hello"},
+                regions=regions.get("data") if sealed_regions is None else sealed_regions,
+            )
+        }
         stores["model"] = self.create_volume("model")
         if plain_code:
             plain = self.folder / "plain-code"
@@ -121,6 +137,7 @@ class LaunchBench:
                 id=observe(store).volume_id.hex(),
                 root=digest_to_text(observe(store).root) if name in pinned else "latest",
                 location=str(store),
+                regions=regions.get(name),
             )
             for name, store in stores.items()
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,28 @@ def test_a_draft_is_a_valid_policy(tmp_path: Path, plain: Path) -> None:
     assert policy.volumes["data"].location == "data"
     assert role.listen["api"].port == 8443
     assert role.output.logs == "drop"
+
+
+def test_regions_are_those_of_a_volume(tmp_path: Path, plain: Path) -> None:
+    """By the volume's name in the policy; what is none, or said twice, is refused."""
+    create_volume(tmp_path / "out", b"k" * 32)
+    words = _words(tmp_path, plain, volumes=(f"/out={tmp_path}/out:write",))
+
+    def drafted(*regions: str) -> object:
+        text = draft_from_words(replace(words, regions=regions), _FACTS)
+        return parse_policy(text.encode(), source="draft").volumes["out"].regions
+
+    assert drafted() is None
+    assert drafted("out:/a=plain", "out:/b/c=ephemeral") == {"/a": "plain", "/b/c": "ephemeral"}
+    for bad in ("in:/a=plain", "/a=plain", "out:/a", "out:/a=open", ""):
+        with pytest.raises(ConfigError) as caught:
+            drafted(bad)
+        assert caught.value.code == "config.value"
+    with pytest.raises(ConfigError):
+        drafted("out:/a=plain", "out:/a=plain")
+    with pytest.raises(MalformedError) as invalid:
+        drafted("out:a=plain")
+    assert invalid.value.code == "policy.invalid"
 
 
 def test_sealed_code_is_mounted_as_code(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from cloister.launcher import mounting
 from cloister.launcher.mounting import MountRequest
 from cloister.launcher.plan import VolumePlan
 from cloister.volume.opening import create_volume
+from cloister.volume.regions import ENCRYPTED_ONLY
 
 _STATE = AnchoredState(4, b"r" * 32, 2)
 
@@ -41,6 +42,7 @@ def _request(store: Path, target: Path, *, writable: bool = False) -> MountReque
         writable=writable,
         service=None,
         url="unix:///x",
+        regions=ENCRYPTED_ONLY,
         connect=FakeOwner,
     )
 
@@ -64,7 +66,7 @@ def test_a_plan_needs_a_volume_and_a_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("access", "epoch"), [("read", 0), ("write", 3)])
 def test_only_a_writer_takes_the_lease(access: str, epoch: int) -> None:
     """A reader gets the state that is newest now."""
-    plan = VolumePlan("/mnt", "store", b"v" * 16, access, Path("store"))
+    plan = VolumePlan("/mnt", "store", b"v" * 16, access, Path("store"), ENCRYPTED_ONLY)
     grant = mounting._grant(FakeOwner(), plan)
     assert (grant.access, grant.lease.epoch, grant.version) == (access, epoch, 4)
 

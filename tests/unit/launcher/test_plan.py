@@ -20,6 +20,7 @@ from cloister.launcher.plan import (
     require_same,
 )
 from cloister.testing.policies import sample_policy
+from cloister.volume.regions import ENCRYPTED_ONLY, RegionClass, Regions
 
 _STORES = {"data": Path("/stores/data"), "model": Path("/stores/model")}
 
@@ -48,6 +49,18 @@ def test_volumes_come_from_the_policy_and_stores_from_the_machine() -> None:
     ]
     assert plan.code == plan.volumes[0]
     assert plan.command[0] == "python"
+
+
+@pytest.mark.spec("POL-19")
+def test_regions_come_from_the_policy() -> None:
+    """A volume without any is encrypted as a whole, and that is what its server is told."""
+    policy = sample_policy()
+    rule = replace(policy.volumes["data"], regions={"/a": "plain", "/b": "authenticated"})
+    policy = replace(policy, volumes={**policy.volumes, "data": rule})
+    code, data, model = _plan(policy).volumes
+    assert (code.regions, model.regions) == (ENCRYPTED_ONLY, ENCRYPTED_ONLY)
+    assert data.regions == Regions({"/a": RegionClass.PLAIN, "/b": RegionClass.AUTHENTICATED})
+    assert data.regions.enforced
 
 
 def test_a_code_volume_is_mounted_at_code_in_any_case() -> None:

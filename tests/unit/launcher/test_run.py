@@ -10,6 +10,7 @@ from cloister.launcher.code import CodeFile, CodeTree, read_code
 from cloister.launcher.plan import RunPlan, VolumePlan
 from cloister.launcher.run import _code_digest, _code_files, _sandbox_spec
 from cloister.launcher.runtime import MeasuredRoot, RuntimeLayout
+from cloister.volume.regions import ENCRYPTED_ONLY
 from cloister.volume.seal import seal_tree
 
 
@@ -19,7 +20,7 @@ def test_what_is_not_measured_is_hidden(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     root = MeasuredRoot("sources/0", tmp_path, skipped=frozenset({"__pycache__", ".git"}))
     layout = RuntimeLayout(Path("/usr/bin/python3"), (root,), (tmp_path,), ())
-    spec = _sandbox_spec(layout)
+    spec = _sandbox_spec(layout, ())
     assert [bind.target for bind in spec.binds] == [str(tmp_path)]
     assert set(spec.hidden) == {str(tmp_path / "pkg" / "__pycache__"), str(tmp_path / ".git")}
 
@@ -43,7 +44,7 @@ def test_the_code_is_what_lies_on_the_disk(tmp_path: Path) -> None:
     source.mkdir()
     (source / "train.py").write_text("print(1)\n")
     root = seal_tree(source, store, b"k" * 32, progress=lambda _: None).root
-    volume = VolumePlan("/code", "code", bytes(16), "read", store)
+    volume = VolumePlan("/code", "code", bytes(16), "read", store, ENCRYPTED_ONLY)
     plan = RunPlan("train", ("python",), volume, None, (volume,))
     assert _code_digest(plan, None) == root
     (segment,) = (store / "journal").iterdir()

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cloister.errors import LocalProtocolError, MalformedError, TamperedError
 from cloister.launcher.plan import VolumePlan
-from cloister.launcher.volumes import _named, describe_volume, open_granted
+from cloister.launcher.volumes import (
+    _named,
+    _regions_from,
+    _regions_value,
+    describe_volume,
+    open_granted,
+)
 from cloister.testing.memory_filesystem import MemoryFilesystem
+from cloister.volume.regions import ENCRYPTED_ONLY, RegionClass, Regions
+from cloister.wire import Fields, Value
 
-_PLAN = VolumePlan("/model", "model", b"i" * 16, "write", Path("/x"))
+_PLAN = VolumePlan("/model", "model", b"i" * 16, "write", Path("/x"), ENCRYPTED_ONLY)
 
 
 def test_errors_say_which_volume_they_are_about_once() -> None:
@@ -28,6 +37,22 @@ def test_a_configuration_that_is_not_ours_is_refused() -> None:
         with pytest.raises(MalformedError) as caught:
             open_granted(config)
         assert caught.value.code in {"wire.malformed", "message.malformed"}
+
+
+def test_a_server_is_told_the_regions_of_the_policy() -> None:
+    """They arrive as they were planned; a class that there is not is refused."""
+
+    def told(plan: VolumePlan, **changes: Value) -> Regions:
+        return _regions_from(Fields(_regions_value(plan) | changes, what="configuration"))
+
+    planned = Regions({"/a": RegionClass.PLAIN, "/b": RegionClass.AUTHENTICATED})
+    for regions in (ENCRYPTED_ONLY, planned, Regions.as_recorded()):
+        assert told(replace(_PLAN, regions=regions)) == regions
+    with pytest.raises(MalformedError) as caught:
+        told(_PLAN, regions={"/a": "readable"})
+    assert caught.value.code == "message.malformed"
+    with pytest.raises(MalformedError):
+        _regions_from(Fields({"regions": {}}, what="configuration"))
 
 
 def test_only_volumes_have_a_state() -> None:

@@ -131,6 +131,28 @@ def export_to(changes: dict[str, str]) -> str:
     return "{" + ", ".join(f"{name}: {value}" for name, value in facts.items()) + "}"
 
 
+REGIONS = [
+    # name, comment, regions, expect
+    ("ok-regions", "a class for each folder",
+     "{/: authenticated, /a: encrypted, /a/b.c: plain, /x: ephemeral, /x/keep: encrypted}", "ok"),
+    ("ok-region", "one region", "{/public: authenticated}", "ok"),
+    ("regions-none", "no regions, written out", "{}", "policy.invalid"),
+    ("regions-class", "a class that there is not", "{/a: protected}", "policy.invalid"),
+    ("regions-twice", "a path twice", "{/a: encrypted, /a: encrypted}", "policy.malformed"),
+    ("regions-list", "a list", "[/a]", "policy.invalid"),
+    ("regions-plain-root", "a volume that is no volume", "{/: plain}", "policy.invalid"),
+    ("regions-ephemeral-root", "a volume that is memory", "{/: ephemeral}", "policy.invalid"),
+    ("regions-in-plain", "a protected folder in the operator's hand",
+     "{/out/a/b: encrypted, /out: plain}", "policy.invalid"),
+    ("regions-relative", "a relative path", "{a: encrypted}", "policy.invalid"),
+    ("regions-dots", "a path that goes up", "{/a/../b: encrypted}", "policy.invalid"),
+    ("regions-slash", "a path that ends in a slash", "{/a/: encrypted}", "policy.invalid"),
+    ("regions-slashes", "an empty part", "{/a//b: encrypted}", "policy.invalid"),
+    ("regions-deep", "seventeen parts", "{" + "/a" * 17 + ": encrypted}", "policy.invalid"),
+    ("regions-many", "thirty-three regions",
+     "{" + ", ".join(f"/r{n}: encrypted" for n in range(33)) + "}", "policy.invalid"),
+]  # fmt: skip
+
 FILES = 'files: {/run/a: {content: "${secret:b}"}, /etc/x/y: {content: "", mode: "0440"}}'
 KEY = "ed25519:" + "e5" * 32
 BOARD = f'approval: {{approvers: ["{KEY}"], threshold: 1, timeout: 60}}\n'
@@ -538,6 +560,16 @@ TEXTS = [
         "a value in the policy",
         [("workloads:", "secrets: {a: {opaque: {max_bytes: 1, value: x}}}\nworkloads:")],
         "policy.invalid",
+    ),
+    *(
+        (
+            name,
+            "POL-19",
+            comment,
+            [("root: latest}", f"root: latest, regions: {regions}}}")],
+            expect,
+        )
+        for name, comment, regions, expect in REGIONS
     ),
     *(
         (

@@ -28,6 +28,7 @@ from cloister.volume.format import NO_ROOT, EntryKind, Superblock, VolumeKind
 from cloister.volume.index import Index
 from cloister.volume.journal import seal_entry
 from cloister.volume.keys import VolumeKeys, make_superblock
+from cloister.volume.regions import RegionClass, Regions
 from cloister.volume.seal import seal_store
 from cloister.volume.tree import VolumeFilesystem
 
@@ -126,10 +127,15 @@ class Writer:
         if ring.epoch > 1:
             numbered = enumerate(ring.keys, start=ring.oldest)
             keys = {"keys": {str(epoch): key.hex() for epoch, key in numbered}}
+        regions: dict[str, object] = {}
+        if bench.regions.classes:
+            named = {path: found.value for path, found in bench.regions.classes.items()}
+            regions = {"regions": named}
         case = {
             "comment": comment,
             "clause": clause,
             **keys,
+            **regions,
             "anchor": {"version": anchor.version, "root": anchor.root.hex()},
             "files": files,
             "expect": expect,
@@ -464,6 +470,155 @@ def forged(name: str, items: bytes, *, rotations: int = 0) -> VolumeBench:
     return bench
 
 
+REGIONS = Regions(
+    {
+        "/public": RegionClass.AUTHENTICATED,
+        "/public/secret": RegionClass.ENCRYPTED,
+        "/scratch": RegionClass.EPHEMERAL,
+        "/out": RegionClass.PLAIN,
+    }
+)
+
+
+def with_classes(name: str) -> tuple[VolumeBench, dict[bytes, int]]:
+    """Return a volume with files of both classes, and the inodes by name."""
+    bench = new_bench(name)
+    bench.regions = REGIONS
+    fs = bench.writer()
+    public = fs.mkdir(ROOT_INO, b"public", 0o755, 0, 0).ino
+    secret = fs.mkdir(public, b"secret", 0o755, 0, 0).ino
+    fs.mkdir(ROOT_INO, b"publications", 0o755, 0, 0)
+    inodes = {
+        b"small": put(fs, b"small", pattern(5), parent=public),
+        b"empty": put(fs, b"empty", b"", parent=public),
+        b"packed": put(fs, b"packed", pattern(300), parent=public),
+        b"direct": put(fs, b"direct", pattern(3000, 5), parent=public),
+        b"tree": put(fs, b"tree", pattern(9000, 3), parent=public),
+        b"inner": put(fs, b"inner", pattern(700, 9), parent=secret),
+        b"beside": put(fs, b"beside", pattern(700, 9)),
+    }
+    fs.symlink(public, b"link", b"direct", 0, 0)
+    fs.close()
+    return bench, inodes
+
+
+def object_with(bench: VolumeBench, part: bytes) -> str:
+    """Return the path of the backing file that holds these bytes in the clear."""
+    return next(path for path, data in bench.store.files.items() if part in data)
+
+
+def good_classes(write: Writer) -> None:
+    bench, _ = with_classes("classes")
+    write.case("ok-classes", "VOL-81", "encrypted and authenticated files", bench, "ok")
+    bench.crash()
+    bench.rotate()
+    bench.rekey()
+    bench.retire()
+    write.case("ok-classes-rekeyed", "VOL-81", "both sealed again under a newer key", bench, "ok")
+
+
+def bad_classes(write: Writer) -> None:
+    bench, _ = with_classes("flipped")
+    path = object_with(bench, pattern(3000, 5)[512:1024])
+    bench.store.files[path][700] ^= 1
+    comment = "one bit of an authenticated block"
+    write.case("authenticated-flipped", "VOL-81", comment, bench, "volume.tampered")
+    bench, _ = with_classes("padding")
+    pack = bench.store.files["objects/pack"]
+    pack[pack.index(pattern(300)) + 400] ^= 1
+    comment = "one bit behind the end of an authenticated file"
+    write.case("authenticated-padding", "VOL-81", comment, bench, "volume.tampered")
+    bench, _ = with_classes("swapped")
+    data = bench.store.files[object_with(bench, pattern(3000, 5)[512:1024])]
+    data[:512], data[512:1024] = data[512:1024], data[:512]
+    comment = "two authenticated blocks exchanged"
+    write.case("authenticated-swapped", "VOL-81", comment, bench, "volume.tampered")
+    bench, inodes = with_classes("older")
+    before = bench.store.copy()
+    fs = bench.writer()
+    for step in (7, 11):
+        fs.write(inodes[b"direct"], 0, memoryview(pattern(3000, step)))
+        fs.fsync(inodes[b"direct"])
+    fs.close()
+    path = object_with(bench, pattern(3000, 11)[512:1024])
+    bench.store.files[path][: len(before.files[path])] = before.files[path]
+    comment = "authenticated blocks of an older state"
+    write.case("authenticated-older", "VOL-81", comment, bench, "volume.tampered")
+    bench, _ = with_classes("cut")
+    path = object_with(bench, pattern(3000, 5)[512:1024])
+    del bench.store.files[path][1000:]
+    write.case("authenticated-cut", "VOL-51", "cut", bench, "volume.truncated")
+    for name, classes in (
+        ("readable", {"/public/secret": "authenticated"}),
+        ("encrypted", {"/public": "encrypted"}),
+        ("shadowed", {"/public/secret": "ephemeral"}),
+        ("file", {"/beside": "authenticated"}),
+        ("link", {"/public/link": "encrypted"}),
+        ("above", {"/public/link/x": "authenticated"}),
+    ):
+        bench, _ = with_classes("another policy")
+        changed = {path: RegionClass(found) for path, found in classes.items()}
+        bench.regions = Regions({**REGIONS.classes, **changed})
+        comment = f"regions that say {next(iter(classes.values()))} of other files"
+        write.case(f"class-{name}", "VOL-83", comment, bench, "volume.region")
+    bench, _ = with_classes("no regions")
+    bench.regions = Regions({})
+    comment = "no regions, and an authenticated file"
+    write.case("class-none", "VOL-83", comment, bench, "volume.region")
+
+
+def bad_flags(write: Writer) -> None:
+    """Entries that somebody with the key made, about files whose class cannot be."""
+    for name, clause, expect in (
+        ("encrypted", "VOL-81", "volume.tampered"),
+        ("authenticated", "VOL-81", "volume.tampered"),
+        ("both", "VOL-80", "volume.malformed"),
+    ):
+        bench, inodes = with_classes(f"flag {name}")
+        fs = bench.writer()
+        changed = [b"beside"] if name == "authenticated" else [b"small", b"direct", b"packed"]
+        for each in changed:
+            inode = fs._index.inodes[inodes[each]]  # noqa: SLF001  # what no writer does
+            inode.authenticated = name == "authenticated"
+            fs._index.touch(inode)  # noqa: SLF001  # what no writer does
+        if name != "both":
+            fs._committer._key_epoch = 0  # noqa: SLF001  # the next entry is a full one
+        fs.close()
+        if name != "both":
+            bench.regions = Regions({"/beside": RegionClass.AUTHENTICATED, **REGIONS.classes})
+        if name == "encrypted":
+            bench.regions = Regions(
+                {
+                    **REGIONS.classes,
+                    **{f"/public/{each.decode()}": RegionClass.ENCRYPTED for each in (*changed,)},
+                }
+            )
+        comment = f"files that are {name} in the index and were written otherwise"
+        write.case(f"flag-{name}", clause, comment, bench, expect)
+    base = Index()
+    base.make_root(mode=0o755, at_ns=0)
+    head = (2).to_bytes(8, "big")
+    named = b"\4" + (1).to_bytes(8, "big") + (2).to_bytes(8, "big") + b"\1a"
+    cases = {
+        "directory": (0o040755, bytes(40) + b"\0\2", "an authenticated directory"),
+        "inline": (
+            0o100644,
+            bytes(8) + (1).to_bytes(8, "big") + bytes(24) + b"\1\2\0\1x",
+            "an authenticated file inside the index",
+        ),
+        "link": (
+            0o120777,
+            bytes(8) + (1).to_bytes(8, "big") + bytes(24) + b"\1\2\0\1x",
+            "an authenticated link",
+        ),
+        "unknown": (0o100644, bytes(40) + b"\0\4", "a flag that is not known"),
+    }
+    for name, (mode, rest, comment) in cases.items():
+        item = b"\2" + head + mode.to_bytes(4, "big") + rest
+        bench = forged(f"flag-{name}", base.full() + item + named)
+        write.case(f"flag-{name}", "VOL-80", comment, bench, "volume.malformed")
+
+
 STEPS: list[Callable[[Writer], None]] = [
     good,
     bad_superblocks,
@@ -472,6 +627,9 @@ STEPS: list[Callable[[Writer], None]] = [
     good_rotations,
     bad_rotations,
     bad_sessions,
+    good_classes,
+    bad_classes,
+    bad_flags,
 ]
 
 

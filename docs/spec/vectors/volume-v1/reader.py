@@ -36,7 +36,7 @@ def gcm(key, number, sealed, tag, aad):
 
 
 class Volume:
-    def __init__(self, keys, anchor, files):
+    def __init__(self, keys, anchor, files, regions):
         self.files, self.keys = files, keys
         sb = self.file("superblock")  # VOL-40
         assert len(sb) == 64 and sb[:10] == b"CLSTRVOL\0\1" and sb[12:16] == bytes(4)
@@ -51,6 +51,23 @@ class Volume:
         for entry in self.find(anchor["version"], bytes.fromhex(anchor["root"])):
             self.apply(self.open(*entry), 1 + int.from_bytes(entry[0][5:8], "big"))
         self.check()
+        self.check_classes(1, "", regions)
+
+    def check_classes(self, ino, path, regions):  # VOL-83
+        for name, child in self.names[ino].items():
+            here = path + "/" + name.decode()
+            mode, _, _, _, authenticated = self.inodes[child]
+            covering = [p for p in regions if p == "/" or (here + "/").startswith(p + "/")]
+            wanted = regions[max(covering, key=len)] if covering else "encrypted"
+            above = any((p + "/").startswith(here + "/") for p in regions)
+            if mode >> 12 == 4:
+                self.check_classes(child, here, regions)
+            elif (
+                (mode >> 12 == 10 and above)
+                or (mode >> 12 == 8 and wanted != ("encrypted", "authenticated")[authenticated])
+                or wanted in ("plain", "ephemeral")
+            ):
+                raise Bad("volume.region")
 
     def derived(self, epoch, kind, salt, purpose):
         if epoch not in self.keys:
@@ -149,8 +166,10 @@ class Volume:
             elif kind == 2:
                 ino, mode, _, _, size, _, _, _ = (number(n) for n in (8, 4, 4, 4, 8, 8, 8, 8))
                 where, flags = number(1), number(1)
-                digest = next(take(32 * flags))
-                assert 0 < ino < 2**63 and size <= 2**43 and flags < 2 and mode < 2**16
+                digest = next(take(32 * (flags & 1)))
+                assert 0 < ino < 2**63 and size <= 2**43 and flags < 4 and mode < 2**16
+                assert flags < 2 or (mode >> 12 == 8 and where != 1)  # VOL-80
+                assert self.inodes.get(ino, (flags > 1,))[-1] == (flags > 1)
                 assert mode >> 12 == self.inodes.get(ino, (mode,))[0] >> 12 and where < 4
                 inline = next(take(number(2))) if where == 1 else b""
                 place = next(take(16)) if where == 3 else None
@@ -160,7 +179,7 @@ class Volume:
                 assert where > 1 or size == len(inline) <= {4: 0, 8: 1024, 10: 4095}[mode >> 12]
                 assert where != 1 or inline
                 content = (inline, place, height, next(take(32 * count)))
-                self.inodes[ino] = (mode, size, digest, content)
+                self.inodes[ino] = (mode, size, digest, content, flags > 1)
                 if mode >> 12 == 4:
                     self.names.setdefault(ino, {})
             elif kind == 3:
@@ -199,15 +218,19 @@ class Volume:
         if len(sealed) < length:
             raise Bad("volume.truncated")
         epoch, salt = self.sessions[int.from_bytes(pointer[8:11], "big")]
-        key = self.derived(epoch, b"data", salt, b"session")
-        aad = (
-            b"cloister volume v1 block" + self.vid + struct.pack(">QBQI", ino, level, index, length)
-        )
+        place = self.vid + struct.pack(">QBQI", ino, level, index, length)
         counter = int.from_bytes(pointer[11:16], "big")
+        if self.inodes[ino][4] and not level:  # VOL-81
+            key = self.derived(epoch, b"data", salt, b"authenticated")
+            aad = b"cloister volume v1 readable" + place + sealed
+            assert gcm(key, counter, b"", pointer[16:], aad) == b""
+            return sealed.ljust(self.block, b"\0")
+        key = self.derived(epoch, b"data", salt, b"session")
+        aad = b"cloister volume v1 block" + place
         return gcm(key, counter, sealed, pointer[16:], aad).ljust(self.block, b"\0")
 
     def read(self, ino):
-        _, size, digest, (inline, place, height, pointers) = self.inodes[ino]
+        _, size, digest, (inline, place, height, pointers), _ = self.inodes[ino]
         level = dict(enumerate(pointers[i : i + 32] for i in range(0, len(pointers), 32)))
         per = self.block // 32
         for height in range(height, 0, -1):
@@ -225,7 +248,7 @@ class Volume:
     def tree(self, ino=1, prefix=""):
         found = {}
         for name, child in self.names[ino].items():
-            mode, size, _, content = self.inodes[child]
+            mode, size, _, content, _ = self.inodes[child]
             path = prefix + name.decode()
             below = sum(1 for i in self.names.get(child, {}).values() if i in self.names)
             found[path] = {
@@ -247,7 +270,7 @@ def outcome(case):
     try:
         keys = case["keys"] if "keys" in case else {1: case["key"]}
         keys = {int(epoch): bytes.fromhex(key) for epoch, key in keys.items()}
-        tree = Volume(keys, case["anchor"], files).tree()
+        tree = Volume(keys, case["anchor"], files, case.get("regions", {})).tree()
     except Bad as e:
         return str(e), None
     except (AssertionError, LookupError, struct.error):

@@ -5,12 +5,19 @@ Data only; the command line prints it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from cloister.crypto.digest import digest_to_text
 from cloister.keyservice.policy.canonical import policy_hash
-from cloister.keyservice.policy.model import CodeVolume, Policy, Unchecked, Workload
+from cloister.keyservice.policy.model import (
+    CodeVolume,
+    Policy,
+    Unchecked,
+    VolumeRule,
+    Workload,
+)
 from cloister.keyservice.policy.secret_rules import Exported, ExportedToService, SecretRule
 from cloister.keyservice.policy.templates import parse_template
 
@@ -60,8 +67,9 @@ def describe(policy: Policy) -> tuple[Section, ...]:
         Section(
             "Volumes",
             tuple(
-                Row(name, f"{volume.id}, state {volume.root}")
+                row
                 for name, volume in sorted(policy.volumes.items())
+                for row in _volume(name, volume)
             ),
         ),
     ]
@@ -72,6 +80,21 @@ def describe(policy: Policy) -> tuple[Section, ...]:
         for name, workload in sorted(policy.workloads.items())
     ]
     return tuple(sections)
+
+
+_REGIONS: Final[Mapping[str, str]] = {
+    "encrypted": "encrypted: the operator neither reads nor changes it",
+    "authenticated": "authenticated: the operator reads it, and cannot change it",
+    "plain": "plain: a folder of the operator's, who reads and changes it",
+    "ephemeral": "ephemeral: in memory, forgotten when the run ends",
+}
+_SHOWN_TO_THE_OPERATOR: Final = frozenset({"authenticated", "plain"})
+
+
+def _volume(name: str, volume: VolumeRule) -> Iterator[Row]:
+    yield Row(name, f"{volume.id}, state {volume.root}")
+    for path, found in sorted((volume.regions or {}).items()):
+        yield Row(f"{name}:{path}", _REGIONS[found], open_end=found in _SHOWN_TO_THE_OPERATOR)
 
 
 def _secrets(policy: Policy) -> Iterator[Row]:

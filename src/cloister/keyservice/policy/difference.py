@@ -108,6 +108,31 @@ def _root(old: _Leaf, new: _Leaf) -> Effect:
     return "stricter" if old == "latest" else "other"
 
 
+_REGION: Final = re.compile(r"(volumes\..*\.regions)\[(/.*)\]")
+# What the operator gets of it; one that is forgotten is as secret as one that is kept.
+_STRENGTH: Final[Mapping[_Leaf, int]] = {
+    "plain": 0,
+    "authenticated": 1,
+    "encrypted": 2,
+    "ephemeral": 2,
+}
+
+
+def _region_of(regions: str, path: str, leaves: Mapping[str, _Leaf]) -> _Leaf:
+    """Return the class of a path by the longest prefix; where none covers it, encrypted."""
+    while path:
+        found = leaves.get(f"{regions}[{path}]")
+        if found is not None:
+            return found
+        path = path.rpartition("/")[0]
+    return leaves.get(f"{regions}[/]", "encrypted")
+
+
+def _region(old: _Leaf, new: _Leaf) -> Effect:
+    change = _STRENGTH.get(new, 0) - _STRENGTH.get(old, 0)
+    return "weaker" if change < 0 else "stricter" if change else "other"
+
+
 _JUDGES: Final[Mapping[str, _Judge]] = {
     "minimum_svn": _lower,
     "threshold": _lower,
@@ -124,6 +149,8 @@ _JUDGES: Final[Mapping[str, _Judge]] = {
 def _effect(path: str, before: Mapping[str, _Leaf], after: Mapping[str, _Leaf]) -> Effect:
     if _OTHER.fullmatch(path):
         return "other"
+    if (region := _REGION.fullmatch(path)) and _volume_stays(region[1], before, after):
+        return _region(*(_region_of(region[1], region[2], leaves) for leaves in (before, after)))
     old, new = before.get(path), after.get(path)
     if old is not None and new is not None:
         judge = _JUDGES.get(path.rpartition(".")[2])
@@ -133,3 +160,8 @@ def _effect(path: str, before: Mapping[str, _Leaf], after: Mapping[str, _Leaf]) 
         return "stricter" if f"{place}.unchecked" in before else "weaker"
     board_is_gone = path.startswith("approval.") and "approval.threshold" not in after
     return "weaker" if f"{place}.unchecked" in after or board_is_gone else "stricter"
+
+
+def _volume_stays(regions: str, before: Mapping[str, _Leaf], after: Mapping[str, _Leaf]) -> bool:
+    """Tell whether the volume is in both policies: a new one is more than there was before."""
+    return all(f"{regions.removesuffix('.regions')}.id" in leaves for leaves in (before, after))

@@ -100,6 +100,11 @@ def _volume_lines(name: str, volume: VolumeRule) -> Iterator[str]:
     if volume.location is not None:
         yield "    # A hint for this machine; no part of the policy's hash."
         yield f"    location: {_quoted(volume.location)}"
+    if volume.regions is not None:
+        yield "    # What protects which folder; what none covers is encrypted."
+        yield "    regions:"
+        for path, found in volume.regions.items():
+            yield f"      {_quoted(path)}: {_quoted(found)}"
 
 
 def _workload_lines(name: str, workload: Workload) -> Iterator[str]:

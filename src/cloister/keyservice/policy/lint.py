@@ -16,7 +16,13 @@ from typing import Final, Literal
 from cloister.errors import MalformedError
 from cloister.keyservice.policy.lint_secrets import findings_of_secrets
 from cloister.keyservice.policy.lint_workload import findings_of_workload
-from cloister.keyservice.policy.model import CodeVolume, Policy, SimRoot, Unchecked
+from cloister.keyservice.policy.model import (
+    CodeVolume,
+    Policy,
+    SimRoot,
+    Unchecked,
+    VolumeRule,
+)
 from cloister.keyservice.policy.node import join
 from cloister.keyservice.policy.reader import diagnose
 
@@ -164,6 +170,34 @@ def _volumes(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
             message = f"volume {name} has the same id as volume {names[volume.id]}"
             yield "error", "lint.volume-twice", join("volumes", name) + ".id", message
         names.setdefault(volume.id, name)
+        yield from _regions(policy, name, volume)
+
+
+def _regions(
+    policy: Policy, name: str, volume: VolumeRule
+) -> Iterator[tuple[Severity, str, str, str]]:
+    """Say what the operator gets to see, or to change, of a volume."""
+    roles = policy.workloads.values()
+    is_code = any(isinstance(w.code, CodeVolume) and w.code.volume == name for w in roles)
+    is_written = any(
+        mount.volume == name and mount.access == "write"
+        for role in roles
+        for mount in role.volumes.values()
+    )
+    for path, found in (volume.regions or {}).items():
+        place = join(join("volumes", name) + ".regions", path)
+        if found == "plain":
+            message = "the operator reads and changes what lies here, and takes it back to older"
+            yield "warning", "lint.region-plain", place, message
+            if is_code:
+                message = "code from a plain folder is the operator's code"
+                yield "error", "lint.region-code", place, message
+        elif found == "authenticated":
+            message = "the operator reads what lies here"
+            yield "note", "lint.region-readable", place, message
+            if is_written:
+                message = "the operator reads what workloads write here"
+                yield "warning", "lint.region-output", place, message
 
 
 def _people(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
@@ -218,5 +252,7 @@ _HINTS: Final[Mapping[str, str]] = {
     "lint.secret-binary": "write .hex or .base64 behind the name",
     "lint.secret-in-command": "put it in environment or files, if the program can read it there",
     "lint.file-place": "choose a place of its own, such as /run/secrets/token",
+    "lint.region-code": "leave the plain region out, or put it on another volume",
+    "lint.region-output": "write results to an encrypted region, unless they are public",
     "lint.launcher-unchecked": "name the digest that `cloister doctor` shows",
 }

@@ -67,6 +67,9 @@ class RootsOfTrust:
     sim: SimRoot | None = None
 
 
+RegionClass = Literal["encrypted", "authenticated", "plain", "ephemeral"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeRule:
     """A volume by its identity.
@@ -76,11 +79,14 @@ class VolumeRule:
         root: `latest`, the newest state that the key service has anchored; or one exact state.
         location: Where its store lies on the machine that runs, relative to the policy file. A hint
             for convenience; untrusted, not part of any decision, and not part of the hash.
+        regions: Path in the volume to the class of what lies there; the longest prefix decides,
+            and what none covers is encrypted. Absent for none.
     """
 
     id: str
     root: str
     location: str | None = None
+    regions: Mapping[str, RegionClass] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -145,11 +145,43 @@ _SIM: Final = RecordKind(
         "debug": ChoiceKind(("refused", "accepted")),
     },
 )
+_REGION: Final = text_kind(
+    "a path in the volume: '/', or an absolute path of 1 to 16 parts of letters, digits, dots, "
+    "underscores and hyphens, without . and ..",
+    f"/|(?:/{_SEGMENT}){{1,16}}",
+    max_length=1040,
+)
+
+
+def _regions_are_wrong(rule: VolumeRule) -> str:
+    """Say what cannot be kept apart; a part of the volume that is mounted over is no root."""
+    regions = rule.regions or {}
+    if regions.get("/", "encrypted") in {"plain", "ephemeral"}:
+        return "the root of a volume is encrypted or authenticated; name the folders that are not"
+    for path, found in regions.items():
+        inner = next((other for other in regions if other.startswith(f"{path}/")), None)
+        if found == "plain" and inner is not None:
+            return f"{inner} lies inside a plain region, where nothing can be kept apart"
+    return ""
+
+
 _VOLUME: Final = RecordKind(
     VolumeRule,
     "a volume",
-    {"id": _VOLUME_ID, "root": _ROOT, "location": _LOCATION},
-    optional=frozenset({"location"}),
+    {
+        "id": _VOLUME_ID,
+        "root": _ROOT,
+        "location": _LOCATION,
+        "regions": MapKind(
+            _REGION,
+            ChoiceKind(("encrypted", "authenticated", "plain", "ephemeral")),
+            32,
+            "regions",
+            minimum=1,
+        ),
+    },
+    optional=frozenset({"location", "regions"}),
+    wrong=_regions_are_wrong,
 )
 _CODE: Final = ByKey(
     {

@@ -5,6 +5,8 @@ Invariants:
        change it between check and use.
     2. A pointer's tag, not the host's, decides: tags are not stored beside the data.
     3. What the plaintext is bound to: volume, inode, level in the table, index, stored length.
+    4. The blocks of an authenticated file are stored as they are, under keys of their own, and
+       are checked like all others before a byte of them is used.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Final
 from cloister.errors import TamperedError
 from cloister.volume.format import POINTER, Geometry, malformed
 from cloister.volume.keys import SessionKeys, session_of
-from cloister.volume.memory import page_aligned, whole_pages
+from cloister.volume.memory import PAGE_BYTES, page_aligned, whole_pages
 from cloister.volume.store import Buffer, Handle, Store
 
 __all__ = [
@@ -35,6 +37,8 @@ BATCH_BYTES: Final = 2**20
 _TAG_BYTES: Final = 16
 _AAD_LABEL: Final = b"cloister volume v1 block"
 _AAD: Final = struct.Struct(">24s16sQBQI")
+_READABLE_LABEL: Final = b"cloister volume v1 readable"
+_LEAD: Final = struct.Struct(">27s16sQBQI")
 _MAX_HANDLES: Final = 128
 _LENGTH_MASK: Final = 2**24 - 1
 
@@ -56,11 +60,15 @@ class BlockFile:
 
 @dataclass(frozen=True, slots=True)
 class BlockPlace:
-    """Where a block belongs: part of what its ciphertext is bound to."""
+    """Where a block belongs: part of what its ciphertext is bound to.
+
+    `readable` blocks are authenticated and not encrypted.
+    """
 
     ino: int
     level: int
     index: int
+    readable: bool = False
 
 
 def pointers_in(packed: bytes) -> Iterator[tuple[int, int]]:
@@ -97,8 +105,10 @@ class Blocks:
         self._zeros = memoryview(bytes(block))
         self._batch = max(1, min(BATCH_BYTES // block, 512))
         stride = whole_pages(block + _TAG_BYTES)
-        staging = page_aligned(self._batch * stride)
-        starts = range(0, self._batch * stride, stride)
+        staging = page_aligned(PAGE_BYTES + self._batch * stride)
+        starts = range(PAGE_BYTES, PAGE_BYTES + self._batch * stride, stride)
+        # What a readable block's tag covers is one piece of memory: the place, then the block.
+        self._led = [staging[start - _LEAD.size : start + block] for start in starts]
         self._sealed = [staging[start : start + block + _TAG_BYTES] for start in starts]
         self._ciphertexts = [sealed[:block] for sealed in self._sealed]
         self._tags = [sealed[block:] for sealed in self._sealed]
@@ -130,7 +140,7 @@ class Blocks:
             where = parts[first][0]
             end = first + 1
             rest = out[first * block :]
-            here = BlockPlace(place.ino, place.level, place.index + first) if first else place
+            here = _later(place, first) if first else place
             if where & _LENGTH_MASK == block:
                 limit = min(len(parts), first + self._batch)
                 while end < limit and parts[end][0] == where + (end - first << 24):
@@ -146,6 +156,9 @@ class Blocks:
         block = self._geometry.block
         offset = (run[0][0] >> 24) * file.unit
         self._handle(file.path).read_into(self._ciphertexts[: len(run)], offset)
+        if place.readable:
+            self._take_readable(place, run, out, length=block)
+            return
         error = _tampered(place)
         ino, level, index = place.ino, place.level, place.index
         volume_id, opening = self._volume_id, self._sessions.opening
@@ -168,14 +181,36 @@ class Blocks:
                 raise malformed("a pointer has an impossible length", clause="VOL-13")
             sealed = self._sealed[0][: length + _TAG_BYTES]
             self._handle(file.path).read_into([sealed[:length]], slot * file.unit)
-            sealed[length:] = tag
-            key, nonce = self._sessions.opening(stamp)
-            key.open_into(
-                nonce, sealed, self._aad(place, length), out[:length], error=_tampered(place)
-            )
+            if place.readable:
+                self._take_readable(place, [pointer], out, length=length)
+            else:
+                sealed[length:] = tag
+                key, nonce = self._sessions.opening(stamp)
+                key.open_into(
+                    nonce, sealed, self._aad(place, length), out[:length], error=_tampered(place)
+                )
         elif slot or stamp:
             raise malformed("a hole's pointer is not zero", clause="VOL-13")
         out[length:] = self._zeros[length:]
+
+    def _take_readable(
+        self, place: BlockPlace, run: list[Pointer], out: memoryview, *, length: int
+    ) -> None:
+        """Check readable blocks that are in the staging memory, each before it is handed out."""
+        error = _tampered(place)
+        for number, (_, stamp, tag) in enumerate(run):
+            led = self._lead(_later(place, number), number, length)
+            key, nonce = self._sessions.opening(stamp, readable=True)
+            key.check(nonce, led, tag, error=error)
+            out[number * length : (number + 1) * length] = led[_LEAD.size :]
+
+    def _lead(self, place: BlockPlace, number: int, length: int) -> memoryview:
+        """Put its place before a block in the staging memory; return both."""
+        led = self._led[number][: _LEAD.size + length]
+        _LEAD.pack_into(
+            led, 0, _READABLE_LABEL, self._volume_id, place.ino, place.level, place.index, length
+        )
+        return led
 
     def write(
         self, file: BlockFile, place: BlockPlace, slot: int, blocks: Sequence[Buffer]
@@ -201,6 +236,10 @@ class Blocks:
         volume_id, sealing = self._volume_id, self._sessions.sealing
         for number, plain in enumerate(blocks):
             length = len(plain)
+            if place.readable:
+                pointers += self._vouch(_later(place, number), number, slot + number, plain)
+                ciphertexts.append(self._ciphertexts[number][:length])
+                continue
             sealed = self._sealed[number][: length + _TAG_BYTES]
             key, nonce, stamp = sealing()
             aad = _AAD.pack(_AAD_LABEL, volume_id, ino, level, index + number, length)
@@ -210,6 +249,14 @@ class Blocks:
         self._unsynced[file.path] = file
         self._handle(file.path).write(ciphertexts, slot * file.unit)
         return bytes(pointers)
+
+    def _vouch(self, place: BlockPlace, number: int, slot: int, plain: Buffer) -> bytes:
+        """Copy a block to the staging memory and tag it there; return its pointer."""
+        length = len(plain)
+        led = self._lead(place, number, length)
+        led[_LEAD.size :] = plain
+        key, nonce, stamp = self._sessions.sealing(readable=True)
+        return POINTER.pack(slot << 24 | length, stamp, key.vouch(nonce, led))
 
     def create(self, file: BlockFile) -> None:
         """Make an empty backing file."""
@@ -270,6 +317,10 @@ class Blocks:
             del self._handles[old_path]
             old.close()
         return handle
+
+
+def _later(place: BlockPlace, number: int) -> BlockPlace:
+    return BlockPlace(place.ino, place.level, place.index + number, place.readable)
 
 
 def _tampered(place: BlockPlace) -> TamperedError:

@@ -5,6 +5,8 @@ Invariants:
     2. Every byte of a block behind the end of the file is zero.
     3. A file of at most one block lies inline or in the shared pack; when it outgrows that, it
        moves to a backing file of its own, and returns only by being emptied.
+    4. An authenticated file never lies inline: the host may read it. By 2 its blocks hold nothing
+       else. Table pages are encrypted in any case.
 """
 
 from __future__ import annotations
@@ -73,7 +75,7 @@ class FileContent:
             blocks = next((n for n in range(1, blocks) if index + n in self.dirty), blocks)
         packed = table.slice(index, blocks)
         count = len(packed) // POINTER_BYTES * self._shared.geometry.block
-        place = BlockPlace(self.inode.ino, 0, index)
+        place = self._place(index)
         self._shared.blocks.read(self._file(), place, packed, out[:count])
         return count
 
@@ -106,7 +108,7 @@ class FileContent:
             packed = self._table.slice(index, 1)
         elif index:
             packed = bytes(POINTER_BYTES)
-        place = BlockPlace(inode.ino, 0, index)
+        place = self._place(index)
         self._shared.blocks.read(self._file(), place, packed, view)
 
     # Writing
@@ -139,7 +141,7 @@ class FileContent:
         space = self._own_space()
         slot, count = space.take(len(data) // block, whole=False)
         views = [data[n * block : (n + 1) * block] for n in range(count)]
-        place = BlockPlace(self.inode.ino, 0, index)
+        place = self._place(index)
         try:
             packed = self._shared.blocks.write(self._file(), place, slot, views)
         except BaseException:
@@ -232,7 +234,7 @@ class FileContent:
         inode = self.inode
         if buffer is None:
             return
-        if inode.size <= self._shared.geometry.inline:
+        if inode.size <= self._shared.geometry.inline and not inode.authenticated:
             self._release_packed()
             inode.inline = bytes(buffer[: inode.size])
         else:
@@ -249,7 +251,7 @@ class FileContent:
         units = len(view) // geometry.granule
         slot, _ = space.take(units, whole=True)
         try:
-            place = BlockPlace(self.inode.ino, 0, 0)
+            place = self._place(0)
             return self._shared.blocks.write(self._shared.pack, place, slot, [view])
         except BaseException:
             space.release(slot, units)
@@ -269,7 +271,7 @@ class FileContent:
             views = [memoryview(self.dirty[first + n]) for n in range(count)]
             plain = self.inode.size - (first + count - 1) * geometry.block
             views[-1] = views[-1][: geometry.stored_length(plain)]
-            place = BlockPlace(self.inode.ino, 0, first)
+            place = self._place(first)
             try:
                 packed = self._shared.blocks.write(self._file(), place, slot, views)
             except BaseException:
@@ -388,6 +390,9 @@ class FileContent:
             height=inode.height,
             pointers=inode.pointers,
         )
+
+    def _place(self, index: int) -> BlockPlace:
+        return BlockPlace(self.inode.ino, 0, index, self.inode.authenticated)
 
     def _file(self) -> BlockFile:
         if self.inode.object_id == NO_OBJECT:

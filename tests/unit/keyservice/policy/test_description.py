@@ -73,3 +73,23 @@ def test_lifetimes_and_numbers_of_instances_are_shown() -> None:
     sections = describe(changed)
     assert lasts(changed) == ["600 s, unless renewed"]
     assert "at most 4 at the same time" in [row.value for row in sections[-1].rows]
+
+
+def test_regions_are_shown_with_what_the_operator_gets() -> None:
+    """Each region has a row under its volume; what the operator reads is an open end."""
+    policy = sample_policy()
+    rule = replace(
+        policy.volumes["data"],
+        regions={"/a": "authenticated", "/b": "encrypted", "/c": "plain", "/d": "ephemeral"},
+    )
+    shown = describe(replace(policy, volumes={**policy.volumes, "data": rule}))[2].rows
+    assert [(row.label, row.open_end) for row in shown] == [
+        ("code", False),
+        ("data", False),
+        ("data:/a", True),
+        ("data:/b", False),
+        ("data:/c", True),
+        ("data:/d", False),
+        ("model", False),
+    ]
+    assert "reads and changes it" in shown[4].value

@@ -89,6 +89,44 @@ def test_words_of_a_workload(bench: ServiceBench, old: str, new: str, effect: st
     assert effects == ({effect} if effect else {"weaker", "stricter"})
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("", "/a: plain", {"/a": "weaker"}),
+        ("", "/a: authenticated", {"/a": "weaker"}),
+        ("", "/a: ephemeral", {"/a": "other"}),
+        ("", "/a: encrypted", {"/a": "other"}),
+        ("/a: plain", "", {"/a": "stricter"}),
+        ("/a: plain", "/a: authenticated", {"/a": "stricter"}),
+        ("/a: authenticated", "/a: plain", {"/a": "weaker"}),
+        ("/a: ephemeral", "/a: authenticated", {"/a": "weaker"}),
+        ("/a: plain", "/a: ephemeral", {"/a": "stricter"}),
+        ("/a: authenticated, /a/b: encrypted", "/a: authenticated", {"/a/b": "weaker"}),
+        ("/a: authenticated", "/a: authenticated, /a/b: encrypted", {"/a/b": "stricter"}),
+        ("/: authenticated, /a/b: encrypted", "/: authenticated", {"/a/b": "weaker"}),
+        ("/a: authenticated, /ab: encrypted", "/a: authenticated", {"/ab": "other"}),
+        ("", "/: authenticated", {"/": "weaker"}),
+    ],
+)
+def test_regions_by_what_the_operator_gets(
+    bench: ServiceBench, old: str, new: str, expected: dict[str, str]
+) -> None:
+    """A region counts as what it changes: against the region around it, or against encrypted."""
+    before, after = (
+        parse_policy(
+            policy_text(bench)
+            .replace("root: latest", "root: latest" + (f", regions: {{{regions}}}" * bool(regions)))
+            .encode(),
+            source="p",
+        )
+        for regions in (old, new)
+    )
+    found = compare(before, after)
+    assert {change.path: change.effect for change in found} == {
+        f"volumes.data.regions[{path}]": effect for path, effect in expected.items()
+    }
+
+
 def test_volumes_by_state_and_identity(bench: ServiceBench) -> None:
     """Another volume is weaker; a pinned state is stricter than the latest."""
     text = policy_text(bench)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cloister.errors import MalformedError
+from cloister.keyservice.policy.canonical import canonical_bytes, policy_from_canonical, policy_hash
 from cloister.keyservice.policy.draft import draft_policy
 from cloister.keyservice.policy.model import Mount, VolumeRule
 from cloister.keyservice.policy.reader import parse_policy
@@ -52,3 +53,14 @@ def test_facts_that_make_no_sound_policy_are_refused() -> None:
         with pytest.raises(MalformedError) as caught:
             draft_policy(draft)
         assert caught.value.code == "policy.invalid"
+
+
+def test_regions_are_drafted() -> None:
+    """Regions come back as they were given, and are part of the hash."""
+    facts = sample_draft()
+    rule = replace(facts.volumes["data"], regions={"/a/b": "plain", "/": "authenticated"})
+    text = draft_policy(replace(facts, volumes={**facts.volumes, "data": rule}))
+    policy = parse_policy(text.encode(), source="x")
+    assert policy.volumes["data"].regions == rule.regions
+    assert policy_from_canonical(canonical_bytes(policy)).volumes["data"].regions == rule.regions
+    assert policy_hash(policy) != policy_hash(parse_policy(draft_policy(facts).encode(), source=""))

@@ -12,6 +12,9 @@ KEYS = '["ed25519:' + "a1" * 32 + '", "ed25519:' + "b2" * 32 + '"]'
 BOARD = f"approval: {{approvers: {KEYS}, threshold: 1, timeout: 60}}\n"
 READERS = f"access: {{readers: {KEYS}}}\n"
 
+CODE = 'root: "sha256:' + "c3" * 32 + '"'
+DATA, MODEL = (f'"{digit * 32}"\n    root: latest' for digit in "23")
+
 CASES = [
     # old, new, severity, code, path
     (ROOTS, ROOTS + BOARD, "warning", "lint.one-approver", "approval.threshold"),
@@ -19,6 +22,14 @@ CASES = [
      "approval"),
     (ROOTS, ROOTS + READERS, "note", "lint.readers", "access.readers"),
     (ROOTS, "roots_of_trust: {}\n", "error", "lint.no-root-of-trust", "roots_of_trust"),
+    (DATA, f"{DATA}\n    regions: {{/out: plain}}", "warning", "lint.region-plain",
+     "volumes.data.regions[/out]"),
+    (DATA, f"{DATA}\n    regions: {{/a: authenticated}}", "note", "lint.region-readable",
+     "volumes.data.regions[/a]"),
+    (MODEL, f"{MODEL}\n    regions: {{/a: authenticated}}", "warning", "lint.region-output",
+     "volumes.model.regions[/a]"),
+    (CODE, f"{CODE}\n    regions: {{/a: authenticated, /b: plain}}", "error", "lint.region-code",
+     "volumes.code.regions[/b]"),
     ("debug: refused", "debug: accepted", "warning", "lint.debug", "roots_of_trust.sim.debug"),
     ("minimum_svn: 2", "minimum_svn: {unchecked: all are new}", "note", "lint.unchecked",
      "roots_of_trust.sim.minimum_svn"),
