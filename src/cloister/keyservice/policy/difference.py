@@ -8,18 +8,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from cloister.keyservice.policy.canonical import tree_value
+from cloister.keyservice.policy.difference_claims import (
+    NOTHING,
+    Effect,
+    Leaf,
+    claim_of,
+    effect_on_claim,
+)
 from cloister.keyservice.policy.model import Policy
 from cloister.keyservice.policy.node import join
 from cloister.wire import Value
 
 __all__ = ["Difference", "Effect", "compare"]
 
-Effect = Literal["weaker", "stricter", "other"]
-
-_Leaf = str | int
 # What runs and what it is called: neither more nor less than before, and worth reading.
 _OTHER: Final = re.compile(
     r"predecessor|name|namespace|workloads\.[^.]+\.(command|code\..*|environment\b.*)"
@@ -63,7 +67,7 @@ def compare(old: Policy, new: Policy) -> tuple[Difference, ...]:
     )
 
 
-def _leaves(value: Value, path: str) -> Iterator[tuple[str, _Leaf]]:
+def _leaves(value: Value, path: str) -> Iterator[tuple[str, Leaf]]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _leaves(item, join(path, key))
@@ -71,6 +75,8 @@ def _leaves(value: Value, path: str) -> Iterator[tuple[str, _Leaf]]:
         yield path, value
     elif path.endswith(".command") and isinstance(value, list):
         yield path, " ".join(repr(word) for word in value)
+    elif value == [] and claim_of(path) is not None:
+        yield path, NOTHING  # a rule that admits nothing is the strictest, and no leaf shows it
     elif isinstance(value, list):
         for item in value:
             if isinstance(item, Mapping) and "service" in item:
@@ -87,14 +93,14 @@ def _to_service(entry: Mapping[str, Value]) -> str:
     return f"{namespace}/{policy} of {domain}, {service}"
 
 
-_Judge = Callable[[_Leaf, _Leaf], Effect]
+_Judge = Callable[[Leaf, Leaf], Effect]
 
 
-def _lower(old: _Leaf, new: _Leaf) -> Effect:
+def _lower(old: Leaf, new: Leaf) -> Effect:
     return "weaker" if int(new) < int(old) else "stricter"
 
 
-def _higher(old: _Leaf, new: _Leaf) -> Effect:
+def _higher(old: Leaf, new: Leaf) -> Effect:
     return "weaker" if int(new) > int(old) else "stricter"
 
 
@@ -102,7 +108,7 @@ def _word(weak: str) -> _Judge:
     return lambda _, new: "weaker" if new == weak else "stricter"
 
 
-def _root(old: _Leaf, new: _Leaf) -> Effect:
+def _root(old: Leaf, new: Leaf) -> Effect:
     if new == "latest":
         return "weaker"
     return "stricter" if old == "latest" else "other"
@@ -121,9 +127,12 @@ _JUDGES: Final[Mapping[str, _Judge]] = {
 }
 
 
-def _effect(path: str, before: Mapping[str, _Leaf], after: Mapping[str, _Leaf]) -> Effect:
+def _effect(path: str, before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> Effect:
     if _OTHER.fullmatch(path):
         return "other"
+    claim = claim_of(path)
+    if claim is not None:
+        return effect_on_claim(claim, before.get(path), after.get(path), before=before, after=after)
     old, new = before.get(path), after.get(path)
     if old is not None and new is not None:
         judge = _JUDGES.get(path.rpartition(".")[2])
