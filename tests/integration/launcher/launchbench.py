@@ -90,11 +90,13 @@ class LaunchBench:
         runtime: bool = True,
         data: Mapping[str, bytes] | None = None,
         secrets: str = "",
+        trust: str = "",
         files: Mapping[str, FileRule] | None = None,
     ) -> LaunchBench:
         """Seal a script and data, make a volume for results, and apply a policy over them.
 
-        `secrets` is what stands under that key of the policy, indented.
+        `secrets` is what stands under that key of the policy, indented; `trust` what stands under
+        `roots_of_trust` instead of this domain's platform.
         """
         facts = local_facts(
             self.domain.platform(),
@@ -153,6 +155,9 @@ class LaunchBench:
                 predecessor="none",
             )
         )
+        if trust:
+            before, _, rest = self.text.partition("roots_of_trust:\n")
+            self.text = f"{before}roots_of_trust:\n{trust}\n" + rest[rest.index("\n\n") :]
         if secrets:
             self.text += f"secrets:\n{secrets}"
         if files:
