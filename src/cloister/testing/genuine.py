@@ -13,6 +13,7 @@ import struct
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +21,8 @@ from cloister.attestation.evidence import Endorsement, Evidence, ReportData
 from cloister.crypto.chain import read_pem_chain
 from cloister.tee.sgx.layout import MEDIA_TYPE as SGX_TYPE
 from cloister.testing.kernel import FakeTsm
-from cloister.testing.manufacturers.amd import SimulatedAmd
-from cloister.testing.manufacturers.intel import IntelCase, SimulatedIntel
+from cloister.testing.manufacturers.amd import SimulatedAmd, SimulatedChip
+from cloister.testing.manufacturers.intel import IntelCase, Minted, SimulatedIntel
 
 __all__ = ["ROOT", "EnclaveMachine", "SnpMachine", "TdMachine", "host_table", "section"]
 
@@ -107,14 +108,19 @@ class TdMachine:
     @property
     def endorsements(self) -> tuple[Endorsement, ...]:
         """The manufacturer's collateral."""
-        return self.intel.mint(self.case).endorsements
+        return self.minted.endorsements
 
     def kernel(self) -> FakeTsm:
         """What answers instead of the kernel."""
         return FakeTsm(self.root, "tdx_guest", self._quote, options=frozenset())
 
+    @cached_property
+    def minted(self) -> Minted:
+        """A first quote, and the collateral."""
+        return self.intel.mint(self.case)
+
     def _quote(self, report_data: bytes) -> bytes:
-        return self.intel.mint(replace(self.case, report_data=report_data)).quote
+        return self.intel.requote(self.case, self.minted, report_data)
 
 
 @dataclass(frozen=True)
@@ -173,16 +179,19 @@ class SnpMachine:
     @property
     def endorsements(self) -> tuple[Endorsement, ...]:
         """All that is in the host's table."""
-        chip = self.amd.chip(tcb=self.tcb)
-        return tuple(self.amd.endorsements(chip, revocations=self.revocations))
+        return tuple(self.amd.endorsements(self.chip, revocations=self.revocations))
+
+    @cached_property
+    def chip(self) -> SimulatedChip:
+        """The processor."""
+        return self.amd.chip(tcb=self.tcb)
 
     def kernel(self) -> FakeTsm:
         """What answers instead of the kernel."""
         return FakeTsm(self.root, "sev_guest", self._report, auxblob=host_table(self.endorsements))
 
     def _report(self, report_data: bytes) -> bytes:
-        chip = self.amd.chip(tcb=self.tcb)
-        return chip.report(
+        return self.chip.report(
             report_data=report_data, measurement=self.measurement, policy=self.policy
         )
 
