@@ -17,28 +17,47 @@ from collections.abc import Callable
 from pathlib import Path
 
 import vendor
-from setting import MEASUREMENT, Setting
+from setting import GENUINE, MEASUREMENT, Setting
 
-from cloister.attestation.evidence import ReportData
+from cloister.attestation.evidence import Attester, ReportData
 from cloister.crypto.kdf import random_bytes
 from cloister.crypto.signature import VerifyingKey
 from cloister.keyservice.anchors import AnchoredState, KeyServiceAnchor
 from cloister.keyservice.client import ReleaseClient
 from cloister.keyservice.clock import read_clock
+from cloister.keyservice.policy import policy_hash
 from cloister.keyservice.transport import HTTPTransport
+from cloister.launcher.attesting import Machine, hardware_attester
 
 Step = Callable[[], None]
 
 
 def releasing(setting: Setting, number: int, url: str = "") -> Step:
     """One client that gets its bundle again and again, by fresh evidence each time."""
+    return _releasing(setting, number, setting.policy, setting.attester, url)
+
+
+def releasing_by_hardware(kind: str) -> Callable[..., Step]:
+    """The same on a simulated manufacturer's machine, through the kernel's interface."""
+
+    def make(setting: Setting, number: int) -> Step:
+        machine = setting.machine(kind)
+        here = Machine(tsm_root=machine.root, files=machine.kernel())
+        given = machine.endorsements if kind == "tdx" else ()  # an SNP host has them
+        policy = setting.genuine(kind)
+        attester = hardware_attester(kind, policy.roots_of_trust, here, endorsements=given)
+        return _releasing(setting, number, policy_hash(policy), attester, "")
+
+    return make
+
+
+def _releasing(setting: Setting, number: int, policy: bytes, attester: Attester, url: str) -> Step:
     client = ReleaseClient(HTTPTransport(url or setting.url), setting.pinned, clock=read_clock)
     instance = f"run-{number}-{os.urandom(8).hex()}"  # of a key that no other run has
-    attester = setting.attester
 
     def step() -> None:
         client.release(
-            policy=setting.policy,
+            policy=policy,
             workload="w",
             instance=instance,
             measurement=MEASUREMENT,
@@ -124,6 +143,7 @@ def take_turns(steps: list[Step], seconds: float) -> list[list[float]]:
 
 MAKERS: dict[str, Callable[..., Step]] = {
     "release": releasing,
+    **{f"release-{kind}": releasing_by_hardware(kind) for kind in GENUINE},
     "vendor": asking_a_vendor,
     "anchor": anchoring,
 }

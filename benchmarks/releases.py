@@ -22,6 +22,8 @@ MOST_DESCRIPTORS = 4
 QUICK_KIB = 2048
 NAMES = {
     "key_release.release": "attest and release a key",
+    "key_release.release-tdx": "the same by TDX evidence (simulated manufacturer)",
+    "key_release.release-snp": "the same by SEV-SNP evidence (simulated manufacturer)",
     "key_release.anchor": "move a volume's anchor",
 }
 PATHS = {

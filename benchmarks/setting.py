@@ -22,19 +22,28 @@ from cloister.keyservice.policy import canonical_bytes, parse_policy, policy_has
 from cloister.keyservice.policy.model import Policy
 from cloister.keyservice.transport import HTTPTransport
 from cloister.tee.sim.attester import SimAttester
+from cloister.testing.genuine import SnpMachine, TdMachine, section
+from cloister.testing.manufacturers.amd import SimulatedAmd
+from cloister.testing.manufacturers.intel import SimulatedIntel
 
+SIM = """  sim:
+    anchors: ["{anchor}"]
+    measurement: ["sha256:{image}"]
+    minimum_svn: 1
+    debug: refused"""
 DIGEST = "sha256:" + "71" * 32
 MEASUREMENT = LaunchMeasurement(b"q" * 32, b"q" * 32)
 VOLUME = b"v" * 16
+GENUINE = ("tdx", "snp")
 LISTEN = ("--listen", "127.0.0.1:0")
 POLICY = """
 policy: cloister/v1
-name: bench
+name: {name}
 namespace: lab
 predecessor: none
 certificate_lifetime: {lifetime}
 roots_of_trust:
-  sim: {{anchors: ["{anchor}"], measurement: ["sha256:{image}"], minimum_svn: 1, debug: refused}}
+{trust}
 volumes:
   data: {{id: "{volume}", root: latest}}
 workloads:
@@ -76,14 +85,33 @@ class Setting:
     @cached_property
     def parsed(self) -> Policy:
         """The one policy."""
+        trust = SIM.format(
+            anchor=self.domain.anchors["sim"][0].text, image=self.attester.measurement.hex()
+        )
+        return self._policy("bench", trust)
+
+    def _policy(self, name: str, trust: str) -> Policy:
         text = POLICY.format(
-            anchor=self.domain.anchors["sim"][0].text,
-            image=self.attester.measurement.hex(),
+            name=name,
+            trust=trust,
             volume=VOLUME.hex(),
             digest=DIGEST,
             lifetime=self.lifetime_s,
         )
         return parse_policy(text.encode(), source="bench.yaml")
+
+    def machine(self, kind: str) -> TdMachine | SnpMachine:
+        """A machine of a simulated manufacturer, the same in every process."""
+        at = int((self.domain.directory / "domain.json").stat().st_mtime)
+        if kind == "tdx":
+            return TdMachine(SimulatedIntel(b"bench", at=at))
+        return SnpMachine(SimulatedAmd(b"bench", "Genoa", now=at))
+
+    def genuine(self, kind: str) -> Policy:
+        """The policy that accepts that machine alone."""
+        machine = self.machine(kind)
+        trust = section(kind, anchors=[machine.anchor], measurement=machine.measurement)
+        return self._policy(f"bench-{kind}", trust)
 
     @cached_property
     def policy(self) -> bytes:
@@ -117,6 +145,11 @@ class Setting:
         for number in range(1 + volumes):
             self.register(owner, VOLUME if number == 0 else number.to_bytes(16, "big"))
         owner.apply_policy(canonical_bytes(self.parsed))
+
+    def apply_genuine(self) -> None:
+        """Put the policies about simulated manufacturers' machines into force."""
+        for kind in GENUINE:
+            self.owner().apply_policy(canonical_bytes(self.genuine(kind)))
 
 
 @contextmanager

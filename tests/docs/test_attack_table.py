@@ -11,6 +11,7 @@ FOLDER = ROOT / "tests" / "attack"
 ROWS = re.findall(r"^\| (?!attack|---)(.+) \| (.+) \|$", (FOLDER / "README.md").read_text(), re.M)
 SERVED = (
     "test_keyservice_over_http.py",
+    "test_genuine_evidence_over_http.py",
     "test_tenants_over_http.py",
     "test_state_over_http.py",
     "test_no_plaintext.py",

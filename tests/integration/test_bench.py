@@ -53,6 +53,9 @@ def test_key_release_alone_writes_table_json_and_plot(tmp_path: Path) -> None:
     assert paths["far-service"]["p50_ms"] > 2 * round_trip
     assert paths["far-vendor"]["p50_ms"] > 3 * round_trip
     assert paths["beside"]["times_beside"] == 1
+    for kind in ("tdx", "snp"):
+        of = [row for row in rows if row["benchmark"] == f"key_release.release-{kind}"]
+        assert [row["clients"] for row in of] == [1, 16]
 
 
 @pytest.mark.bench

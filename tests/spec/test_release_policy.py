@@ -35,7 +35,7 @@ def text_of(vector: dict[str, Any]) -> bytes:
 
 @pytest.mark.parametrize("name", [name for name in VECTORS if name.startswith("text-")])
 @pytest.mark.spec(
-    "EXT-1",
+    "EXT-1", "POL-30", "POL-31", "POL-32", "POL-33", "POL-34", "POL-35",
     "POL-2", "POL-3", "POL-4", "POL-5", "POL-6", "POL-8", "POL-10", "POL-11", "POL-12", "POL-13",
     "POL-14", "POL-15", "POL-19", "POL-41", "POL-42",
 )  # fmt: skip

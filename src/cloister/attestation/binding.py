@@ -13,13 +13,14 @@ from typing import Final
 
 from cloister.attestation.evidence import ReportData
 from cloister.attestation.measurement import LaunchMeasurement
-from cloister.crypto.digest import DIGEST_BYTES, framed, sha512
+from cloister.crypto.digest import DIGEST_BYTES, framed, sha256, sha512
 from cloister.errors import MalformedError
 
-__all__ = ["BINDING_LABEL", "BINDING_VERSION", "NONCE_BYTES", "SERVICE_BYTES", "bind"]
+__all__ = ["BINDING_LABEL", "BINDING_VERSION", "NONCE_BYTES", "SERVICE_BYTES", "bind", "nonce_of"]
 
 BINDING_LABEL: Final = b"cloister/report-data-binding"
 BINDING_VERSION: Final = b"v1"
+NONCE_LABEL: Final = b"cloister/report-data-binding/v1/nonce"
 NONCE_BYTES: Final = 32
 SERVICE_BYTES: Final = 32
 
@@ -74,3 +75,11 @@ def bind(
             )
         )
     )
+
+
+def nonce_of(report_data: ReportData) -> bytes:
+    """Return the 32 bytes that stand for report data where evidence has room for a nonce only.
+
+    Spec: report-data-binding-v1, clause BIND-5.
+    """
+    return sha256(framed(NONCE_LABEL, report_data.value))

@@ -15,6 +15,7 @@ Spec: ear-v1.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -68,6 +69,11 @@ _AFFIRMED: Final = 2
 _AFFIRMED_AT_START: Final = 3
 _EXPOSED: Final = 32
 _SIMULATED: Final = -33
+# Rules that say whether a platform is new enough: a policy's own, or of a kind of evidence.
+_VERSION_RULES: Final = frozenset(
+    {"minimum_svn", "status", "tdx.status", "reported_tcb", "snp.reported_tcb", "security_version"}
+)
+_CLAIMS: Final = re.compile(r"^claims[.\[]")
 _INSPECTABLE: Final = -34
 
 
@@ -78,7 +84,7 @@ def trustworthiness(result: AttestationResult) -> dict[str, int]:
     """
     held = set(_aspects(result))
     executables = {"measurement", "code", "runtime"} <= held
-    hardware = _AFFIRMED if "minimum_svn" in held else _NO_CLAIM
+    hardware = _AFFIRMED if held & _VERSION_RULES else _NO_CLAIM
     opaque = _AFFIRMED if "debug" in held else _NO_CLAIM
     if result.debug:
         opaque = _INSPECTABLE
@@ -103,7 +109,7 @@ def _aspects(result: AttestationResult) -> Iterator[str]:
     code = digest_to_text(result.launch.code)
     for hit in result.checked:
         if hit.rule.startswith(root):
-            yield hit.rule.removeprefix(root)
+            yield _CLAIMS.sub("", hit.rule.removeprefix(root)).rstrip("]")
         elif hit.rule.startswith("workloads"):
             if hit.rule.endswith(".runtime"):
                 yield "runtime"

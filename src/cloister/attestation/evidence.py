@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from cloister.attestation.claims import Claims
 from cloister.errors import MalformedError
@@ -13,10 +13,13 @@ from cloister.wire import Fields, encode
 __all__ = [
     "MAX_EVIDENCE_BYTES",
     "Attester",
+    "Collected",
     "Endorsement",
+    "EndorsingAttester",
     "Evidence",
     "EvidenceVerifier",
     "ReportData",
+    "collect_all",
 ]
 
 MAX_EVIDENCE_BYTES: Final = 65536
@@ -70,6 +73,30 @@ class Attester(Protocol):
     def collect(self, report_data: ReportData) -> Evidence:
         """Ask the root of trust for evidence over these 64 bytes."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Evidence, and what was given along with it, which vouches by its own signatures only."""
+
+    evidence: Evidence
+    endorsements: tuple[Endorsement, ...]
+
+
+@runtime_checkable
+class EndorsingAttester(Attester, Protocol):
+    """An attester that has endorsements as well, of its machine's host for instance."""
+
+    def collect_all(self, report_data: ReportData) -> Collected:
+        """Ask for evidence over these 64 bytes, with what comes along."""
+        ...
+
+
+def collect_all(attester: Attester, report_data: ReportData) -> Collected:
+    """Collect evidence, with endorsements where the attester has some."""
+    if isinstance(attester, EndorsingAttester):
+        return attester.collect_all(report_data)
+    return Collected(attester.collect(report_data), ())
 
 
 class EvidenceVerifier(Protocol):

@@ -28,6 +28,7 @@ __all__ = [
     "as_text",
     "claim",
     "judge",
+    "wanted",
 ]
 
 Form = Literal["bytes", "text", "integer", "boolean", "texts", "versions"]
@@ -135,14 +136,20 @@ def judge(field: Field, rule: Rule, claims: Claims) -> Judged | NotChecked:
     found = claim(claims, field.path)
     if isinstance(rule, OneOf):
         holds = any(_same(found, value) for value in rule.values)
-        wanted = " or ".join(as_text(value) for value in rule.values[:_MAX_SHOWN]) or "nothing"
     elif isinstance(rule, Within):
         holds = isinstance(found, list) and set(found) <= set(rule.values)
-        wanted = "only " + (", ".join(rule.values[:_MAX_SHOWN]) or "an empty list")
     else:
         holds = _reaches(found, rule.minimum)
-        wanted = f"at least {as_text(_plain(rule.minimum))}"
-    return Judged(field.path, holds, wanted, as_text(found))
+    return Judged(field.path, holds, wanted(rule), as_text(found))
+
+
+def wanted(rule: OneOf | AtLeast | Within) -> str:
+    """Return what a rule wants, for people."""
+    if isinstance(rule, OneOf):
+        return " or ".join(as_text(value) for value in rule.values[:_MAX_SHOWN]) or "nothing"
+    if isinstance(rule, Within):
+        return "only " + (", ".join(rule.values[:_MAX_SHOWN]) or "an empty list")
+    return f"at least {as_text(_plain(rule.minimum))}"
 
 
 def as_text(value: Value) -> str:

@@ -212,11 +212,8 @@ def _judge(
     event_log: Path | None,
 ) -> Verdict:
     from cloister.attestation.verdict import appraise_claims, refusal
-    from cloister.cli.evidence_files import (
-        read_beside,
-        read_endorsements,
-        read_evidence,
-    )
+    from cloister.cli.evidence_files import read_beside, read_evidence
+    from cloister.tee.endorsement_files import read_endorsements
 
     # What the user wrote comes first: his mistakes are no verdicts.
     root = _root(kind)

@@ -6,35 +6,29 @@ folder has beside its evidence are endorsements: they vouch by their own signatu
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
-import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from cloister.attestation.evidence import Endorsement, Evidence
 from cloister.crypto.chain import Certificate
 from cloister.crypto.digest import sha256
 from cloister.errors import ConfigError, MalformedError
+from cloister.tee.endorsement_files import (
+    PEM_CERTIFICATE,
+    PEM_KEY,
+    Given,
+    files_of,
+    pem_body,
+    read_file,
+    read_object,
+    sorted_out,
+)
 
-__all__ = ["Given", "read_anchor", "read_beside", "read_endorsements", "read_evidence"]
+__all__ = ["read_anchor", "read_beside", "read_evidence"]
 
-_MAX_FILE: Final = 4 << 20
-_MAX_FILES: Final = 64
-_CERTIFICATE: Final = "application/pkix-cert"
-_CHAIN: Final = "application/pem-certificate-chain"
-_LIST: Final = "application/pkix-crl"
-_OCSP: Final = "application/ocsp-response"
-_COLLATERAL: Final = "application/vnd.cloister.intel-collateral+json"
-_RIM: Final = "application/swid+xml"
-_JWK: Final = "application/jwk+json"
-_PEM_KEY: Final = b"-----BEGIN PUBLIC KEY-----"
-_PEM_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
 _FACTS: Final = "sample.json"
-_SEQUENCE, _INTEGER, _ENUMERATED, _VERSION_TAG = b"\x30", b"\x02", b"\x0a", b"\xa0"
 # Files of a folder that are parts of evidence, or describe it.
 _PARTS: Final = (
     _FACTS, "pcrs.json", "hcl_report.bin", "event_log.bin", "ak_pub.pem", "td_quote.bin",
@@ -51,24 +45,6 @@ _ALONE: Final = {
 }
 
 
-@dataclass
-class Given:
-    """What files gave.
-
-    Attributes:
-        endorsements: Untrusted.
-        pinned: SHA-256 of each bare public key that the user named.
-    """
-
-    endorsements: list[Endorsement] = field(default_factory=list)
-    pinned: list[bytes] = field(default_factory=list)
-
-    def add(self, other: Given) -> None:
-        """Take what another has, each endorsement once."""
-        self.endorsements += [each for each in other.endorsements if each not in self.endorsements]
-        self.pinned += other.pinned
-
-
 def read_evidence(path: Path, kind: str, *, event_log: Path | None) -> Evidence:
     """Read a raw file, an envelope, or a folder with the parts of one piece of evidence.
 
@@ -81,7 +57,7 @@ def read_evidence(path: Path, kind: str, *, event_log: Path | None) -> Evidence:
         ConfigError: It cannot be read.
         MalformedError: It has not the form of its kind.
     """
-    found = _from_folder(path, kind) if path.is_dir() else _from_bytes(_read(path), kind)
+    found = _from_folder(path, kind) if path.is_dir() else _from_bytes(read_file(path), kind)
     return found if event_log is None else _with_log(found, kind, event_log)
 
 
@@ -98,40 +74,11 @@ def read_beside(path: Path, kind: str) -> list[Endorsement]:
         return []
     given = Given()
     evidence = {*_ALONE.get(kind, ()), *_PARTS}
-    for each in [*_files(path), *_pointed_at(path)]:
+    for each in [*files_of(path), *_pointed_at(path)]:
         if each.name not in evidence and each.suffix not in {".msg", ".sig"}:
             with contextlib.suppress(MalformedError):
-                given.add(_sorted_out(_read(each), each.name, named=False))
+                given.add(sorted_out(read_file(each), each.name, named=False))
     return given.endorsements
-
-
-def read_endorsements(paths: Sequence[Path]) -> Given:
-    """Read files, and the files of folders, by what is in them.
-
-    A bare public key vouches by its file being named here: it is pinned. One that lies in a folder
-    was named by nobody.
-
-    Raises:
-        ConfigError: One cannot be read, or there are too many.
-        MalformedError: One is nothing that vouches.
-    """
-    given = Given()
-    for path in paths:
-        alone = not path.is_dir()
-        for each in [path] if alone else _files(path):
-            given.add(_sorted_out(_read(each), str(each), named=alone))
-    return given
-
-
-def _files(path: Path) -> list[Path]:
-    """Return the files of a folder, which are few."""
-    found: list[Path] = []
-    for each in path.iterdir():
-        if each.is_file():
-            found.append(each)
-        if len(found) > _MAX_FILES:
-            raise ConfigError(f"{path} has more than {_MAX_FILES} files", code="config.value")
-    return sorted(found)
 
 
 def read_anchor(text: str) -> bytes:
@@ -149,11 +96,11 @@ def read_anchor(text: str) -> bytes:
         if len(digest) != 32:  # noqa: PLR2004  # SHA-256
             raise ConfigError(f"{text} is not sha256: and 64 hex digits", code="config.value")
         return digest
-    data = _read(Path(text))
-    if _PEM_KEY in data:
-        return sha256(_pem_body(data))
-    if data.startswith(_PEM_CERTIFICATE):
-        data = _pem_body(data)
+    data = read_file(Path(text))
+    if PEM_KEY in data:
+        return sha256(pem_body(data))
+    if data.startswith(PEM_CERTIFICATE):
+        data = pem_body(data)
     return Certificate.from_der(data).fingerprint
 
 
@@ -164,7 +111,7 @@ def _from_folder(path: Path, kind: str) -> Evidence:
         return _tpm(path)
     for name in _ALONE[kind]:
         if (path / name).is_file():
-            return _from_bytes(_read(path / name), kind)
+            return _from_bytes(read_file(path / name), kind)
     raise ConfigError(
         f"{path} has no {' or '.join(_ALONE[kind])}",
         code="config.missing",
@@ -195,7 +142,7 @@ def _with_log(evidence: Evidence, kind: str, path: Path) -> Evidence:
 
     if kind != "tdx":
         raise ConfigError("an event log goes with a TD's quote", code="config.value")
-    log = _read(path)
+    log = read_file(path)
     form = "dstack" if log.lstrip()[:1] in {b"[", b"{"} else "ccel"
     return Evidence(LOGGED_TYPE, LoggedQuote(evidence.body, form, log).to_bytes())
 
@@ -205,8 +152,8 @@ def _tpm(path: Path) -> Evidence:
 
     message, signature, values = _quote(path, "quote")
     log = path / "event_log.bin"
-    parts = QuoteParts(message, signature, values, _read(log) if log.is_file() else b"")
-    key = _pem_body(_read(path / "ak_pub.pem"))
+    parts = QuoteParts(message, signature, values, read_file(log) if log.is_file() else b"")
+    key = pem_body(read_file(path / "ak_pub.pem"))
     return Evidence(MEDIA_TYPE, TpmEvidence(key, parts).to_bytes())
 
 
@@ -216,9 +163,9 @@ def _azure(path: Path, kind: str) -> Evidence:
     from cloister.tee.tpm.layout import QuoteParts
 
     root = by_name(kind)
-    hcl = HclReport.from_bytes(_read(path / "hcl_report.bin"))
+    hcl = HclReport.from_bytes(read_file(path / "hcl_report.bin"))
     message, signature, values = _quote(path, "tpm_quote")
-    td_quote = _read(path / "td_quote.bin") if hcl.platform == "tdx" else b""
+    td_quote = read_file(path / "td_quote.bin") if hcl.platform == "tdx" else b""
     parts = AzureEvidence.of(hcl, QuoteParts(message, signature, values, b""), td_quote=td_quote)
     if root is None:
         raise ConfigError(f"there is no kind of evidence called {kind!r}", code="config.value")
@@ -229,12 +176,12 @@ def _quote(path: Path, name: str) -> tuple[bytes, bytes, tuple[bytes, ...]]:
     """Read a quote, its signature, and the PCRs that it selects, in its order."""
     from cloister.tee.tpm.layout import Quote, Signature
 
-    message, signature = _read(path / f"{name}.msg"), _read(path / f"{name}.sig")
+    message, signature = read_file(path / f"{name}.msg"), read_file(path / f"{name}.sig")
     try:
         Signature.from_bytes(signature)
     except MalformedError:  # tools of Azure's leave RSA's bytes alone
         signature = Signature("RSASSA", "sha256", signature).to_bytes()
-    values = _object(_read(path / "pcrs.json"), "pcrs.json").get("pcrs")
+    values = read_object(read_file(path / "pcrs.json"), "pcrs.json").get("pcrs")
     try:
         places = Quote.from_bytes(message).places()
         found = values if isinstance(values, dict) else {}
@@ -251,7 +198,7 @@ def _pointed_at(path: Path) -> Iterator[Path]:
     if not facts.is_file():
         return
     try:
-        described = _object(_read(facts), _FACTS)
+        described = read_object(read_file(facts), _FACTS)
     except MalformedError:
         return
     certificates = described.get("certificates")
@@ -261,101 +208,3 @@ def _pointed_at(path: Path) -> Iterator[Path]:
     for name in names:
         if isinstance(name, str) and (path / name).is_file():
             yield path / name
-
-
-def _sorted_out(data: bytes, name: str, *, named: bool) -> Given:
-    """Say what a file is by what is in it.
-
-    Args:
-        data: Untrusted.
-        name: For messages.
-        named: Whether the user named it, so that a bare key is pinned.
-    """
-    start = data.lstrip()[:64]
-    if _PEM_KEY in data:
-        return Given(pinned=[sha256(_pem_body(data))] if named else [])
-    if start.startswith(_PEM_CERTIFICATE):
-        alone = data.count(_PEM_CERTIFICATE) == 1
-        return Given(
-            [Endorsement(_CERTIFICATE, _pem_body(data)) if alone else Endorsement(_CHAIN, data)]
-        )
-    if start.startswith(b"{"):
-        return _json(data, name, named=named)
-    if start.startswith(b"<"):
-        return Given([Endorsement(_RIM, data)])
-    if data.startswith(b"0"):
-        return Given([Endorsement(_der(data, name), data)])
-    raise _unknown(name)
-
-
-def _der(data: bytes, name: str) -> str:
-    """Tell a certificate, a revocation list and an OCSP response apart by their first tags."""
-    first = _inside(data, 0)
-    if first is not None and data[first : first + 1] == _ENUMERATED:
-        return _OCSP
-    second = None if first is None else _inside(data, first)
-    tag = b"" if second is None else data[second : second + 1]
-    if tag == _VERSION_TAG:
-        return _CERTIFICATE
-    if tag in {_INTEGER, _SEQUENCE}:
-        return _LIST
-    raise _unknown(name)
-
-
-def _inside(data: bytes, at: int) -> int | None:
-    """Return where the content of a SEQUENCE begins; None where there is none."""
-    head = data[at : at + 2]
-    if len(head) < 2 or head[:1] != _SEQUENCE:  # noqa: PLR2004  # a tag and a length
-        return None
-    long = head[1] - 0x80
-    return at + 2 + max(long, 0)
-
-
-def _json(data: bytes, name: str, *, named: bool) -> Given:
-    found = _object(data, name)
-    if "tcb_info" in found:
-        return Given([Endorsement(_COLLATERAL, data)])
-    if "kty" in found:
-        from cloister.tee.cca.endorsements import anchor_of_key
-
-        return Given([Endorsement(_JWK, data)], [anchor_of_key(data)] if named else [])
-    raise _unknown(name)
-
-
-def _object(data: bytes, name: str) -> dict[str, Any]:
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as e:
-        raise MalformedError(f"{name} is not JSON", code="endorsement.malformed") from e
-    if not isinstance(found, dict):
-        raise _unknown(name)
-    return found
-
-
-def _pem_body(data: bytes) -> bytes:
-    lines = data.strip().splitlines()
-    try:
-        return base64.b64decode(b"".join(line.strip() for line in lines[1:-1]), validate=True)
-    except ValueError as e:
-        raise MalformedError("not a PEM file", code="certificate.malformed") from e
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise ConfigError(f"{path} is not a file", code="config.file")
-        with path.open("rb") as file:
-            data = file.read(_MAX_FILE + 1)
-    except OSError as e:
-        raise ConfigError(f"cannot read {path}: {e.strerror}", code="config.file") from e
-    if len(data) > _MAX_FILE:
-        raise ConfigError(f"{path} has more than {_MAX_FILE} bytes", code="config.value")
-    return data
-
-
-def _unknown(name: str) -> MalformedError:
-    return MalformedError(
-        f"{name} is nothing that vouches for evidence",
-        code="endorsement.malformed",
-        hint="certificates and chains, revocation lists, OCSP responses, Intel's collateral, RIMs",
-    )

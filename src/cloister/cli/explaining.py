@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from cloister.attestation.evidence import ReportData
+from cloister.attestation.claims import Claims
+from cloister.attestation.evidence import Endorsement, ReportData, collect_all
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.cli import console, settings
 from cloister.crypto.digest import DIGEST_BYTES
 from cloister.errors import ConfigError, ReleaseDeniedError
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.policy import Policy, parse_policy
+from cloister.keyservice.policy.evidence_roots import accepted_roots
 from cloister.keyservice.policy.explain import Explanation, explain
 from cloister.keyservice.policy.model import CodeVolume, Workload
+from cloister.launcher.attesting import Machine, choose_kind, hardware_attester
 from cloister.launcher.code import read_code
+from cloister.launcher.local import layout_of, runtime_digest
+from cloister.tee.registry import by_media_type
 from cloister.tee.sim.attester import SimAttester
 from cloister.tee.sim.verifier import SimVerifier
 from cloister.volume.opening import observe
@@ -24,11 +30,20 @@ if TYPE_CHECKING:
 
 __all__ = ["explain_here"]
 
+_HERE: Final = Machine()
 _REPORT_DATA: Final = ReportData(bytes(64))  # binds nothing: an explanation releases nothing
 
 
 def explain_here(
-    file: Path, *, workload: str, code: Path | None, domain: Path | None, quiet: bool
+    file: Path,
+    *,
+    workload: str,
+    code: Path | None,
+    domain: Path | None,
+    quiet: bool,
+    root_of_trust: str = "",
+    endorsements: Sequence[Endorsement] = (),
+    machine: Machine = _HERE,
 ) -> Explanation:
     """Return what the key service would find, as far as this machine can know.
 
@@ -38,6 +53,9 @@ def explain_here(
         code: The folder of plain code, where the policy digests one.
         domain: The trust domain.
         quiet: No progress.
+        root_of_trust: The kind of evidence, where several would do.
+        endorsements: What vouches for this machine's hardware.
+        machine: Where its interfaces of attestation are.
     """
     policy = parse_policy(settings.read_policy_bytes(file), source=str(file))
     role = policy.workloads.get(workload)
@@ -47,15 +65,45 @@ def explain_here(
             code="release.workload-unknown",
             hint=f"it has {', '.join(policy.workloads)}",
         )
+    roots = policy.roots_of_trust
+    # A policy that accepts nothing is explained as well: by what this platform would show.
+    kind = choose_kind(roots, machine, named=root_of_trust) if roots.names else "sim"
     with console.progress("measuring the runtime", quiet=quiet) as step:
-        facts = settings.measure_local(domain, program=role.command[0], progress=step)
-    found = settings.find_domain(domain)
-    platform = found.platform()
+        if kind == "sim":
+            facts = settings.measure_local(domain, program=role.command[0], progress=step)
+            runtime, claims = facts.runtime, _simulated(domain)
+        else:
+            runtime = runtime_digest(
+                layout_of(role.command[0]),
+                None,
+                cache_directory=file.parent,
+                at=read_clock().at,
+                progress=step,
+                fingerprint=None,
+            )
+            claims = _genuine(kind, policy, machine, endorsements)
+    measured = LaunchMeasurement(_code(policy, role, file.parent, code), runtime)
+    anchored = _anchored_roots(policy, settings.owner(domain))
+    return explain(policy, workload, claims, measured, volume_roots=anchored)
+
+
+def _simulated(domain: Path | None) -> Claims:
+    platform = settings.find_domain(domain).platform()
     verifier = SimVerifier((platform.anchor,))
-    claims = verifier.verify(SimAttester(platform).collect(_REPORT_DATA), (), at=read_clock().at)
-    measured = LaunchMeasurement(_code(policy, role, file.parent, code), facts.runtime)
-    roots = _anchored_roots(policy, settings.owner(domain))
-    return explain(policy, workload, claims, measured, volume_roots=roots)
+    return verifier.verify(SimAttester(platform).collect(_REPORT_DATA), (), at=read_clock().at)
+
+
+def _genuine(
+    kind: str, policy: Policy, machine: Machine, endorsements: Sequence[Endorsement]
+) -> Claims:
+    """Collect and verify as a release would; what does not hold is raised as there."""
+    roots = policy.roots_of_trust
+    attester = hardware_attester(kind, roots, machine, endorsements=endorsements)
+    found = collect_all(attester, _REPORT_DATA)
+    verifier = by_media_type(found.evidence.media_type).verifier(
+        sorted(accepted_roots(kind, roots.genuine[kind]))
+    )
+    return verifier.verify(found.evidence, found.endorsements, at=read_clock().at)
 
 
 def _code(policy: Policy, role: Workload, base: Path, code: Path | None) -> bytes:

@@ -50,6 +50,11 @@ def serve(
         "--external-source",
         help="HOST:PORT of a store or another key service that owners may have values from.",
     ),
+    endorsements: list[Path] = typer.Option(
+        [],
+        help="A file or folder of collateral, certificates and revocation lists that count beside "
+        "what workloads send, where they are newer; read again on SIGHUP.",
+    ),
 ) -> None:
     """Run the trust domain's key service in the foreground until interrupted."""
     from cloister.keyservice.server import main
@@ -65,6 +70,7 @@ def serve(
     arguments += ["--log-format", log_format] if log_format else []
     arguments += ["--database", database] if database else []
     arguments += [part for each in external_source for part in ("--external-source", each)]
+    arguments += [part for each in endorsements for part in ("--endorsements", str(each))]
     raise typer.Exit(main(arguments, get=get))
 
 

@@ -203,17 +203,32 @@ def apply(
 
 
 @app.command()
-def explain(
+def explain(  # noqa: PLR0917  # options: typer passes them by name
     file: Path = _FILE,
     workload: str = typer.Option(help="The role to explain."),
     code: Path | None = typer.Option(None, help="Plain code, where the policy digests it."),
+    root_of_trust: str = typer.Option(
+        "", help="What to attest by, where several would do: sim, sgx, tdx or snp."
+    ),
+    endorsements: list[Path] = typer.Option(
+        [], help="A file or folder that vouches for this machine's hardware."
+    ),
     domain: Path | None = settings.DOMAIN,
     as_json: bool = _JSON,
 ) -> None:
     """Judge this machine by every rule: what it expects, what is found here. Releases nothing."""
     from cloister.cli.explaining import explain_here
+    from cloister.keyservice.own_endorsements import OwnEndorsements
 
-    found = explain_here(file, workload=workload, code=code, domain=domain, quiet=as_json)
+    found = explain_here(
+        file,
+        workload=workload,
+        code=code,
+        domain=domain,
+        quiet=as_json,
+        root_of_trust=root_of_trust,
+        endorsements=OwnEndorsements(endorsements)(),
+    )
     if as_json:
         console.emit(found.as_record())
     else:

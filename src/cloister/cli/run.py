@@ -38,6 +38,12 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     receipt: Path | None = typer.Option(
         None, help="Where the receipt goes (default: a new file in receipts/)."
     ),
+    root_of_trust: str = typer.Option(
+        "", help="What to attest by, where several would do: sim, sgx, tdx or snp."
+    ),
+    endorsements: list[Path] = typer.Option(
+        [], help="A file or folder that vouches for this machine's hardware; goes along."
+    ),
     domain: Path | None = settings.DOMAIN,
     as_json: bool = typer.Option(False, "--json", help="One JSON object; logs go to stderr."),
 ) -> None:
@@ -68,6 +74,8 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
                 code=code,
                 host=host,
                 receipt=receipt,
+                root_of_trust=root_of_trust,
+                endorsements=tuple(endorsements),
                 fingerprint=fingerprint,
                 image=image,
             )
@@ -92,10 +100,13 @@ def _request(
     code: Path | None,
     host: str,
     receipt: Path | None,
+    root_of_trust: str,
+    endorsements: tuple[Path, ...],
     fingerprint: Fingerprint,
     image: Errand,
 ) -> RunRequest:
     from cloister.keyservice.clock import read_clock
+    from cloister.keyservice.own_endorsements import OwnEndorsements
     from cloister.keyservice.pinned import PinnedService
     from cloister.keyservice.policy import parse_policy
     from cloister.launcher.run import RunRequest
@@ -120,6 +131,8 @@ def _request(
         host=host,
         fingerprint=fingerprint,
         image=image,
+        root_of_trust=root_of_trust,
+        endorsements=OwnEndorsements(endorsements)(),
     )
 
 

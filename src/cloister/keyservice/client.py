@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cloister.attestation.binding import bind
-from cloister.attestation.evidence import Attester
+from cloister.attestation.evidence import Attester, collect_all
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.attestation.result import AttestationResult
 from cloister.crypto.digest import sha256
@@ -156,12 +156,14 @@ class ReleaseClient:
             "certificate_request": self._csr,
         }
         report_data = bind(**binding, workload=workload, instance=instance, measurement=measurement)
+        collected = collect_all(attester, report_data)
         return ReleaseRequest(
             **binding,
             workload=workload,
             instance=instance,
             measurement=measurement,
-            evidence=attester.collect(report_data),
+            evidence=collected.evidence,
+            endorsements=collected.endorsements,
         )
 
     def _ask_renewal(self, request: ReleaseRequest, *, timeout_s: float) -> Renewal:

@@ -13,17 +13,24 @@ from dataclasses import dataclass
 from typing import Final
 
 from cloister.attestation.binding import NONCE_BYTES, SERVICE_BYTES, bind
-from cloister.attestation.evidence import MAX_EVIDENCE_BYTES, Evidence, ReportData
+from cloister.attestation.evidence import (
+    MAX_EVIDENCE_BYTES,
+    Endorsement,
+    Evidence,
+    ReportData,
+)
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.crypto.digest import DIGEST_BYTES, framed, sha256
 from cloister.crypto.hpke import PUBLIC_BYTES as HPKE_PUBLIC_BYTES
 from cloister.crypto.signature import SIGNATURE_BYTES, SigningKey, VerifyingKey
 from cloister.errors import CloisterError, IdentityError, MalformedError, error_from_wire
-from cloister.wire import Fields, encode
+from cloister.wire import Fields, Value, encode
 
 __all__ = [
     "ANCHOR_PATH",
     "CHALLENGE_PATH",
+    "MAX_ENDORSEMENTS",
+    "MAX_ENDORSEMENT_BYTES",
     "MAX_REPLY_BYTES",
     "MAX_REQUEST_BYTES",
     "MEDIA_TYPE",
@@ -49,12 +56,16 @@ ANCHOR_PATH: Final = "/v1/anchor"
 OWNER_PATH: Final = "/v1/owner"
 MAX_REQUEST_BYTES: Final = 1 << 20
 MAX_REPLY_BYTES: Final = 1 << 22
+MAX_ENDORSEMENTS: Final = 8
+MAX_ENDORSEMENT_BYTES: Final = 327_680  # of all together
 VOLUME_ID_BYTES: Final = 16
 
 REPLY_LABEL: Final = b"cloister/key-release/v1/reply"
 BUNDLE_LABEL: Final = b"cloister/key-release/v1/bundle"
 
+_MAX_RELEASE_BYTES: Final = 1 << 19
 _MAX_CSR_BYTES: Final = 8192
+_MAX_MEDIA_TYPE: Final = 127
 _MAX_LIFETIME_S: Final = 86400
 _MAX_MESSAGE: Final = 2000
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -138,7 +149,7 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRequest:
-    """Ask for what a policy grants one workload, with evidence that binds every other field.
+    """Ask for what a policy grants one workload, with evidence that binds every field before it.
 
     Attributes:
         service: The key service that is meant, as pinned.
@@ -150,6 +161,8 @@ class ReleaseRequest:
         certificate_request: DER; only its key is used.
         measurement: What the launcher measured.
         evidence: Untrusted; its report data must equal `report_data()`.
+        endorsements: Untrusted, what vouches for the evidence; bound by nothing, since they count
+            by their endorsers' signatures alone.
     """
 
     service: bytes
@@ -161,6 +174,7 @@ class ReleaseRequest:
     certificate_request: bytes
     measurement: LaunchMeasurement
     evidence: Evidence
+    endorsements: tuple[Endorsement, ...] = ()
 
     def __post_init__(self) -> None:
         """Exact lengths and plain names."""
@@ -172,6 +186,11 @@ class ReleaseRequest:
         require_name(self.instance)
         if not 1 <= len(self.certificate_request) <= _MAX_CSR_BYTES:
             raise MalformedError("certificate request too long", code="message.malformed")
+        size = sum(len(each.body) for each in self.endorsements)
+        if len(self.endorsements) > MAX_ENDORSEMENTS or size > MAX_ENDORSEMENT_BYTES:
+            raise MalformedError("too many endorsements", code="message.malformed")
+        if not all(each.media_type and each.body for each in self.endorsements):
+            raise MalformedError("an empty endorsement", code="message.malformed")
 
     def report_data(self) -> ReportData:
         """Return what the evidence must have bound."""
@@ -188,25 +207,28 @@ class ReleaseRequest:
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes."""
-        return encode(
-            {
-                "version": PROTOCOL_VERSION,
-                "service": self.service,
-                "nonce": self.nonce,
-                "policy": self.policy,
-                "workload": self.workload,
-                "instance": self.instance,
-                "hpke_key": self.hpke_key,
-                "certificate_request": self.certificate_request,
-                "measurement": {"code": self.measurement.code, "runtime": self.measurement.runtime},
-                "evidence": self.evidence.to_bytes(),
-            }
-        )
+        message: dict[str, Value] = {
+            "version": PROTOCOL_VERSION,
+            "service": self.service,
+            "nonce": self.nonce,
+            "policy": self.policy,
+            "workload": self.workload,
+            "instance": self.instance,
+            "hpke_key": self.hpke_key,
+            "certificate_request": self.certificate_request,
+            "measurement": {"code": self.measurement.code, "runtime": self.measurement.runtime},
+            "evidence": self.evidence.to_bytes(),
+        }
+        if self.endorsements:
+            message["endorsements"] = [
+                {"media_type": each.media_type, "body": each.body} for each in self.endorsements
+            ]
+        return encode(message)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> ReleaseRequest:
         """Read from untrusted bytes."""
-        fields = Fields.decode(data, what="release request", max_bytes=2 * MAX_EVIDENCE_BYTES)
+        fields = Fields.decode(data, what="release request", max_bytes=_MAX_RELEASE_BYTES)
         fields.constant("version", PROTOCOL_VERSION)
         request = cls(
             service=fields.octets("service", length=SERVICE_BYTES),
@@ -220,9 +242,24 @@ class ReleaseRequest:
             evidence=Evidence.from_bytes(
                 fields.octets("evidence", max_length=MAX_EVIDENCE_BYTES + 512)
             ),
+            endorsements=_read_endorsements(fields) if fields.has("endorsements") else (),
         )
         fields.end()
         return request
+
+
+def _read_endorsements(fields: Fields) -> tuple[Endorsement, ...]:
+    """Read a list that is there, and so is not empty: one message has one spelling."""
+    found: list[Endorsement] = []
+    for item in fields.array("endorsements", max_items=MAX_ENDORSEMENTS):
+        inner = Fields(item, what="endorsement")
+        media_type = inner.text("media_type", max_length=_MAX_MEDIA_TYPE)
+        body = inner.octets("body", max_length=MAX_ENDORSEMENT_BYTES)
+        found.append(Endorsement(media_type, body))
+        inner.end()
+    if not found:
+        raise MalformedError("an empty list of endorsements", code="message.malformed")
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ Spec: key-release-v1, clauses KR-11 to KR-33; membership-v1, clauses MEM-61 and 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+from cloister.attestation.evidence import Endorsement
 from cloister.crypto.digest import sha256
 from cloister.crypto.hpke import HPKEPublicKey
 from cloister.crypto.kdf import random_bytes
@@ -48,6 +49,7 @@ from cloister.keyservice.store import Store
 __all__ = ["Releases"]
 
 _LOG: Final = logging.getLogger(__name__)
+_UNDECIDED: Final = frozenset({"endorsement.missing", "endorsement.stale"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class Releases:
         jobs: Who is a member.
         refusals: Why releases were refused.
         time: The state's, as it was read for this decision.
+        endorsements: Gives those that the service has itself, as they are now.
     """
 
     store: Store
@@ -87,6 +90,7 @@ class Releases:
     jobs: Jobs
     refusals: Refusals
     time: StateTime
+    endorsements: Callable[[], Sequence[Endorsement]]
 
     def release(self, body: bytes, moment: Moment) -> Callable[[], bytes]:
         """Read a request for keys; return what decides it."""
@@ -99,7 +103,7 @@ class Releases:
         # KR-11, KR-12. The challenge is spent, whatever is decided.
         self.challenges.spend(request.nonce, moment)
         try:
-            approval = decide(request, records=self.store, at=moment.at)
+            approval = decide(request, records=self.store, own=self.endorsements(), at=moment.at)
             self.limits.release(approval.policy.namespace, moment)
             return self._grant(request, approval, body, moment)
         except (RefusedError, MalformedError, UnavailableError) as e:
@@ -275,7 +279,7 @@ class Releases:
         # MEM-62. All that a release needs, and a live member of that name and key; no lease.
         entry = _entry(request, moment, code="", operation="renew")
         try:
-            approval = decide(request, records=self.store, at=moment.at)
+            approval = decide(request, records=self.store, own=self.endorsements(), at=moment.at)
             self.limits.release(approval.policy.namespace, moment)
             requester = HPKEPublicKey(request.hpke_key)
             authority = self.authorities.of(approval.policy.namespace)
@@ -284,9 +288,11 @@ class Releases:
             with self.store.transaction():
                 admission = self.jobs.renew(approval.record, candidate, at=moment.at)
                 appended = self.store.append(entry.to_bytes())
-        except (RefusedError, MalformedError) as e:
-            with self.store.transaction():
-                self.store.append(replace(entry, code=e.code).to_bytes())
+        except (RefusedError, MalformedError, UnavailableError) as e:
+            # Who asks too often does not make the log grow, and a state out of reach cannot.
+            if not isinstance(e, UnavailableError) or e.code in _UNDECIDED:
+                with self.store.transaction():
+                    self.store.append(replace(entry, code=e.code).to_bytes())
             raise
         renewal = Renewal(
             certificate,

@@ -4,7 +4,7 @@ Run as `python -m cloister.keyservice.server --domain DIR`; its ready line has `
 What connections may do, and how many there may be, stands in `front`.
 
 SIGTERM and SIGINT end it: it listens no more, answers what it has accepted, for `GRACE_S` at most,
-and closes the state.
+and closes the state. SIGHUP has it read its own endorsements again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from cloister.keyservice.front import Application, BoundedProtocol, Other
 from cloister.keyservice.leases import LEASE_TTL_S
 from cloister.keyservice.logs import JSONFormatter
 from cloister.keyservice.metrics import Gauges, Metrics, TimedFreshness
+from cloister.keyservice.own_endorsements import OwnEndorsements
 from cloister.keyservice.process import announce, listen_tcp, run
 from cloister.keyservice.service import KeyService
 from cloister.keyservice.source_messages import read_address
@@ -70,6 +72,7 @@ class ServerSettings:
             nothing else is reached.
         database: `postgresql://` address of a state that replicas share; empty for the embedded
             one in `DIR/keyservice`. It holds no password.
+        endorsements: Files and folders with endorsements of the service's own.
     """
 
     domain: Path
@@ -81,6 +84,7 @@ class ServerSettings:
     log_format: str = "text"
     database: str = ""
     sources: tuple[str, ...] = ()
+    endorsements: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ class _Parts:
     service: KeyService
     metrics: Metrics
     get: Get | None
+    endorsements: OwnEndorsements
 
 
 def serve(
@@ -116,6 +121,7 @@ def serve(
             code="config.value",
             hint="cloister keyservice serve --external-source HOST:PORT",
         )
+    endorsements = OwnEndorsements(settings.endorsements)
     domain = TrustDomain.load(settings.domain)
     store = _open(settings, domain)
     with contextlib.ExitStack() as stack:
@@ -127,6 +133,7 @@ def serve(
             attester=_LaterMeasured(domain.platform()),
             witnesses=_circle(settings),
             lease_ttl_s=settings.lease_ttl_s,
+            endorsements=endorsements,
         )
         if service.identity != domain.identity:
             raise ConfigError(
@@ -138,7 +145,7 @@ def serve(
                 witness, clock=lambda: read_clock().uptime, observe=metrics.commits.observe
             )
         )
-        parts = _Parts(domain, store, service, metrics, get)
+        parts = _Parts(domain, store, service, metrics, get, endorsements)
         listener, url = _listen(settings, domain)
         stack.callback(listener.close)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -191,6 +198,7 @@ async def _run(
         timeout_graceful_shutdown=GRACE_S,
     )
     server = uvicorn.Server(config)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, parts.endorsements.reload)
     announced = asyncio.create_task(announce(server, lambda: ready(_facts(parts.service, url))))
     idle = asyncio.create_task(_stop_when_idle(server, application, settings.idle_exit_s))
     tasks = [announced, idle]
@@ -341,6 +349,7 @@ def _read_arguments(arguments: list[str]) -> ServerSettings:
     parser.add_argument("--witness", action="append", default=[], metavar="URL=KEY")
     parser.add_argument("--witness-quorum", type=int, default=0, metavar="K")
     parser.add_argument("--external-source", action="append", default=[], metavar="HOST:PORT")
+    parser.add_argument("--endorsements", action="append", default=[], type=Path, metavar="PATH")
     parser.add_argument("--lease-ttl", type=int, default=LEASE_TTL_S, metavar="SECONDS")
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.add_argument(
@@ -360,6 +369,7 @@ def _read_arguments(arguments: list[str]) -> ServerSettings:
         found.log_format,
         found.database,
         tuple(found.external_source),
+        tuple(found.endorsements),
     )
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, NoReturn
 
-from cloister.attestation.evidence import Attester
+from cloister.attestation.evidence import Attester, Endorsement
 from cloister.crypto.digest import DIGEST_BYTES
 from cloister.crypto.hpke import HPKEPrivateKey, HPKEPublicKey
 from cloister.crypto.signature import SigningKey, VerifyingKey
@@ -139,6 +139,7 @@ class KeyService:
         witnesses: WitnessCircle | None,
         nonce_lifetime_s: int = NONCE_LIFETIME_S,
         lease_ttl_s: int = LEASE_TTL_S,
+        endorsements: Callable[[], Sequence[Endorsement]] = tuple,
     ) -> None:
         """Load the service's keys.
 
@@ -149,6 +150,7 @@ class KeyService:
             witnesses: Who must see every change before it is answered; None for nobody.
             nonce_lifetime_s: Of a challenge.
             lease_ttl_s: Of a lease.
+            endorsements: Gives those that the service has itself, beside what comes along.
 
         Raises:
             TamperedError: The witnesses have seen a newer state (`state.rolled-back`) or another
@@ -208,6 +210,7 @@ class KeyService:
             jobs=jobs,
             refusals=refusals,
             time=self._time,
+            endorsements=endorsements,
         )
         self._exports = Exports(
             store=store,

@@ -7,13 +7,13 @@ Spec: key-release-v1, clauses KR-19 to KR-27, whose numbers the steps below carr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from cloister.attestation.claims import Claims
-from cloister.attestation.evidence import Evidence
+from cloister.attestation.evidence import Endorsement
 from cloister.attestation.result import AttestationResult
 from cloister.crypto.digest import require_equal
 from cloister.crypto.signature import VerifyingKey
@@ -25,6 +25,7 @@ from cloister.errors import (
 from cloister.keyservice.messages import ReleaseRequest
 from cloister.keyservice.policy import Policy, policy_from_canonical
 from cloister.keyservice.policy.appraisal import appraise_named
+from cloister.keyservice.policy.evidence_roots import accepted_roots
 from cloister.keyservice.policy.model import CodeVolume, Workload
 from cloister.keyservice.records import PolicyRecord, Records, VolumeRecord
 from cloister.tee.registry import RootOfTrust, by_media_type
@@ -60,7 +61,9 @@ class Approval:
     volumes: dict[str, Claim]
 
 
-def decide(request: ReleaseRequest, *, records: Records, at: int) -> Approval:
+def decide(
+    request: ReleaseRequest, *, records: Records, own: Sequence[Endorsement], at: int
+) -> Approval:
     """Decide whether the requester is what the policy names.
 
     The caller has checked the service's identity (`require_service`) and spent the nonce. Leases
@@ -69,11 +72,13 @@ def decide(request: ReleaseRequest, *, records: Records, at: int) -> Approval:
     Args:
         request: Well-formed, otherwise untrusted.
         records: What the owner applied and registered.
+        own: Endorsements that the service has itself; see KR-100.
         at: Now, in seconds since the epoch.
 
     Raises:
         RefusedError: The first rule that did not hold, by its code.
-        MalformedError: The evidence does not parse.
+        MalformedError: The evidence, or an endorsement, does not parse.
+        UnavailableError: An endorsement is missing, or does not count now: nothing was decided.
 
     Spec: key-release-v1, clauses KR-21 to KR-27.
     """
@@ -98,11 +103,12 @@ def decide(request: ReleaseRequest, *, records: Records, at: int) -> Approval:
             code="release.workload-unknown",
         )
     # KR-23, KR-24. The policy names the root of trust, and the evidence is genuine by its anchors.
-    claims = _verify(request.evidence, policy, at=at)
+    root = by_media_type(request.evidence.media_type)
+    claims = _verify(request, root, policy, own=own, at=at)
     # KR-25. The evidence binds this request, and nothing else.
     require_equal(
         claims.report_data,
-        request.report_data().value,
+        root.bound(request.report_data()),
         error=EvidenceError("the evidence was made for another request", code="evidence.binding"),
     )
     # A volume that another charter governs is as good as none.
@@ -143,24 +149,33 @@ def require_service(named: bytes, service: bytes) -> None:
     )
 
 
-def _verify(evidence: Evidence, policy: Policy, *, at: int) -> Claims:
-    root = by_media_type(evidence.media_type)
+def _verify(
+    request: ReleaseRequest,
+    root: RootOfTrust,
+    policy: Policy,
+    *,
+    own: Sequence[Endorsement],
+    at: int,
+) -> Claims:
     anchors = _accepted_anchors(policy, root)
-    return root.verifier(anchors).verify(evidence, (), at=at)
+    # KR-100. What was issued last counts, whoever has it: a host cannot hold a newer list back.
+    endorsements = root.choose(request.evidence, request.endorsements, own)
+    return root.verifier(anchors).verify(request.evidence, endorsements, at=at)
 
 
-def _accepted_anchors(policy: Policy, root: RootOfTrust) -> list[VerifyingKey]:
-    named = policy.roots_of_trust.sim if root.name == "sim" else None
-    if named is None:
-        accepted = [] if policy.roots_of_trust.sim is None else ["sim"]
-        raise AppraisalError(
-            f"the policy does not accept evidence of root of trust {root.name}",
-            code="appraisal.root-of-trust",
-            rule="roots_of_trust",
-            expected=", ".join(accepted) or "none",
-            found=root.name,
-        )
-    return [VerifyingKey.from_text(text) for text in named.anchors]
+def _accepted_anchors(policy: Policy, root: RootOfTrust) -> list[VerifyingKey] | list[bytes]:
+    roots = policy.roots_of_trust
+    if root.name == "sim" and roots.sim is not None:
+        return [VerifyingKey.from_text(text) for text in roots.sim.anchors]
+    if root.name in roots.genuine:
+        return sorted(accepted_roots(root.name, roots.genuine[root.name]))
+    raise AppraisalError(
+        f"the policy does not accept evidence of root of trust {root.name}",
+        code="appraisal.root-of-trust",
+        rule="roots_of_trust",
+        expected=", ".join(roots.names) or "none",
+        found=root.name,
+    )
 
 
 def _claims_by_mount(workload: Workload, known: Mapping[str, VolumeRecord]) -> dict[str, Claim]:

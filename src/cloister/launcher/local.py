@@ -50,25 +50,31 @@ def layout_of(program: str) -> RuntimeLayout:
 
 def measure_runtime(
     layout: RuntimeLayout,
-    platform: SimPlatform,
+    platform: SimPlatform | None,
     *,
     cache_directory: Path,
     at: int,
     progress: Progress,
 ) -> Manifest:
-    """Measure a runtime, quickly where this platform measured it before."""
+    """Measure a runtime, quickly where this platform measured it before.
+
+    Without a platform every byte is hashed: nothing that lies on a disk of the host's can say to a
+    machine of hardware what was measured before.
+    """
     # Imported here: a run whose fingerprint is known does without.
     from cloister.launcher.measure import MeasurementCache, measure
 
-    cache = MeasurementCache(
-        cache_directory / _CACHE_NAME, CacheKey(platform.sealing_key(_CACHE_PURPOSE))
-    )
+    cache = None
+    if platform is not None:
+        cache = MeasurementCache(
+            cache_directory / _CACHE_NAME, CacheKey(platform.sealing_key(_CACHE_PURPOSE))
+        )
     return measure(layout.roots, cache=cache, at=at, progress=progress)
 
 
 def runtime_digest(
     layout: RuntimeLayout,
-    platform: SimPlatform,
+    platform: SimPlatform | None,
     *,
     cache_directory: Path,
     at: int,
@@ -79,12 +85,17 @@ def runtime_digest(
 
     Args:
         layout: What to measure.
-        platform: Whose caches they are.
+        platform: Whose caches they are; None measures without any (LM-26).
         cache_directory: Where it keeps them.
         at: Now, in seconds since the epoch.
         progress: Told while files are hashed.
         fingerprint: Begun earlier; one of other roots is ignored. None measures the longer way.
     """
+    if platform is None:
+        manifest = measure_runtime(
+            layout, None, cache_directory=cache_directory, at=at, progress=progress
+        )
+        return manifest.digest(RUNTIME_LABEL)
     before = None
     if fingerprint is not None and fingerprint.roots == layout.roots:
         before = fingerprint.value()

@@ -31,6 +31,7 @@ from cloister.crypto.kdf import random_bytes
 from cloister.errors import CloisterError
 from cloister.keyservice.policy.canonical import policy_hash
 from cloister.launcher import plan as planning
+from cloister.launcher.attesting import Machine, choose_kind, hardware_attester, sim_attester
 from cloister.launcher.code import CodeTree, read_code
 from cloister.launcher.listening import Listeners, listeners_document
 from cloister.launcher.local import layout_of, runtime_digest
@@ -43,7 +44,7 @@ from cloister.launcher.supervision import StopRequests, supervise
 from cloister.launcher.volumes import ServerSettings, VolumeServers
 
 if TYPE_CHECKING:
-    from cloister.attestation.evidence import Attester
+    from cloister.attestation.evidence import Attester, Endorsement
     from cloister.keyservice.bundle import Bundle
     from cloister.keyservice.client import Release, ReleaseClient
     from cloister.keyservice.clock import Clock
@@ -76,7 +77,8 @@ class RunRequest:
         base: The folder that the policy's `location` hints are relative to.
         service: The pinned key service.
         url: Where it answers.
-        load_platform: Gives the platform that attests; called when all forking is done.
+        load_platform: Gives the simulated platform, where that attests; called when all forking is
+            done.
         cache_directory: Where hashes of the runtime are kept between runs; private.
         clock: Reads the time.
         code_folder: Plain code, for a workload whose policy names digests.
@@ -86,6 +88,10 @@ class RunRequest:
         receipt: Where the receipt goes.
         fingerprint: Of the runtime's files, begun earlier; saves measuring what has not changed.
         image: The launcher's own measurement, begun earlier; saves waiting for it.
+        root_of_trust: The kind of evidence to attest by; empty for the only one that both the
+            policy accepts and the machine offers.
+        machine: Where its interfaces of attestation are.
+        endorsements: What goes along with evidence of hardware.
         grace_s: Seconds between asking the workload to stop and killing it.
     """
 
@@ -104,6 +110,9 @@ class RunRequest:
     host: str = "127.0.0.1"
     fingerprint: Fingerprint | None = None
     image: Errand | None = None
+    root_of_trust: str = ""
+    machine: Machine = field(default_factory=Machine)
+    endorsements: tuple[Endorsement, ...] = ()
     grace_s: float = GRACE_S
 
 
@@ -194,6 +203,8 @@ class _Run:
             code_folder=request.code_folder,
             stores=request.stores,
         )
+        roots = request.policy.roots_of_trust
+        kind = choose_kind(roots, request.machine, named=request.root_of_trust)
         with self._stage("fork"):
             layout = _layout(plan)
             self._end_what_is_not_needed(layout)
@@ -202,8 +213,14 @@ class _Run:
             sandbox.start()
             servers = self._fork_servers(plan)
         with self._stage("measure"):
-            platform = request.load_platform()
-            attester = _attester(platform, request.image)
+            platform: SimPlatform | None = None
+            if kind == "sim":
+                platform = request.load_platform()
+                attester = sim_attester(platform, request.image)
+            else:
+                attester = hardware_attester(
+                    kind, roots, request.machine, endorsements=request.endorsements
+                )
             code = None if plan.code_folder is None else read_code(plan.code_folder)
             measured = LaunchMeasurement(
                 _code_digest(plan, code), self._runtime_digest(layout, platform)
@@ -242,7 +259,7 @@ class _Run:
         self._stack.callback(servers.abandon)
         return servers
 
-    def _runtime_digest(self, layout: RuntimeLayout, platform: SimPlatform) -> bytes:
+    def _runtime_digest(self, layout: RuntimeLayout, platform: SimPlatform | None) -> bytes:
         if not layout.roots:
             return Manifest({}).digest(RUNTIME_LABEL)
         return runtime_digest(
@@ -362,13 +379,6 @@ class _Run:
         yield
         self._stages[name] = time.monotonic() - began
         self._hooks.stage(name, self._stages[name])
-
-
-def _attester(platform: SimPlatform, image: Errand | None) -> Attester:
-    """Use the image's measurement where it was begun earlier and did not fail."""
-    from cloister.tee.sim.attester import SimAttester  # the chosen back end
-
-    return SimAttester(platform, image=None if image is None else image.value())
 
 
 def _layout(plan: RunPlan) -> RuntimeLayout:

@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cloister.attestation.evidence import EvidenceVerifier
+from cloister.attestation.binding import nonce_of
+from cloister.attestation.evidence import (
+    REPORT_DATA_BYTES,
+    Endorsement,
+    Evidence,
+    EvidenceVerifier,
+    ReportData,
+)
 from cloister.attestation.evidence_rules import Field
 from cloister.errors import EvidenceError, MissingExtraError
 
@@ -31,6 +38,10 @@ class RootOfTrust:
         fields_at: The table of its claims.
         roots_at: The manufacturer's roots that the package pins; empty where there are none.
         extra: The optional extra that it needs, empty for none.
+        bound_bytes: How much of a binding its evidence has room for: all 64 bytes, or a nonce of
+            32; 0 where a release policy cannot name it.
+        endorsed_by: Media types of what vouches for it; empty where evidence brings all along.
+        choice_at: What chooses among endorsements of several sources; empty where there are none.
     """
 
     name: str
@@ -40,6 +51,9 @@ class RootOfTrust:
     fields_at: str
     roots_at: str
     extra: str
+    bound_bytes: int = 0
+    endorsed_by: frozenset[str] = frozenset()
+    choice_at: str = ""
 
     def verifier(self, anchors: Sequence[Any]) -> EvidenceVerifier:
         """Build the verifier over the trust anchors that the caller decided to accept.
@@ -70,6 +84,32 @@ class RootOfTrust:
         roots: frozenset[bytes] = self._load(self.roots_at)
         return roots
 
+    def bound(self, report_data: ReportData) -> bytes:
+        """Return what evidence of this kind must say that is to bind these 64 bytes.
+
+        Spec: report-data-binding-v1, clause BIND-5.
+        """
+        whole = self.bound_bytes == REPORT_DATA_BYTES
+        return report_data.value if whole else nonce_of(report_data)
+
+    def choose(
+        self, evidence: Evidence, sent: Sequence[Endorsement], own: Sequence[Endorsement]
+    ) -> Sequence[Endorsement]:
+        """Return what to judge evidence by: of what several sources say of it, the newest.
+
+        Args:
+            evidence: Untrusted.
+            sent: Untrusted; what came along with it.
+            own: What the judge has himself, about any evidence.
+
+        Raises:
+            MalformedError: Evidence or endorsements do not parse.
+        """
+        if not self.choice_at:
+            return sent
+        chosen: Sequence[Endorsement] = self._load(self.choice_at)(evidence, sent, own)
+        return chosen
+
     def _load(self, where: str) -> Any:
         module, _, name = where.partition(":")
         try:
@@ -82,6 +122,11 @@ class RootOfTrust:
             ) from e
 
 
+_INTEL: Final = frozenset({"application/vnd.cloister.intel-collateral+json"})
+_AMD: Final = frozenset(
+    {"application/pkix-cert", "application/pem-certificate-chain", "application/pkix-crl"}
+)
+
 ROOTS_OF_TRUST: Final = (
     RootOfTrust(
         name="sim",
@@ -91,6 +136,7 @@ ROOTS_OF_TRUST: Final = (
         fields_at="cloister.tee.sim.fields:FIELDS",
         roots_at="",
         extra="",
+        bound_bytes=64,
     ),
     RootOfTrust(
         name="sgx",
@@ -100,6 +146,9 @@ ROOTS_OF_TRUST: Final = (
         fields_at="cloister.tee.sgx.fields:FIELDS",
         roots_at="cloister.tee.intel.roots:INTEL_ROOTS",
         extra="",
+        bound_bytes=64,
+        endorsed_by=_INTEL,
+        choice_at="cloister.tee.choice:choose_for_intel",
     ),
     RootOfTrust(
         name="tdx",
@@ -109,6 +158,9 @@ ROOTS_OF_TRUST: Final = (
         fields_at="cloister.tee.tdx.fields:FIELDS",
         roots_at="cloister.tee.intel.roots:INTEL_ROOTS",
         extra="",
+        bound_bytes=64,
+        endorsed_by=_INTEL,
+        choice_at="cloister.tee.choice:choose_for_intel",
     ),
     RootOfTrust(
         name="snp",
@@ -118,6 +170,9 @@ ROOTS_OF_TRUST: Final = (
         fields_at="cloister.tee.snp.fields:FIELDS",
         roots_at="cloister.tee.snp.roots:AMD_ROOT_DIGESTS",
         extra="",
+        bound_bytes=64,
+        endorsed_by=_AMD,
+        choice_at="cloister.tee.choice:choose_for_amd",
     ),
     RootOfTrust(
         name="tpm",
@@ -136,6 +191,9 @@ ROOTS_OF_TRUST: Final = (
         fields_at="cloister.tee.azure.fields:SNP_FIELDS_OF_AZURE",
         roots_at="cloister.tee.snp.roots:AMD_ROOT_DIGESTS",
         extra="",
+        bound_bytes=32,
+        endorsed_by=_AMD,
+        choice_at="cloister.tee.choice:choose_for_azure_snp",
     ),
     RootOfTrust(
         name="azure-tdx",
@@ -145,6 +203,9 @@ ROOTS_OF_TRUST: Final = (
         fields_at="cloister.tee.azure.tdx:TDX_FIELDS_OF_AZURE",
         roots_at="cloister.tee.intel.roots:INTEL_ROOTS",
         extra="",
+        bound_bytes=32,
+        endorsed_by=_INTEL,
+        choice_at="cloister.tee.choice:choose_for_azure_tdx",
     ),
     RootOfTrust(
         name="nvidia",
@@ -167,6 +228,7 @@ ROOTS_OF_TRUST: Final = (
         fields_at="cloister.tee.nitro.fields:FIELDS",
         roots_at="cloister.tee.nitro.roots:NITRO_ROOTS",
         extra="",
+        bound_bytes=64,
     ),
     RootOfTrust(
         name="cca",

@@ -242,7 +242,7 @@ def policy_text(bench: ServiceBench, *, predecessor: str = "none", **changes: st
         predecessor: `none` or a digest.
         **changes: Replacements for `anchor`, `measurement`, `svn`, `debug`, `runtime`, `root`,
             `roots`, `name`, `namespace`, `more` (lines at the end), `lifetime` (a line),
-            `instances` (a line of both workloads).
+            `instances` (a line of both workloads), `trust` (all lines below `roots_of_trust`).
     """
     facts = {
         "name": "digits",
@@ -257,6 +257,11 @@ def policy_text(bench: ServiceBench, *, predecessor: str = "none", **changes: st
         "lifetime": "",
         "instances": "",
     } | changes
+    simulated = f"""  sim:
+    anchors: ["{facts["anchor"]}"]
+    measurement: {facts["measurement"]}
+    minimum_svn: {facts["svn"]}
+    debug: {facts["debug"]}"""
     return f"""
 policy: cloister/v1
 name: {facts["name"]}
@@ -264,11 +269,7 @@ namespace: {facts["namespace"]}
 predecessor: {predecessor}
 {facts["lifetime"]}
 roots_of_trust:
-  sim:
-    anchors: ["{facts["anchor"]}"]
-    measurement: {facts["measurement"]}
-    minimum_svn: {facts["svn"]}
-    debug: {facts["debug"]}
+{facts.get("trust", simulated)}
 volumes:
   data: {{id: "{DATA_ID.hex()}", root: latest}}
   code: {{id: "{CODE_ID.hex()}", root: "{facts["root"]}"}}

@@ -96,14 +96,16 @@ class LaunchBench:
         runtime: bool = True,
         data: Mapping[str, bytes] | None = None,
         secrets: str = "",
+        trust: str = "",
         files: Mapping[str, FileRule] | None = None,
         regions: Mapping[str, Mapping[str, RegionWord]] | None = None,
         sealed_regions: Mapping[str, str] | None = None,
     ) -> LaunchBench:
         """Seal a script and data, make a volume for results, and apply a policy over them.
 
-        `secrets` is what stands under that key of the policy, indented; `regions` those of each
-        volume, and `sealed_regions` those that the data is sealed with, where they are others.
+        `secrets` is what stands under that key of the policy, indented; `trust` what stands under
+        `roots_of_trust` instead of this domain's platform; `regions` those of each volume, and
+        `sealed_regions` those that the data is sealed with, where they are others.
         """
         regions = regions or {}
         facts = local_facts(
@@ -170,6 +172,9 @@ class LaunchBench:
                 predecessor="none",
             )
         )
+        if trust:
+            before, _, rest = self.text.partition("roots_of_trust:\n")
+            self.text = f"{before}roots_of_trust:\n{trust}\n" + rest[rest.index("\n\n") :]
         if secrets:
             self.text += f"secrets:\n{secrets}"
         if files:

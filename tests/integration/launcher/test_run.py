@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -24,8 +25,12 @@ from cloister.errors import CloisterError
 from cloister.keyservice.clock import Moment, read_clock
 from cloister.keyservice.log import LogEntry
 from cloister.launcher import renewer
+from cloister.launcher.attesting import Machine
 from cloister.launcher.receipt import verify_run_receipt
 from cloister.launcher.run import RunOutcome
+from cloister.testing.genuine import SnpMachine, TdMachine, section
+from cloister.testing.manufacturers.amd import SimulatedAmd
+from cloister.testing.manufacturers.intel import SimulatedIntel
 from cloister.volume.opening import observe
 from integration.apart import run_apart, users
 from integration.launcher.launchbench import LaunchBench
@@ -457,3 +462,79 @@ def test_a_long_run_renews_its_certificate_and_keeps_its_leases(user_id: int) ->
     assert found["written"] == "written under the first lease"
     assert found["renewed"]
     assert found["body"]["failure"] is None
+
+
+def _genuine(kind: str, at: int) -> tuple[TdMachine | SnpMachine, dict[str, Any]]:
+    """A machine of a simulated manufacturer, and what a run on it is given."""
+    found: TdMachine | SnpMachine = TdMachine(SimulatedIntel(b"seed", at=at))
+    given: dict[str, Any] = {"endorsements": found.endorsements}
+    if kind == "snp":  # whose host has the endorsements
+        found, given = SnpMachine(SimulatedAmd(b"seed", "Genoa", now=at)), {}
+    here = Machine(tsm_root=found.root, gramine_root=found.root, files=found.kernel())
+
+    def no_platform() -> Any:
+        raise AssertionError("a run on hardware has no simulated platform")
+
+    return found, given | {"machine": here, "load_platform": no_platform}
+
+
+@needs_python
+@pytest.mark.parametrize("kind", ["tdx", "snp"])
+def test_a_run_on_a_processor_of_a_simulated_manufacturer(kind: str) -> None:
+    """From the kernel's interface to sealed data: the real attester, service and verifier."""
+
+    def inside(folder: Path) -> Any:
+        machine, given = _genuine(kind, read_clock().at)
+        trust = section(kind, anchors=[machine.anchor], measurement=machine.measurement)
+        bench = LaunchBench.create(folder).prepare(
+            _COPY, command=_PYTHON, environment={"SEED": "7"}, trust=trust
+        )
+        refused = _outcome(bench)  # on this machine, which has no such processor
+        other = dataclasses.replace(machine, root=Path("/other"))
+        elsewhere = Machine(tsm_root=machine.root, files=other.kernel())
+        nothing = _outcome(bench, **(given | {"machine": elsewhere}))
+        found = _outcome(bench, **given)
+        entries, _ = bench.owner.client.read_log(first=0, count=100, old=None)
+        logged = [
+            (each.code, each.evidence != bytes(32))
+            for each in entries
+            if isinstance(each, LogEntry) and each.operation == "release"
+        ]
+        return found, refused["code"], nothing["code"], logged
+
+    found, refused, nothing, logged = _apart(0, inside)
+    assert (found["status"], " 7 " in found["stdout"]) == (3, True)
+    assert (refused, nothing) == ("machine.attester", "machine.attester")
+    assert logged == [["", True]]
+    result = found["body"]["attestation"]
+    assert (result["root_of_trust"], result["hardware_rooted"]) == (kind, False)
+
+
+@needs_python
+def test_a_run_on_a_processor_that_is_refused() -> None:
+    """In debug mode, and by a manufacturer whom nobody named: no key, and the code in the log."""
+
+    def inside(folder: Path) -> Any:
+        machine, given = _genuine("tdx", read_clock().at)
+        assert isinstance(machine, TdMachine)
+        trust = section("tdx", anchors=[machine.anchor], measurement=machine.measurement)
+        bench = LaunchBench.create(folder).prepare(_COPY, command=_PYTHON, trust=trust)
+        codes = []
+        for other in (
+            dataclasses.replace(machine, case=dataclasses.replace(machine.case, debug=True)),
+            TdMachine(SimulatedIntel(b"nobody", at=read_clock().at)),
+        ):
+            here = Machine(tsm_root=other.root, gramine_root=other.root, files=other.kernel())
+            changes = given | {"machine": here, "endorsements": other.endorsements}
+            codes.append(_outcome(bench, **changes)["code"])
+        codes.append(_outcome(bench, **(given | {"endorsements": ()}))["code"])
+        entries, _ = bench.owner.client.read_log(first=0, count=100, old=None)
+        return codes, [
+            each.code
+            for each in entries
+            if isinstance(each, LogEntry) and each.operation == "release"
+        ]
+
+    codes, logged = _apart(0, inside)
+    assert codes == ["appraisal.debug", "endorsement.anchor", "endorsement.missing"]
+    assert logged == codes

@@ -5,7 +5,7 @@ import inspect
 
 import pytest
 
-from cloister.attestation.binding import bind
+from cloister.attestation.binding import bind, nonce_of
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.errors import MalformedError
 
@@ -78,3 +78,13 @@ def test_every_argument_is_required_by_name() -> None:
     for parameter in inspect.signature(bind).parameters.values():
         assert parameter.kind is parameter.KEYWORD_ONLY
         assert parameter.default is parameter.empty
+
+
+@pytest.mark.spec("BIND-5")
+def test_a_nonce_stands_for_the_whole_value() -> None:
+    """Made from the page with hashlib alone; another value has another nonce."""
+    value = bind(**PARTS)
+    label = b"cloister/report-data-binding/v1/nonce"
+    framed = len(label).to_bytes(8, "big") + label + (64).to_bytes(8, "big") + value.value
+    assert nonce_of(value) == hashlib.sha256(framed).digest()
+    assert nonce_of(bind(**PARTS | {"instance": "run-2"})) != nonce_of(value)

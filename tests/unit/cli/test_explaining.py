@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cloister.attestation.evidence import Endorsement
 from cloister.cli.explaining import explain_here
-from cloister.errors import ConfigError, ReleaseDeniedError
+from cloister.errors import ConfigError, ReleaseDeniedError, UnavailableError, UnsupportedError
+from cloister.keyservice.clock import read_clock
+from cloister.keyservice.policy.explain import Explanation
+from cloister.launcher.attesting import Machine
+from cloister.testing.genuine import TdMachine, section
+from cloister.testing.manufacturers.intel import SimulatedIntel
 from unit.cli.conftest import Door
 
 
@@ -50,3 +58,36 @@ def test_sealed_code_is_observed_in_place(door: Door, plain: Path) -> None:
     door.record("policy", "draft", *words, "--code", "code", "--output", "q.yaml")
     found = explain_here(Path("q.yaml"), workload="w", code=None, domain=None, quiet=True)
     assert found.refused_by is None
+
+
+def test_a_processor_is_explained_rule_by_rule(policy: Path, plain: Path) -> None:
+    """By the evidence that it makes here and now, with what vouches for it."""
+    at = read_clock().at
+    machine = TdMachine(SimulatedIntel(b"seed", at=at))
+    before, _, rest = policy.read_text().partition("roots_of_trust:\n")
+    trust = section("tdx", anchors=[machine.anchor], measurement=machine.measurement)
+    policy.write_text(f"{before}roots_of_trust:\n{trust}\n" + rest[rest.index("\n\n") :])
+
+    def explained(made: TdMachine, endorsements: Sequence[Endorsement]) -> Explanation:
+        return explain_here(
+            policy,
+            workload="w",
+            code=plain,
+            domain=None,
+            quiet=True,
+            endorsements=endorsements,
+            machine=Machine(tsm_root=made.root, gramine_root=made.root, files=made.kernel()),
+        )
+
+    found = explained(machine, machine.endorsements)
+    assert found.refused_by is None
+    assert "roots_of_trust.tdx.claims.status" in {rule.path for rule in found.rules}
+    debug = replace(machine, case=replace(machine.case, debug=True))
+    found = explained(debug, machine.endorsements)
+    assert found.refused_by is not None
+    assert found.refused_by.path == "roots_of_trust.tdx.claims.debug"
+    with pytest.raises(UnavailableError) as e:
+        explained(machine, ())
+    assert e.value.code == "endorsement.missing"
+    with pytest.raises(UnsupportedError):  # this very machine is none
+        explain_here(policy, workload="w", code=plain, domain=None, quiet=True)

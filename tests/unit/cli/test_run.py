@@ -14,6 +14,7 @@ from cloister.errors import ConfigError, StorageFullError
 from cloister.launcher import run as launcher
 from cloister.launcher.run import RunHooks, RunOutcome, RunRequest
 from cloister.testing.keyservice import policy_text
+from cloister.testing.manufacturers.intel import IntelCase, SimulatedIntel
 from unit.cli.conftest import Door
 
 
@@ -107,3 +108,18 @@ def test_a_run_loads_what_it_needs_and_no_more() -> None:
     unneeded = never | owners | volumes | slow
     assert _loaded_by(_BEFORE_THE_FORK, unneeded | later) == set()
     assert _loaded_by(f"{_BEFORE_THE_FORK}, {_AFTER_IT}", unneeded | later) == later
+
+
+def test_what_attests_and_what_vouches_is_handed_on(door: Door, asked: list[RunRequest]) -> None:
+    """The kind as it was named, and endorsements read; a file that is none is refused at once."""
+    collateral = SimulatedIntel(b"seed", at=0).mint(IntelCase("tdx5")).collateral
+    (door.folder / "collateral.json").write_bytes(collateral)
+    words = ("--root-of-trust", "tdx", "--endorsements", door.folder / "collateral.json")
+    assert door.call(*_RUN, *words).exit_code == 9
+    assert door.call(*_RUN).exit_code == 9
+    assert [(each.root_of_trust, len(each.endorsements)) for each in asked] == [("tdx", 1), ("", 0)]
+    assert asked[0].endorsements[0].body == collateral
+    (door.folder / "collateral.json").write_bytes(b"hello")
+    error = door.call(*_RUN, *words).exception
+    assert isinstance(error, ConfigError)
+    assert error.code == "config.value"

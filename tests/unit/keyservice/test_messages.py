@@ -4,11 +4,13 @@ import dataclasses
 
 import pytest
 
-from cloister.attestation.evidence import Evidence
+from cloister.attestation.evidence import Endorsement, Evidence
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.crypto.signature import SigningKey
 from cloister.errors import AppraisalError, IdentityError, MalformedError, TamperedError
 from cloister.keyservice.messages import (
+    MAX_ENDORSEMENT_BYTES,
+    MAX_ENDORSEMENTS,
     Challenge,
     ChallengeRequest,
     Failure,
@@ -162,3 +164,29 @@ def test_the_bundles_seal_names_service_nonce_and_request() -> None:
         bundle_info(service=b"s" * 32, nonce=b"n" * 32, request=b"R"),
     }
     assert len(others | {base}) == 4
+
+
+@pytest.mark.spec("KR-14")
+def test_endorsements_travel_and_are_bounded() -> None:
+    """In number, in all, and each of them says something; without any the field is absent."""
+    some = (Endorsement("a/b", b"one"), Endorsement("a/b", b"two"))
+    sent = dataclasses.replace(REQUEST, endorsements=some)
+    assert ReleaseRequest.from_bytes(sent.to_bytes()) == sent
+    assert sent.report_data() == REQUEST.report_data()
+    assert b"endorsements" not in REQUEST.to_bytes()
+    most = Endorsement("a/b", b"x" * (MAX_ENDORSEMENT_BYTES // 2))
+    whole = dataclasses.replace(REQUEST, endorsements=(most, most))
+    assert ReleaseRequest.from_bytes(whole.to_bytes()) == whole
+    for wrong in (
+        (Endorsement("a/b", b"x"),) * (MAX_ENDORSEMENTS + 1),
+        (most, most, Endorsement("a/b", b"x")),
+        (Endorsement("a/b", b""),),
+        (Endorsement("", b"x"),),
+    ):
+        with pytest.raises(MalformedError) as e:
+            dataclasses.replace(REQUEST, endorsements=wrong)
+        assert e.value.code == "message.malformed"
+    fields = decode(REQUEST.to_bytes(), max_bytes=1 << 20)
+    assert isinstance(fields, dict)
+    with pytest.raises(MalformedError):
+        ReleaseRequest.from_bytes(encode(fields | {"endorsements": []}))

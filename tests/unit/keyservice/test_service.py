@@ -23,7 +23,7 @@ def test_an_unknown_path_is_malformed(bench: ServiceBench) -> None:
     [
         (RELEASE_PATH, b"", 400, "wire.malformed"),
         (RELEASE_PATH, b"\xa0", 400, "message.malformed"),
-        (RELEASE_PATH, b"\x00" * 200_000, 413, "wire.too-large"),
+        (RELEASE_PATH, b"\x00" * 600_000, 413, "wire.too-large"),
         ("/v1/challenge", b"x", 400, "wire.malformed"),
         ("/v1/anchor", b"x", 400, "wire.malformed"),
         ("/v1/owner", b"x", 400, "wire.malformed"),

@@ -154,3 +154,27 @@ def test_python_is_the_running_interpreter_and_all_it_imports() -> None:
     with pytest.raises(ConfigError) as caught:
         layout_of("/no/program")
     assert caught.value.code == "config.missing"
+
+
+@pytest.mark.spec("LM-26")
+def test_without_a_platform_nothing_that_lies_on_a_disk_is_believed(
+    bench: _Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine of hardware hashes every byte each time, and leaves no cache behind."""
+    expected = bench.digest()
+    before = {path: path.read_bytes() for path in bench.cache.iterdir()}
+    measured = bench.measured
+    monkeypatch.setattr(local, "KnownDigests", None)
+    monkeypatch.setattr(local, "CacheKey", None)
+    for _ in range(2):
+        found = runtime_digest(
+            bench.layout,
+            None,
+            cache_directory=bench.cache,
+            at=_LATER,
+            progress=lambda _done, _total: None,
+            fingerprint=_Taken(bench.layout),
+        )
+        assert found == expected
+    assert bench.measured == measured + 2
+    assert {path: path.read_bytes() for path in bench.cache.iterdir()} == before

@@ -56,6 +56,7 @@ REQUEST: dict[str, object] = {
     "measurement": {"code": b"c" * 32, "runtime": b"r" * 32},
     "evidence": ENVELOPE,
 }
+ENDORSEMENT: dict[str, object] = {"media_type": "a/c", "body": b"vouches"}
 CHALLENGE: dict[str, object] = {
     "version": 1,
     "service": SERVICE,
@@ -113,6 +114,13 @@ def messages(out: Path) -> None:
             "message.malformed",
         ),
         "request-ok": ("A request.", "KR-14", "release-request", canonical(REQUEST), "ok"),
+        "request-endorsements": (
+            "With what vouches for the evidence.",
+            "KR-14",
+            "release-request",
+            canonical(REQUEST | {"endorsements": [ENDORSEMENT] * 8}),
+            "ok",
+        ),
     }
     changes: dict[str, tuple[str, dict[str, object]]] = {
         "request-short-service": ("31 bytes.", {"service": bytes(31)}),
@@ -122,6 +130,16 @@ def messages(out: Path) -> None:
         "request-long-csr": ("8193 bytes.", {"certificate_request": bytes(8193)}),
         "request-version": ("Version 2.", {"version": 2}),
         "request-unknown-field": ("One field more.", {"x": 1}),
+        "request-no-endorsements": ("An empty list that is there.", {"endorsements": []}),
+        "request-nine-endorsements": ("One too many.", {"endorsements": [ENDORSEMENT] * 9}),
+        "request-empty-endorsement": (
+            "An endorsement that says nothing.",
+            {"endorsements": [ENDORSEMENT | {"body": b""}]},
+        ),
+        "request-odd-endorsement": (
+            "A field more within.",
+            {"endorsements": [ENDORSEMENT | {"source": "x"}]},
+        ),
     }
     for name, (comment, change) in changes.items():
         data = canonical(REQUEST | change)

@@ -125,6 +125,41 @@ SERVICE = [
 ]  # fmt: skip
 
 
+LEFT_OUT = "{unchecked: the provider chooses it}"
+SGX = {
+    "measurement": '{one_of: ["' + "b3" * 32 + '"]}',
+    "debug": "{one_of: [clear]}",
+    "status": "{one_of: [UpToDate, SWHardeningNeeded]}",
+    "advisories": "{within: []}",
+    "hardware_id": LEFT_OUT,
+    "isv_svn": "{at_least: 3}",
+    "tcb": '{at_least: {"01": 7, pcesvn: 13}}',
+}
+EVIDENCE = [
+    # name, clause, comment, changes, expect
+    ("ok-evidence", "POL-35", "genuine evidence beside simulated", {}, "ok"),
+    ("evidence-report-data", "POL-32", "a rule for what the protocol binds",
+     {"report_data": '{one_of: ["00"]}'}, "policy.invalid"),
+    ("evidence-report-data-unchecked", "POL-32", "leaving it out",
+     {"report_data": LEFT_OUT}, "policy.invalid"),
+    *((f"evidence-no-{name}", "POL-31", f"nothing about {name}", {name: ""}, "policy.invalid")
+      for name in ("measurement", "debug", "status", "advisories")),
+    ("evidence-nothing", "POL-33", "nothing is checked",
+     dict.fromkeys(SGX, LEFT_OUT), "policy.invalid"),
+    ("evidence-default", "POL-30", "a rule without a word", {"debug": "refused"},
+     "policy.invalid"),
+    ("evidence-upper-case", "POL-30", "bytes in upper case",
+     {"measurement": '{one_of: ["B3"]}'}, "policy.invalid"),
+]  # fmt: skip
+
+
+def evidence(changes: dict[str, str], kind: str = "sgx") -> str:
+    """Return a section about genuine evidence."""
+    rules = {name: rule for name, rule in (SGX | changes).items() if rule}
+    lines = [f"      {name}: {rule}\n" for name, rule in rules.items()]
+    return f"  {kind}:\n    anchors: [manufacturer]\n    claims:\n" + "".join(lines)
+
+
 def export_to(changes: dict[str, str]) -> str:
     """Return an entry of `export` that names a service."""
     facts = {name: value for name, value in (_SERVICE | changes).items() if value}
@@ -619,6 +654,26 @@ TEXTS = [
             expect,
         )
         for name, comment, changes, expect in SERVICE
+    ),
+    *(
+        (
+            name,
+            clause,
+            comment,
+            [("volumes:\n  code", evidence(changes) + "volumes:\n  code")],
+            expect,
+        )
+        for name, clause, comment, changes, expect in EVIDENCE
+    ),
+    *(
+        (
+            f"evidence-{kind}",
+            "POL-34",
+            f"a section about {kind}",
+            [("volumes:\n  code", evidence({}, kind) + "volumes:\n  code")],
+            "policy.invalid",
+        )
+        for kind in ("tpm", "nvidia", "cca")
     ),
     ("no-secrets", "SEC-1", "an empty map", [("workloads:", "secrets: {}\nworkloads:")],
      "policy.invalid"),

@@ -14,7 +14,8 @@ from typing import Final
 
 from cloister.crypto.digest import framed, sha256
 from cloister.errors import MalformedError
-from cloister.keyservice.policy.model import Policy, VolumeRule
+from cloister.keyservice.policy.evidence import claims_tree
+from cloister.keyservice.policy.model import EvidenceRoot, Policy, RootsOfTrust, VolumeRule
 from cloister.keyservice.policy.node import Problems, node_from_value
 from cloister.keyservice.policy.schema import read_policy
 from cloister.wire import Value, decode, encode
@@ -94,6 +95,11 @@ def tree_value(item: object) -> Value:
         return [tree_value(part) for part in item]
     if isinstance(item, Mapping):
         return {str(key): tree_value(part) for key, part in item.items()}
+    if isinstance(item, EvidenceRoot):
+        return {"anchors": list(item.anchors), "claims": claims_tree(item.claims)}
+    if isinstance(item, RootsOfTrust):
+        sim = {} if item.sim is None else {"sim": tree_value(item.sim)}
+        return sim | {name: tree_value(root) for name, root in item.genuine.items()}
     if is_dataclass(item):
         present = {field.name: getattr(item, field.name) for field in fields(item)}
         if isinstance(item, VolumeRule):

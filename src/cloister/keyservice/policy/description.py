@@ -9,11 +9,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from cloister.attestation.evidence_rules import Unchecked as ClaimUnchecked
+from cloister.attestation.evidence_rules import wanted
 from cloister.crypto.digest import digest_to_text
 from cloister.keyservice.policy.canonical import policy_hash
+from cloister.keyservice.policy.evidence import MANUFACTURER
 from cloister.keyservice.policy.model import (
     CodeVolume,
+    EvidenceRoot,
     Policy,
+    SimRoot,
     Unchecked,
     VolumeRule,
     Workload,
@@ -162,15 +167,32 @@ def _people(policy: Policy) -> Iterator[Row]:
 
 
 def _environments(policy: Policy) -> Iterator[Row]:
-    root = policy.roots_of_trust.sim
-    if root is None:
+    if not policy.roots_of_trust.names:
         yield Row("none", "all evidence is refused")
-        return
+    root = policy.roots_of_trust.sim
+    if root is not None:
+        yield from _simulated(root)
+    for name, section in sorted(policy.roots_of_trust.genuine.items()):
+        yield from _genuine(name, section)
+
+
+def _simulated(root: SimRoot) -> Iterator[Row]:
     yield Row("sim", "simulated: no hardware vouches for it", open_end=True)
     yield Row("sim platforms", ", ".join(root.anchors))
     yield _check("sim launcher", root.measurement)
     yield _check("sim security version", root.minimum_svn)
     yield Row("sim debug", root.debug, open_end=root.debug == "accepted")
+
+
+def _genuine(name: str, root: EvidenceRoot) -> Iterator[Row]:
+    others = [each for each in root.anchors if each != MANUFACTURER]
+    yield Row(f"{name} vouched for by", ", ".join(root.anchors), open_end=bool(others))
+    for path, rule in sorted(root.claims.items()):
+        yield Row(
+            f"{name} {path}",
+            f"not checked: {rule.reason}" if isinstance(rule, ClaimUnchecked) else wanted(rule),
+            open_end=isinstance(rule, ClaimUnchecked),
+        )
 
 
 def _workload(policy: Policy, workload: Workload) -> Iterator[Row]:

@@ -8,18 +8,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from cloister.keyservice.policy.canonical import tree_value
+from cloister.keyservice.policy.difference_claims import (
+    NOTHING,
+    Effect,
+    Leaf,
+    claim_of,
+    effect_on_claim,
+)
 from cloister.keyservice.policy.model import Policy
 from cloister.keyservice.policy.node import join
 from cloister.wire import Value
 
 __all__ = ["Difference", "Effect", "compare"]
 
-Effect = Literal["weaker", "stricter", "other"]
-
-_Leaf = str | int
 # What runs and what it is called: neither more nor less than before, and worth reading.
 _OTHER: Final = re.compile(
     r"predecessor|name|namespace|workloads\.[^.]+\.(command|code\..*|environment\b.*)"
@@ -63,7 +67,7 @@ def compare(old: Policy, new: Policy) -> tuple[Difference, ...]:
     )
 
 
-def _leaves(value: Value, path: str) -> Iterator[tuple[str, _Leaf]]:
+def _leaves(value: Value, path: str) -> Iterator[tuple[str, Leaf]]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _leaves(item, join(path, key))
@@ -71,6 +75,8 @@ def _leaves(value: Value, path: str) -> Iterator[tuple[str, _Leaf]]:
         yield path, value
     elif path.endswith(".command") and isinstance(value, list):
         yield path, " ".join(repr(word) for word in value)
+    elif value == [] and claim_of(path) is not None:
+        yield path, NOTHING  # a rule that admits nothing is the strictest, and no leaf shows it
     elif isinstance(value, list):
         for item in value:
             if isinstance(item, Mapping) and "service" in item:
@@ -87,14 +93,14 @@ def _to_service(entry: Mapping[str, Value]) -> str:
     return f"{namespace}/{policy} of {domain}, {service}"
 
 
-_Judge = Callable[[_Leaf, _Leaf], Effect]
+_Judge = Callable[[Leaf, Leaf], Effect]
 
 
-def _lower(old: _Leaf, new: _Leaf) -> Effect:
+def _lower(old: Leaf, new: Leaf) -> Effect:
     return "weaker" if int(new) < int(old) else "stricter"
 
 
-def _higher(old: _Leaf, new: _Leaf) -> Effect:
+def _higher(old: Leaf, new: Leaf) -> Effect:
     return "weaker" if int(new) > int(old) else "stricter"
 
 
@@ -102,7 +108,7 @@ def _word(weak: str) -> _Judge:
     return lambda _, new: "weaker" if new == weak else "stricter"
 
 
-def _root(old: _Leaf, new: _Leaf) -> Effect:
+def _root(old: Leaf, new: Leaf) -> Effect:
     if new == "latest":
         return "weaker"
     return "stricter" if old == "latest" else "other"
@@ -110,7 +116,7 @@ def _root(old: _Leaf, new: _Leaf) -> Effect:
 
 _REGION: Final = re.compile(r"(volumes\..*\.regions)\[(/.*)\]")
 # What the operator gets of it; one that is forgotten is as secret as one that is kept.
-_STRENGTH: Final[Mapping[_Leaf, int]] = {
+_STRENGTH: Final[Mapping[Leaf, int]] = {
     "plain": 0,
     "authenticated": 1,
     "encrypted": 2,
@@ -118,7 +124,7 @@ _STRENGTH: Final[Mapping[_Leaf, int]] = {
 }
 
 
-def _region_of(regions: str, path: str, leaves: Mapping[str, _Leaf]) -> _Leaf:
+def _region_of(regions: str, path: str, leaves: Mapping[str, Leaf]) -> Leaf:
     """Return the class of a path by the longest prefix; where none covers it, encrypted."""
     while path:
         found = leaves.get(f"{regions}[{path}]")
@@ -128,7 +134,7 @@ def _region_of(regions: str, path: str, leaves: Mapping[str, _Leaf]) -> _Leaf:
     return leaves.get(f"{regions}[/]", "encrypted")
 
 
-def _region(old: _Leaf, new: _Leaf) -> Effect:
+def _region(old: Leaf, new: Leaf) -> Effect:
     change = _STRENGTH.get(new, 0) - _STRENGTH.get(old, 0)
     return "weaker" if change < 0 else "stricter" if change else "other"
 
@@ -146,11 +152,14 @@ _JUDGES: Final[Mapping[str, _Judge]] = {
 }
 
 
-def _effect(path: str, before: Mapping[str, _Leaf], after: Mapping[str, _Leaf]) -> Effect:
+def _effect(path: str, before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> Effect:
     if _OTHER.fullmatch(path):
         return "other"
     if (region := _REGION.fullmatch(path)) and _volume_stays(region[1], before, after):
         return _region(*(_region_of(region[1], region[2], leaves) for leaves in (before, after)))
+    claim = claim_of(path)
+    if claim is not None:
+        return effect_on_claim(claim, before.get(path), after.get(path), before=before, after=after)
     old, new = before.get(path), after.get(path)
     if old is not None and new is not None:
         judge = _JUDGES.get(path.rpartition(".")[2])
@@ -162,6 +171,6 @@ def _effect(path: str, before: Mapping[str, _Leaf], after: Mapping[str, _Leaf]) 
     return "weaker" if f"{place}.unchecked" in after or board_is_gone else "stricter"
 
 
-def _volume_stays(regions: str, before: Mapping[str, _Leaf], after: Mapping[str, _Leaf]) -> bool:
+def _volume_stays(regions: str, before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> bool:
     """Tell whether the volume is in both policies: a new one is more than there was before."""
     return all(f"{regions.removesuffix('.regions')}.id" in leaves for leaves in (before, after))

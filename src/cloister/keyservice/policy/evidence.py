@@ -35,7 +35,9 @@ __all__ = [
     "MANUFACTURER",
     "MAX_EVIDENCE_POLICY_BYTES",
     "EvidencePolicy",
+    "claims_tree",
     "parse_evidence_policy",
+    "read_anchors",
     "read_claim_rules",
 ]
 
@@ -145,6 +147,7 @@ def read_claim_rules(
     rules: dict[str, Rule] = {}
     for key, value in node.entries:
         place = join(path, key.text)
+        problems.positions[place] = (key.line, key.column)
         field = known.get(key.text)
         if field is None:
             problems.add(key, place, message=f"unknown claim; known here: {', '.join(known)}")
@@ -162,6 +165,31 @@ def read_claim_rules(
                 hint="give a rule, or {unchecked: <reason>}",
             )
     return rules
+
+
+def read_anchors(node: Node, path: str, problems: Problems) -> tuple[str, ...]:
+    """Return who may vouch; whoever calls looks at `problems` before using them."""
+    accepted = _texts(node, path, problems, minimum=1)
+    if not all(_ANCHOR.fullmatch(anchor) for anchor in accepted):
+        problems.add(node, path, message=f"expected '{MANUFACTURER}' or sha256: and 64 hex digits")
+    return tuple(accepted)
+
+
+def claims_tree(rules: Mapping[str, Rule]) -> dict[str, Value]:
+    """Return rules as the tree that `read_claim_rules` reads, spelled as people write them."""
+    return {path: _as_written(_rule_value(rule)) for path, rule in rules.items()}
+
+
+def _as_written(value: Value) -> Value:
+    if isinstance(value, bool):
+        return "set" if value else "clear"
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list):
+        return [_as_written(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _as_written(each) for name, each in value.items()}
+    return value
 
 
 def _read(
@@ -186,18 +214,9 @@ def _read(
     if table is None or not isinstance(kind, TextNode):
         problems.add(kind, "kind", message="there is no such kind of evidence")
         return None
-    accepted = _anchors(anchors, problems)
+    accepted = read_anchors(anchors, "anchors", problems)
     rules = read_claim_rules(claims, "claims", problems, table)
     return EvidencePolicy(kind.text, accepted, MappingProxyType(rules))
-
-
-def _anchors(node: Node, problems: Problems) -> tuple[str, ...]:
-    accepted = _texts(node, "anchors", problems, minimum=1)
-    if not all(_ANCHOR.fullmatch(anchor) for anchor in accepted):
-        problems.add(
-            node, "anchors", message=f"expected '{MANUFACTURER}' or sha256: and 64 hex digits"
-        )
-    return tuple(accepted)
 
 
 def _rule(node: Node, path: str, problems: Problems, field: Field) -> Rule | None:

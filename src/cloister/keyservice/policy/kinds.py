@@ -28,6 +28,7 @@ from cloister.keyservice.policy.node import (
 )
 
 __all__ = [
+    "UNREADABLE",
     "ByKey",
     "ChoiceKind",
     "IntegerKind",
@@ -47,6 +48,7 @@ class _Unreadable:
 
 
 _UNREADABLE: Final = _Unreadable()
+UNREADABLE: Final = _UNREADABLE
 
 
 class Kind(Protocol):

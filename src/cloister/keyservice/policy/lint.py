@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from cloister.errors import MalformedError
+from cloister.keyservice.policy.lint_evidence import findings_of_evidence
 from cloister.keyservice.policy.lint_secrets import findings_of_secrets
 from cloister.keyservice.policy.lint_workload import findings_of_workload
 from cloister.keyservice.policy.model import (
@@ -133,17 +134,26 @@ def _all(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
 
 
 def _roots_of_trust(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
-    root = policy.roots_of_trust.sim
-    if root is None:
+    roots = policy.roots_of_trust
+    if not roots.names:
         message = "no root of trust is named, so all evidence is refused and no key is released"
         yield "error", "lint.no-root-of-trust", "roots_of_trust", message
-        return
-    yield from _sim(root, "roots_of_trust.sim")
+    if roots.sim is not None:
+        yield from _sim(roots.sim, "roots_of_trust.sim", beside=bool(roots.genuine))
+    for name, root in roots.genuine.items():
+        yield from findings_of_evidence(name, root, join("roots_of_trust", name))
 
 
-def _sim(root: SimRoot, path: str) -> Iterator[tuple[Severity, str, str, str]]:
-    message = "simulated evidence is accepted: nothing in this policy is rooted in hardware"
-    yield "note", "lint.simulated", path, message
+def _sim(root: SimRoot, path: str, *, beside: bool) -> Iterator[tuple[Severity, str, str, str]]:
+    if beside:
+        message = (
+            "simulated evidence is accepted beside that of hardware: whoever has a platform's key "
+            "needs no hardware"
+        )
+        yield "warning", "lint.simulated", path, message
+    else:
+        message = "simulated evidence is accepted: nothing in this policy is rooted in hardware"
+        yield "note", "lint.simulated", path, message
     if root.debug == "accepted":
         message = "a platform that can be inspected from outside is accepted"
         yield "warning", "lint.debug", f"{path}.debug", message
@@ -254,5 +264,7 @@ _HINTS: Final[Mapping[str, str]] = {
     "lint.file-place": "choose a place of its own, such as /run/secrets/token",
     "lint.region-code": "leave the plain region out, or put it on another volume",
     "lint.region-output": "write results to an encrypted region, unless they are public",
-    "lint.launcher-unchecked": "name the digest that `cloister doctor` shows",
+    "lint.launcher-unchecked": "name the digest that `cloister doctor` shows, or that of the image",
+    "lint.platform-unjudged": "write status: {one_of: [UpToDate]}, or reported_tcb: {at_least: …}",
+    "lint.revocation-unchecked": "write {one_of: [set]}, and let the key service have the list",
 }

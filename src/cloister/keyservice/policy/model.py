@@ -11,9 +11,10 @@ Spec: release-policy-v1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from cloister.attestation.evidence_rules import Rule
 from cloister.keyservice.policy.secret_rules import FileRule, ImportRule, SecretRule
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Charter",
     "CodeDigests",
     "CodeVolume",
+    "EvidenceRoot",
     "Instances",
     "Listener",
     "Mount",
@@ -61,10 +63,35 @@ class SimRoot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceRoot:
+    """What genuine evidence of one kind must say, in the words of evidence-policy-v1.
+
+    Attributes:
+        anchors: `manufacturer` for the roots that the package pins, or `sha256:` of a root.
+        claims: Path of a claim to its rule; what the kind's table requires is there. Report data
+            is not among them: the protocol binds it, and no policy can say otherwise.
+    """
+
+    anchors: tuple[str, ...]
+    claims: Mapping[str, Rule]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RootsOfTrust:
-    """The roots of trust that are accepted; one that is absent is refused."""
+    """The roots of trust that are accepted; one that is absent is refused.
+
+    Attributes:
+        sim: Simulated evidence.
+        genuine: Evidence of processors, by the registry's name of its kind.
+    """
 
     sim: SimRoot | None = None
+    genuine: Mapping[str, EvidenceRoot] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The kinds that are accepted, `sim` first, in one order for all policies."""
+        return (*(("sim",) if self.sim is not None else ()), *sorted(self.genuine))
 
 
 RegionClass = Literal["encrypted", "authenticated", "plain", "ephemeral"]

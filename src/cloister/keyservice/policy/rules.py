@@ -16,11 +16,16 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from cloister.attestation.claims import Claims
+from cloister.attestation.evidence_rules import Field, as_text, claim, judge
 from cloister.attestation.measurement import LaunchMeasurement
+from cloister.attestation.result import NotChecked
+from cloister.attestation.verdict import require_complete
 from cloister.crypto.digest import digest_from_text, digest_to_text, same_bytes, sha256
+from cloister.keyservice.policy.evidence_roots import accepted_roots, root_named, table_of
 from cloister.keyservice.policy.model import (
     CodeDigests,
     CodeVolume,
+    EvidenceRoot,
     Policy,
     SimRoot,
     Unchecked,
@@ -122,9 +127,10 @@ def _workload_is_named(policy: Policy, workload: str) -> Rule:
 
 def _environment_rules(policy: Policy, claims: Claims) -> Iterator[Rule]:
     # 2  The root of trust is named; an empty set names none.
-    named = ("sim",) if policy.roots_of_trust.sim is not None else ()
-    root = policy.roots_of_trust.sim if claims.root_of_trust == "sim" else None
-    honest = root is None or not claims.hardware_rooted
+    named = policy.roots_of_trust.names
+    kind = claims.root_of_trust
+    root = policy.roots_of_trust.sim if kind == "sim" else policy.roots_of_trust.genuine.get(kind)
+    honest = root is None or not claims.hardware_rooted or root_named(kind).hardware_rooted
     yield Rule(
         2,
         "roots_of_trust",
@@ -140,7 +146,11 @@ def _environment_rules(policy: Policy, claims: Claims) -> Iterator[Rule]:
         for number, name in ((3, "anchors"), (4, "measurement"), (5, "debug"), (6, "minimum_svn")):
             yield Rule(number, f"roots_of_trust.?.{name}", "", "", "not reached", "")
         return
-    yield from _sim(root, "roots_of_trust.sim", claims)
+    base = join("roots_of_trust", kind)
+    if isinstance(root, SimRoot):
+        yield from _sim(root, base, claims)
+    else:
+        yield from _genuine(root, base, claims)
 
 
 def _sim(root: SimRoot, base: str, claims: Claims) -> Iterator[Rule]:
@@ -180,6 +190,57 @@ def _sim(root: SimRoot, base: str, claims: Claims) -> Iterator[Rule]:
     )
     # 6  New enough.
     yield _svn(root, f"{base}.minimum_svn", claims.security_version)
+
+
+def _genuine(root: EvidenceRoot, base: str, claims: Claims) -> Iterator[Rule]:
+    """Judge by the evidence policy's own words; measurement and debug have their usual places."""
+    # 3  The manufacturer, or another whose root the policy names, vouched for the platform.
+    known = any(
+        same_bytes(anchor, claims.anchor) for anchor in accepted_roots(claims.root_of_trust, root)
+    )
+    yield Rule(
+        3,
+        f"{base}.anchors",
+        _some(root.anchors),
+        f"sha256:{claims.anchor.hex()}",
+        "holds" if known else "refused",
+        "appraisal.root-of-trust",
+        "" if known else "the policy does not name the root that vouched for this platform",
+    )
+    table = table_of(claims.root_of_trust)
+    require_complete(table, root.claims)
+    # 4 and 5  The launcher's image, and debug; 6  every other claim, in the table's order.
+    named = [field for field in table if field.path in root.claims]
+    for field in sorted(named, key=lambda each: _places(each.path)[0]):
+        number, code = _places(field.path)
+        path = join(f"{base}.claims", field.path)
+        judged = judge(field, root.claims[field.path], claims)
+        if isinstance(judged, NotChecked):
+            left_out = Unchecked(unchecked=judged.reason)
+            yield _unchecked(number, path, _claimed(field, claims), code=code, rule=left_out)
+            continue
+        yield Rule(
+            number,
+            path,
+            _cut(judged.expected),
+            _cut(judged.found),
+            "holds" if judged.holds else "refused",
+            code,
+            "" if judged.holds else f"the evidence is not what the policy asks for: {field.about}",
+        )
+
+
+def _places(path: str) -> tuple[int, str]:
+    """Return the step that judges a claim, and what refusing by it is called."""
+    if path == "measurement":
+        return 4, "appraisal.measurement"
+    if path == "debug":
+        return 5, "appraisal.debug"
+    return 6, "appraisal.claim"
+
+
+def _claimed(field: Field, claims: Claims) -> str:
+    return _cut(as_text(claim(claims, field.path)))
 
 
 def _svn(root: SimRoot, path: str, found: int) -> Rule:

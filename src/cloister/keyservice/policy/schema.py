@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from cloister.keyservice.policy.evidence_roots import POLICY_KINDS, EvidenceRootKind
 from cloister.keyservice.policy.kinds import (
     ByKey,
     ChoiceKind,
@@ -28,6 +29,7 @@ from cloister.keyservice.policy.model import (
     Charter,
     CodeDigests,
     CodeVolume,
+    EvidenceRoot,
     Instances,
     Listener,
     Mount,
@@ -59,7 +61,7 @@ from cloister.keyservice.policy.secret_rules import (
     SymmetricForm,
 )
 
-__all__ = ["CHARTER", "POLICY", "read_charter", "read_policy"]
+__all__ = ["CHARTER", "POLICY", "read_charter", "read_policy", "roots_of_trust"]
 
 
 def read_policy(root: Node, problems: Problems) -> Policy | None:
@@ -145,6 +147,17 @@ _SIM: Final = RecordKind(
         "debug": ChoiceKind(("refused", "accepted")),
     },
 )
+
+
+def roots_of_trust(sim: SimRoot | None = None, **genuine: EvidenceRoot) -> RootsOfTrust:
+    """Put the sections of a policy together: `sim` by itself, the others by their kind."""
+    return RootsOfTrust(sim=sim, genuine=genuine)
+
+
+_ROOTS: Final[Mapping[str, Kind]] = {
+    "sim": _SIM,
+    **{name: EvidenceRootKind(name) for name in POLICY_KINDS},
+}
 _REGION: Final = text_kind(
     "a path in the volume: '/', or an absolute path of 1 to 16 parts of letters, digits, dots, "
     "underscores and hyphens, without . and ..",
@@ -403,7 +416,7 @@ POLICY: Final = RecordKind(
         "namespace": _NAMESPACE,
         "predecessor": _PREDECESSOR,
         "roots_of_trust": RecordKind(
-            RootsOfTrust, "the accepted roots of trust", {"sim": _SIM}, optional=frozenset({"sim"})
+            roots_of_trust, "the accepted roots of trust", _ROOTS, optional=frozenset(_ROOTS)
         ),
         "volumes": MapKind(_NAME, _VOLUME, 64, "volumes"),
         "workloads": MapKind(_NAME, _WORKLOAD, 64, "workloads", minimum=1),

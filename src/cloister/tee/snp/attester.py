@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
-from cloister.attestation.evidence import Endorsement, Evidence, ReportData
+from cloister.attestation.evidence import Collected, Evidence, ReportData
 from cloister.errors import CloisterError, UnavailableError, UnsupportedError
 from cloister.tee.snp.host_table import read_host_table
 from cloister.tee.snp.layout import MEDIA_TYPE, REPORT_BYTES, Report
 from cloister.tee.tsm import TsmInterface
 
-__all__ = ["SnpAttester", "SnpCollected"]
+__all__ = ["SnpAttester"]
 
 _PROVIDER: Final = "sev_guest"
-
-
-@dataclass(frozen=True, slots=True)
-class SnpCollected:
-    """A report, and what the host put beside it, which vouches by its own signatures only."""
-
-    evidence: Evidence
-    endorsements: tuple[Endorsement, ...]
 
 
 class SnpAttester:
@@ -36,7 +27,7 @@ class SnpAttester:
         """Return a report over these 64 bytes; raises as `collect_all` does."""
         return self.collect_all(report_data).evidence
 
-    def collect_all(self, report_data: ReportData) -> SnpCollected:
+    def collect_all(self, report_data: ReportData) -> Collected:
         """Return a report over these 64 bytes, with the host's certificates.
 
         Raises:
@@ -57,4 +48,4 @@ class SnpAttester:
             ) from e
         if found.report_data != report_data.value:
             raise UnavailableError("the report is over other bytes", code="attester.failed")
-        return SnpCollected(Evidence(MEDIA_TYPE, body), tuple(read_host_table(report.auxblob)))
+        return Collected(Evidence(MEDIA_TYPE, body), tuple(read_host_table(report.auxblob)))

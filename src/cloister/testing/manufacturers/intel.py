@@ -221,6 +221,17 @@ class SimulatedIntel:
             evidence = Evidence(LOGGED_TYPE, LoggedQuote(quote, *case.log).to_bytes())
         return Minted(quote, self._bundle(case, pck, authority), evidence, chain)
 
+    def requote(self, case: IntelCase, minted: Minted, report_data: bytes) -> bytes:
+        """Return a case's quote over other bytes: signed again, and otherwise as it was minted.
+
+        For bodies that end with the report data: those of enclaves, and of TDX 1.0.
+        """
+        quote = Quote.from_bytes(minted.quote)
+        changed = replace(quote, body=quote.body[: -len(report_data)] + report_data)
+        signature = self._sign(case, "quote", "attestation", changed.signed)
+        signed = replace(changed, signature=replace(changed.signature, signature=signature))
+        return signed.to_bytes()
+
     def _key(self, case: IntelCase, name: str) -> ec.EllipticCurvePrivateKey:
         """Derive a key from the seed; a platform's keys are its own."""
         owner = case.platform if name in ("pck", "attestation") else "intel"

@@ -1,15 +1,19 @@
 """Rules one by one."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from cloister.keyservice.policy.rules import rules
+from cloister.keyservice.policy.reader import parse_policy
+from cloister.keyservice.policy.rules import Rule, rules
+from cloister.testing.genuine import section
 from cloister.testing.policies import (
     VOLUME_ROOTS,
     sample_claims,
     sample_measurement,
     sample_policy,
+    sample_text,
 )
 
 
@@ -66,3 +70,95 @@ def test_a_digest_unlike_any_reference_has_no_nearest() -> None:
     ]
     assert rule.nearest == ""
     assert rule.expected == "sha256:" + "b2" * 32
+
+
+GENUINE = {
+    "tdx": {"rtmr0": b"", "rtmr1": b"", "rtmr2": b"", "rtmr3": b"", "sept_ve_disable": True,
+            "mr_service_td": b"", "migratable": False},
+    "snp": {"policy": {"migrate_ma": False}, "reported_tcb": {"snp": 20, "microcode": 200},
+            "vmpl": 0, "revocation_checked": True},
+}  # fmt: skip
+
+
+def genuine(kind: str, **changes: Any) -> list[Rule]:
+    """The rules about the environment, judged for claims of a kind that satisfy all but changes."""
+    before, mark, after = sample_text().partition("# Sealed")
+    anchors = ["manufacturer", "sha256:" + "a1" * 32]
+    part = section(kind, anchors=anchors, measurement=b"m" * 48)
+    policy = parse_policy((before.rstrip() + f"\n{part}\n" + mark + after).encode(), source="p")
+    facts: dict[str, Any] = {
+        "root_of_trust": kind,
+        "anchor": b"\xa1" * 32,
+        "measurement": b"m" * 48,
+        "status": "UpToDate" if kind == "tdx" else "",
+    }
+    vendor = GENUINE[kind] | changes.pop("vendor", {})
+    claims = replace(sample_claims(), **(facts | changes), vendor=vendor)
+    found = rules(
+        policy, "train", claims, measurement=sample_measurement(), volume_roots=VOLUME_ROOTS
+    )
+    return [rule for rule in found if rule.number <= 6]
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "number", "code", "path"),
+    [
+        ("tdx", {"anchor": b"\xa2" * 32}, 3, "appraisal.root-of-trust", "anchors"),
+        ("tdx", {"measurement": b"n" * 48}, 4, "appraisal.measurement", "claims.measurement"),
+        ("tdx", {"debug": True}, 5, "appraisal.debug", "claims.debug"),
+        ("tdx", {"status": "OutOfDate"}, 6, "appraisal.claim", "claims.status"),
+        ("tdx", {"advisories": ("A",)}, 6, "appraisal.claim", "claims.advisories"),
+        ("tdx", {"vendor": {"migratable": True}}, 6, "appraisal.claim", "claims.migratable"),
+        ("tdx", {"vendor": {"migratable": None}}, 6, "appraisal.claim", "claims.migratable"),
+        ("tdx", {"vendor": {"sept_ve_disable": 1}}, 6, "appraisal.claim", "claims.sept_ve_disable"),
+        ("snp", {"vendor": {"reported_tcb": {"snp": 21}}}, 6, "appraisal.claim",
+         "claims.reported_tcb"),
+        ("snp", {"vendor": {"policy": {"migrate_ma": True}}}, 6, "appraisal.claim",
+         "claims[policy.migrate_ma]"),
+        ("snp", {"vendor": {"revocation_checked": False}}, 6, "appraisal.claim",
+         "claims.revocation_checked"),
+        ("snp", {"debug": True}, 5, "appraisal.debug", "claims.debug"),
+    ],
+)  # fmt: skip
+@pytest.mark.spec("POL-62", "POL-51", "POL-52")
+def test_genuine_evidence_is_judged_by_its_section(
+    kind: str, changes: dict[str, Any], number: int, code: str, path: str
+) -> None:
+    """One departure, one refusal, with what was expected and found."""
+    assert {rule.verdict for rule in genuine(kind)} == (
+        {"holds", "unchecked"} if kind == "tdx" else {"holds"}
+    )
+    found = genuine(kind, **changes)
+    assert [rule.number for rule in found] == sorted(rule.number for rule in found)
+    (refused,) = [rule for rule in found if rule.verdict == "refused"]
+    assert (refused.number, refused.code) == (number, code)
+    assert refused.path == f"roots_of_trust.{kind}.{path}"
+    assert refused.expected
+    assert refused.found
+    assert refused.sentence
+
+
+@pytest.mark.spec("POL-62", "POL-59")
+def test_what_a_section_leaves_out_is_listed() -> None:
+    """With its reason, and with what was found."""
+    left_out = [rule for rule in genuine("tdx") if rule.verdict == "unchecked"]
+    assert [rule.path.rpartition(".")[2] for rule in left_out] == [f"rtmr{n}" for n in range(4)]
+    assert {rule.reason for rule in left_out} == {"the test fixes other parts"}
+
+
+@pytest.mark.spec("POL-51")
+def test_simulation_that_claims_hardware_is_refused_and_hardware_is_not() -> None:
+    """What the registry says of a kind decides."""
+    assert {rule.verdict for rule in genuine("snp", hardware_rooted=True)} == {"holds"}
+    claims = replace(sample_claims(), hardware_rooted=True)
+    found = list(
+        rules(
+            sample_policy(),
+            "train",
+            claims,
+            measurement=sample_measurement(),
+            volume_roots=VOLUME_ROOTS,
+        )
+    )
+    assert found[1].verdict == "refused"
+    assert "claiming hardware" in found[1].found

@@ -1,0 +1,206 @@
+"""Endorsements as files, in the forms in which manufacturers' tools leave them.
+
+A file is read once and told by what is in it; nobody judges it here. A bare public key vouches by
+its file being named: it is pinned, and one that lies in a folder was named by nobody.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from cloister.attestation.evidence import Endorsement
+from cloister.crypto.digest import sha256
+from cloister.errors import ConfigError, MalformedError
+
+__all__ = [
+    "Given",
+    "files_of",
+    "pem_body",
+    "read_endorsements",
+    "read_file",
+    "read_object",
+    "sorted_out",
+]
+
+_MAX_FILE: Final = 4 << 20
+_MAX_FILES: Final = 64
+_CERTIFICATE: Final = "application/pkix-cert"
+_CHAIN: Final = "application/pem-certificate-chain"
+_LIST: Final = "application/pkix-crl"
+_OCSP: Final = "application/ocsp-response"
+_COLLATERAL: Final = "application/vnd.cloister.intel-collateral+json"
+_RIM: Final = "application/swid+xml"
+_JWK: Final = "application/jwk+json"
+PEM_KEY: Final = b"-----BEGIN PUBLIC KEY-----"
+PEM_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
+_SEQUENCE, _INTEGER, _ENUMERATED, _VERSION_TAG = b"\x30", b"\x02", b"\x0a", b"\xa0"
+
+
+@dataclass
+class Given:
+    """What files gave.
+
+    Attributes:
+        endorsements: Untrusted.
+        pinned: SHA-256 of each bare public key that the user named.
+    """
+
+    endorsements: list[Endorsement] = field(default_factory=list)
+    pinned: list[bytes] = field(default_factory=list)
+
+    def add(self, other: Given) -> None:
+        """Take what another has, each endorsement once."""
+        self.endorsements += [each for each in other.endorsements if each not in self.endorsements]
+        self.pinned += other.pinned
+
+
+def read_endorsements(paths: Sequence[Path]) -> Given:
+    """Read files, and the files of folders, by what is in them.
+
+    A bare public key vouches by its file being named here: it is pinned. One that lies in a folder
+    was named by nobody.
+
+    Raises:
+        ConfigError: One cannot be read, or there are too many.
+        MalformedError: One is nothing that vouches.
+    """
+    given = Given()
+    for path in paths:
+        alone = not path.is_dir()
+        for each in [path] if alone else files_of(path):
+            given.add(sorted_out(read_file(each), str(each), named=alone))
+    return given
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files of a folder, which are few.
+
+    Raises:
+        ConfigError: There are too many.
+    """
+    found: list[Path] = []
+    for each in path.iterdir():
+        if each.is_file():
+            found.append(each)
+        if len(found) > _MAX_FILES:
+            raise ConfigError(f"{path} has more than {_MAX_FILES} files", code="config.value")
+    return sorted(found)
+
+
+def sorted_out(data: bytes, name: str, *, named: bool) -> Given:
+    """Say what a file is by what is in it.
+
+    Args:
+        data: Untrusted.
+        name: For messages.
+        named: Whether the user named it, so that a bare key is pinned.
+    """
+    start = data.lstrip()[:64]
+    if PEM_KEY in data:
+        return Given(pinned=[sha256(pem_body(data))] if named else [])
+    if start.startswith(PEM_CERTIFICATE):
+        alone = data.count(PEM_CERTIFICATE) == 1
+        return Given(
+            [Endorsement(_CERTIFICATE, pem_body(data)) if alone else Endorsement(_CHAIN, data)]
+        )
+    if start.startswith(b"{"):
+        return _json(data, name, named=named)
+    if start.startswith(b"<"):
+        return Given([Endorsement(_RIM, data)])
+    if data.startswith(b"0"):
+        return Given([Endorsement(_der(data, name), data)])
+    raise _unknown(name)
+
+
+def _der(data: bytes, name: str) -> str:
+    """Tell a certificate, a revocation list and an OCSP response apart by their first tags."""
+    first = _inside(data, 0)
+    if first is not None and data[first : first + 1] == _ENUMERATED:
+        return _OCSP
+    second = None if first is None else _inside(data, first)
+    tag = b"" if second is None else data[second : second + 1]
+    if tag == _VERSION_TAG:
+        return _CERTIFICATE
+    if tag in {_INTEGER, _SEQUENCE}:
+        return _LIST
+    raise _unknown(name)
+
+
+def _inside(data: bytes, at: int) -> int | None:
+    """Return where the content of a SEQUENCE begins; None where there is none."""
+    head = data[at : at + 2]
+    if len(head) < 2 or head[:1] != _SEQUENCE:  # noqa: PLR2004  # a tag and a length
+        return None
+    long = head[1] - 0x80
+    return at + 2 + max(long, 0)
+
+
+def _json(data: bytes, name: str, *, named: bool) -> Given:
+    found = read_object(data, name)
+    if "tcb_info" in found:
+        return Given([Endorsement(_COLLATERAL, data)])
+    if "kty" in found:
+        from cloister.tee.cca.endorsements import anchor_of_key  # noqa: PLC0415  # when a key of Arm's is read
+
+        return Given([Endorsement(_JWK, data)], [anchor_of_key(data)] if named else [])
+    raise _unknown(name)
+
+
+def read_object(data: bytes, name: str) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        MalformedError: It is none.
+    """
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as e:
+        raise MalformedError(f"{name} is not JSON", code="endorsement.malformed") from e
+    if not isinstance(found, dict):
+        raise _unknown(name)
+    return found
+
+
+def pem_body(data: bytes) -> bytes:
+    """Return the bytes within the first and the last line.
+
+    Raises:
+        MalformedError: They are not in base64.
+    """
+    lines = data.strip().splitlines()
+    try:
+        return base64.b64decode(b"".join(line.strip() for line in lines[1:-1]), validate=True)
+    except ValueError as e:
+        raise MalformedError("not a PEM file", code="certificate.malformed") from e
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file of at most 4 MiB.
+
+    Raises:
+        ConfigError: It cannot be read, or is too long.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ConfigError(f"{path} is not a file", code="config.file")
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE + 1)
+    except OSError as e:
+        raise ConfigError(f"cannot read {path}: {e.strerror}", code="config.file") from e
+    if len(data) > _MAX_FILE:
+        raise ConfigError(f"{path} has more than {_MAX_FILE} bytes", code="config.value")
+    return data
+
+
+def _unknown(name: str) -> MalformedError:
+    return MalformedError(
+        f"{name} is nothing that vouches for evidence",
+        code="endorsement.malformed",
+        hint="certificates and chains, revocation lists, OCSP responses, Intel's collateral, RIMs",
+    )

@@ -1,0 +1,78 @@
+"""What a section about genuine evidence leaves open, said loudly."""
+
+from __future__ import annotations
+
+import pytest
+
+from cloister.keyservice.policy.lint import lint_text
+from cloister.tee.intel.roots import INTEL_ROOTS
+from cloister.testing.genuine import section
+from cloister.testing.policies import sample_text
+
+ROOTS = sample_text()[sample_text().index("roots_of_trust:") : sample_text().index("# Sealed")]
+LEFT_OUT = "{unchecked: a reason that is long}"
+FIXED = {f"rtmr{n}": '{one_of: ["00"]}' for n in range(4)}
+
+
+def findings(*sections: str, beside: str = "") -> set[tuple[str, str, str]]:
+    """What lint finds in the sample with these roots of trust alone, but for its workloads."""
+    text = sample_text().replace(ROOTS, "roots_of_trust:\n" + beside + "\n".join(sections) + "\n")
+    found = lint_text(text.encode(), source="p")
+    assert all(each.line for each in found)
+    return {(f.severity, f.code, f.path) for f in found if f.path.startswith("roots_of_trust")}
+
+
+def strict(kind: str, anchor: str = "manufacturer", **claims: str) -> str:
+    """A section that leaves nothing open, but for the changes."""
+    rules = (FIXED if kind == "tdx" else {}) | claims
+    return section(kind, anchors=[anchor], measurement=b"m" * 48, claims=rules)
+
+
+@pytest.mark.parametrize("kind", ["tdx", "snp", "sgx", "nitro"])
+@pytest.mark.spec("POL-72")
+def test_a_strict_section_has_no_findings(kind: str) -> None:
+    """Under the manufacturer's root, by its name or by its digest."""
+    assert findings(strict(kind)) == set()
+    if kind == "tdx":
+        assert findings(strict(kind, f"sha256:{min(INTEL_ROOTS).hex()}")) == set()
+
+
+@pytest.mark.parametrize(
+    ("kind", "claims", "code", "place"),
+    [
+        ("tdx", {"measurement": LEFT_OUT}, "lint.launcher-unchecked", "claims.measurement"),
+        ("tdx", {"rtmr1": LEFT_OUT}, "lint.launcher-unchecked", "claims.rtmr1"),
+        ("tdx", {"rtmr2": LEFT_OUT}, "lint.launcher-unchecked", "claims.rtmr2"),
+        ("tdx", {"debug": LEFT_OUT}, "lint.debug", "claims.debug"),
+        ("sgx", {"debug": "{one_of: [set, clear]}"}, "lint.debug", "claims.debug"),
+        ("tdx", {"status": LEFT_OUT}, "lint.platform-unjudged", "claims.status"),
+        ("snp", {"reported_tcb": LEFT_OUT}, "lint.platform-unjudged", "claims.reported_tcb"),
+        ("snp", {"revocation_checked": "{one_of: [set, clear]}"}, "lint.revocation-unchecked",
+         "claims.revocation_checked"),
+    ],
+)  # fmt: skip
+@pytest.mark.spec("POL-72", "POL-73")
+def test_each_open_end_is_a_warning(
+    kind: str, claims: dict[str, str], code: str, place: str
+) -> None:
+    """And a note with its reason, where it is left out."""
+    path = f"roots_of_trust.{kind}.{place}"
+    expected = {("warning", code, path)}
+    if LEFT_OUT in claims.values():
+        expected |= {("note", "lint.unchecked", path)}
+    assert findings(strict(kind, **claims)) == expected
+
+
+@pytest.mark.spec("POL-72")
+def test_a_root_of_nobody_s_is_simulation() -> None:
+    """Whoever has its key makes what evidence he likes."""
+    found = findings(strict("snp", "sha256:" + "a1" * 32))
+    assert found == {("warning", "lint.simulated", "roots_of_trust.snp.anchors")}
+
+
+@pytest.mark.spec("POL-72")
+def test_simulation_beside_hardware_is_a_warning() -> None:
+    """Alone it is a note: then nobody expects hardware."""
+    beside = ROOTS.removeprefix("roots_of_trust:\n").rstrip() + "\n"
+    found = findings(strict("snp"), beside=beside)
+    assert found == {("warning", "lint.simulated", "roots_of_trust.sim")}
