@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ from typing import Any, Final
 
 from cloister.attestation.evidence import Endorsement, Evidence
 from cloister.crypto.chain import Certificate
-from cloister.crypto.digest import sha256
-from cloister.errors import ConfigError, MalformedError
+from cloister.crypto.digest import require_equal, sha256
+from cloister.errors import ConfigError, EvidenceError, MalformedError
+from cloister.wire.strict_json import read_json
 
 __all__ = ["Given", "read_anchor", "read_beside", "read_endorsements", "read_evidence"]
 
@@ -33,6 +35,11 @@ _RIM: Final = "application/swid+xml"
 _JWK: Final = "application/jwk+json"
 _PEM_KEY: Final = b"-----BEGIN PUBLIC KEY-----"
 _PEM_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
+_PEM: Final = re.compile(
+    rb"-----BEGIN (CERTIFICATE|PUBLIC KEY)-----\n([A-Za-z0-9+/=\n]+)\n-----END \1-----"
+)
+_HEX: Final = re.compile("(?:[0-9a-f]{2})+")
+_MAX_REGISTERS: Final = 16384
 _FACTS: Final = "sample.json"
 _SEQUENCE, _INTEGER, _ENUMERATED, _VERSION_TAG = b"\x30", b"\x02", b"\x0a", b"\xa0"
 # Files of a folder that are parts of evidence, or describe it.
@@ -211,14 +218,26 @@ def _tpm(path: Path) -> Evidence:
 
 
 def _azure(path: Path, kind: str) -> Evidence:
-    from cloister.tee.azure.layout import AzureEvidence, HclReport
+    from cloister.tee.azure.layout import AzureEvidence, HclReport, RuntimeData
+    from cloister.tee.azure.tdreport import require_same_td
     from cloister.tee.registry import by_name
     from cloister.tee.tpm.layout import QuoteParts
 
     root = by_name(kind)
     hcl = HclReport.from_bytes(_read(path / "hcl_report.bin"))
     message, signature, values = _quote(path, "tpm_quote")
-    td_quote = _read(path / "td_quote.bin") if hcl.platform == "tdx" else b""
+    td_quote = b""
+    if hcl.platform == "tdx":
+        td_quote = _read(path / "td_quote.bin")
+        require_same_td(hcl.hardware, td_quote)
+    # The key is in the runtime data; a file of it that says otherwise is of another VM.
+    key = path / "ak_pub.pem"
+    if key.is_file():
+        require_equal(
+            _pem_body(_read(key)),
+            RuntimeData.from_bytes(hcl.runtime_data).ak,
+            error=EvidenceError("ak_pub.pem is another VM's key", code="evidence.parts"),
+        )
     parts = AzureEvidence.of(hcl, QuoteParts(message, signature, values, b""), td_quote=td_quote)
     if root is None:
         raise ConfigError(f"there is no kind of evidence called {kind!r}", code="config.value")
@@ -234,15 +253,29 @@ def _quote(path: Path, name: str) -> tuple[bytes, bytes, tuple[bytes, ...]]:
         Signature.from_bytes(signature)
     except MalformedError:  # tools of Azure's leave RSA's bytes alone
         signature = Signature("RSASSA", "sha256", signature).to_bytes()
-    values = _object(_read(path / "pcrs.json"), "pcrs.json").get("pcrs")
-    try:
-        places = Quote.from_bytes(message).places()
-        found = values if isinstance(values, dict) else {}
-        return message, signature, tuple(bytes.fromhex(found[str(i)]) for _, i in places)
-    except (TypeError, KeyError, ValueError) as e:
+    places = Quote.from_bytes(message).places()
+    return message, signature, _registers(_read(path / "pcrs.json"), places)
+
+
+def _registers(data: bytes, places: Sequence[tuple[str, int]]) -> tuple[bytes, ...]:
+    """Read the values of exactly the registers that a quote selects, in its order."""
+    found = read_json(
+        data, what="pcrs.json", max_bytes=_MAX_REGISTERS, max_depth=2, code="evidence.malformed"
+    )
+    values = found.get("pcrs") if isinstance(found, dict) else None
+    banks = [bank for bank, _ in places] or [""]
+    names = {str(index) for _, index in places}
+    if (
+        not isinstance(values, dict)
+        or set(values) != names
+        or set(found) - {"bank", "pcrs"}
+        or found.get("bank", banks[0]) not in banks
+        or not all(isinstance(each, str) and _HEX.fullmatch(each) for each in values.values())
+    ):
         raise MalformedError(
             "pcrs.json has not the registers that the quote selects", code="evidence.malformed"
-        ) from e
+        )
+    return tuple(bytes.fromhex(values[str(index)]) for _, index in places)
 
 
 def _pointed_at(path: Path) -> Iterator[Path]:
@@ -333,11 +366,18 @@ def _object(data: bytes, name: str) -> dict[str, Any]:
 
 
 def _pem_body(data: bytes) -> bytes:
-    lines = data.strip().splitlines()
+    """Return what one block of PEM holds; nothing else may stand in the file."""
+    wrong = MalformedError("not a PEM file", code="certificate.malformed")
+    match = _PEM.fullmatch(data.replace(b"\r\n", b"\n").strip())
+    if match is None:
+        raise wrong
     try:
-        return base64.b64decode(b"".join(line.strip() for line in lines[1:-1]), validate=True)
+        body = base64.b64decode(match[2].replace(b"\n", b""), validate=True)
     except ValueError as e:
-        raise MalformedError("not a PEM file", code="certificate.malformed") from e
+        raise wrong from e
+    if base64.b64encode(body) != match[2].replace(b"\n", b""):
+        raise wrong
+    return body
 
 
 def _read(path: Path) -> bytes:
