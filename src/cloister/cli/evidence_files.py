@@ -192,18 +192,21 @@ def _from_bytes(data: bytes, kind: str) -> Evidence:
         envelope = None
     if envelope is not None and envelope.media_type in root.media_types:
         return envelope
-    if kind == "nvidia" and data.lstrip()[:1] == b"[":
+    if kind == "nvidia" and data.lstrip()[:1] in (b"[", b"{"):
         return Evidence("application/vnd.cloister.nvidia+json", data)
     return Evidence(root.media_types[0], data)
 
 
 def _with_log(evidence: Evidence, kind: str, path: Path) -> Evidence:
+    from cloister.tee.tdx.eventlog import without_filling
     from cloister.tee.tdx.layout import LOGGED_TYPE, LoggedQuote
 
     if kind != "tdx":
         raise ConfigError("an event log goes with a TD's quote", code="config.value")
     log = _read(path)
     form = "dstack" if log.lstrip()[:1] in {b"[", b"{"} else "ccel"
+    if form == "ccel":  # a file of the firmware's whole area, most of which is filling
+        log = without_filling(log)
     return Evidence(LOGGED_TYPE, LoggedQuote(evidence.body, form, log).to_bytes())
 
 

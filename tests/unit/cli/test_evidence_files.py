@@ -117,8 +117,9 @@ def test_an_envelope_is_taken_for_what_it_says(tmp_path: Path) -> None:
     other = Evidence("application/vnd.cloister.sgx", b"body").to_bytes()
     found = read_evidence(write(path, other), "tdx", event_log=None)
     assert found == Evidence("application/vnd.cloister.tdx", other)
-    found = read_evidence(write(path, b" []"), "nvidia", event_log=None)
-    assert found.media_type == "application/vnd.cloister.nvidia+json"
+    for text in (b" []", b'{"evidences": []}'):
+        found = read_evidence(write(path, text), "nvidia", event_log=None)
+        assert found.media_type == "application/vnd.cloister.nvidia+json"
 
 
 def test_an_event_log_goes_with_a_td_only(tmp_path: Path) -> None:
