@@ -5,8 +5,9 @@ The classes of changes without meaning, each of them counted by the test that us
 - `padding`: zero bytes behind an Intel quote, which guest interfaces leave there (INTEL-6), and the
   last line feed, or a string's terminator, of the PEM chain in it;
 - `twin`: an ECDSA signature (r, n - s) in the place of (r, s). No signer here promises the lower s,
-  and half of the genuine samples have the higher one: both are what the key's owner signed, of the
-  same bytes. Nothing in Cloister takes evidence's bytes for its identity;
+  and about half of the genuine samples have the higher one: both are what the key's owner signed,
+  of the same bytes. Nothing is granted or refused because its evidence's bytes were seen before:
+  that is the nonce's business. A log's digest of evidence is of the bytes that came;
 - `words`: in a firmware's event log, what no digest of a quoted bank covers: the words about an
   event, digests of other banks, events that are extended nowhere;
 - `spelling`: in NVIDIA's list, white space, escapes, and the order of JSON members and of devices;

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import resource
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from fuzz.subjects import FOLDER, Subject, genuine, simulated
 LARGE: Final = "CLOISTER_FUZZ" in os.environ
 COUNT: Final = 1200 if LARGE else 20
 LONGEST_S: Final = 2.0
+LARGEST_KIB: Final = 256 << 10
 SUBJECTS: Final = simulated() + genuine()
 # What may be accepted though its bytes differ, by kind; everything else may not.
 CLASSES: Final = {
@@ -55,6 +57,15 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory() -> Iterator[None]:
+    """All of it together makes the process's peak no larger than one input may."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < LARGEST_KIB
+
+
 def test_genuine_samples_are_here() -> None:
     """Without them the simulated manufacturers stand alone, which is to be seen."""
     if not FOLDER.is_dir():
@@ -73,12 +84,12 @@ def baseline(subject: Subject, place: Path) -> tuple[str, Verdict | None]:
 
 def judged(subject: Subject, place: Path, **changes: Any) -> bool:
     """Tell whether something is accepted; nothing but our errors escapes, in time."""
-    began = time.monotonic()
+    began = time.process_time()
     try:
         accepted = subject.judge(place, **changes).accepted
     except CloisterError:
         accepted = False
-    assert time.monotonic() - began < LONGEST_S
+    assert time.process_time() - began < LONGEST_S
     return accepted
 
 
@@ -149,13 +160,13 @@ def test_no_changed_endorsement_says_more(subject: Subject, tmp_path: Path) -> N
     for number, (name, data) in enumerate(subject.endorsements.items()):
         for label, changed in mutants(data, count=COUNT // 4, seed=100 + number):
             given = dict(subject.endorsements) | {name: changed}
-            began = time.monotonic()
+            began = time.process_time()
             try:
                 verdict = subject.judge(tmp_path, endorsements=given, debug=debug)
             except CloisterError:
                 continue
             finally:
-                assert time.monotonic() - began < LONGEST_S
+                assert time.process_time() - began < LONGEST_S
             if verdict.accepted:
                 assert expected is not None, (name, label)
                 assert _claims(verdict) == expected, (name, label)

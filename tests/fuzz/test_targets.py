@@ -104,9 +104,9 @@ def test_each_target_reads_good_bytes_and_survives_others(name: str) -> None:
         except CloisterError:
             pass
         for _, changed in mutants(data, count=MUTANTS, seed=number) if data else ():
-            began = time.monotonic()
+            began = time.process_time()
             one_input(target, changed)
-            assert time.monotonic() - began < LONGEST_S
+            assert time.process_time() - began < LONGEST_S
     one_input(target, b"")
     assert good
 
