@@ -3,6 +3,7 @@
 #   PIP_ARGS="..."            more arguments for pip, for instance
 #       --extra-index-url https://download.pytorch.org/whl/cpu   to have PyTorch without CUDA (2 GB less)
 #   JOBS=1                    tests of how many files run at the same time; 2 otherwise
+#   SECONDS=600 FUZZ=200      how long `make fuzz` takes: for each parser, and times the usual number of examples
 #   ARGS="..."                more arguments for the program that a target runs
 SHELL := /bin/sh
 VENV ?= .venv
@@ -10,6 +11,8 @@ BIN := $(VENV)/bin
 LOCK := pyproject.toml constraints.txt tools/venv.sh tools/packages.sh
 PYTEST := $(BIN)/python -m pytest
 JOBS ?= 2
+SECONDS ?= 8
+FUZZ ?= 5
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup browser demo test test-all check spec fuzz soak soak-keyservice docs bench release clean
@@ -40,8 +43,9 @@ spec: setup ## vectors regenerate without a difference; every clause has a test
 	$(PYTEST) --collect-only -qq --require-clauses >/dev/null
 	$(PYTEST) -q tests/spec $(ARGS)
 
-fuzz: setup ## every parser, 200 times the usual number of examples
-	CLOISTER_FUZZ=200 $(PYTEST) tests/fuzz $(ARGS)
+fuzz: setup ## every parser under a fuzzer, SECONDS=8 each; then FUZZ=5 times the usual number of examples
+	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS)
+	CLOISTER_FUZZ=$(FUZZ) $(PYTEST) -n $(JOBS) tests/fuzz $(ARGS)
 
 soak: setup ## kill the volume's server 1000 times; an hour of a key service, compressed
 	$(PYTEST) -m soak --timeout 7200 $(ARGS)

@@ -7,14 +7,15 @@ folder has beside its evidence are endorsements: they vouch by their own signatu
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from cloister.attestation.evidence import Endorsement, Evidence
 from cloister.crypto.chain import Certificate
-from cloister.crypto.digest import sha256
-from cloister.errors import ConfigError, MalformedError
+from cloister.crypto.digest import require_equal, sha256
+from cloister.errors import ConfigError, EvidenceError, MalformedError
 from cloister.tee.endorsement_files import (
     PEM_CERTIFICATE,
     PEM_KEY,
@@ -25,9 +26,12 @@ from cloister.tee.endorsement_files import (
     read_object,
     sorted_out,
 )
+from cloister.wire.strict_json import read_json
 
 __all__ = ["read_anchor", "read_beside", "read_evidence"]
 
+_HEX: Final = re.compile("(?:[0-9a-f]{2})+")
+_MAX_REGISTERS: Final = 16384
 _FACTS: Final = "sample.json"
 # Files of a folder that are parts of evidence, or describe it.
 _PARTS: Final = (
@@ -132,18 +136,21 @@ def _from_bytes(data: bytes, kind: str) -> Evidence:
         envelope = None
     if envelope is not None and envelope.media_type in root.media_types:
         return envelope
-    if kind == "nvidia" and data.lstrip()[:1] == b"[":
+    if kind == "nvidia" and data.lstrip()[:1] in (b"[", b"{"):
         return Evidence("application/vnd.cloister.nvidia+json", data)
     return Evidence(root.media_types[0], data)
 
 
 def _with_log(evidence: Evidence, kind: str, path: Path) -> Evidence:
+    from cloister.tee.tdx.eventlog import without_filling
     from cloister.tee.tdx.layout import LOGGED_TYPE, LoggedQuote
 
     if kind != "tdx":
         raise ConfigError("an event log goes with a TD's quote", code="config.value")
     log = read_file(path)
     form = "dstack" if log.lstrip()[:1] in {b"[", b"{"} else "ccel"
+    if form == "ccel":  # a file of the firmware's whole area, most of which is filling
+        log = without_filling(log)
     return Evidence(LOGGED_TYPE, LoggedQuote(evidence.body, form, log).to_bytes())
 
 
@@ -158,14 +165,26 @@ def _tpm(path: Path) -> Evidence:
 
 
 def _azure(path: Path, kind: str) -> Evidence:
-    from cloister.tee.azure.layout import AzureEvidence, HclReport
+    from cloister.tee.azure.layout import AzureEvidence, HclReport, RuntimeData
+    from cloister.tee.azure.tdreport import require_same_td
     from cloister.tee.registry import by_name
     from cloister.tee.tpm.layout import QuoteParts
 
     root = by_name(kind)
     hcl = HclReport.from_bytes(read_file(path / "hcl_report.bin"))
     message, signature, values = _quote(path, "tpm_quote")
-    td_quote = read_file(path / "td_quote.bin") if hcl.platform == "tdx" else b""
+    td_quote = b""
+    if hcl.platform == "tdx":
+        td_quote = read_file(path / "td_quote.bin")
+        require_same_td(hcl.hardware, td_quote)
+    # The key is in the runtime data; a file of it that says otherwise is of another VM.
+    key = path / "ak_pub.pem"
+    if key.is_file():
+        require_equal(
+            pem_body(read_file(key)),
+            RuntimeData.from_bytes(hcl.runtime_data).ak,
+            error=EvidenceError("ak_pub.pem is another VM's key", code="evidence.parts"),
+        )
     parts = AzureEvidence.of(hcl, QuoteParts(message, signature, values, b""), td_quote=td_quote)
     if root is None:
         raise ConfigError(f"there is no kind of evidence called {kind!r}", code="config.value")
@@ -181,15 +200,29 @@ def _quote(path: Path, name: str) -> tuple[bytes, bytes, tuple[bytes, ...]]:
         Signature.from_bytes(signature)
     except MalformedError:  # tools of Azure's leave RSA's bytes alone
         signature = Signature("RSASSA", "sha256", signature).to_bytes()
-    values = read_object(read_file(path / "pcrs.json"), "pcrs.json").get("pcrs")
-    try:
-        places = Quote.from_bytes(message).places()
-        found = values if isinstance(values, dict) else {}
-        return message, signature, tuple(bytes.fromhex(found[str(i)]) for _, i in places)
-    except (TypeError, KeyError, ValueError) as e:
+    places = Quote.from_bytes(message).places()
+    return message, signature, _registers(read_file(path / "pcrs.json"), places)
+
+
+def _registers(data: bytes, places: Sequence[tuple[str, int]]) -> tuple[bytes, ...]:
+    """Read the values of exactly the registers that a quote selects, in its order."""
+    found = read_json(
+        data, what="pcrs.json", max_bytes=_MAX_REGISTERS, max_depth=2, code="evidence.malformed"
+    )
+    values = found.get("pcrs") if isinstance(found, dict) else None
+    banks = [bank for bank, _ in places] or [""]
+    names = {str(index) for _, index in places}
+    if (
+        not isinstance(values, dict)
+        or set(values) != names
+        or set(found) - {"bank", "pcrs"}
+        or found.get("bank", banks[0]) not in banks
+        or not all(isinstance(each, str) and _HEX.fullmatch(each) for each in values.values())
+    ):
         raise MalformedError(
             "pcrs.json has not the registers that the quote selects", code="evidence.malformed"
-        ) from e
+        )
+    return tuple(bytes.fromhex(values[str(index)]) for _, index in places)
 
 
 def _pointed_at(path: Path) -> Iterator[Path]:

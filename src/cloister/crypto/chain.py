@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -40,6 +41,7 @@ __all__ = [
     "Certificate",
     "RevocationList",
     "read_pem_chain",
+    "read_plain_chain",
     "require_path",
     "to_pem",
 ]
@@ -59,7 +61,11 @@ _UNDERSTOOD: Final = frozenset({"2.5.29.15", "2.5.29.19"})
 _PEM_BEGIN: Final = b"-----BEGIN CERTIFICATE-----"
 _PEM_END: Final = b"-----END CERTIFICATE-----"
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
+# The library warns of a name whose lengths X.520 does not have, and reads it; where warnings are
+# errors, that one would escape. A warning is no verdict: here such a name is malformed, always.
+warnings.filterwarnings("error", message="Attribute's length must be", category=UserWarning)
 _MALFORMED: Final = (
+    UserWarning,
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
@@ -278,6 +284,22 @@ def read_pem_chain(text: bytes, *, max_certificates: int = MAX_PATH) -> list[Cer
         raise wrong from e
 
 
+def read_plain_chain(text: bytes, *, max_certificates: int = MAX_PATH) -> list[Certificate]:
+    """Read certificates that are written as `to_pem` writes them, but for the last line feed.
+
+    For chains that are part of evidence: one chain has one text, so that nothing can be put into it
+    that nobody reads.
+
+    Raises:
+        MalformedError: As `read_pem_chain`, or they are written in another way.
+    """
+    found = read_pem_chain(text, max_certificates=max_certificates)
+    plain = to_pem(each.der for each in found)
+    if text not in (plain, plain[:-1]):
+        raise MalformedError("a chain is not plain PEM", code="certificate.malformed")
+    return found
+
+
 def to_pem(certificates: Iterable[bytes]) -> bytes:
     """Write DER certificates as PEM, one after the other."""
     lines: list[bytes] = []
@@ -306,13 +328,15 @@ def require_path(
 
     Raises:
         EndorsementError: The root is not pinned (`endorsement.anchor`), a certificate is not valid
-            then (`endorsement.expired`), was not issued by the next, or may not issue
-            (`endorsement.signature`).
+            then (`endorsement.expired`), stands twice, was not issued by the next, or may not
+            issue (`endorsement.signature`).
     """
     if not 0 < len(path) <= MAX_PATH or path[-1].fingerprint not in anchors:
         raise EndorsementError(
             "the certificates do not lead to a root that is accepted", code="endorsement.anchor"
         )
+    if len({certificate.der for certificate in path}) != len(path):
+        raise EndorsementError("a certificate stands twice in a path", code="endorsement.signature")
     known = _UNDERSTOOD.union(understood)
     for depth, certificate in enumerate(path):
         issuer = path[min(depth + 1, len(path) - 1)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,9 @@ _RIM: Final = "application/swid+xml"
 _JWK: Final = "application/jwk+json"
 PEM_KEY: Final = b"-----BEGIN PUBLIC KEY-----"
 PEM_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
+_PEM: Final = re.compile(
+    rb"-----BEGIN (CERTIFICATE|PUBLIC KEY)-----\n([A-Za-z0-9+/=\n]+)\n-----END \1-----"
+)
 _SEQUENCE, _INTEGER, _ENUMERATED, _VERSION_TAG = b"\x30", b"\x02", b"\x0a", b"\xa0"
 
 
@@ -168,16 +172,22 @@ def read_object(data: bytes, name: str) -> dict[str, Any]:
 
 
 def pem_body(data: bytes) -> bytes:
-    """Return the bytes within the first and the last line.
+    """Return what one block of PEM holds; nothing else may stand in the file.
 
     Raises:
-        MalformedError: They are not in base64.
+        MalformedError: It is another thing, or not plain base64.
     """
-    lines = data.strip().splitlines()
+    wrong = MalformedError("not a PEM file", code="certificate.malformed")
+    match = _PEM.fullmatch(data.replace(b"\r\n", b"\n").strip())
+    if match is None:
+        raise wrong
     try:
-        return base64.b64decode(b"".join(line.strip() for line in lines[1:-1]), validate=True)
+        body = base64.b64decode(match[2].replace(b"\n", b""), validate=True)
     except ValueError as e:
-        raise MalformedError("not a PEM file", code="certificate.malformed") from e
+        raise wrong from e
+    if base64.b64encode(body) != match[2].replace(b"\n", b""):
+        raise wrong
+    return body
 
 
 def read_file(path: Path) -> bytes:

@@ -36,6 +36,11 @@ class BinaryReader:
         return self._data[self._at - size : self._at]
 
     @property
+    def at(self) -> int:
+        """How many bytes were taken."""
+        return self._at
+
+    @property
     def left(self) -> int:
         """How many bytes follow."""
         return len(self._data) - self._at

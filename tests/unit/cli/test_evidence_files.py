@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cloister.attestation.evidence import Evidence
 from cloister.cli.evidence_files import read_anchor, read_beside, read_evidence
 from cloister.crypto.chain import Certificate
-from cloister.errors import CloisterError
+from cloister.crypto.digest import sha256
+from cloister.errors import CloisterError, MalformedError
+from cloister.tee.azure.layout import AzureEvidence, HclReport
 from cloister.tee.endorsement_files import read_endorsements
+from cloister.tee.tdx.layout import read_quote
+from cloister.testing.manufacturers.azure import SimulatedAzureVm, td_report
 from cloister.testing.manufacturers.cca import SimulatedCca
+from cloister.testing.manufacturers.intel import IntelCase, SimulatedIntel
 from cloister.testing.manufacturers.tpm import SimulatedTpm
 
 NOW = 1_800_000_000
@@ -63,8 +71,9 @@ def test_an_envelope_is_taken_for_what_it_says(tmp_path: Path) -> None:
     other = Evidence("application/vnd.cloister.sgx", b"body").to_bytes()
     found = read_evidence(write(path, other), "tdx", event_log=None)
     assert found == Evidence("application/vnd.cloister.tdx", other)
-    found = read_evidence(write(path, b" []"), "nvidia", event_log=None)
-    assert found.media_type == "application/vnd.cloister.nvidia+json"
+    for text in (b" []", b'{"evidences": []}'):
+        found = read_evidence(write(path, text), "nvidia", event_log=None)
+        assert found.media_type == "application/vnd.cloister.nvidia+json"
 
 
 def test_an_event_log_goes_with_a_td_only(tmp_path: Path) -> None:
@@ -117,3 +126,97 @@ def test_what_lies_beside_evidence_and_vouches_for_nothing_is_passed_over(tmp_pa
     for name, data in [("notes.txt", b"hello"), ("sample.json", b"{"), ("root.der", tpm.root)]:
         write(tmp_path / name, data)
     assert [each.body for each in read_beside(tmp_path, "snp")] == [tpm.root]
+
+
+def _azure_folder(folder: Path) -> tuple[SimulatedAzureVm, bytes]:
+    """Write what a VM on TDX has; return it, and its TD quote."""
+    vm = SimulatedAzureVm(b"folder", now=NOW)
+    runtime = json.dumps(vm.runtime()).encode()
+    bound = sha256(runtime).ljust(64, b"\0")
+    quote = SimulatedIntel(b"folder", at=NOW).mint(IntelCase("tdx4", report_data=bound)).quote
+    hcl = HclReport("tdx", td_report(read_quote(quote)[1]), runtime)
+    parts = vm.tpm.quote(b"nonce")
+    write(folder / "hcl_report.bin", hcl.to_bytes())
+    write(folder / "td_quote.bin", quote)
+    write(folder / "tpm_quote.msg", parts.message)
+    write(folder / "tpm_quote.sig", parts.signature)
+    values = {str(index): value.hex() for index, value in enumerate(parts.values)}
+    write(folder / "pcrs.json", json.dumps({"bank": "sha256", "pcrs": values}).encode())
+    write(folder / "ak_pub.pem", pem(vm.tpm.ak, "PUBLIC KEY"))
+    return vm, quote
+
+
+@pytest.mark.spec("AZ-5")
+def test_a_folder_of_two_vms_is_refused(tmp_path: Path) -> None:
+    """Another TD's quote beside the report, or another vTPM's key."""
+    _, quote = _azure_folder(tmp_path)
+    found = read_evidence(tmp_path, "azure-tdx", event_log=None)
+    assert AzureEvidence.from_bytes(found.body).report == quote
+    other = SimulatedIntel(b"folder", at=NOW).mint(IntelCase("tdx4")).quote
+    for name, data in (
+        ("td_quote.bin", other),
+        ("ak_pub.pem", pem(SimulatedTpm(b"other", now=NOW).ak, "PUBLIC KEY")),
+    ):
+        good = (tmp_path / name).read_bytes()
+        write(tmp_path / name, data)
+        with pytest.raises(CloisterError) as e:
+            read_evidence(tmp_path, "azure-tdx", event_log=None)
+        assert e.value.code == "evidence.parts"
+        write(tmp_path / name, good)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: found["pcrs"].update({"0": found["pcrs"]["0"].upper().replace("0", "A", 1)}),
+        lambda found: found["pcrs"].update({"0": " " + found["pcrs"]["0"]}),
+        lambda found: found["pcrs"].update({"24": "00" * 32}),
+        lambda found: found["pcrs"].pop("7"),
+        lambda found: found["pcrs"].update({"7": None}),
+        lambda found: found.update({"bank": "sha1"}),
+        lambda found: found.update({"bank": ["sha256"]}),
+        lambda found: found.update({"more": 1}),
+        lambda found: found.update({"pcrs": []}),
+    ],
+)
+def test_registers_are_those_of_the_quote_and_in_one_spelling(
+    tmp_path: Path, change: Callable[[Any], object]
+) -> None:
+    """Neither fewer nor more, and no other way to write them."""
+    _azure_folder(tmp_path)
+    path = tmp_path / "pcrs.json"
+    found = json.loads(path.read_text())
+    change(found)
+    path.write_text(json.dumps(found))
+    with pytest.raises(MalformedError) as e:
+        read_evidence(tmp_path, "azure-tdx", event_log=None)
+    assert e.value.code == "evidence.malformed"
+
+
+def test_registers_are_strict_json(tmp_path: Path) -> None:
+    """A member twice, another encoding, or something behind it."""
+    _azure_folder(tmp_path)
+    path = tmp_path / "pcrs.json"
+    good = path.read_bytes()
+    for data in (
+        good.replace(b"{", b'{"bank": "sha256", ', 1), b"\xef\xbb\xbf" + good, good * 2,
+        good.decode().encode("utf-16"),
+    ):  # fmt: skip
+        path.write_bytes(data)
+        with pytest.raises(MalformedError):
+            read_evidence(tmp_path, "azure-tdx", event_log=None)
+
+
+def test_a_file_of_pem_has_one_block_and_nothing_else(tmp_path: Path) -> None:
+    """Whatever else stands in it would be read by nobody."""
+    key = pem(SimulatedTpm(b"seed", now=NOW).ak, "PUBLIC KEY")
+    good = read_anchor(str(write(tmp_path / "key", key)))
+    assert read_anchor(str(write(tmp_path / "key", key.replace(b"\n", b"\r\n")))) == good
+    for data in (
+        b"words\n" + key, key + b"words\n", key * 2, key.replace(b"END PUBLIC", b"END PUBLIK"),
+        key.replace(b"END PUBLIC KEY", b"END CERTIFICATE"), key.replace(b"\n", b" \n"),
+        key.replace(b"-----\n", b"-----\nProc-Type: 4\n\n", 1), key.replace(b"AQAB", b"AQAB="),
+    ):  # fmt: skip
+        with pytest.raises(MalformedError) as e:
+            read_anchor(str(write(tmp_path / "key", data)))
+        assert e.value.code == "certificate.malformed"

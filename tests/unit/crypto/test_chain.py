@@ -13,7 +13,14 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from cloister.crypto import chain
-from cloister.crypto.chain import Certificate, RevocationList, read_pem_chain, require_path, to_pem
+from cloister.crypto.chain import (
+    Certificate,
+    RevocationList,
+    read_pem_chain,
+    read_plain_chain,
+    require_path,
+    to_pem,
+)
 from cloister.errors import CloisterError, EndorsementError, MalformedError, UnavailableError
 
 START = 1_700_000_000
@@ -340,3 +347,49 @@ def test_a_critical_extension_of_an_entry_is_not_understood() -> None:
     """Such a list may mean anything."""
     with pytest.raises(MalformedError):
         revocations(7, critical=True)
+
+
+def test_a_name_with_lengths_that_x520_does_not_have_is_malformed() -> None:
+    """The library only warns of it; here it is the same error whatever becomes of warnings."""
+    der = make(Spec("root", "root", "root")).der
+    country = bytes.fromhex("0603550406")  # in the place of the common name, and too long for it
+    assert der.count(bytes.fromhex("0603550403")) == 2
+    changed = der.replace(bytes.fromhex("0603550403"), country)
+    with pytest.raises(MalformedError) as e:
+        Certificate.from_der(changed)
+    assert e.value.code == "certificate.malformed"
+
+
+def test_a_certificate_that_stands_twice_in_a_path_is_refused() -> None:
+    """A root issued itself, so its signature would hold."""
+    path = [
+        make(Spec("leaf", "root", "root", ca=False)),
+        make(Spec("root", "root", "root")),
+    ]
+    arguments = {
+        "anchors": (path[-1].fingerprint,), "algorithms": (chain.ECDSA_SHA256,), "at": START
+    }  # fmt: skip
+    require_path(path, **arguments)
+    with pytest.raises(EndorsementError) as e:
+        require_path([*path, path[-1]], **arguments)
+    assert e.value.code == "endorsement.signature"
+
+
+def test_plain_pem_is_one_text() -> None:
+    """Chains in evidence: nothing beside the blocks, and lines of one length."""
+    ders = [make(Spec(each, "root", "root")).der for each in ("leaf", "root")]
+    text = to_pem(ders)
+    for good in (text, text[:-1]):
+        assert [each.der for each in read_plain_chain(good)] == ders
+    for other in (
+        b"words\n" + text,
+        text + b"words\n",
+        text + b"\n",
+        text.replace(b"\n", b"\r\n"),
+        text.replace(b"-----\n", b"-----\nProc-Type: 4\n\n", 1),
+        b"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n" + text,
+        text.replace(b"\n", b" \n", 3),
+    ):
+        with pytest.raises(MalformedError) as e:
+            read_plain_chain(other)
+        assert e.value.code == "certificate.malformed"

@@ -51,6 +51,8 @@ PLATFORM_PROFILES: Final = (
 )
 REALM_PROFILE: Final = "tag:arm.com,2023:realm#1.0.0"
 
+_UNCOMPRESSED: Final = b"\x04"
+_POINT_BYTES: Final = 97
 _TAG: Final = 399
 _PLATFORM, _REALM = 44234, 44241
 _PROFILE, _CHALLENGE = 265, 10
@@ -174,13 +176,14 @@ class RealmToken:
     """What the realm manager states about a realm.
 
     Attributes:
-        profile: Which version of the format.
+        profile: Which version of the format; empty in tokens from before there were profiles.
         challenge: What the realm gave to be bound.
         personalization_value: What the host gave when the realm was made.
         initial_measurement: The realm's image.
         extensible_measurements: Four registers.
         hash_algorithm: The name of the hash of measurements.
-        public_key: The realm's attestation key, a COSE_Key, as it stands in the token.
+        public_key: The realm's attestation key, as it stands in the token: a COSE_Key, or an
+            uncompressed point where there is no profile.
         key_hash_algorithm: The name of the hash that binds the key to the platform token.
     """
 
@@ -197,7 +200,7 @@ class RealmToken:
         """Return the payload."""
         return write_foreign(
             {
-                _PROFILE: self.profile,
+                **({_PROFILE: self.profile} if self.profile else {}),
                 _CHALLENGE: self.challenge,
                 _PERSONALIZATION: self.personalization_value,
                 _INITIAL: self.initial_measurement,
@@ -217,7 +220,7 @@ class RealmToken:
         """
         fields = _Map(data)
         token = cls(
-            profile=fields.text(_PROFILE),
+            profile=fields.text(_PROFILE) if fields.has(_PROFILE) else "",
             challenge=fields.octets(_CHALLENGE, _WIDE),
             personalization_value=fields.octets(_PERSONALIZATION, _WIDE),
             initial_measurement=fields.octets(_INITIAL, *_DIGEST_LENGTHS),
@@ -229,8 +232,14 @@ class RealmToken:
             key_hash_algorithm=fields.text(_KEY_HASH),
         )
         fields.end()
-        if token.profile != REALM_PROFILE:
+        if token.profile not in ("", REALM_PROFILE):
             raise _malformed("is of another profile")
+        point = (token.public_key[:1], len(token.public_key)) == (
+            _UNCOMPRESSED,
+            1 + 2 * _COORDINATE,
+        )
+        if not token.profile and not point:
+            raise _malformed("has neither a profile nor a key from before there were any")
         if len(token.extensible_measurements) != _EXTENSIBLE_MEASUREMENTS:
             raise _malformed("does not have four extensible measurements")
         if token.key_hash_algorithm not in _HASHES:
@@ -249,6 +258,8 @@ class RealmToken:
         Raises:
             MalformedError: It is no key on P-384 (`evidence.malformed`, `certificate.malformed`).
         """
+        if not self.profile:
+            return EcdsaKey.from_point(self.public_key[1:], "P-384")
         fields = _Map(self.public_key)
         if (fields.number(1, _COSE_EC2), fields.number(-1, _COSE_P384)) != (_COSE_EC2, _COSE_P384):
             raise _malformed("has a key of another kind")

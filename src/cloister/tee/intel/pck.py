@@ -16,7 +16,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from cloister.crypto.chain import ECDSA_SHA256, Certificate, read_pem_chain, require_path, to_pem
+from cloister.crypto.chain import ECDSA_SHA256, Certificate, read_plain_chain, require_path
 from cloister.errors import EndorsementError, MalformedError
 from cloister.tee.intel.der import (
     BOOLEAN,
@@ -113,11 +113,7 @@ def read_chain(text: bytes) -> tuple[Certificate, ...]:
     Raises:
         MalformedError: They are not, or not written as `to_pem` writes them.
     """
-    found = read_pem_chain(text, max_certificates=MAX_CHAIN)
-    plain = to_pem([each.der for each in found])
-    if text.removesuffix(b"\0") not in (plain, plain[:-1]):
-        raise MalformedError("a chain is not plain PEM", code="certificate.malformed")
-    return tuple(found)
+    return tuple(read_plain_chain(text.removesuffix(b"\0"), max_certificates=MAX_CHAIN))
 
 
 def require_intel_path(

@@ -1,8 +1,9 @@
 """Reports of several GPUs in one piece of evidence: NVIDIA's list, or the same packed.
 
 NVIDIA's verifiers read a JSON list of `arch`, `certificate` (base64 of PEM), `evidence` (base64 of
-the exchange) and `nonce` (hexadecimal). Packed, each certificate stands once and nothing is base64,
-which is half as long: eight GPUs fit into an envelope.
+the exchange) and `nonce` (hexadecimal); `nvattest collect-evidence` puts versions beside them, and
+the list into an object with its own result. Packed, each certificate stands once and nothing is
+base64, which is half as long: eight GPUs fit into an envelope.
 
 Spec: nvidia-evidence-v1, clauses NV-6 and NV-9.
 """
@@ -43,6 +44,7 @@ _VERSION: Final = 1
 _CODE: Final = "evidence.malformed"
 _ARCH: Final = re.compile(r"[A-Z_]{1,32}")
 _NONCE: Final = re.compile(r"[0-9a-f]{64}")
+_VERSIONS: Final = frozenset({"version", "driver_version", "vbios_version"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +137,10 @@ def devices_from_json(data: bytes) -> tuple[DeviceEvidence, ...]:
     """
     what = "an evidence list"
     entries = read_json(
-        data, what=what, max_bytes=MAX_LIST_BYTES, max_depth=2, code="evidence.malformed"
+        data, what=what, max_bytes=MAX_LIST_BYTES, max_depth=3, code="evidence.malformed"
     )
+    if isinstance(entries, dict):
+        entries = _collected(entries)
     if not isinstance(entries, list) or not 0 < len(entries) <= MAX_DEVICES:
         raise MalformedError("not an evidence list of GPUs", code="evidence.malformed")
     return tuple(_device(entry) for entry in entries)
@@ -157,10 +161,19 @@ def devices_to_json(devices: tuple[DeviceEvidence, ...]) -> bytes:
     )
 
 
+def _collected(found: dict[str, Any]) -> Any:
+    """Return the list in what NVIDIA's collector printed, where it says that it went well."""
+    if set(found) != {"evidences", "result_code", "result_message"}:
+        raise MalformedError("not an evidence list of GPUs", code="evidence.malformed")
+    if type(found["result_code"]) is not int or found["result_code"] != 0:
+        raise MalformedError("the collector says that it failed", code="evidence.malformed")
+    return found["evidences"]
+
+
 def _device(entry: Any) -> DeviceEvidence:
     wrong = MalformedError("an entry of the evidence list is wrong", code="evidence.malformed")
     names = {"arch", "certificate", "evidence", "nonce"}
-    if not isinstance(entry, dict) or set(entry) != names:
+    if not isinstance(entry, dict) or set(entry) - _VERSIONS != names:
         raise wrong
     arch, nonce = entry["arch"], entry["nonce"]
     if not all(isinstance(value, str) for value in entry.values()):
@@ -168,8 +181,12 @@ def _device(entry: Any) -> DeviceEvidence:
     if not _ARCH.fullmatch(arch) or not _NONCE.fullmatch(nonce):
         raise wrong
     report = GpuReport.from_bytes(_base64(entry["evidence"], MAX_REPORT_BYTES))
-    if report.nonce.hex() != nonce:
+    if report.nonce.hex() != nonce or entry.get("version", "1.0") != "1.0":
         raise wrong
+    # What stands beside the report says the same as the report, which is signed.
+    for name in _VERSIONS & entry.keys() - {"version"}:
+        if entry[name] != getattr(report, name):
+            raise wrong
     return DeviceEvidence(arch, _base64(entry["certificate"], _MAX_PEM_BYTES), report)
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from cloister.attestation.claims import Claims
 from cloister.attestation.evidence import Endorsement, Evidence
-from cloister.crypto.chain import Certificate, read_pem_chain, require_path
+from cloister.crypto.chain import Certificate, read_plain_chain, require_path
 from cloister.crypto.digest import require_equal
 from cloister.crypto.vendor_keys import EcdsaKey
 from cloister.errors import EndorsementError, EvidenceError, UnavailableError
@@ -181,7 +181,7 @@ def _parts(
         return [(None, tuple(read[der] for der in each.path), each.report) for each in devices]
     if evidence.media_type == LIST_MEDIA_TYPE:
         return [
-            (each.arch, tuple(read_pem_chain(each.chain)), each.report)
+            (each.arch, tuple(read_plain_chain(each.chain)), each.report)
             for each in devices_from_json(evidence.body)
         ]
     if evidence.media_type != REPORT_MEDIA_TYPE:

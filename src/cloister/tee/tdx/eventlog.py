@@ -34,10 +34,12 @@ __all__ = [
     "require_registers",
     "runtime_digest",
     "system_events",
+    "without_filling",
 ]
 
 MAX_LOG_BYTES: Final = 65536
 MAX_EVENTS: Final = 1024
+_MAX_AREA_BYTES: Final = 1 << 20
 REGISTERS: Final = 4
 RUNTIME_EVENT: Final = 0x08000001
 SYSTEM_READY: Final = "system-ready"
@@ -93,6 +95,24 @@ def read_log(log_format: str, data: bytes) -> tuple[Event, ...]:
     if log_format == "dstack":
         return _read_dstack(data)
     raise _malformed("an event log of an unknown format")
+
+
+def without_filling(data: bytes) -> bytes:
+    """Return a CC event log without what fills the firmware's area up behind it.
+
+    The area is as long as the firmware likes, and evidence is bounded: what it has no use for stays
+    behind. What is no log is returned as it is, for `read_log` to refuse.
+    """
+    reader = _Reader(data)
+    try:
+        sizes = _spec_id(reader)
+        for _ in range(MAX_EVENTS if len(data) <= _MAX_AREA_BYTES else 0):
+            if reader.ended():
+                return data[: reader.at]
+            _ccel_event(reader, sizes)
+    except MalformedError:
+        pass
+    return data
 
 
 def replay(events: Sequence[Event]) -> tuple[bytes, ...]:

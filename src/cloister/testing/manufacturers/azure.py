@@ -18,11 +18,12 @@ from typing import Any, Final
 from cloister.attestation.evidence import Endorsement
 from cloister.tee.azure.layout import AzureEvidence, HclReport
 from cloister.tee.snp.layout import Product
+from cloister.tee.tdx.layout import TdReport
 from cloister.tee.tpm.layout import QuoteParts
 from cloister.testing.manufacturers.amd import NOW, SimulatedAmd
 from cloister.testing.manufacturers.tpm import SimulatedTpm
 
-__all__ = ["SimulatedAzureVm"]
+__all__ = ["SimulatedAzureVm", "td_report"]
 
 
 class SimulatedAzureVm:
@@ -69,6 +70,17 @@ class SimulatedAzureVm:
     def endorsements(self) -> list[Endorsement]:
         """Return those of its report."""
         return self.amd.endorsements(self.chip)
+
+
+def td_report(td: TdReport) -> bytes:
+    """Return the TDREPORT that a quote of this TD was made of; its MAC is nobody's."""
+    tcb_info = b"\xff" + bytes(7) + td.tee_tcb_svn + td.mr_seam + td.mr_signer_seam
+    tcb_info = (tcb_info + td.seam_attributes).ljust(239, b"\0")
+    info = td.td_attributes + td.xfam + td.mr_td + td.mr_config_id + td.mr_owner
+    info = (info + td.mr_owner_config + b"".join(td.rtmrs)).ljust(512, b"\0")
+    mac = b"\x81".ljust(16, b"\0") + bytes(16) + hashlib.sha384(tcb_info).digest()
+    mac += hashlib.sha384(info).digest() + td.report_data + bytes(32) + b"\x4d" * 32
+    return mac + tcb_info + bytes(17) + info
 
 
 def _jwk(name: str, modulus: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import pytest
 
 from cloister.errors import MalformedError
 from cloister.tee.cca.layout import CcaToken, PlatformToken, RealmToken
+from cloister.tee.cca.verifier import CcaVerifier
 from cloister.testing.manufacturers.cca import SimulatedCca
 from cloister.wire.foreign_cbor import ForeignValue, Tagged, read_foreign, write_foreign
 
@@ -148,3 +149,27 @@ def test_other_collections_are_malformed(value: ForeignValue) -> None:
     with pytest.raises(MalformedError) as caught:
         CcaToken.from_bytes(write_foreign(value))
     assert caught.value.code == "evidence.malformed"
+
+
+@pytest.mark.spec("CCA-5", "CCA-13")
+def test_a_token_from_before_there_were_profiles() -> None:
+    """No profile, and a point in the place of the COSE_Key; each with the other is malformed."""
+    point = b"\x04" + REALM.key.point
+    old = replace(REALM, profile="", public_key=point)
+    claims = claims_of(old.to_bytes())
+    assert 265 not in claims
+    assert RealmToken.from_bytes(old.to_bytes()) == old
+    assert old.key.spki == REALM.key.spki
+    evidence = MAKER.evidence(realm=old)
+    found = CcaVerifier([MAKER.anchor]).verify(evidence, [MAKER.key], at=0)
+    assert found.report_data == REALM.challenge
+    for change in (
+        {44237: point[1:]}, {44237: b"\x02" + point[1:]}, {44237: point + b"\0"}, {265: ""},
+        {44237: REALM.public_key},
+    ):  # fmt: skip
+        with pytest.raises(MalformedError):
+            RealmToken.from_bytes(write_foreign({**claims, **change}))
+    with pytest.raises(MalformedError):
+        _ = replace(REALM, public_key=point).key
+    with pytest.raises(MalformedError):
+        _ = replace(old, public_key=b"\x04" + bytes(96)).key

@@ -127,7 +127,9 @@ def test_a_path_leads_to_an_anchor() -> None:
 
 
 @pytest.mark.parametrize(
-    "names", [NAMES[:2], NAMES[1:], ({PCK_NAME}, {PCK_NAME}, {ROOT_NAME})], ids=str
+    "names",
+    [NAMES[:2], NAMES[1:], ({PCK_NAME}, {PCK_NAME}, {ROOT_NAME})],
+    ids=["too-short", "without-leaf", "leaf-twice"],
 )
 @pytest.mark.spec("INTEL-13")
 def test_a_path_has_its_names(names: tuple[set[str], ...]) -> None:

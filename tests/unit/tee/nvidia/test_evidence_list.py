@@ -57,6 +57,29 @@ def test_other_lists_are_malformed(entries: object) -> None:
 
 
 @pytest.mark.spec("NV-6")
+def test_what_nvidias_collector_prints_is_read() -> None:
+    """Versions beside each report, which are the report's; an object with its result around all."""
+    entry = LIST[0] | {
+        "version": "1.0",
+        "driver_version": REPORT.driver_version,
+        "vbios_version": REPORT.vbios_version,
+    }
+    whole = {"evidences": [entry], "result_code": 0, "result_message": "Ok"}
+    plain = devices_from_json(json.dumps(LIST).encode())
+    for each in ([entry], whole):
+        assert devices_from_json(json.dumps(each).encode()) == plain
+    for other in (
+        whole | {"result_code": 1}, whole | {"result_code": False}, whole | {"more": 1},
+        whole | {"evidences": []}, {"evidences": [entry]}, whole | {"evidences": {}},
+        [entry | {"version": "2.0"}], [entry | {"driver_version": "1.2.3"}],
+        [entry | {"vbios_version": ""}], [entry | {"vbios_version": 96}],
+    ):  # fmt: skip
+        with pytest.raises(MalformedError) as caught:
+            devices_from_json(json.dumps(other).encode())
+        assert caught.value.code == "evidence.malformed"
+
+
+@pytest.mark.spec("NV-6")
 def test_a_key_twice_is_malformed() -> None:
     """Two readers cannot see two nonces."""
     text = json.dumps(LIST).replace('"arch"', '"arch": "HOPPER", "arch"', 1)

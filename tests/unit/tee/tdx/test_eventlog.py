@@ -21,6 +21,7 @@ from cloister.tee.tdx.eventlog import (
     require_registers,
     runtime_digest,
     system_events,
+    without_filling,
 )
 
 SHA384, SHA256 = 0x0C, 0x0B
@@ -66,6 +67,16 @@ def test_a_ccel_log_is_read(filling: bytes) -> None:
         Event(0, 8, b"a" * 48, "", b"p"),
         Event(3, 9, b"b" * 48, "", b""),
     )
+
+
+def test_a_log_can_do_without_its_filling() -> None:
+    """As long as the firmware's area is, what is left is the log; what is none stays as it is."""
+    for filling in (b"", b"\xff" * 100_000, bytes(100_000)):
+        assert without_filling(LOG + filling) == LOG
+    for other in (b"", b"no log", LOG + b"\xff" * 9 + b"x", LOG[:-3], LOG + bytes(2 << 20)):
+        assert without_filling(other) == other
+    many = LOG + ONE * 2000
+    assert without_filling(many) == many
 
 
 @pytest.mark.spec("INTEL-61")

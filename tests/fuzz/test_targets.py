@@ -1,0 +1,144 @@
+"""The table of targets is whole, and each of its harnesses works; `run.py` has the fuzzer."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import pytest
+
+from cloister.errors import CloisterError
+from fuzz.mutants import mutants
+from fuzz.targets import TARGETS, one_input
+
+ROOT: Final = Path(__file__).parents[2]
+SOURCE: Final = ROOT / "src" / "cloister"
+LONGEST_S: Final = 2.0
+MUTANTS: Final = 12
+# What a public parser of bytes is called.
+_NAME: Final = re.compile(
+    r"from_(bytes|der|xml|text|spki|point|canonical|compact)|(read|parse|unpack)_\w+|decode\w*"
+    r"|open(_\w+)?|\w+_from_(json|canonical|bytes)"
+)
+# Parsers that no target reaches, each with its reason.
+WITHOUT: Final[dict[str, str]] = {
+    "crypto/aead.py:AEADKey.open": "decrypts; what it opens has parsers of its own",
+    "crypto/aead.py:AEADKey.open_into": "decrypts",
+    "crypto/aead.py:AEADKey.open_random": "decrypts",
+    "crypto/hpke.py:HPKEPrivateKey.open": "decrypts",
+    "keyservice/owner.py:OwnerClient.read_policy": "asks a service for a policy by its hash",
+    "keyservice/state/record.py:StateKey.open_record": "decrypts; the record is a target",
+    "keyservice/state/record.py:StateKey.open_snapshot": "decrypts; the snapshot is a target",
+    "keyservice/state/record.py:StateKey.open_entry": "decrypts; entries are targets",
+    "launcher/scan.py:parse_line": "a line that the same process wrote",
+    "launcher/volumes.py:open_granted": "opens a volume, whose formats are targets",
+    "volume/store.py:Handle.read_into": "fills a buffer from a file",
+    "volume/store.py:_PosixHandle.read_into": "fills a buffer from a file",
+    "volume/fuse/process.py:VolumeServerProcess.open": "asks a process of our own",
+}
+
+
+def parsers() -> Iterator[str]:
+    """Yield the public functions of the package that read bytes, as `file:name`."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        folder = path.relative_to(SOURCE).parts[0]
+        if folder not in {"testing", "cli"}:
+            tree = ast.parse(path.read_text("utf-8"))
+            for name in _in(tree.body, ""):
+                yield f"{path.relative_to(SOURCE)}:{name}"
+
+
+def _in(body: list[ast.stmt], prefix: str) -> Iterator[str]:
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            yield from _in(node.body, f"{prefix}{node.name}.")
+        elif isinstance(node, ast.FunctionDef) and _NAME.fullmatch(node.name):
+            taken = [each for each in node.args.args if each.arg not in ("self", "cls")]
+            annotation = taken[0].annotation if taken else None
+            if annotation is not None and {"bytes", "memoryview"} & _words(annotation):
+                yield prefix + node.name
+
+
+def _words(annotation: ast.expr) -> set[str]:
+    return set(re.findall(r"\w+", ast.unparse(annotation))) - {"Sequence", "Mapping"}
+
+
+def reached() -> set[str]:
+    """Return the functions of the package that are called while every target reads its bytes."""
+    found: set[str] = set()
+    source = str(SOURCE)
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(source):
+            place = Path(frame.f_code.co_filename).relative_to(SOURCE)
+            found.add(f"{place}:{frame.f_code.co_qualname}")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        for target in TARGETS.values():
+            for good in target.corpus:
+                one_input(target, good)
+    finally:
+        sys.setprofile(before)
+    return found
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_each_target_reads_good_bytes_and_survives_others(name: str) -> None:
+    """A handful of inputs; only our errors, in time."""
+    target = TARGETS[name]
+    good = 0
+    for number, data in enumerate(target.corpus):
+        try:
+            target.read(data)
+            good += 1
+        except CloisterError:
+            pass
+        for _, changed in mutants(data, count=MUTANTS, seed=number) if data else ():
+            began = time.process_time()
+            one_input(target, changed)
+            assert time.process_time() - began < LONGEST_S
+    one_input(target, b"")
+    assert good
+
+
+def test_every_parser_is_reached_from_a_target() -> None:
+    """Caches are emptied first: what was read before is read again."""
+    _forget()
+    there, called = set(parsers()), reached()
+    assert len(there) > 100
+    assert there - called - WITHOUT.keys() == set()
+    assert set(WITHOUT) <= there
+    assert set(WITHOUT) & called == set()
+
+
+def _forget() -> None:
+    """Empty every cache of functions of the package."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("cloister."):
+            for each in list(vars(module).values()):
+                clear = getattr(each, "cache_clear", None)
+                if callable(clear):
+                    clear()
+
+
+def test_the_fuzzer_runs() -> None:
+    """A few inputs under the real one, in a process of its own."""
+    if importlib.util.find_spec("atheris") is None:
+        pytest.skip("no atheris here: it has wheels for Linux on x86-64; make setup")
+    script = Path(__file__).with_name("run.py")
+    done = subprocess.run(
+        [sys.executable, script, "--runs", "200", "--seconds", "20", "wire"],
+        check=False, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("wire: ok")
