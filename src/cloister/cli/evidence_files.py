@@ -10,20 +10,38 @@ import base64
 import contextlib
 import json
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from cloister.attestation.endorsement_bundle import (
+    MAX_BUNDLE_BYTES,
+    Collected,
+    EndorsementBundle,
+)
 from cloister.attestation.evidence import Endorsement, Evidence
 from cloister.crypto.chain import Certificate
 from cloister.crypto.digest import sha256
-from cloister.errors import ConfigError, MalformedError
+from cloister.crypto.signature import VerifyingKey
+from cloister.errors import CloisterError, ConfigError, EndorsementError, MalformedError
 
-__all__ = ["Given", "read_anchor", "read_beside", "read_endorsements", "read_evidence"]
+__all__ = [
+    "Given",
+    "choose_bundled",
+    "open_bundle",
+    "read_anchor",
+    "read_beside",
+    "read_bounded",
+    "read_bundle_bytes",
+    "read_collected",
+    "read_endorsements",
+    "read_evidence",
+]
 
 _MAX_FILE: Final = 4 << 20
 _MAX_FILES: Final = 64
+_MAX_SOURCE: Final = 2048
 _CERTIFICATE: Final = "application/pkix-cert"
 _CHAIN: Final = "application/pem-certificate-chain"
 _LIST: Final = "application/pkix-crl"
@@ -33,6 +51,7 @@ _RIM: Final = "application/swid+xml"
 _JWK: Final = "application/jwk+json"
 _PEM_KEY: Final = b"-----BEGIN PUBLIC KEY-----"
 _PEM_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
+_BUNDLE_START: Final = b"\xa3"  # a map of three, in CBOR: nothing else here begins so
 _FACTS: Final = "sample.json"
 _SEQUENCE, _INTEGER, _ENUMERATED, _VERSION_TAG = b"\x30", b"\x02", b"\x0a", b"\xa0"
 # Files of a folder that are parts of evidence, or describe it.
@@ -58,15 +77,18 @@ class Given:
     Attributes:
         endorsements: Untrusted.
         pinned: SHA-256 of each bare public key that the user named.
+        bundled: Untrusted: what bundles hold, which may be about other machines too.
     """
 
     endorsements: list[Endorsement] = field(default_factory=list)
     pinned: list[bytes] = field(default_factory=list)
+    bundled: list[Endorsement] = field(default_factory=list)
 
     def add(self, other: Given) -> None:
         """Take what another has, each endorsement once."""
         self.endorsements += [each for each in other.endorsements if each not in self.endorsements]
         self.pinned += other.pinned
+        self.bundled += [each for each in other.bundled if each not in self.bundled]
 
 
 def read_evidence(path: Path, kind: str, *, event_log: Path | None) -> Evidence:
@@ -105,22 +127,141 @@ def read_beside(path: Path, kind: str) -> list[Endorsement]:
     return given.endorsements
 
 
-def read_endorsements(paths: Sequence[Path]) -> Given:
-    """Read files, and the files of folders, by what is in them.
+def read_endorsements(paths: Sequence[Path], *, collectors: Collection[VerifyingKey] = ()) -> Given:
+    """Read files, the files of folders, and bundles, by what is in them.
 
     A bare public key vouches by its file being named here: it is pinned. One that lies in a folder
-    was named by nobody.
+    or in a bundle was named by nobody.
+
+    Args:
+        paths: What the user named.
+        collectors: Whose bundles are taken; none of them takes none.
 
     Raises:
         ConfigError: One cannot be read, or there are too many.
         MalformedError: One is nothing that vouches.
+        EndorsementError: A bundle is somebody else's (`endorsement.collector`).
     """
     given = Given()
     for path in paths:
         alone = not path.is_dir()
         for each in [path] if alone else _files(path):
-            given.add(_sorted_out(_read(each), str(each), named=alone))
+            if _is_bundle(each):
+                opened = open_bundle(read_bundle_bytes(each), collectors=collectors)
+                given.add(Given(bundled=list(opened.endorsements)))
+            else:
+                given.add(_sorted_out(_read(each), str(each), named=alone))
     return given
+
+
+def choose_bundled(
+    given: Given, evidence: Path, kind: str, *, event_log: Path | None, at: int
+) -> list[Endorsement]:
+    """Return what vouches: what was named by itself, and of bundles what is about the evidence.
+
+    What was named by itself stands for its kind of endorsement, where evidence takes one of each.
+    """
+    if not given.bundled:
+        return given.endorsements
+    from cloister.endorsing.choosing import choose
+
+    try:
+        found = read_evidence(evidence, kind, event_log=event_log)
+    except CloisterError:  # it is judged, and refused, elsewhere
+        return [*given.endorsements, *given.bundled]
+    chosen = choose(found, kind, given.bundled, at=at)
+    named = {each.media_type for each in given.endorsements}
+    if kind not in {"tpm", "nvidia"}:
+        chosen = [each for each in chosen if each.media_type not in named]
+    return [*given.endorsements, *(each for each in chosen if each not in given.endorsements)]
+
+
+def read_collected(
+    paths: Sequence[Path], *, collectors: Collection[VerifyingKey], at: int
+) -> list[Collected]:
+    """Read files, folders and bundles as what a bundle holds.
+
+    In a folder, parts of evidence and what vouches for nothing are passed over.
+
+    Args:
+        paths: What the user named.
+        collectors: Whose bundles are taken.
+        at: When that is.
+
+    Raises:
+        ConfigError: One cannot be read, there are too many, or a bare key was named.
+        MalformedError: A file that was named is nothing that vouches.
+        EndorsementError: A bundle is somebody else's (`endorsement.collector`).
+    """
+    items: list[Collected] = []
+    for path in paths:
+        if path.is_dir():
+            for each in _vouching(path):
+                with contextlib.suppress(MalformedError):
+                    items += _collected(each, collectors, at=at)
+        else:
+            found = _collected(path, collectors, at=at)
+            if not found:
+                raise ConfigError(
+                    f"{path} is a bare key: it vouches only for whoever names it",
+                    code="config.value",
+                    hint="name it where evidence is judged: --endorsements or --anchor",
+                )
+            items += found
+    return items
+
+
+def _collected(path: Path, collectors: Collection[VerifyingKey], *, at: int) -> Sequence[Collected]:
+    if _is_bundle(path):
+        return open_bundle(read_bundle_bytes(path), collectors=collectors).items
+    found = _sorted_out(_read(path), str(path), named=False).endorsements
+    return [Collected(each, str(path)[-_MAX_SOURCE:], at) for each in found]
+
+
+def _vouching(path: Path) -> list[Path]:
+    """Return the files of a folder that may vouch, and those that its description points at."""
+    parts = {name for names in _ALONE.values() for name in names} | set(_PARTS)
+    found = [*_files(path), *_pointed_at(path)]
+    return [
+        each for each in found if each.name not in parts and each.suffix not in {".msg", ".sig"}
+    ]
+
+
+def open_bundle(data: bytes, *, collectors: Collection[VerifyingKey]) -> EndorsementBundle:
+    """Open a bundle, and say whose it is where nobody named him.
+
+    Raises:
+        MalformedError: It is none.
+        EndorsementError: Another collector's (`endorsement.collector`), or changed
+            (`endorsement.signature`).
+    """
+    claimed = EndorsementBundle.claimed_collector(data)
+    if claimed not in collectors:
+        raise EndorsementError(
+            f"the bundle says that {claimed.text} collected it, whom nobody named",
+            code="endorsement.collector",
+            hint=f"if you know that this is the collector's key: --collector {claimed.text}",
+        )
+    return EndorsementBundle.open(data, collectors=collectors)
+
+
+def read_bundle_bytes(path: Path) -> bytes:
+    """Read a bundle's file.
+
+    Raises:
+        ConfigError: It cannot be read, or is too long.
+    """
+    return read_bounded(path, MAX_BUNDLE_BYTES)
+
+
+def _is_bundle(path: Path) -> bool:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with path.open("rb") as file:
+            return file.read(1) == _BUNDLE_START
+    except OSError:  # whoever reads it says why
+        return False
 
 
 def _files(path: Path) -> list[Path]:
@@ -341,15 +482,24 @@ def _pem_body(data: bytes) -> bytes:
 
 
 def _read(path: Path) -> bytes:
+    return read_bounded(path, _MAX_FILE)
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Read a file that has at most so many bytes.
+
+    Raises:
+        ConfigError: It cannot be read, is none, or is longer.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ConfigError(f"{path} is not a file", code="config.file")
         with path.open("rb") as file:
-            data = file.read(_MAX_FILE + 1)
+            data = file.read(limit + 1)
     except OSError as e:
         raise ConfigError(f"cannot read {path}: {e.strerror}", code="config.file") from e
-    if len(data) > _MAX_FILE:
-        raise ConfigError(f"{path} has more than {_MAX_FILE} bytes", code="config.value")
+    if len(data) > limit:
+        raise ConfigError(f"{path} has more than {limit} bytes", code="config.value")
     return data
 
 
