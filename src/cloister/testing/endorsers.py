@@ -57,7 +57,7 @@ class Asked:
 
 
 # Bytes that are answered instead, or what is done with the connection.
-Fault = bytes | Callable[[ssl.SSLSocket], None]
+Fault = bytes | Callable[[ssl.SSLSocket], object]
 
 
 class FakeEndorsers:
