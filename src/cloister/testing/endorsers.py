@@ -88,9 +88,15 @@ class FakeEndorsers:
         self._ended = threading.Event()
 
     @property
+    def port(self) -> int:
+        """Where it listens."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
+    @property
     def sources(self) -> list[str]:
         """The services' addresses, as `--source` takes them."""
-        base = f"https://localhost:{self._listener.getsockname()[1]}"
+        base = f"https://localhost:{self.port}"
         paths = {
             "intel": "/intel",
             "intel-root-crl": "/root.der",
