@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from cloister.attestation.endorsement_bundle import Collected, EndorsementBundle
     from cloister.endorsing.asking import Asking
     from cloister.endorsing.contents import Contents
+    from cloister.endorsing.questions import Answer, Question
     from cloister.endorsing.wishes import Wish
 
 __all__ = ["app"]
@@ -24,6 +26,13 @@ app = typer.Typer(help="Fetch, show and check what vouches for evidence.", no_ar
 
 _MAX_AUTHORITIES: Final = 1 << 20
 _PATIENCE_S: Final = 120.0
+_SLOW_S: Final = 2.0
+# What lies beside evidence and no manufacturer gives out: chains of GPUs, and hosts' certificates.
+_BESIDE: Final = {
+    "nvidia": "application/pem-certificate-chain",
+    "snp": "application/pkix-cert",
+    "azure-snp": "application/pkix-cert",
+}
 _JSON = typer.Option(False, "--json", help="One JSON object.")
 _BUNDLE = typer.Argument(metavar="BUNDLE", help="A bundle of endorsements.")
 _OUT = typer.Option(..., "--out", "-o", help="The bundle to write.")
@@ -89,13 +98,8 @@ def fetch(  # noqa: PLR0917  # options: typer passes them by name
     asking = _asking(
         source, authority, cache, offline=offline, anew=anew, patience_s=patience, quiet=as_json
     )
-    with console.SlowProgress(
-        "asking manufacturers",
-        clock=lambda: read_clock().uptime,
-        size=lambda total: f"{total} to collect",
-        quiet=as_json,
-    ) as progress:
-        items = [*had, *beside, *collect(wishes, asking.answer, progress=progress)]
+    ask = asking.answer if as_json else _told(asking.answer)
+    items = [*had, *beside, *collect(wishes, ask)]
     _note_what_lacks(wishes, items)
     _write(items, out, key, replace=replace, as_json=as_json)
 
@@ -206,7 +210,7 @@ def _wishes(
     beside: list[Collected] = []
     for path in evidence:
         found = read_evidence(path, kind, event_log=None)
-        near = read_beside(path, kind)
+        near = [each for each in read_beside(path, kind) if each.media_type == _BESIDE.get(kind)]
         given = [item.endorsement for item in had]
         wishes.append(wish_of(found, kind, product=product, endorsements=near or given))
         beside += [Collected(each, str(path), at) for each in near]
@@ -246,6 +250,22 @@ def _named_wishes(
         code="config.missing",
         hint="name evidence, or --fmspc (Intel), --product (AMD), --rim (NVIDIA)",
     )
+
+
+def _told(ask: Callable[[Question], Answer]) -> Callable[[Question], Answer]:
+    """Say what is being asked for, where that takes more than two seconds."""
+
+    def asked(question: Question) -> Answer:
+        text = f"... asking for {console.printable(question.about)}"
+        timer = threading.Timer(_SLOW_S, console.note, [text])
+        timer.daemon = True
+        timer.start()
+        try:
+            return ask(question)
+        finally:
+            timer.cancel()
+
+    return asked
 
 
 def _note_what_lacks(wishes: Sequence[Wish], items: Sequence[Collected]) -> None:

@@ -7,7 +7,8 @@ can keep something back, or give what is old but still counts; it cannot make an
 Example::
 
     asking = Asking(Services.of([]), Cache.open(folder), send=ask, authorities=None)
-    items = collect(wishes_of(evidence, product=None), asking)
+    wish = wish_of(evidence, "tdx", product="", endorsements=[])
+    items = collect([wish], asking.answer)
     bundle, data = EndorsementBundle.make(items, key)
 
 Spec: endorsement-sources-v1.

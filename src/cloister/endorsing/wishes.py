@@ -50,24 +50,13 @@ class Wish(Protocol):
         ...
 
 
-def collect(
-    wishes: Sequence[Wish],
-    ask: Callable[[Question], Answer],
-    *,
-    progress: Callable[[int, int], None],
-) -> list[Collected]:
+def collect(wishes: Sequence[Wish], ask: Callable[[Question], Answer]) -> list[Collected]:
     """Collect everything, each wish once.
 
     Raises:
-        CloisterError: As `ask` does; what was collected until then is in its cache.
+        CloisterError: As `ask` does; what was answered until then is in its cache.
     """
-    once = list(dict.fromkeys(wishes))
-    items: list[Collected] = []
-    for done, wish in enumerate(once):
-        progress(done, len(once))
-        items += wish.collect(ask)
-    progress(len(once), len(once))
-    return items
+    return [item for wish in dict.fromkeys(wishes) for item in wish.collect(ask)]
 
 
 def wish_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from cloister.attestation.endorsement_bundle import Collected, EndorsementBundle
 from cloister.attestation.evidence import Endorsement
-from cloister.cli import settings
+from cloister.cli import endorsements, settings
 from cloister.cli.main import app
 from cloister.crypto.chain import Certificate
 from cloister.crypto.signature import SigningKey
@@ -187,6 +188,21 @@ def test_gpus_have_manifests_and_revocation(shop: Shop) -> None:
     assert (record["claims"]["measres"], record["claims"]["revocation"]) == ("success", "good")
     name = f"NV_GPU_DRIVER_GH100_{gpu.driver_version}"
     assert shop.record("fetch", "--kind", "nvidia", "--rim", name, "-o", "r.cbor")["items"] == 3
+
+
+def test_what_takes_long_is_said(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On standard error, and not to machines."""
+    monkeypatch.setattr(endorsements, "_SLOW_S", 0.02)
+    quote = shop.write("quote.bin", MINTED.quote)
+    for words in ((), ("--json",)):
+        hold = threading.Event()
+        shop.endorsers.faults = [lambda _, hold=hold: hold.wait(0.3)] * 2
+        done = shop.call(
+            "fetch", quote, "--kind", "tdx", "--anew", "-o", "b.cbor", "--replace", *words
+        )
+        assert done.exit_code == 0
+        for said in ("asking for TCB info of 00906ed50000", "is busy or away"):
+            assert (said in done.stderr) == (not words)
 
 
 def test_without_evidence_the_rest_has_to_be_said(shop: Shop) -> None:
