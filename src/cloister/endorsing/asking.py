@@ -234,7 +234,8 @@ class Asking:
                 self._cache.pause(service.host, now=self._world.now(), for_s=pause)
             if attempt >= self._patience.attempts or pause >= left():
                 raise found.error
-            self._tell(f"{service.host} is busy or away: {question.about} again in {pause:.0f} s")
+            again = f"asking for {question.about} again in {pause:.0f} s"
+            self._tell(f"{service.host} is busy or away: {again}")
             self._world.sleep(pause)
 
     def _wait_for(self, service: Service, left: Callable[[], float]) -> None:

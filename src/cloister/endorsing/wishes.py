@@ -18,7 +18,7 @@ from cloister.endorsing.amd import AmdWish
 from cloister.endorsing.intel import IntelWish
 from cloister.endorsing.nvidia import NvidiaWish, wanted_rims
 from cloister.endorsing.questions import Answer, Question
-from cloister.errors import ConfigError
+from cloister.errors import ConfigError, EvidenceError
 from cloister.tee.azure.layout import AzureEvidence
 from cloister.tee.intel.layout import Quote
 from cloister.tee.nvidia.evidence_list import (
@@ -73,9 +73,13 @@ def wish_of(
     Raises:
         ConfigError: Nothing can be asked about this kind, or something has to be said besides.
         MalformedError: The evidence cannot be read.
+        EvidenceError: It is of another kind (`evidence.kind`).
     """
     if kind in {"sgx", "tdx", "azure-tdx"}:
-        return IntelWish.of(quote_of(evidence, kind))
+        wish = IntelWish.of(quote_of(evidence, kind))
+        if (wish.tee == "sgx") != (kind == "sgx"):
+            raise EvidenceError(f"not a quote of {kind}", code="evidence.kind")
+        return wish
     if kind in {"snp", "azure-snp"}:
         return AmdWish.of(report_of(evidence, kind), product=product)
     if kind == "nvidia":

@@ -153,6 +153,8 @@ def test_amds_report_without_its_processor_takes_a_word(shop: Shop) -> None:
     anchor = ("--anchor", "sha256:" + amd.anchor.hex())
     status, record = shop.judge(report, "snp", "--endorsements", "b.cbor", *anchor)
     assert (status, record["claims"]["revocation_checked"]) == (0, True)
+    status, record = shop.judge(report, "snp", "--endorsements", "b.cbor")
+    assert (status, record["reasons"][0]["code"]) == (77, "endorsement.anchor")
 
 
 def test_a_providers_key_has_its_certificate_from_the_host(shop: Shop) -> None:
@@ -186,6 +188,8 @@ def test_gpus_have_manifests_and_revocation(shop: Shop) -> None:
     status, record = shop.judge(path, "nvidia", "--endorsements", "b.cbor", *anchors)
     assert status == 0
     assert (record["claims"]["measres"], record["claims"]["revocation"]) == ("success", "good")
+    status, record = shop.judge(path, "nvidia", "--endorsements", "b.cbor")
+    assert (status, record["reasons"][0]["code"]) == (77, "endorsement.anchor")
     name = f"NV_GPU_DRIVER_GH100_{gpu.driver_version}"
     assert shop.record("fetch", "--kind", "nvidia", "--rim", name, "-o", "r.cbor")["items"] == 3
 

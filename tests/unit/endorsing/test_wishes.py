@@ -26,6 +26,10 @@ def test_each_kind_says_what_it_takes() -> None:
     logged = INTEL.mint(IntelCase("tdx5", log=("dstack", b"[]"))).evidence
     for evidence in (MINTED.evidence, logged):
         assert wish_of(evidence, "tdx", product="", endorsements=[]) == WISH
+    for kind, other in (("sgx", MINTED.evidence), ("tdx", INTEL.mint(IntelCase("sgx3")).evidence)):
+        with pytest.raises(CloisterError) as e:
+            wish_of(other, kind, product="", endorsements=[])
+        assert e.value.code == "evidence.kind"
     amd = SimulatedAmd(b"seed", "Genoa", now=NOW)
     report = Evidence("application/vnd.cloister.snp", amd.chip().report())
     found = wish_of(report, "snp", product="", endorsements=[])
