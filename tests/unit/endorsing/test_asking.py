@@ -14,7 +14,6 @@ from dataclasses import replace
 import pytest
 
 from cloister.endorsing.asking import Asking, Patience, retry_after_s
-from cloister.endorsing.questions import Answer
 from cloister.errors import CloisterError, UnavailableError
 from cloister.testing.manufacturers.intel import IntelCase, SimulatedIntel
 from cloister.testing.vault import VaultAuthority, http_answer
@@ -311,9 +310,11 @@ def test_an_entry_is_judged_like_an_answer(bench: Bench) -> None:
     asking = bench.asking()
     answer = asking.answer(TCB)
     (entry,) = (each for each in bench.folder.iterdir() if each.suffix == ".entry")
-    planted: Answer = replace(answer, body=other_model())
-    asking._cache.write(entry.stem, planted)
-    assert bench.asking().answer(TCB).body == answer.body
+    elsewhere = replace(answer, url="https://elsewhere.example/x")
+    for number, planted in enumerate((replace(answer, body=other_model()), elsewhere), 2):
+        asking._cache.write(entry.stem, planted)
+        assert bench.asking().answer(TCB) == answer
+        assert len(bench.endorsers.asked) == number
 
 
 @pytest.mark.spec("ES-6")
