@@ -87,6 +87,9 @@ def test_answers_about_something_else_are_none(bench: Bench) -> None:
     assert [judged(n, each) for n, each in enumerate((tcb, qe, pck_list, root_list))] == [""] * 4
     mismatch = "endorsement.mismatch"
     assert judged(0, changed(tcb, {"fmspc": bytes(6)}, "tcbInfo")) == mismatch
+    enclaves = INTEL.mint(IntelCase("sgx3")).bundle
+    said = f'{{"tcbInfo":{enclaves["tcb_info"]},"signature":"{enclaves["tcb_info_signature"]}"}}'
+    assert judged(0, replace(tcb, body=said.encode())) == mismatch
     assert judged(1, changed(qe, {"qe": {"id": "QE"}}, "enclaveIdentity")) == mismatch
     assert judged(2, replace(pck_list, body=root_list.body)) == mismatch
     assert judged(3, replace(root_list, body=pck_list.body)) == mismatch
