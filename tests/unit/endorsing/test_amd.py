@@ -88,6 +88,7 @@ def test_anothers_answer_is_none(bench: Bench, number: int) -> None:
             milan.chip(tcb={"snp": 99}).certificate,
             milan.chip(product_name="Genoa").certificate,
             milan.chip(kind="VLEK").certificate,
+            milan.chip(common_name="SEV-VLEK").certificate,
             genoa.chip().certificate,
             milan.root,
         ],
