@@ -8,12 +8,14 @@ from cloister.attestation.evidence import Endorsement, Evidence
 from cloister.endorsing.choosing import choose
 from cloister.errors import CloisterError, UnavailableError
 from cloister.tee.nvidia.verifier import NvidiaVerifier
+from cloister.tee.registry import by_name
 from cloister.tee.snp.verifier import SnpVerifier
 from cloister.tee.tdx.verifier import TdxVerifier
 from cloister.testing.manufacturers.amd import SimulatedAmd
 from cloister.testing.manufacturers.intel import IntelCase
 from cloister.testing.manufacturers.nvidia import SimulatedNvidia
 from endorsing_bench import INTEL, MINTED, NOW
+from evidence_samples import folder, instant, load
 
 DAY = 86400
 MILAN, GENOA = (SimulatedAmd(b"seed", name, now=NOW) for name in ("Milan", "Genoa"))
@@ -141,3 +143,31 @@ def test_nvidias_are_those_of_the_gpus_and_their_versions() -> None:
         [each for each in late if each.media_type != "application/ocsp-response"],
         at=NOW + 2 * DAY,
     )
+
+
+@pytest.mark.spec("EB-13", "EB-14")
+@pytest.mark.parametrize("kind", ["sgx", "tdx"])
+def test_one_bundle_of_all_genuine_collateral_is_as_good_as_the_right_one(kind: str) -> None:
+    """Intel's, of several models and instants, where it is here: no verdict changes."""
+    root = by_name(kind)
+    assert root is not None
+    verifier = root.verifier(sorted(root.manufacturer_roots()))
+    cases: list[tuple[Evidence, Endorsement, int]] = []
+    for described in sorted(folder(kind).glob("*/sample.json")):
+        evidence = Evidence(root.media_types[0], (described.parent / "quote.bin").read_bytes())
+        for check in load(described)["checks"]:
+            body = (described.parent / check["collateral"]).read_bytes()
+            own = Endorsement("application/vnd.cloister.intel-collateral+json", body)
+            cases.append((evidence, own, instant(check["verify_at"])))
+    everything = list(dict.fromkeys(own for _, own, _ in cases))
+    assert len(everything) > 3
+
+    def said(evidence: Evidence, given: list[Endorsement], at: int) -> str:
+        try:
+            return verifier.verify(evidence, given, at=at).status
+        except CloisterError as e:
+            return e.code
+
+    for evidence, own, at in cases:
+        chosen = choose(evidence, kind, everything, at=at)
+        assert said(evidence, chosen, at) == said(evidence, [own], at)
