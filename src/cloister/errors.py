@@ -336,6 +336,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "protocol.local": LocalProtocolError,
     "protocol.remote": RemoteProtocolError,
     "source.refused": RemoteProtocolError,
+    "endorsement.source": RemoteProtocolError,
     # evidence and endorsements
     "evidence.signature": EvidenceError,
     "evidence.binding": EvidenceError,
@@ -355,6 +356,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "endorsement.expired": EndorsementError,
     "endorsement.revoked": EndorsementError,
     "endorsement.mismatch": EndorsementError,
+    "endorsement.collector": EndorsementError,
     # appraisal: one for each rule of the policy
     "appraisal.root-of-trust": AppraisalError,
     "appraisal.measurement": AppraisalError,

@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing import assert_type
 
 from cloister.attestation.evidence import Attester, EvidenceVerifier
+from cloister.endorsing.amd import AmdWish
+from cloister.endorsing.asking import Asking
+from cloister.endorsing.cache import Cache
+from cloister.endorsing.intel import IntelWish
+from cloister.endorsing.nvidia import NvidiaWish
+from cloister.endorsing.services import Services
+from cloister.endorsing.wishes import Wish
 from cloister.inference import Client
 from cloister.inference.model import LiteRTModel, Model
 from cloister.keyservice.anchors import KeyServiceAnchor
@@ -14,6 +21,7 @@ from cloister.keyservice.policy import Policy, parse_policy, policy_hash
 from cloister.keyservice.records import Records
 from cloister.keyservice.store import Store as ServiceStore
 from cloister.keyservice.transport import HTTPTransport, Transport
+from cloister.network.https import ask
 from cloister.tee.azure.verifier import AzureSnpVerifier, AzureTdxVerifier, VerifierFactory
 from cloister.tee.cca.verifier import CcaVerifier
 from cloister.tee.nitro.verifier import NitroVerifier
@@ -33,6 +41,16 @@ from cloister.volume.anchor_file import FileAnchor
 from cloister.volume.filesystem import Filesystem
 from cloister.volume.store import PosixStore, Store
 from cloister.volume.tree import VolumeFilesystem
+
+
+def sending(service: Services, cache: Cache) -> Asking:
+    """What reaches a source."""
+    return Asking(service, cache, send=ask, authorities=None)
+
+
+def wishes(a: IntelWish, b: AmdWish, c: NvidiaWish) -> list[Wish]:
+    """What can be collected."""
+    return [a, b, c]
 
 
 def anchors(a: KeyServiceAnchor, b: FileAnchor, c: MemoryAnchor, d: PinnedAnchor) -> list[Anchor]:

@@ -96,13 +96,7 @@ class EndorsementBundle:
             MalformedError: These bytes are no bundle.
             EndorsementError: Somebody else signed it, or it was changed (`endorsement.signature`).
         """
-        fields = Fields.decode(
-            data, what="endorsement bundle", max_bytes=MAX_BUNDLE_BYTES, code=_CODE
-        )
-        body = fields.octets("body", max_length=MAX_BUNDLE_BYTES)
-        collector = VerifyingKey(fields.octets("collector", length=PUBLIC_BYTES))
-        signature = fields.octets("signature", length=SIGNATURE_BYTES)
-        fields.end()
+        body, collector, signature = _outer(data)
         wrong = EndorsementError(
             "the bundle was not signed by a collector that is accepted",
             code="endorsement.signature",
@@ -122,6 +116,26 @@ class EndorsementBundle:
                 "a bundle has endorsements, in order and each once", code="endorsement.malformed"
             )
         return cls(items, collector)
+
+    @staticmethod
+    def claimed_collector(data: bytes) -> VerifyingKey:
+        """Return who is said to have signed, so that a reader can say whom he does not know.
+
+        Nothing was checked: anybody can write any key there.
+
+        Raises:
+            MalformedError: These bytes are no bundle.
+        """
+        return _outer(data)[1]
+
+
+def _outer(data: bytes) -> tuple[bytes, VerifyingKey, bytes]:
+    fields = Fields.decode(data, what="endorsement bundle", max_bytes=MAX_BUNDLE_BYTES, code=_CODE)
+    body = fields.octets("body", max_length=MAX_BUNDLE_BYTES)
+    collector = VerifyingKey(fields.octets("collector", length=PUBLIC_BYTES))
+    signature = fields.octets("signature", length=SIGNATURE_BYTES)
+    fields.end()
+    return body, collector, signature
 
 
 def _order(item: Collected) -> tuple[str, bytes]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cloister.attestation.verdict import Verdict
     from cloister.tee.registry import RootOfTrust
 
-__all__ = ["app"]
+__all__ = ["app", "instant_of"]
 
 app = typer.Typer(help="Judge evidence of any manufacturer, offline.", no_args_is_help=True)
 
@@ -48,7 +48,10 @@ def verify(  # noqa: PLR0917  # options: typer passes them by name
     evidence: Path = _EVIDENCE,
     kind: str = _KIND,
     endorsements: list[Path] = typer.Option(
-        [], help="A file or folder that vouches for it; once for each. A bare key is pinned."
+        [], help="A file, folder or bundle that vouches; once for each. A bare key is pinned."
+    ),
+    collector: list[str] = typer.Option(
+        [], help="Whose bundles are taken, ed25519:…; default: your own collector's."
     ),
     at: str = typer.Option("", help="The instant to judge at, 2026-01-31T12:00:00Z; default: now."),
     policy: Path | None = typer.Option(
@@ -69,6 +72,7 @@ def verify(  # noqa: PLR0917  # options: typer passes them by name
         evidence,
         kind=kind,
         endorsements=endorsements,
+        collector=collector,
         at=at,
         policy=policy,
         nonce=nonce,
@@ -205,6 +209,7 @@ def _judge(
     *,
     kind: str,
     endorsements: Sequence[Path],
+    collector: Sequence[str],
     at: str,
     policy: Path | None,
     nonce: str,
@@ -212,16 +217,19 @@ def _judge(
     event_log: Path | None,
 ) -> Verdict:
     from cloister.attestation.verdict import appraise_claims, refusal
-    from cloister.cli.evidence_files import read_beside, read_evidence
+    from cloister.cli.collecting import accepted
+    from cloister.cli.evidence_files import choose_bundled, read_beside, read_evidence
     from cloister.tee.endorsement_files import read_endorsements
 
     # What the user wrote comes first: his mistakes are no verdicts.
     root = _root(kind)
-    instant = _instant(at)
+    instant = instant_of(at)
     table = root.fields()
-    given = read_endorsements(endorsements)
+    given = read_endorsements(endorsements, collectors=accepted(collector) if endorsements else ())
     anchors, written = _anchors(root, policy, anchor, given.pinned)
-    vouching = given.endorsements if endorsements else read_beside(evidence, root.name)
+    vouching = read_beside(evidence, root.name)
+    if endorsements:
+        vouching = choose_bundled(given, evidence, root.name, event_log=event_log, at=instant)
     rules = _rules(table, written, nonce, vouching)
     verifier = root.verifier(anchors)
     try:
@@ -362,7 +370,8 @@ def _root(kind: str) -> RootOfTrust:
     return root
 
 
-def _instant(text: str) -> int:
+def instant_of(text: str) -> int:
+    """Read an instant with its time zone; now, where there is none."""
     from cloister.keyservice.clock import read_clock
 
     if not text:

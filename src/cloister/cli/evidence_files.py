@@ -8,28 +8,34 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from cloister.attestation.endorsement_bundle import Collected
 from cloister.attestation.evidence import Endorsement, Evidence
 from cloister.crypto.chain import Certificate
 from cloister.crypto.digest import require_equal, sha256
-from cloister.errors import ConfigError, EvidenceError, MalformedError
+from cloister.crypto.signature import VerifyingKey
+from cloister.errors import CloisterError, ConfigError, EvidenceError, MalformedError
 from cloister.tee.endorsement_files import (
     PEM_CERTIFICATE,
     PEM_KEY,
     Given,
     files_of,
+    is_bundle,
+    open_bundle,
     pem_body,
+    read_bundle_bytes,
     read_file,
     read_object,
     sorted_out,
 )
 from cloister.wire.strict_json import read_json
 
-__all__ = ["read_anchor", "read_beside", "read_evidence"]
+__all__ = ["choose_bundled", "read_anchor", "read_beside", "read_collected", "read_evidence"]
 
+_MAX_SOURCE: Final = 2048
 _HEX: Final = re.compile("(?:[0-9a-f]{2})+")
 _MAX_REGISTERS: Final = 16384
 _FACTS: Final = "sample.json"
@@ -83,6 +89,79 @@ def read_beside(path: Path, kind: str) -> list[Endorsement]:
             with contextlib.suppress(MalformedError):
                 given.add(sorted_out(read_file(each), each.name, named=False))
     return given.endorsements
+
+
+def choose_bundled(
+    given: Given, evidence: Path, kind: str, *, event_log: Path | None, at: int
+) -> list[Endorsement]:
+    """Return what vouches: what was named by itself, and of bundles what is about the evidence.
+
+    What was named by itself stands for its kind of endorsement, where evidence takes one of each.
+    """
+    if not given.bundled:
+        return given.endorsements
+    from cloister.endorsing.choosing import choose
+
+    try:
+        found = read_evidence(evidence, kind, event_log=event_log)
+    except CloisterError:  # it is judged, and refused, elsewhere
+        return [*given.endorsements, *given.bundled]
+    chosen = choose(found, kind, given.bundled, at=at)
+    named = {each.media_type for each in given.endorsements}
+    if kind not in {"tpm", "nvidia"}:
+        chosen = [each for each in chosen if each.media_type not in named]
+    return [*given.endorsements, *(each for each in chosen if each not in given.endorsements)]
+
+
+def read_collected(
+    paths: Sequence[Path], *, collectors: Collection[VerifyingKey], at: int
+) -> list[Collected]:
+    """Read files, folders and bundles as what a bundle holds.
+
+    In a folder, parts of evidence and what vouches for nothing are passed over.
+
+    Args:
+        paths: What the user named.
+        collectors: Whose bundles are taken.
+        at: When that is.
+
+    Raises:
+        ConfigError: One cannot be read, there are too many, or a bare key was named.
+        MalformedError: A file that was named is nothing that vouches.
+        EndorsementError: A bundle is somebody else's (`endorsement.collector`).
+    """
+    items: list[Collected] = []
+    for path in paths:
+        if path.is_dir():
+            for each in _vouching(path):
+                with contextlib.suppress(MalformedError):
+                    items += _collected(each, collectors, at=at)
+        else:
+            found = _collected(path, collectors, at=at)
+            if not found:
+                raise ConfigError(
+                    f"{path} is a bare key: it vouches only for whoever names it",
+                    code="config.value",
+                    hint="name it where evidence is judged: --endorsements or --anchor",
+                )
+            items += found
+    return items
+
+
+def _collected(path: Path, collectors: Collection[VerifyingKey], *, at: int) -> Sequence[Collected]:
+    if is_bundle(path):
+        return open_bundle(read_bundle_bytes(path), collectors=collectors).items
+    found = sorted_out(read_file(path), str(path), named=False).endorsements
+    return [Collected(each, str(path)[-_MAX_SOURCE:], at) for each in found]
+
+
+def _vouching(path: Path) -> list[Path]:
+    """Return the files of a folder that may vouch, and those that its description points at."""
+    parts = {name for names in _ALONE.values() for name in names} | set(_PARTS)
+    found = [*files_of(path), *_pointed_at(path)]
+    return [
+        each for each in found if each.name not in parts and each.suffix not in {".msg", ".sig"}
+    ]
 
 
 def read_anchor(text: str) -> bytes:

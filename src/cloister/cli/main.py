@@ -41,6 +41,7 @@ _COMMANDS: Final = {
     "volume": "cloister.cli.volume",
     "audit": "cloister.cli.audit",
     "evidence": "cloister.cli.evidence",
+    "endorsements": "cloister.cli.endorsements",
 }
 
 

@@ -187,6 +187,7 @@ class RevocationList:
     Attributes:
         der: Its bytes.
         issuer: DER of the issuer's name.
+        issuer_common_name: Its common name, empty where it has none; printable.
         this_update: When it was made.
         next_update: Until when it counts.
         revoked: Serial numbers.
@@ -196,6 +197,7 @@ class RevocationList:
 
     der: bytes
     issuer: bytes
+    issuer_common_name: str
     this_update: int
     next_update: int
     revoked: frozenset[int]
@@ -400,9 +402,11 @@ def _read_list(der: bytes) -> RevocationList:
         raise ValueError("it has no next update")
     if any(each.critical for each in parsed.extensions):
         raise ValueError("a critical extension")
+    names = parsed.issuer.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     return RevocationList(
         der=der,
         issuer=parsed.issuer.public_bytes(),
+        issuer_common_name=_printable(str(names[0].value)) if names else "",
         this_update=_seconds(parsed.last_update_utc),
         next_update=_seconds(parsed.next_update_utc),
         revoked=frozenset(_serials(parsed)),

@@ -1,4 +1,4 @@
-"""OCSP responses (RFC 6960) that came as files: who signed them, and what they say. No requests.
+"""OCSP (RFC 6960): what is asked, who signed a response, and what it says. No I/O.
 
 Invariants:
     1. A response counts only where the certificate's own issuer signed it, or a responder that this
@@ -24,9 +24,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from cloister.crypto.chain import ECDSA_SHA256, ECDSA_SHA384, MAX_PATH, Certificate
 from cloister.errors import EndorsementError, MalformedError, UnavailableError
 
-__all__ = ["MAX_OCSP_BYTES", "OcspResponse"]
+__all__ = ["MAX_OCSP_BYTES", "OCSP_NONCE_BYTES", "OcspResponse", "ocsp_request"]
 
 MAX_OCSP_BYTES: Final = 65536
+OCSP_NONCE_BYTES: Final = 32  # RFC 9654
 _MAX_ENTRIES: Final = 8
 _EXTENDED_KEY_USAGE: Final = "2.5.29.37"
 _HASHES: Final[dict[str, HashAlgorithm]] = {ECDSA_SHA256: SHA256(), ECDSA_SHA384: SHA384()}
@@ -54,11 +55,13 @@ class OcspResponse:
         der: Its bytes.
         responders: Certificates that came in it.
         signature_algorithm: Object identifier.
+        nonce: The nonce that it repeats; empty where it has none.
     """
 
     der: bytes
     responders: tuple[Certificate, ...]
     signature_algorithm: str
+    nonce: bytes
     _entries: tuple[_Entry, ...] = field(repr=False)
     _signed: bytes = field(repr=False)
     _signature: bytes = field(repr=False)
@@ -79,6 +82,25 @@ class OcspResponse:
             raise MalformedError(
                 "an OCSP response cannot be read", code="certificate.malformed", detail=str(e)
             ) from e
+
+    @property
+    def this_update(self) -> int:
+        """From when all of it counts."""
+        return max(each.this_update for each in self._entries)
+
+    @property
+    def next_update(self) -> int:
+        """Until when all of it counts."""
+        return min(each.next_update for each in self._entries)
+
+    @property
+    def serials(self) -> tuple[int, ...]:
+        """The serial numbers that it speaks of."""
+        return tuple(each.serial for each in self._entries)
+
+    def names(self, certificate: Certificate, issuer: Certificate) -> bool:
+        """Tell whether it says anything of a certificate; nobody has checked that it may."""
+        return bool(self._about(certificate, issuer))
 
     def vouches(
         self, certificate: Certificate, issuer: Certificate, algorithms: Collection[str], *, at: int
@@ -152,6 +174,21 @@ class OcspResponse:
         return True
 
 
+def ocsp_request(certificate: Certificate, issuer: Certificate, nonce: bytes) -> bytes:
+    """Return a request for the status of one certificate, with a nonce (RFC 9654); DER."""
+    return (
+        ocsp.OCSPRequestBuilder()
+        .add_certificate(
+            x509.load_der_x509_certificate(certificate.der),
+            x509.load_der_x509_certificate(issuer.der),
+            SHA1(),  # noqa: S303  # names the issuer, as every responder knows it; protects nothing
+        )
+        .add_extension(x509.OCSPNonce(nonce), critical=False)
+        .build()
+        .public_bytes(Encoding.DER)
+    )
+
+
 def _read(der: bytes) -> OcspResponse:
     parsed = ocsp.load_der_ocsp_response(der)
     if parsed.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
@@ -161,12 +198,16 @@ def _read(der: bytes) -> OcspResponse:
     entries = tuple(_entry(each) for each in parsed.responses)
     if not 0 < len(entries) <= _MAX_ENTRIES or len(parsed.certificates) > MAX_PATH:
         raise ValueError("too few or too many entries")
+    nonces = [
+        each.value.nonce for each in parsed.extensions if isinstance(each.value, x509.OCSPNonce)
+    ]
     return OcspResponse(
         der=der,
         responders=tuple(
             Certificate.from_der(each.public_bytes(Encoding.DER)) for each in parsed.certificates
         ),
         signature_algorithm=parsed.signature_algorithm_oid.dotted_string,
+        nonce=nonces[0] if nonces else b"",
         _entries=entries,
         _signed=parsed.tbs_response_bytes,
         _signature=parsed.signature,

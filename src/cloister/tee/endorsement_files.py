@@ -10,19 +10,25 @@ import base64
 import json
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from cloister.attestation.endorsement_bundle import MAX_BUNDLE_BYTES, EndorsementBundle
 from cloister.attestation.evidence import Endorsement
 from cloister.crypto.digest import sha256
-from cloister.errors import ConfigError, MalformedError
+from cloister.crypto.signature import VerifyingKey
+from cloister.errors import ConfigError, EndorsementError, MalformedError
 
 __all__ = [
     "Given",
     "files_of",
+    "is_bundle",
+    "open_bundle",
     "pem_body",
+    "read_bounded",
+    "read_bundle_bytes",
     "read_endorsements",
     "read_file",
     "read_object",
@@ -43,6 +49,7 @@ PEM_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
 _PEM: Final = re.compile(
     rb"-----BEGIN (CERTIFICATE|PUBLIC KEY)-----\n([A-Za-z0-9+/=\n]+)\n-----END \1-----"
 )
+_BUNDLE_START: Final = b"\xa3"  # a map of three, in CBOR: nothing else here begins so
 _SEQUENCE, _INTEGER, _ENUMERATED, _VERSION_TAG = b"\x30", b"\x02", b"\x0a", b"\xa0"
 
 
@@ -53,33 +60,83 @@ class Given:
     Attributes:
         endorsements: Untrusted.
         pinned: SHA-256 of each bare public key that the user named.
+        bundled: Untrusted: what bundles hold, which may be about other machines too.
     """
 
     endorsements: list[Endorsement] = field(default_factory=list)
     pinned: list[bytes] = field(default_factory=list)
+    bundled: list[Endorsement] = field(default_factory=list)
 
     def add(self, other: Given) -> None:
         """Take what another has, each endorsement once."""
         self.endorsements += [each for each in other.endorsements if each not in self.endorsements]
         self.pinned += other.pinned
+        self.bundled += [each for each in other.bundled if each not in self.bundled]
 
 
-def read_endorsements(paths: Sequence[Path]) -> Given:
-    """Read files, and the files of folders, by what is in them.
+def read_endorsements(paths: Sequence[Path], *, collectors: Collection[VerifyingKey] = ()) -> Given:
+    """Read files, the files of folders, and bundles, by what is in them.
 
     A bare public key vouches by its file being named here: it is pinned. One that lies in a folder
-    was named by nobody.
+    or in a bundle was named by nobody.
+
+    Args:
+        paths: What the user named.
+        collectors: Whose bundles are taken; none of them takes none.
 
     Raises:
         ConfigError: One cannot be read, or there are too many.
         MalformedError: One is nothing that vouches.
+        EndorsementError: A bundle is somebody else's (`endorsement.collector`).
     """
     given = Given()
     for path in paths:
         alone = not path.is_dir()
         for each in [path] if alone else files_of(path):
-            given.add(sorted_out(read_file(each), str(each), named=alone))
+            if is_bundle(each):
+                opened = open_bundle(read_bundle_bytes(each), collectors=collectors)
+                given.add(Given(bundled=list(opened.endorsements)))
+            else:
+                given.add(sorted_out(read_file(each), str(each), named=alone))
     return given
+
+
+def open_bundle(data: bytes, *, collectors: Collection[VerifyingKey]) -> EndorsementBundle:
+    """Open a bundle, and say whose it is where nobody named him.
+
+    Raises:
+        MalformedError: It is none.
+        EndorsementError: Another collector's (`endorsement.collector`), or changed
+            (`endorsement.signature`).
+    """
+    claimed = EndorsementBundle.claimed_collector(data)
+    if claimed not in collectors:
+        raise EndorsementError(
+            f"the bundle says that {claimed.text} collected it, whom nobody named",
+            code="endorsement.collector",
+            hint=f"if you know that this is the collector's key: --collector {claimed.text}",
+        )
+    return EndorsementBundle.open(data, collectors=collectors)
+
+
+def read_bundle_bytes(path: Path) -> bytes:
+    """Read a bundle's file.
+
+    Raises:
+        ConfigError: It cannot be read, or is too long.
+    """
+    return read_bounded(path, MAX_BUNDLE_BYTES)
+
+
+def is_bundle(path: Path) -> bool:
+    """Tell a bundle by its first byte; whether it is one is for who opens it to say."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with path.open("rb") as file:
+            return file.read(1) == _BUNDLE_START
+    except OSError:  # whoever reads it says why
+        return False
 
 
 def files_of(path: Path) -> list[Path]:
@@ -196,15 +253,24 @@ def read_file(path: Path) -> bytes:
     Raises:
         ConfigError: It cannot be read, or is too long.
     """
+    return read_bounded(path, _MAX_FILE)
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Read a file that has at most so many bytes.
+
+    Raises:
+        ConfigError: It cannot be read, is none, or is longer.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ConfigError(f"{path} is not a file", code="config.file")
         with path.open("rb") as file:
-            data = file.read(_MAX_FILE + 1)
+            data = file.read(limit + 1)
     except OSError as e:
         raise ConfigError(f"cannot read {path}: {e.strerror}", code="config.file") from e
-    if len(data) > _MAX_FILE:
-        raise ConfigError(f"{path} has more than {_MAX_FILE} bytes", code="config.value")
+    if len(data) > limit:
+        raise ConfigError(f"{path} has more than {limit} bytes", code="config.value")
     return data
 
 

@@ -79,3 +79,15 @@ def test_every_flipped_bit_and_every_cut_is_refused() -> None:
         for bad in (bytes(changed), data[:position]):
             with pytest.raises(CloisterError):
                 EndorsementBundle.open(bad, collectors=[KEY.public])
+
+
+def test_a_bundle_says_who_is_said_to_have_signed() -> None:
+    """Which nobody has checked: it is for telling whose bundle was not taken."""
+    data = EndorsementBundle.make([collected("a", b"x")], KEY)[1]
+    assert EndorsementBundle.claimed_collector(data) == KEY.public
+    forged = data.replace(KEY.public.raw, OTHER.public.raw)
+    assert EndorsementBundle.claimed_collector(forged) == OTHER.public
+    with pytest.raises(EndorsementError):
+        EndorsementBundle.open(forged, collectors=[OTHER.public])
+    with pytest.raises(MalformedError):
+        EndorsementBundle.claimed_collector(data[:-1])

@@ -8,7 +8,7 @@ from cryptography.x509.ocsp import OCSPCertStatus
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from cloister.crypto.chain import ECDSA_SHA256, ECDSA_SHA384, Certificate
-from cloister.crypto.ocsp import MAX_OCSP_BYTES, OcspResponse
+from cloister.crypto.ocsp import MAX_OCSP_BYTES, OcspResponse, ocsp_request
 from cloister.errors import CloisterError, MalformedError
 from cloister.testing.manufacturers.device_pki import Authority
 
@@ -148,3 +148,26 @@ def test_what_is_no_response_is_malformed() -> None:
         with pytest.raises(MalformedError) as caught:
             OcspResponse.from_der(der)
         assert caught.value.code == "certificate.malformed"
+
+
+def test_a_request_names_one_certificate_and_has_a_nonce() -> None:
+    """As any responder reads it."""
+    nonce = bytes(range(32))
+    asked = ocsp.load_der_ocsp_request(ocsp_request(LEAF.path[0], ROOT.path[0], nonce))
+    assert asked.serial_number == LEAF.path[0].serial
+    assert [each.value for each in asked.extensions] == [x509.OCSPNonce(nonce)]
+
+
+def test_a_response_says_whom_it_is_about_and_which_request_it_answers() -> None:
+    """Without a nonce it answers none."""
+    certificate, issuer = LEAF.path[0], ROOT.path[0]
+    nonce = bytes(range(32))
+    found = OcspResponse.from_der(ROOT.ocsp_response(certificate, GOOD, validity=YEAR, nonce=nonce))
+    assert found.nonce == nonce
+    assert OcspResponse.from_der(response()).nonce == b""
+    assert found.names(certificate, issuer)
+    assert not found.names(RESPONDER.path[0], issuer)
+    assert not found.names(certificate, OTHER.path[0])
+    assert (found.this_update, found.next_update) == YEAR
+    assert found.serials == (certificate.serial,)
+    assert answer(found.der) is True

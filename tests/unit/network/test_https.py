@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cloister.errors import CloisterError
-from cloister.network.https import get
+from cloister.network.https import Response, get
+from cloister.network.https import ask as ask_anybody
+from cloister.testing.endorsers import FakeEndorsers
 from cloister.testing.vault import FakeVault, VaultAuthority, http_answer
 
 NOW = int(time.time())  # noqa: TID251  # OpenSSL asks the machine, whatever a test would like
@@ -220,3 +222,57 @@ def test_nobody_is_there() -> None:
         with pytest.raises(CloisterError) as e:
             get((host, port), "/", {}, ca_pem=AUTHORITY.pem, timeout_s=2.0, max_bytes=1)
         assert e.value.code == "server.unreachable"
+
+
+def anybody(
+    port: int, *, authorities: bytes | None = AUTHORITY.pem, body: bytes | None = None
+) -> Response:
+    """Ask a server that gives to anybody."""
+    return ask_anybody(
+        ("localhost", port),
+        "/x?y=z",
+        {"Content-Type": "text/x"},
+        body=body,
+        authorities=authorities,
+        timeout_s=5.0,
+        max_bytes=10_000,
+    )
+
+
+@pytest.mark.spec("ES-1")
+def test_an_answer_comes_with_its_headers() -> None:
+    """Names in lower case; a body is posted whole, an empty one too."""
+    with FakeEndorsers(AUTHORITY, at=NOW) as server:
+        server.shelf["/x?y=z"] = http_answer(200, b"body", "X-Issuer: %41", "X-Issuer: b")
+        for body in (None, b"posted" * 10_000, b""):
+            found = anybody(server.port, body=body)
+            assert (found.status, found.body) == (200, b"body")
+            issuers = [value for name, value in found.headers if name == "x-issuer"]
+            assert issuers == ["%41", "b"]
+        asked = [(each.method, each.body) for each in server.asked]
+        assert asked == [("GET", b""), ("POST", b"posted" * 10_000), ("POST", b"")]
+        lengths = [each.headers.get("content-length") for each in server.asked]
+        assert lengths == [None, "60000", "0"]
+
+
+@pytest.mark.spec("ES-5")
+def test_anybody_may_speak_an_older_tls_and_has_to_prove_who_he_is() -> None:
+    """TLS 1.2 at least; an authority that counts, and the host's name."""
+    with FakeVault(AUTHORITY, maximum=ssl.TLSVersion.TLSv1_2) as vault:
+        assert anybody(vault.port).status == 403
+    with (
+        FakeVault(AUTHORITY) as vault,
+        FakeVault(AUTHORITY, host="elsewhere.example") as elsewhere,
+    ):
+        for server, authorities in (
+            (vault, OTHER.pem),
+            (vault, None),
+            (elsewhere, AUTHORITY.pem),
+        ):
+            with pytest.raises(CloisterError) as e:
+                anybody(server.port, authorities=authorities)
+            assert e.value.code == "identity.tls"
+            assert server.heads == []
+        with pytest.raises(CloisterError) as e:
+            anybody(vault.port, authorities=b"")
+        assert e.value.code == "certificate.malformed"

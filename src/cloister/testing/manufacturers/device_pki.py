@@ -112,6 +112,7 @@ class Authority:
         *,
         validity: tuple[int, int],
         responder: Authority | None = None,
+        nonce: bytes = b"",
     ) -> bytes:
         """Answer about a certificate of this authority; DER, with a new signature each time."""
         signer = responder or self
@@ -131,6 +132,8 @@ class Authority:
             )
             .responder_id(ocsp.OCSPResponderEncoding.HASH, parsed)
         )
+        if nonce:
+            builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
         if responder is not None:
             builder = builder.certificates([parsed])
         return builder.sign(signer.key, SHA384()).public_bytes(Encoding.DER)

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from cryptography import x509
-from cryptography.x509.ocsp import OCSPCertStatus
+from cryptography.x509 import OCSPNonce
+from cryptography.x509.ocsp import OCSPCertStatus, load_der_ocsp_request
 
 from cloister.attestation.evidence import Endorsement, Evidence
 from cloister.crypto.chain import Certificate
@@ -87,8 +88,8 @@ class SimulatedGpu:
         """Its chip."""
         return _CHIPS[self.architecture]
 
-    def report(self, nonce: bytes) -> GpuReport:
-        """Sign a report."""
+    def report(self, nonce: bytes, *, board: tuple[str, str, str] | None = None) -> GpuReport:
+        """Sign a report, which may name project, its SKU and the chip's SKU."""
         vbios = bytes.fromhex(self.vbios_version.replace(".", ""))
         opaque = {
             OPAQUE["vbios_version"]: vbios[3::-1] + vbios[4:] + bytes(3),
@@ -97,6 +98,8 @@ class SimulatedGpu:
             OPAQUE["fwid"]: self.fwid,
             OPAQUE["feature_flag"]: b"\x01\x00",
         }
+        for name, value in zip(("project", "project_sku", "chip_sku"), board or (), strict=False):
+            opaque[OPAQUE[name]] = value.encode("ascii") + b"\x00"
         blocks = tuple(
             MeasurementBlock(index + 1, _DIGEST_VALUE, self._measured(index))
             for index in range(_BLOCKS)
@@ -260,17 +263,46 @@ class SimulatedNvidia:
         validity: tuple[int, int] | None = None,
     ) -> list[Endorsement]:
         """Return a response about each certificate above a GPU's leaf and below the roots."""
-        signer = self.signer(self.validity)
-        asked = [
-            *zip(gpu.device.path[1:], gpu.above, strict=False),
-            *zip(signer.path, (self._rim_ca, self._rim_root), strict=False),
-        ]
         return [
             Endorsement(
                 OCSP_MEDIA_TYPE,
                 authority.ocsp_response(each, status, validity=validity or self.validity),
             )
-            for each, authority in asked
+            for each, authority in self._issued(gpu)
+        ]
+
+    def ocsp_answer(
+        self,
+        gpu: SimulatedGpu,
+        request: bytes,
+        *,
+        status: OCSPCertStatus = OCSPCertStatus.GOOD,
+        validity: tuple[int, int] | None = None,
+    ) -> bytes | None:
+        """Answer a request with its nonce; None where it is about nobody above a GPU."""
+        asked = load_der_ocsp_request(request)
+        found = next(
+            (each for each in self._issued(gpu) if each[0].serial == asked.serial_number), None
+        )
+        if found is None:
+            return None
+        nonces = [
+            each.value.nonce for each in asked.extensions if isinstance(each.value, OCSPNonce)
+        ]
+        certificate, authority = found
+        return authority.ocsp_response(
+            certificate,
+            status,
+            validity=validity or self.validity,
+            nonce=nonces[0] if nonces else b"",
+        )
+
+    def _issued(self, gpu: SimulatedGpu) -> list[tuple[Certificate, Authority]]:
+        """Return each certificate above a GPU's leaf and below the roots, with its issuer."""
+        signer = self.signer(self.validity)
+        return [
+            *zip(gpu.device.path[1:], gpu.above, strict=False),
+            *zip(signer.path, (self._rim_ca, self._rim_root), strict=False),
         ]
 
     def endorsements(self, *gpus: SimulatedGpu) -> list[Endorsement]:
