@@ -20,7 +20,7 @@ from cloister.crypto.chain import Certificate
 from cloister.crypto.digest import sha256
 from cloister.errors import ConfigError, MalformedError
 
-__all__ = ["Given", "read_anchor", "read_beside", "read_endorsements", "read_evidence"]
+__all__ = ["Given", "pem_body", "read_anchor", "read_beside", "read_endorsements", "read_evidence"]
 
 _MAX_FILE: Final = 4 << 20
 _MAX_FILES: Final = 64
@@ -359,3 +359,7 @@ def _unknown(name: str) -> MalformedError:
         code="endorsement.malformed",
         hint="certificates and chains, revocation lists, OCSP responses, Intel's collateral, RIMs",
     )
+
+
+# For keys that other commands take.
+pem_body = _pem_body
