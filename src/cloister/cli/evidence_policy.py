@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cloister.crypto.vendor_keys import EcdsaKey
     from cloister.tee.corim import Corim, ReferenceValues
 
-__all__ = ["policy", "reference_values"]
+__all__ = ["comparison", "policy", "reference_values"]
 
 
 def policy(  # noqa: PLR0917  # options: typer passes them by name
@@ -107,6 +107,18 @@ def reference_values(
     else:
         corim.require_signed(_key(key, corim), at=at)
     return corim, translate(corim, kind, require_root(kind).fields())
+
+
+def comparison(path: Path | None, key: Path | None) -> Callable[[str], ReferenceValues] | None:
+    """Return what says the reference values for a kind, judged now; None where no file is named."""
+    from cloister.cli.evidence import instant
+
+    if path is None:
+        if key is not None:
+            raise ConfigError("--corim-key goes with --corim", code="config.value")
+        return None
+    file = path
+    return lambda kind: reference_values(file, kind, key, unsigned=key is None, at=instant(""))[1]
 
 
 def _key(path: Path, corim: Corim) -> EcdsaKey:

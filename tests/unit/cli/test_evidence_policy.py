@@ -12,8 +12,10 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_der_public_key,
 )
+from typer.testing import CliRunner, Result
 
 from cloister.cli.evidence_policy import reference_values
+from cloister.cli.policy import app as lint_app
 from cloister.errors import ConfigError
 from unit.cli.test_evidence import code, run
 
@@ -131,3 +133,25 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         reference_values(case.file, "tdx", None, unsigned=False, at=0)
     expired = Case(tmp_path, "expired")
     assert code(*expired.words, "--key", expired.key) == "corim.validity"
+
+
+@pytest.mark.spec("EVP-27")
+def test_lint_compares_a_policy_with_a_file(tmp_path: Path) -> None:
+    """Judged by the key that is named, as for a policy."""
+    case = Case(tmp_path, "signed")
+    path = tmp_path / "policy.yaml"
+    path.write_text(run(*case.words, "--key", case.key).stdout)
+
+    def lint(*words: str | Path) -> Result:
+        return CliRunner().invoke(lint_app, ["lint", str(path), *(str(word) for word in words)])
+
+    words = ("--corim", case.file, "--corim-key", case.key)
+    assert lint(*words).exit_code == 0, lint(*words).output
+    path.write_text(path.read_text().replace(case.rules["rtmr1"]["one_of"][0], "44" * 48))
+    done = lint(*words)
+    assert done.exit_code == 1
+    assert "[lint.reference-unread]" in done.stdout
+    assert "[lint.reference-unset]" in done.stdout
+    assert lint("--corim", case.file).exit_code == 1  # signed, and no key was named
+    assert getattr(lint("--corim", case.file).exception, "code", "") == "corim.signature"
+    assert getattr(lint("--corim-key", case.key).exception, "code", "") == "config.value"

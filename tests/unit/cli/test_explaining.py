@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,21 @@ def test_sealed_code_is_observed_in_place(door: Door, plain: Path) -> None:
     door.record("policy", "draft", *words, "--code", "code", "--output", "q.yaml")
     found = explain_here(Path("q.yaml"), workload="w", code=None, domain=None, quiet=True)
     assert found.refused_by is None
+
+
+@pytest.mark.spec("POL-62")
+def test_another_policy_is_tried_on_this_machine(door: Door, policy: Path, plain: Path) -> None:
+    """What it says otherwise; never with the status of a policy that holds."""
+    other = door.folder / "other.yaml"
+    other.write_text(policy.read_text().replace("minimum_svn: ", "minimum_svn: 9"))
+    words = ("policy", "explain", policy, "--workload", "w", "--code", plain, "--against")
+    same = door.call(*words, policy)
+    assert same.exit_code == 20
+    assert "no rule says something else than before" in same.stdout
+    found = door.call(*words, other)
+    assert found.exit_code == 21
+    assert "change: roots_of_trust.sim.minimum_svn: holds -> refused" in found.stdout
+    assert "would be released" not in found.stdout
+    record = json.loads(door.call(*words, other, "--json").stdout)
+    assert (record["dry_run"], record["would_hold"]) == (True, False)
+    assert [each["rule"] for each in record["changes"]] == ["roots_of_trust.sim.minimum_svn"]

@@ -4,7 +4,7 @@ Yields (severity, code, path, message); `lint` adds places and hints. An `error`
 never hold, one that holds always, or one that undoes the policy; a `warning` deserves a second
 look; a `note` says what nobody looks at.
 
-Spec: evidence-policy-v1, clauses EVP-20 to EVP-26.
+Spec: evidence-policy-v1, clauses EVP-20 to EVP-27.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ from cloister.attestation.evidence_rules import (
 )
 from cloister.keyservice.policy.evidence import MANUFACTURER, EvidencePolicy
 from cloister.keyservice.policy.node import join, quote
+from cloister.tee.corim import ReferenceValues
 from cloister.tee.registry import by_name
 from cloister.tee.vocabulary import Shape, shape_of
+from cloister.wire import Value
 
-__all__ = ["findings_of_evidence"]
+__all__ = ["findings_beside_references", "findings_of_evidence"]
 
 _Found = tuple[Literal["error", "warning", "note"], str, str, str]
 
@@ -70,6 +72,53 @@ def findings_of_evidence(policy: EvidencePolicy, table: Sequence[Field]) -> Iter
             yield from _rule(rule, place, name, shape_of(policy.kind, field.path))
         yield from _purpose(field, rule, place, name)
     yield from _excluded(policy, prefix)
+
+
+def findings_beside_references(
+    policy: EvidencePolicy, table: Sequence[Field], references: ReferenceValues
+) -> Iterator[_Found]:
+    """Yield where a policy and a file with reference values do not say the same.
+
+    Args:
+        policy: A valid one.
+        table: The claims of its kind.
+        references: Of the same kind, from a file whose signature was judged.
+    """
+    for field in table:
+        place = join("claims", field.path)
+        rule = policy.rules.get(field.path)
+        given = [state[field.path] for _, state in references.states if field.path in state]
+        values = [value for each in given if isinstance(each, OneOf) for value in each.values]
+        bounds = [each for each in given if not isinstance(each, OneOf)]
+        if given and (rule is None or isinstance(rule, Unchecked)):
+            message = "there is a reference value for this, and no rule reads it"
+            yield "error", "lint.reference-unread", place, message
+        elif given and isinstance(rule, OneOf):
+            yield from _beside(rule, values, place)
+        if any(isinstance(rule, AtLeast) and each != rule for each in bounds):
+            message = "the reference value is another bound"
+            yield "error", "lint.reference-unread", place, message
+        if not given and field.form == "bytes" and isinstance(rule, OneOf) and _says(rule):
+            message = "the file with reference values says nothing of this claim"
+            yield "warning", "lint.reference-unset", place, message
+    for line in references.unread:
+        message = f"the file says something that is not read here: {line}"
+        yield "warning", "lint.reference-unknown", "", message
+
+
+def _beside(rule: OneOf, values: Sequence[Value], place: str) -> Iterator[_Found]:
+    for value in dict.fromkeys(value for value in values if value not in rule.values):
+        message = f"no rule accepts the reference value {as_text(value)}"
+        yield "error", "lint.reference-unread", place, message
+    for number, value in enumerate(rule.values):
+        if value not in values:
+            message = "nobody set this value: it is not in the file with reference values"
+            yield "error", "lint.reference-unset", f"{place}[{number}]", message
+
+
+def _says(rule: OneOf) -> bool:
+    """Whether a rule compares with more than what stands for nothing: empty, or zeros."""
+    return any(isinstance(value, bytes) and any(value) for value in rule.values)
 
 
 def _prefix(kind: str) -> str:

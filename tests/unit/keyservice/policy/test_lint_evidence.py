@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from cloister.attestation.evidence_rules import OneOf
+from cloister.attestation.evidence_rules import AtLeast, OneOf
+from cloister.errors import ConfigError
 from cloister.keyservice.policy.evidence import EvidencePolicy
 from cloister.keyservice.policy.lint import Finding, lint_text
 from cloister.keyservice.policy.lint_evidence import findings_of_evidence
+from cloister.tee.corim import ReferenceValues
 from cloister.tee.intel.roots import INTEL_ROOTS
 from cloister.tee.registry import by_name
 
@@ -184,3 +186,62 @@ def test_every_kind_is_looked_at_by_its_own_words() -> None:
         ("lint.value-unset", "claims.hardware_id"),
         ("lint.bit-accepted", "claims[snp.policy.migrate_ma]"),
     }
+
+
+@pytest.mark.spec("EVP-27")
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ({"measurement": OneOf((b"\xab" * 48,))}, {("warning", "lint.reference-unset")}),
+        (
+            {"measurement": OneOf((b"\xab" * 48, b"\xcd" * 48))},
+            {("warning", "lint.reference-unset"), ("error", "lint.reference-unread")},
+        ),
+        (
+            {"measurement": OneOf((b"\xcd" * 48,))},
+            {
+                ("warning", "lint.reference-unset"),
+                ("error", "lint.reference-unread"),
+                ("error", "lint.reference-unset"),
+            },
+        ),
+        (
+            {"report_data": OneOf((b"\xcd" * 64,)), "xfam": OneOf((bytes(8),))},
+            {("warning", "lint.reference-unset"), ("error", "lint.reference-unread")},
+        ),
+    ],
+)
+def test_values_that_nobody_reads_or_set(
+    state: dict[str, OneOf], expected: set[tuple[str, str]]
+) -> None:
+    """Beside a file with reference values."""
+    references = ReferenceValues("tdx", (("class: x", state),), ())
+    found = lint_text(GOOD.encode(), source="p", references=lambda _: references)
+    beside = [each for each in found if each.code.startswith("lint.reference")]
+    assert {(each.severity, each.code) for each in beside} == expected
+    assert all(each.line > 1 for each in beside)
+
+
+@pytest.mark.spec("EVP-27")
+def test_a_policy_that_says_what_the_file_says() -> None:
+    """Has nothing wrong; what the file says besides is a warning."""
+    values = {
+        name: OneOf((b"\xab" * 48,)) for name in ("measurement", "rtmr0", "rtmr1", "rtmr2")
+    } | {"hardware_id": OneOf((b"\x11" * 16,))}
+    text = GOOD.replace("rtmr0", "qe_svn: {at_least: 5}\n  rtmr0")
+
+    def beside(least: int) -> list[tuple[str, str]]:
+        state = {**values, "qe_svn": AtLeast(least)}
+        references = ReferenceValues("tdx", (("class: x", state),), ("tags[1]: CoSWID",))
+        found = lint_text(text.encode(), source="p", references=lambda _: references)
+        return [(e.severity, e.code) for e in found if e.code.startswith("lint.reference")]
+
+    assert beside(5) == [("warning", "lint.reference-unknown")]
+    assert ("error", "lint.reference-unread") in beside(6)
+
+
+def test_reference_values_are_for_evidence_policies() -> None:
+    """Not for those of releases."""
+    with pytest.raises(ConfigError) as e:
+        lint_text(b"policy: cloister/v1", source="p", references=lambda _: None)  # type: ignore[arg-type,return-value]  # never called
+    assert e.value.code == "config.value"
