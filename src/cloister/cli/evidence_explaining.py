@@ -85,17 +85,15 @@ def explain(  # noqa: PLR0917  # options: typer passes them by name
     if saved is not None:
         claims = saved.to_claims(root.fields()) if saved.claims else None
         found = _Subject(root, claims, saved.reasons, saved.not_checked, saved=True, status=0)
+        after = found
     else:
-        found = _judge(
-            subject,
-            root,
-            policy,
-            {"endorsements": endorsements, "at": at, "nonce": nonce, "anchor": anchor},
-            event_log,
-        )
+        given = {"endorsements": endorsements, "at": at, "nonce": nonce, "anchor": anchor}
+        found = _judge(subject, root, policy, given, event_log)
+        # Another policy may trust another root: it judges by its own.
+        after = found if against is None else _judge(subject, root, against, given, event_log)
     extra = _Extra.of(nonce, anchor)
     if against is not None:
-        _dry_run(found, policy, against, extra, as_json=as_json)
+        _dry_run(found, after, policy, against, extra, as_json=as_json)
     else:
         _explain(found, policy, extra, as_json=as_json)
 
@@ -169,7 +167,13 @@ def _explain(subject: _Subject, policy: Path | None, extra: _Extra, *, as_json: 
 
 
 def _dry_run(
-    subject: _Subject, policy: Path | None, against: Path, extra: _Extra, *, as_json: bool
+    subject: _Subject,
+    other_subject: _Subject,
+    policy: Path | None,
+    against: Path,
+    extra: _Extra,
+    *,
+    as_json: bool,
 ) -> None:
     from cloister.attestation.explanation import changes, rule_lines
     from cloister.cli.evidence import read_policy
@@ -177,11 +181,11 @@ def _dry_run(
     other = read_policy(against, subject.root)
     before = _before(subject, policy, extra)
     after: tuple[RuleLine, ...] = ()
-    if subject.claims is not None:
-        table = subject.root.fields()
+    claims = other_subject.claims
+    if claims is not None:
         after = (
-            _anchor_line(subject.claims, subject.root, other, extra),
-            *rule_lines(subject.claims, table, extra.with_nonce(other.rules)),
+            _anchor_line(claims, subject.root, other, extra),
+            *rule_lines(claims, subject.root.fields(), extra.with_nonce(other.rules)),
         )
     differing = changes(before, after)
     status = _status(after)
@@ -195,7 +199,7 @@ def _dry_run(
                 "policy": str(against),
                 "policy_hash": other.hash.hex(),
                 "verified_now": not subject.saved,
-                "reasons": [] if subject.claims is not None else [dict(r) for r in subject.reasons],
+                "reasons": [dict(each) for each in other_subject.reasons] if not after else [],
                 "rules": [line.as_record() for line in after],
                 "changes": [
                     {"rule": each.path, "before": each.before, "after": each.after}
@@ -205,8 +209,8 @@ def _dry_run(
         )
     else:
         console.lines(_MARK + (f"; {_UNVERIFIED}" if subject.saved else ""))
-        if subject.claims is None:
-            _tell_reasons(subject)
+        if claims is None:
+            _tell_reasons(other_subject)
         _tell(f"by {against}", after)
         _tell_changes(differing)
     raise typer.Exit(status)
@@ -283,7 +287,7 @@ def _tell_reasons(subject: _Subject) -> None:
         said = f"{reason['code']}: {reason['detail']}"
         console.lines(console.printable(said))
     if subject.claims is None:
-        console.lines("it is not known to be genuine: no policy can change that")
+        console.lines("it is not known to be genuine: nothing that it says is compared")
 
 
 def _tell(title: str, lines: Sequence[RuleLine]) -> None:

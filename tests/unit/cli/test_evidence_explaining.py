@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,18 @@ def test_a_dry_run_is_no_verdict(tmp_path: Path) -> None:
         assert "accept" not in text + json.dumps(record)
 
 
+@pytest.mark.spec("EVP-32")
+def test_a_policy_that_checks_nothing_would_not_hold(tmp_path: Path) -> None:
+    """As it accepts nothing."""
+    good = Explained(tmp_path)
+    policy = good.policy("policy.yaml")
+    text = re.sub(r"\{(one_of|within): .*\}", "{unchecked: nobody looks at it}", policy.read_text())
+    policy.write_text(text)
+    status, record = good.explain(*good.subject, "--against", policy)
+    assert (status, record["would_hold"]) == (WOULD_NOT_HOLD, False)
+    assert set(outcomes(record).values()) == {"holds", "unchecked"}  # the anchors hold
+
+
 @pytest.mark.spec("EVP-33")
 def test_what_would_change(tmp_path: Path) -> None:
     """Relative to the policy by which it was judged."""
@@ -155,10 +168,16 @@ def test_what_is_not_genuine_no_policy_makes_so(tmp_path: Path) -> None:
     status, record = good.explain(*words)
     assert (status, record["rules"]) == (77, [])
     assert record["reasons"][0]["code"] == "endorsement.anchor"
-    status, record = good.explain(*words, "--against", policy)
+    other = good.policy("other.yaml", anchor="00" * 32)
+    status, record = good.explain(*words, "--against", other)
     assert (status, record["would_hold"], record["rules"]) == (WOULD_NOT_HOLD, False, [])
-    text = run("explain", *words, "--against", policy).stdout
-    assert "no policy can change that" in text
+    assert record["reasons"][0]["code"] == "endorsement.anchor"
+    # A policy that trusts the root judges by it, whatever the first one trusts.
+    for before in ((), ("--policy", other)):
+        status, record = good.explain(*words, *before, "--against", policy)
+        assert (status, outcomes(record)["anchors"]) == (WOULD_HOLD, "holds")
+    text = run("explain", *words, "--against", other).stdout
+    assert "nothing that it says is compared" in text
     refused = tmp_path / "refused.json"
     refused.write_text(run(*good.words, "--endorsements", good.collateral, "--json").stdout)
     assert code("explain", refused) == "config.missing"  # it does not say its kind

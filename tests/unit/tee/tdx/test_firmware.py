@@ -15,19 +15,23 @@ from hypothesis import strategies as st
 
 from cloister.errors import MalformedError
 from cloister.tee.tdx.firmware import TdxFirmware
+from cloister.tee.tdx.layout import read_quote
+from evidence_samples import folder
 
 FOOTER: Final = "96b582de-1fb2-45f7-baea-a366c55a082d"
 METADATA: Final = "e47a6535-984a-4798-865e-4685a7bf8ec2"
 PAGE: Final = 4096
 
-# Debian 12's package ovmf 2022.11-6+deb12u2, /usr/share/ovmf/OVMF.fd. Nobody publishes its MRTD:
-# the values are this project's, computed twice (here and in `transcript`).
+# Firmware of distributions by SHA-256, and its MRTD in the order of pages. The second is that of
+# a genuine quote, whose TD ran that package's firmware: hardware agrees. Nobody publishes the first
+# one's: it is this project's, computed twice.
 DEBIAN: Final = "7b456907dd0786d415999e801a1ac4637b8ed4d7cf5378cfc6edbe5e574dd773"
-DEBIAN_MRTD: Final = {
-    "page": "4c7206f0f483c524f12c366c711e9049030a8d47c471ee5aa9c4999a08de4057"
-    "fb887fed0744d5631a212967fb231c47",
-    "section": "acccbcc870a381adab0d3919d90a7f268ac3b0364771f202ed4bb4e892d045b3"
-    "3db3b32e6924cba830a724eed443f7e1",
+UBUNTU: Final = "ae577ac531f6d7ecf7aee3203bfbd3d40db5eb8f79ce3e1ba69894a4711bc118"
+KNOWN: Final = {
+    DEBIAN: "4c7206f0f483c524f12c366c711e9049030a8d47c471ee5aa9c4999a08de4057"
+    "fb887fed0744d5631a212967fb231c47",  # ovmf 2022.11-6+deb12u2, OVMF.fd
+    UBUNTU: "7348651a34b2d2d3462822e3a750ec6110125f36757c78480bbfc69cc0d21fb0"
+    "01a1ced3ee19747dda8f750c3bc8f876",  # ovmf-inteltdx 2025.02-8ubuntu3, OVMF.inteltdx.fd
 }
 
 Row = tuple[int, int, int, int, int, int]
@@ -112,15 +116,44 @@ def test_half_of_a_split_firmware_is_refused() -> None:
     assert "more than the file has" in e.value.public
 
 
-def test_a_distributions_firmware() -> None:
-    """Debian's OVMF has TDX metadata; both computations give what was found for it."""
-    path = Path(os.environ.get("CLOISTER_OVMF", "/usr/share/ovmf/OVMF.fd"))
-    if not path.is_file():
-        pytest.skip("no OVMF here: install ovmf, or set CLOISTER_OVMF to its file")
-    data = path.read_bytes()
+def images() -> list[bytes]:
+    """Firmware for TDX that is installed here, or lies in CLOISTER_FIRMWARE; or skip the test."""
+    base = Path(os.environ.get("CLOISTER_FIRMWARE", "/usr/share/ovmf"))
+    found = [path.read_bytes() for path in sorted(base.glob("*.fd"))] if base.is_dir() else []
+    if not found:
+        pytest.skip(f"no firmware in {base}: install ovmf, or set CLOISTER_FIRMWARE to its folder")
+    return found
+
+
+def test_distributions_firmware() -> None:
+    """Both computations agree on whatever there is, and with what is known of some."""
+    compared = 0
+    for data in images():
+        try:
+            found = TdxFirmware.from_bytes(data).mrtd("page").hex()
+        except MalformedError:  # half of a split firmware, or none for TDX
+            continue
+        assert found == transcript(data)
+        assert found == KNOWN.get(hashlib.sha256(data).hexdigest(), found)
+        compared += 1
+    if not compared:
+        pytest.skip("no firmware for TDX among what is here")
+
+
+@pytest.mark.spec("TDL-10", "TDL-12")
+def test_a_genuine_quote_has_the_measurement_that_is_computed() -> None:
+    """Intel's hardware measured Ubuntu's firmware as this does, in the order of KVM."""
+    [data] = [each for each in images() if hashlib.sha256(each).hexdigest() == UBUNTU] or [b""]
+    if not data:
+        pytest.skip("Ubuntu's ovmf-inteltdx 2025.02-8ubuntu3 is not here: CLOISTER_FIRMWARE")
+    _, report = read_quote((folder("tdx") / "gotdx-v5" / "quote.bin").read_bytes())
     image = TdxFirmware.from_bytes(data)
-    assert image.mrtd("page").hex() == transcript(data)
-    if hashlib.sha256(data).hexdigest() != DEBIAN:
-        pytest.skip("another OVMF than Debian's 2022.11-6+deb12u2: only both ways were compared")
-    assert image.mrtd("page").hex() == DEBIAN_MRTD["page"]
-    assert image.mrtd("section").hex() == DEBIAN_MRTD["section"]
+    assert image.mrtd("page") == report.mr_td
+    assert image.mrtd("section") != report.mr_td
+
+
+@pytest.mark.spec("TDL-10")
+def test_what_is_known_of_ubuntus_firmware_is_what_hardware_said() -> None:
+    """The value above is copied from nowhere but the quote."""
+    _, report = read_quote((folder("tdx") / "gotdx-v5" / "quote.bin").read_bytes())
+    assert report.mr_td.hex() == KNOWN[UBUNTU]
