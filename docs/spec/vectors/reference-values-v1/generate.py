@@ -154,8 +154,10 @@ vector(
 )  # fmt: skip
 vector(
     "tpm", "REF-23", "registers of a TPM, by the length of their digests",
-    corim(comid(triple(measurement(None, {14: {0: [[1, b"\1" * 32]], 7: [[7, MRTD]]}})))),
-    kind="tpm", rules={"pcrs.sha256.0": one_of(b"\1" * 32), "pcrs.sha384.7": one_of(MRTD)},
+    corim(comid(triple(measurement(None, {14: {0: [[1, b"\1" * 32]], 7: [[7, MRTD]],
+                                               4: [[1, b"\4" * 32], [7, RTMR1]]}})))),
+    kind="tpm", rules={"pcrs.sha256.0": one_of(b"\1" * 32), "pcrs.sha384.7": one_of(MRTD),
+                       "pcrs.sha256.4": one_of(b"\4" * 32), "pcrs.sha384.4": one_of(RTMR1)},
 )  # fmt: skip
 vector(
     "numbers", "REF-22", "security versions, exact and least",
@@ -318,4 +320,18 @@ vector("profile-kind", "REF-20", "a profile for another kind", corim(comid(STATE
 vector("contradiction", "REF-25", "two values of one claim in one state",
        corim(comid(triple(measurement("measurement", digest(MRTD)),
                           measurement("mrtd", digest(RTMR1))))), BAD)  # fmt: skip
+vector("unread-too-much", "REF-4", "more that is not read than anybody could look at",
+       corim(comid(STATE), **{f"_{n}": 0 for n in range(100, 1125)}), BAD)  # fmt: skip
+vector(
+    "flag-twice", "REF-25", "the same said of two parts of one state",
+    corim(comid(triple(measurement("measurement", digest(MRTD) | {3: {3: False}}),
+                       measurement("rtmr1", digest(RTMR1) | {3: {3: False}})))),
+    rules={"measurement": one_of(MRTD), "debug": {"one_of": [False]}, "rtmr1": one_of(RTMR1)},
+)  # fmt: skip
+vector(
+    "flags-of-a-profile", "REF-21", "a profile's keys say nothing of flags",
+    corim(comid(triple(measurement("cca.rim", digest(b"\1" * 32, 1) | {3: {3: True}}))), _3=CCA),
+    kind="cca", rules={"measurement": one_of(b"\1" * 32)},
+    unread=["tags[0].triples[0][0] 'cca.rim' flag 3: no claim of cca evidence has this name"],
+)  # fmt: skip
 vector("too-large", "REF-4", "more tags than allowed", corim(*([comid(STATE)] * 65)), BAD)

@@ -18,6 +18,7 @@ from cloister.tee.corim.values import (
     read_list,
     read_map,
     read_part,
+    shown,
     text,
 )
 from cloister.wire.foreign_cbor import ForeignValue, Tagged
@@ -121,7 +122,7 @@ def read_module(data: bytes, place: str) -> Module:
         id=identifier(identity.get(0)),
         replaces=tuple(_replaced(body.get(3))),
         triples=tuple(found),
-        unread=tuple(unread),
+        unread=tuple(shown(line) for line in unread),
     )
 
 
@@ -150,7 +151,9 @@ def _triple(record: ForeignValue, place: str) -> ReferenceTriple:
         unread += [f"{named}: measurement-map {name}" for name in body if name not in {0, 1}]
         for name, value in read_map(body.get(1), "measurement values").items():
             statements += _statements(name, value, named, key, unread)
-    return ReferenceTriple(_environment(environment), tuple(statements), tuple(unread))
+    return ReferenceTriple(
+        shown(_environment(environment)), tuple(statements), tuple(shown(line) for line in unread)
+    )
 
 
 def _statements(

@@ -28,6 +28,7 @@ from cloister.tee.corim.values import (
     read_list,
     read_map,
     read_part,
+    shown,
     text,
     validity,
     whole_seconds,
@@ -39,6 +40,7 @@ __all__ = ["CONTENT_TYPE", "Corim", "CorimSignature"]
 CONTENT_TYPE: Final = "application/rim+cbor"
 _MAX_TAGS: Final = 64
 _MAX_STATEMENTS: Final = 4096
+_MAX_UNREAD: Final = 1024
 _PARTS: Final = 4
 _SUITES: Final[Mapping[int, tuple[Curve, Hash]]] = {
     -7: ("P-256", "SHA-256"),
@@ -203,12 +205,14 @@ def _corim(body: Map, signature: CorimSignature | None) -> Corim:
             triples += module.triples
     if sum(len(each.statements) for each in triples) > _MAX_STATEMENTS:
         raise malformed("has too many values")
+    if len(unread) + sum(len(each.unread) for each in triples) > _MAX_UNREAD:
+        raise malformed("has too much that is not read here")
     return Corim(
         id=identifier(body.get(0)),
         profile=_profile(body.get(3)),
         validity=validity(body.get(4)),
         triples=tuple(triples),
-        unread=tuple(unread),
+        unread=tuple(shown(line) for line in unread),
         signature=signature,
     )
 

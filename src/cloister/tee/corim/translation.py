@@ -8,7 +8,8 @@ Spec: reference-values-v1, clauses REF-20 to REF-27.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -166,7 +167,7 @@ def _state(
     unread: list[str],
 ) -> State:
     rules: dict[str, Rule] = {}
-    for statement in triple.statements:
+    for statement in _by_bank(triple.statements, kind):
         path = _path(statement, kind, keys)
         field = None if path is None else fields.get(path)
         if field is None:
@@ -175,19 +176,31 @@ def _state(
         rule = _rule(statement, kind, field)
         if rule is None:
             unread.append(f"{statement.place}: {field.path} never has such a value")
-        elif field.path in rules:
+        elif rules.get(field.path, rule) != rule:
             raise malformed(f"says two things of {field.path} in one state")
         else:
             rules[field.path] = rule
     return rules
 
 
+def _by_bank(statements: Sequence[Statement], kind: str) -> Iterator[Statement]:
+    """Take the registers of a TPM apart by the length of their digests: each is another bank's."""
+    for statement in statements:
+        if kind != "tpm" or statement.form != "register":
+            yield statement
+            continue
+        sizes = {len(value): None for value in statement.values if isinstance(value, bytes)}
+        for size in sizes:
+            values = (v for v in statement.values if isinstance(v, bytes) and len(v) == size)
+            yield dataclasses.replace(statement, values=tuple(values))
+
+
 def _path(statement: Statement, kind: str, keys: Mapping[int | str, str] | None) -> str | None:
-    if statement.form == "flag":
-        return "debug" if statement.name == _DEBUG_FLAG else None
     if keys is not None:
         key = statement.key
-        return None if key is None or statement.form == "register" else keys.get(key)
+        return None if key is None or statement.form in {"register", "flag"} else keys.get(key)
+    if statement.form == "flag":
+        return "debug" if statement.name == _DEBUG_FLAG else None
     name = statement.name if statement.form == "register" else statement.key
     if statement.form == "register" and isinstance(name, int):
         return _register(kind, name, statement.values)

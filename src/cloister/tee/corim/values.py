@@ -30,6 +30,7 @@ __all__ = [
     "read_list",
     "read_map",
     "read_part",
+    "shown",
     "text",
     "validity",
     "whole_seconds",
@@ -40,6 +41,7 @@ WRAPPER, UNSIGNED, SIGN1, COSWID, COMID, COTL = 500, 501, 18, 505, 506, 508
 URI, UUID, TIME, OID = 32, 37, 1, 111
 _CODE: Final = "corim.malformed"
 _MAX_TEXT: Final = 1024
+_MAX_SHOWN: Final = 240
 _MAX_DEPTH: Final = 12
 _UUID_BYTES: Final = 16
 # Of the draft, and of profiles upon it; what one means is decided where it stands.
@@ -96,6 +98,12 @@ def text(value: ForeignValue) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_TEXT or not value.isprintable():
         raise malformed("has a name that is no text")
     return value
+
+
+def shown(line: str) -> str:
+    """Return words of a file's for people: on one line, and not too long."""
+    plain = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    return plain if len(plain) <= _MAX_SHOWN else plain[: _MAX_SHOWN - 1] + "…"
 
 
 def identifier(value: ForeignValue) -> str:

@@ -10,6 +10,7 @@ from cloister.tee.corim.values import (
     identifier,
     read_list,
     read_map,
+    shown,
     text,
     validity,
     whole_seconds,
@@ -75,3 +76,9 @@ def test_a_validity_has_an_end(value: ForeignValue) -> None:
     assert validity(None) == Validity(None, None)
     with pytest.raises(MalformedError):
         validity(value)
+
+
+def test_words_of_a_file_stay_on_one_line() -> None:
+    """For terminals, comments and logs."""
+    assert shown("a\x1b[2J\nb") == "a\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}b"
+    assert len(shown("x" * 5000)) == 240
