@@ -1,8 +1,9 @@
-"""`cloister evidence policy`: a policy's values from a file that somebody signed, a CoRIM."""
+"""`cloister evidence policy`: a policy's values from a signed file, or from what was computed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from cloister.cli import console
 from cloister.errors import ConfigError, MalformedError
 
 if TYPE_CHECKING:
-    from cloister.attestation.evidence_rules import Rule
+    from cloister.attestation.evidence_rules import Field, Rule
     from cloister.crypto.vendor_keys import EcdsaKey
     from cloister.tee.corim import Corim, ReferenceValues
 
@@ -20,8 +21,11 @@ __all__ = ["comparison", "policy", "reference_values"]
 
 
 def policy(  # noqa: PLR0917  # options: typer passes them by name
-    from_corim: Path = typer.Option(help="The file with reference values."),
-    kind: str = typer.Option(help="The kind of evidence that they are for."),
+    kind: str = typer.Option(help="The kind of evidence that the values are for."),
+    from_corim: Path | None = typer.Option(None, help="A file with reference values, a CoRIM."),
+    value: list[str] = typer.Option(
+        [], help="CLAIM=HEX, such as `cloister measure` prints; one claim twice makes a list."
+    ),
     key: Path | None = typer.Option(
         None, help="The public key (PEM) of whose values you take; the file must be signed by it."
     ),
@@ -38,14 +42,26 @@ def policy(  # noqa: PLR0917  # options: typer passes them by name
     output: Path | None = typer.Option(None, "--output", "-o", help="A new file for the policy."),
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
-    """Write an evidence policy with the reference values of a CoRIM; say what it leaves out."""
+    """Write an evidence policy with reference values; say what it leaves out of them."""
     from cloister.cli.evidence import instant, read_policy, require_root
     from cloister.keyservice.new_file import write_new_file
     from cloister.keyservice.policy.draft_evidence import EvidenceDraft, draft_evidence_policy
 
     root = require_root(kind)
-    corim, found = reference_values(from_corim, kind, key, unsigned=unsigned, at=instant(at))
-    rules: dict[str, Rule] = dict(found.merged(state))
+    rules = _written(value, root.fields())
+    source = _nothing()
+    if from_corim is not None:
+        source = _from_corim(from_corim, kind, key, state, unsigned=unsigned, at=instant(at))
+    elif key is not None or unsigned or state:
+        raise ConfigError("--key, --unsigned and --state go with --from-corim", code="config.value")
+    twice = sorted(set(rules) & set(source.rules))
+    if twice or not (rules or source.rules):
+        raise ConfigError(
+            f"two sources speak of {twice[0]}" if twice else "no value was given",
+            code="config.value" if twice else "config.missing",
+            hint="--from-corim FILE --key KEY, or --value CLAIM=HEX",
+        )
+    rules |= source.rules
     anchors: tuple[str, ...] = ("manufacturer",)
     replaced: Mapping[str, Rule] = {}
     if fill is not None:
@@ -56,8 +72,8 @@ def policy(  # noqa: PLR0917  # options: typer passes them by name
             kind=root.name,
             anchors=anchors,
             rules={**replaced, **rules},
-            sources=_sources(corim, found, state),
-            unread=found.unread,
+            sources=[*source.sources, *(["the command line"] if value else [])],
+            unread=source.unread,
         ),
         root.fields(),
     )
@@ -68,19 +84,69 @@ def policy(  # noqa: PLR0917  # options: typer passes them by name
         console.emit(
             {
                 "kind": root.name,
-                "signed": corim.signature is not None,
-                "signer": None if corim.signature is None else corim.signature.signer,
-                "states": [environment for environment, _ in found.states],
+                "signer": source.signer or None,
+                "states": list(source.states),
                 "claims": changed,
-                "unread": list(found.unread),
+                "unread": list(source.unread),
                 "file": None if output is None else str(output),
                 "policy": text,
             }
         )
         return
-    for line in found.unread:
+    for line in source.unread:
         console.warn(console.printable(f"not in the policy: {line}"))
     console.lines(text if output is None else f"{output} is written: {', '.join(changed)}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a file gave: rules, words about it, and what was left out."""
+
+    rules: Mapping[str, Rule]
+    sources: Sequence[str]
+    signer: str
+    states: Sequence[str]
+    unread: Sequence[str]
+
+
+def _nothing() -> _Source:
+    return _Source({}, (), "", (), ())
+
+
+def _from_corim(
+    path: Path, kind: str, key: Path | None, state: Sequence[int], *, unsigned: bool, at: int
+) -> _Source:
+    corim, found = reference_values(path, kind, key, unsigned=unsigned, at=at)
+    return _Source(
+        rules=found.merged(state),
+        sources=_sources(corim, found, state),
+        signer="" if corim.signature is None else corim.signature.signer,
+        states=[environment for environment, _ in found.states],
+        unread=found.unread,
+    )
+
+
+def _written(values: Sequence[str], table: Sequence[Field]) -> dict[str, Rule]:
+    """Read CLAIM=HEX; only claims that are bytes are computed from images."""
+    from cloister.attestation.evidence_rules import OneOf
+
+    names = {field.path for field in table if field.form == "bytes"}
+    found: dict[str, list[bytes]] = {}
+    for text in values:
+        name, _, digits = text.partition("=")
+        if name not in names:
+            raise ConfigError(
+                f"no claim of bytes is called {name}",
+                code="config.value",
+                hint="cloister evidence fields lists them",
+            )
+        try:
+            octets = bytes.fromhex(digits)
+        except ValueError as e:
+            raise ConfigError(f"{name} takes hex digits", code="config.value") from e
+        if octets not in found.setdefault(name, []):
+            found[name].append(octets)
+    return {name: OneOf(tuple(each)) for name, each in found.items()}
 
 
 def reference_values(

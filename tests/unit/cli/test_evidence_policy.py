@@ -50,7 +50,7 @@ def test_a_signed_file_becomes_a_policy_that_lint_knows(tmp_path: Path) -> None:
     out = tmp_path / "policy.yaml"
     words = (*case.words, "--key", case.key, "-o", out)
     record = json.loads(run(*words, "--json").stdout)
-    assert (record["signed"], record["signer"]) == (True, "ACME Inc.")
+    assert record["signer"] == "ACME Inc."
     assert record["claims"] == ["measurement", "rtmr1", "rtmr2"]
     assert record["policy"] == out.read_text() == done.stdout
     assert code(*words) == "config.exists"
@@ -69,7 +69,7 @@ def test_whose_values_are_taken_is_said(tmp_path: Path) -> None:
     assert code(*signed.words, "--key", other.key) == "corim.signature"
     assert code(*plain.words, "--key", signed.key) == "corim.signature"
     assert run(*plain.words, "--unsigned").exit_code == 0
-    assert json.loads(run(*plain.words, "--unsigned", "--json").stdout)["signed"] is False
+    assert json.loads(run(*plain.words, "--unsigned", "--json").stdout)["signer"] is None
     signed.key.write_text("no key")
     assert code(*signed.words, "--key", signed.key) in {"certificate.malformed", "corim.signature"}
 
@@ -155,3 +155,27 @@ def test_lint_compares_a_policy_with_a_file(tmp_path: Path) -> None:
     assert lint("--corim", case.file).exit_code == 1  # signed, and no key was named
     assert getattr(lint("--corim", case.file).exception, "code", "") == "corim.signature"
     assert getattr(lint("--corim-key", case.key).exception, "code", "") == "config.value"
+
+
+@pytest.mark.spec("REF-30", "REF-31")
+def test_values_that_were_computed_become_a_policy(tmp_path: Path) -> None:
+    """By claim; what the claim never has is refused."""
+    first, second = "11" * 48, "22" * 48
+    words = ("policy", "--kind", "tdx", "--value", f"measurement={first}")
+    done = run(*words, "--value", f"rtmr2={second}", "--value", f"measurement={second}")
+    assert done.exit_code == 0, done.exception
+    assert f'measurement: {{one_of: ["{first}", "{second}"]}}' in done.stdout
+    assert f'rtmr2: {{one_of: ["{second}"]}}' in done.stdout
+    assert "# From the command line\n" in done.stdout
+    case = Case(tmp_path, "signed")
+    both = (*case.words, "--key", case.key, "--value")
+    assert f'rtmr3: {{one_of: ["{first}"]}}' in run(*both, f"rtmr3={first}").stdout
+    assert code(*both, f"rtmr1={first}") == "config.value"
+    for wrong in ("measurement=zz", "status=aa", "nothing=aa", "measurement"):
+        assert code("policy", "--kind", "tdx", "--value", wrong) in {
+            "config.value",
+            "policy.invalid",
+        }
+    assert code("policy", "--kind", "tdx", "--value", "measurement=aa") == "policy.invalid"
+    assert code("policy", "--kind", "tdx") == "config.missing"
+    assert code(*words, "--unsigned") == "config.value"
