@@ -323,6 +323,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "approval.malformed": MalformedError,
     "evidence.malformed": MalformedError,
     "endorsement.malformed": MalformedError,
+    "firmware.malformed": MalformedError,
+    "corim.malformed": MalformedError,
     "volume.malformed": MalformedError,
     "certificate.malformed": MalformedError,
     "message.malformed": MalformedError,
@@ -357,6 +359,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "endorsement.revoked": EndorsementError,
     "endorsement.mismatch": EndorsementError,
     "endorsement.collector": EndorsementError,
+    "corim.signature": EndorsementError,
+    "corim.validity": EndorsementError,
     # appraisal: one for each rule of the policy
     "appraisal.root-of-trust": AppraisalError,
     "appraisal.measurement": AppraisalError,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from cloister.cli import console, settings
+from cloister.cli import console, evidence_explaining, evidence_policy, settings
 from cloister.errors import CallerError, CloisterError, ConfigError, MalformedError
 
 if TYPE_CHECKING:
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from cloister.attestation.verdict import Verdict
     from cloister.tee.registry import RootOfTrust
 
-__all__ = ["app", "instant_of"]
+__all__ = ["app", "instant_of", "judge", "octets", "read_policy", "require_root"]
 
 app = typer.Typer(help="Judge evidence of any manufacturer, offline.", no_args_is_help=True)
+
+app.command("explain")(evidence_explaining.explain)
+app.command("policy")(evidence_policy.policy)
 
 REFUSED: Final = 77
 UNDECIDED: Final = 75
@@ -424,3 +427,7 @@ def _flat(prefix: str, value: object) -> list[tuple[str, object]]:
             for line in _flat(f"{prefix}.{name}" if prefix else str(name), each)
         ]
     return [(prefix, value)]
+
+
+# For `explain`, which judges as `verify` does, and for `policy`.
+judge, octets, read_policy, require_root = _judge, _octets, _policy, _root

@@ -10,12 +10,13 @@ from cloister.attestation.claims import Claims
 from cloister.attestation.evidence import Endorsement, ReportData, collect_all
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.cli import console, settings
+from cloister.cli.evidence_explaining import WOULD_HOLD, WOULD_NOT_HOLD
 from cloister.crypto.digest import DIGEST_BYTES
 from cloister.errors import ConfigError, ReleaseDeniedError
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.policy import Policy, parse_policy
 from cloister.keyservice.policy.evidence_roots import accepted_roots
-from cloister.keyservice.policy.explain import Explanation, explain
+from cloister.keyservice.policy.explain import Explanation, explain, rule_changes
 from cloister.keyservice.policy.model import CodeVolume, Workload
 from cloister.launcher.attesting import Machine, choose_kind, hardware_attester
 from cloister.launcher.code import read_code
@@ -28,7 +29,7 @@ from cloister.volume.opening import observe
 if TYPE_CHECKING:
     from cloister.launcher.owner import Owner
 
-__all__ = ["explain_here"]
+__all__ = ["dry_run", "explain_here"]
 
 _HERE: Final = Machine()
 _REPORT_DATA: Final = ReportData(bytes(64))  # binds nothing: an explanation releases nothing
@@ -104,6 +105,33 @@ def _genuine(
         sorted(accepted_roots(kind, roots.genuine[kind]))
     )
     return verifier.verify(found.evidence, found.endorsements, at=read_clock().at)
+
+
+def dry_run(before: Explanation, after: Explanation, *, as_json: bool) -> int:
+    """Show what another policy would say otherwise; returns the exit status of a dry run."""
+    changes = rule_changes(before, after)
+    holds = after.refused_by is None
+    if as_json:
+        console.emit(
+            {
+                "dry_run": True,
+                "would_hold": holds,
+                "policy": after.as_record()["policy"],
+                "rules": after.as_record()["rules"],
+                "changes": [
+                    {"rule": each.path, "before": each.before, "after": each.after}
+                    for each in changes
+                ],
+            }
+        )
+    else:
+        console.lines("dry run: nothing is decided here, and nothing may rely on it")
+        for each in changes:
+            console.lines(f"change: {each.path}: {each.before} -> {each.after}")
+        if not changes:
+            console.lines("no rule says something else than before")
+        console.lines("each rule would hold" if holds else "not every rule would hold")
+    return WOULD_HOLD if holds else WOULD_NOT_HOLD
 
 
 def _code(policy: Policy, role: Workload, base: Path, code: Path | None) -> bytes:

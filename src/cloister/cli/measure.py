@@ -1,4 +1,4 @@
-"""`cloister measure`: the reference values that a policy for this machine names."""
+"""`cloister measure`: the reference values that a policy for this machine, or an image, names."""
 
 from __future__ import annotations
 
@@ -6,18 +6,30 @@ from pathlib import Path
 
 import typer
 
-from cloister.cli import console, settings
+from cloister.cli import console, measure_image, settings
 
-__all__ = ["command"]
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Measure this machine, as a run would; or the image of a virtual machine.",
+    invoke_without_command=True,
+)
+
+app.command("tdx")(measure_image.tdx)
+app.command("snp")(measure_image.snp)
 
 
-def command(
+@app.callback()
+def measure(
+    ctx: typer.Context,
     program: str = typer.Option("python", "--program", help="python, or a program's path."),
     code: Path | None = typer.Option(None, "--code", help="A folder of plain code to digest too."),
     domain: Path | None = settings.DOMAIN,
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
-    """Measure launcher, runtime and plain code on this machine, as a run would."""
+    """Measure launcher, runtime and plain code on this machine; or `tdx`, `snp`: an image."""
+    if ctx.invoked_subcommand is not None:
+        return
     from cloister.crypto.digest import digest_to_text
     from cloister.launcher.code import read_code
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from cloister.cli import approving, console, settings
 from cloister.errors import ConfigError, MalformedError
+
+if TYPE_CHECKING:
+    from cloister.keyservice.policy.explain import Explanation
 
 __all__ = ["app"]
 
@@ -23,11 +27,23 @@ _FILE = typer.Argument(help="The policy, a YAML file.")
 
 
 @app.command()
-def lint(file: Path = _FILE, as_json: bool = _JSON) -> None:
+def lint(
+    file: Path = _FILE,
+    corim: Path | None = typer.Option(
+        None, help="For evidence policies: a file with reference values, to compare with."
+    ),
+    corim_key: Path | None = typer.Option(
+        None, help="The public key that signed that file; without it nobody signed it."
+    ),
+    as_json: bool = _JSON,
+) -> None:
     """Say everything that is wrong or remarkable, with line numbers; exit 1 where it is wrong."""
+    from cloister.cli.evidence_policy import comparison
     from cloister.keyservice.policy.lint import lint_text
 
-    findings = lint_text(settings.read_policy_bytes(file), source=str(file))
+    references = comparison(corim, corim_key)
+    data = settings.read_policy_bytes(file)
+    findings = lint_text(data, source=str(file), references=references)
     wrong = any(finding.severity == "error" for finding in findings)
     if as_json:
         records = [finding.as_record() for finding in findings]
@@ -213,22 +229,34 @@ def explain(  # noqa: PLR0917  # options: typer passes them by name
     endorsements: list[Path] = typer.Option(
         [], help="A file or folder that vouches for this machine's hardware."
     ),
+    against: Path | None = typer.Option(
+        None, help="Another policy, for a dry run: what would it say otherwise of this machine?"
+    ),
     domain: Path | None = settings.DOMAIN,
     as_json: bool = _JSON,
 ) -> None:
-    """Judge this machine by every rule: what it expects, what is found here. Releases nothing."""
-    from cloister.cli.explaining import explain_here
+    """Judge this machine by every rule: what it expects, what is found here. Releases nothing.
+
+    A dry run ends with 20 where each rule of the other policy would hold, with 21 where one would
+    not.
+    """
+    from cloister.cli.explaining import dry_run, explain_here
     from cloister.keyservice.own_endorsements import OwnEndorsements
 
-    found = explain_here(
-        file,
-        workload=workload,
-        code=code,
-        domain=domain,
-        quiet=as_json,
-        root_of_trust=root_of_trust,
-        endorsements=OwnEndorsements(endorsements)(),
-    )
+    def explained(policy: Path) -> Explanation:
+        return explain_here(
+            policy,
+            workload=workload,
+            code=code,
+            domain=domain,
+            quiet=as_json,
+            root_of_trust=root_of_trust,
+            endorsements=OwnEndorsements(endorsements)(),
+        )
+
+    found = explained(file)
+    if against is not None:
+        raise typer.Exit(dry_run(found, explained(against), as_json=as_json))
     if as_json:
         console.emit(found.as_record())
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -91,3 +92,21 @@ def test_a_processor_is_explained_rule_by_rule(policy: Path, plain: Path) -> Non
     assert e.value.code == "endorsement.missing"
     with pytest.raises(UnsupportedError):  # this very machine is none
         explain_here(policy, workload="w", code=plain, domain=None, quiet=True)
+
+
+@pytest.mark.spec("POL-64")
+def test_another_policy_is_tried_on_this_machine(door: Door, policy: Path, plain: Path) -> None:
+    """What it says otherwise; never with the status of a policy that holds."""
+    other = door.folder / "other.yaml"
+    other.write_text(policy.read_text().replace("minimum_svn: ", "minimum_svn: 9"))
+    words = ("policy", "explain", policy, "--workload", "w", "--code", plain, "--against")
+    same = door.call(*words, policy)
+    assert same.exit_code == 20
+    assert "no rule says something else than before" in same.stdout
+    found = door.call(*words, other)
+    assert found.exit_code == 21
+    assert "change: roots_of_trust.sim.minimum_svn: holds -> refused" in found.stdout
+    assert "would be released" not in found.stdout
+    record = json.loads(door.call(*words, other, "--json").stdout)
+    assert (record["dry_run"], record["would_hold"]) == (True, False)
+    assert [each["rule"] for each in record["changes"]] == ["roots_of_trust.sim.minimum_svn"]

@@ -91,3 +91,22 @@ def test_refusals_are_told_to_who_may_read_the_policy(door: Door) -> None:
     error = door.call("policy", "refusals", "digits").exception
     assert isinstance(error, CloisterError)
     assert error.code == "config.value"
+
+
+def test_lint_knows_evidence_policies(door: Door) -> None:
+    """By their first key, with the same exit status."""
+    text = (
+        "evidence_policy: cloister/v1\nkind: sim\nanchors: [manufacturer]\nclaims:\n"
+        '  measurement: {one_of: ["%s"]}\n  report_data: {unchecked: the command gives it}\n'
+        "  debug: {one_of: [clear]}\n  security_version: {at_least: %d}\n"
+    )
+    path = door.folder / "evidence.yaml"
+    path.write_text(text % ("ab" * 32, 1))
+    found = door.record("policy", "lint", path)
+    assert found["valid"] is True
+    path.write_text(text % ("ab" * 48, 0))
+    done = door.call("policy", "lint", path)
+    assert done.exit_code == 1
+    assert "evidence.yaml:5:" in done.stdout
+    assert "[lint.value-length]" in done.stdout
+    assert "[lint.at-least-zero]" in done.stdout

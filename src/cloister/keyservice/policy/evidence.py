@@ -23,6 +23,7 @@ from cloister.keyservice.policy.node import (
     ListNode,
     MapNode,
     Node,
+    PolicyProblem,
     Problems,
     TextNode,
     UnusableNode,
@@ -34,8 +35,11 @@ from cloister.wire import Value, encode
 __all__ = [
     "MANUFACTURER",
     "MAX_EVIDENCE_POLICY_BYTES",
+    "EvidenceDiagnosis",
     "EvidencePolicy",
     "claims_tree",
+    "diagnose_evidence_policy",
+    "is_evidence_policy",
     "parse_evidence_policy",
     "read_anchors",
     "read_claim_rules",
@@ -99,6 +103,32 @@ class EvidencePolicy:
         return sha256(framed(_LABEL, encode(tree)))
 
 
+@dataclass(frozen=True, slots=True)
+class EvidenceDiagnosis:
+    """What reading a text found.
+
+    Attributes:
+        policy: The policy, where there was no problem.
+        problems: Why there is none, all of them.
+        positions: Path to (line, column), for messages about parts of a good policy.
+    """
+
+    policy: EvidencePolicy | None
+    problems: tuple[PolicyProblem, ...]
+    positions: Mapping[str, tuple[int, int]]
+
+
+def is_evidence_policy(data: bytes) -> bool:
+    """Tell whether a text calls itself an evidence policy, valid or not."""
+    if len(data) > MAX_EVIDENCE_POLICY_BYTES:
+        return False
+    try:
+        root = read_document(data.decode("utf-8", "strict"), Problems())
+    except UnicodeDecodeError:
+        return False
+    return isinstance(root, MapNode) and root.get(_KEYS[0]) is not None
+
+
 def parse_evidence_policy(
     data: bytes, *, source: str, fields: Callable[[str], Sequence[Field] | None]
 ) -> EvidencePolicy:
@@ -113,6 +143,25 @@ def parse_evidence_policy(
         MalformedError: `policy.too-large`, `policy.malformed`, or `policy.invalid` with every
             problem in `detail`.
     """
+    found = diagnose_evidence_policy(data, source=source, fields=fields)
+    if found.policy is not None:
+        return found.policy
+    raise MalformedError(
+        f"{source}: {found.problems[0]}",
+        code="policy.malformed" if any(p.malformed for p in found.problems) else "policy.invalid",
+        offset=found.problems[0].line,
+        detail="\n".join(str(problem) for problem in found.problems),
+    )
+
+
+def diagnose_evidence_policy(
+    data: bytes, *, source: str, fields: Callable[[str], Sequence[Field] | None]
+) -> EvidenceDiagnosis:
+    """Find everything that is wrong with a text, in one pass.
+
+    Raises:
+        MalformedError: `policy.too-large` only; nothing of such a text is looked at.
+    """
     if len(data) > MAX_EVIDENCE_POLICY_BYTES:
         raise MalformedError(
             f"{source}: an evidence policy has at most {MAX_EVIDENCE_POLICY_BYTES} bytes",
@@ -126,14 +175,8 @@ def parse_evidence_policy(
         problems.add(Node(1, 1), "", message="the text is not UTF-8", malformed=True)
     else:
         policy = None if root is None else _read(root, problems, fields)
-    if policy is not None and not problems.found:
-        return policy
-    raise MalformedError(
-        f"{source}: {problems.found[0]}",
-        code="policy.malformed" if any(p.malformed for p in problems.found) else "policy.invalid",
-        offset=problems.found[0].line,
-        detail="\n".join(str(problem) for problem in problems.found),
-    )
+    good = policy if not problems.found else None
+    return EvidenceDiagnosis(good, tuple(problems.found), dict(problems.positions))
 
 
 def read_claim_rules(
@@ -152,6 +195,7 @@ def read_claim_rules(
         if field is None:
             problems.add(key, place, message=f"unknown claim; known here: {', '.join(known)}")
             continue
+        problems.positions[place] = (key.line, key.column)
         rule = _rule(value, place, problems, field)
         if rule is not None:
             rules[field.path] = rule
@@ -169,6 +213,7 @@ def read_claim_rules(
 
 def read_anchors(node: Node, path: str, problems: Problems) -> tuple[str, ...]:
     """Return who may vouch; whoever calls looks at `problems` before using them."""
+    _remember(node, path, problems)
     accepted = _texts(node, path, problems, minimum=1)
     if not all(_ANCHOR.fullmatch(anchor) for anchor in accepted):
         problems.add(node, path, message=f"expected '{MANUFACTURER}' or sha256: and 64 hex digits")
@@ -199,6 +244,7 @@ def _read(
         problems.add(root, "", message="an evidence policy is a map")
         return None
     for key, _ in root.entries:
+        problems.positions[key.text] = (key.line, key.column)
         if key.text not in _KEYS:
             problems.add(key, key.text, message=f"unknown key; known here: {', '.join(_KEYS)}")
     parts = {name: root.get(name) for name in _KEYS}
@@ -219,6 +265,12 @@ def _read(
     return EvidencePolicy(kind.text, accepted, MappingProxyType(rules))
 
 
+def _remember(node: Node, place: str, problems: Problems) -> None:
+    """Note where each value of a list stands."""
+    for number, item in enumerate(node.items if isinstance(node, ListNode) else ()):
+        problems.positions[f"{place}[{number}]"] = (item.line, item.column)
+
+
 def _rule(node: Node, path: str, problems: Problems, field: Field) -> Rule | None:
     words = (*_WORDS[field.form], "unchecked")
     if not isinstance(node, MapNode) or len(node.entries) != 1:
@@ -230,6 +282,7 @@ def _rule(node: Node, path: str, problems: Problems, field: Field) -> Rule | Non
             key, path, message=f"{quote(key.text)} does not judge this; {', '.join(words)} do"
         )
         return None
+    _remember(value, path, problems)
     if key.text == "unchecked":
         return _unchecked(value, path, problems)
     if key.text == "within":

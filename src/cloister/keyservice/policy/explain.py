@@ -1,6 +1,6 @@
 """Why a policy accepts or refuses: every rule with what it expected and what was found.
 
-Spec: release-policy-v1, clause POL-61.
+Spec: release-policy-v1, clauses POL-61 and POL-64.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cloister.keyservice.policy.description import secrets_of
 from cloister.keyservice.policy.model import Policy
 from cloister.keyservice.policy.rules import Rule, rules
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["Explanation", "RuleChange", "explain", "rule_changes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +90,32 @@ def explain(
     rows = () if named is None else secrets_of(policy, named)
     secrets = {row.label: row.value for row in rows}
     return Explanation(policy_hash(policy), workload, claims.hardware_rooted, found, secrets)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleChange:
+    """What one policy says otherwise than another; `absent` where it has no such rule."""
+
+    path: str
+    before: str
+    after: str
+
+
+def rule_changes(before: Explanation, after: Explanation) -> tuple[RuleChange, ...]:
+    """Return the rules about which two policies differ on one machine, in the order of the second.
+
+    For information only: neither explanation decides anything.
+    """
+    known = {(rule.number, rule.path): rule.verdict for rule in before.rules}
+    found = [
+        RuleChange(rule.path, known.get((rule.number, rule.path), "absent"), rule.verdict)
+        for rule in after.rules
+        if known.get((rule.number, rule.path)) != rule.verdict
+    ]
+    there = {(rule.number, rule.path) for rule in after.rules}
+    found += [
+        RuleChange(rule.path, rule.verdict, "absent")
+        for rule in before.rules
+        if (rule.number, rule.path) not in there
+    ]
+    return tuple(found)

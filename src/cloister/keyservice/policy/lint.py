@@ -4,28 +4,33 @@ An `error` is something that cannot work or that undoes the policy's purpose; `r
 refuses it. A `warning` deserves a second look. A `note` says what the policy leaves open, so that
 whoever approves it has read it once in plain words.
 
-Spec: release-policy-v1, clauses POL-70 to POL-73.
+Spec: release-policy-v1, clauses POL-70 to POL-73; evidence-policy-v1, clauses EVP-20 to EVP-27.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from cloister.errors import MalformedError
+from cloister.attestation.evidence_rules import Field
+from cloister.errors import ConfigError, MalformedError
+from cloister.keyservice.policy.evidence import (
+    diagnose_evidence_policy,
+    is_evidence_policy,
+)
 from cloister.keyservice.policy.lint_evidence import findings_of_evidence
+from cloister.keyservice.policy.lint_evidence_policy import (
+    findings_beside_references,
+    findings_of_evidence_policy,
+)
 from cloister.keyservice.policy.lint_secrets import findings_of_secrets
 from cloister.keyservice.policy.lint_workload import findings_of_workload
-from cloister.keyservice.policy.model import (
-    CodeVolume,
-    Policy,
-    SimRoot,
-    Unchecked,
-    VolumeRule,
-)
-from cloister.keyservice.policy.node import join
+from cloister.keyservice.policy.model import CodeVolume, Policy, SimRoot, Unchecked, VolumeRule
+from cloister.keyservice.policy.node import PolicyProblem, join
 from cloister.keyservice.policy.reader import diagnose
+from cloister.tee.corim import ReferenceValues
+from cloister.tee.registry import by_name
 
 __all__ = ["Finding", "Severity", "lint", "lint_text", "require_sound"]
 
@@ -69,15 +74,53 @@ class Finding:
         }
 
 
-def lint_text(data: bytes, *, source: str) -> tuple[Finding, ...]:
+def lint_text(
+    data: bytes, *, source: str, references: Callable[[str], ReferenceValues] | None = None
+) -> tuple[Finding, ...]:
     """Find everything in a text: what makes it no policy, or else what `lint` finds.
+
+    Args:
+        data: Untrusted.
+        source: What the text is called, for messages.
+        references: For evidence policies: the reference values for a kind, to compare with.
 
     Raises:
         MalformedError: `policy.too-large`.
+        ConfigError: There are reference values, and this is no evidence policy (`config.value`).
     """
+    if is_evidence_policy(data):
+        return _lint_evidence(data, source=source, references=references)
+    if references is not None:
+        raise ConfigError(
+            f"{source} is no evidence policy, and reference values are for those",
+            code="config.value",
+        )
     diagnosis = diagnose(data, source=source)
     if diagnosis.policy is not None:
         return lint(diagnosis.policy, positions=diagnosis.positions)
+    return _problems(diagnosis.problems)
+
+
+def _lint_evidence(
+    data: bytes, *, source: str, references: Callable[[str], ReferenceValues] | None
+) -> tuple[Finding, ...]:
+    diagnosis = diagnose_evidence_policy(data, source=source, fields=_table)
+    policy = diagnosis.policy
+    if policy is None:
+        return _problems(diagnosis.problems)
+    table = _table(policy.kind) or ()
+    found = list(findings_of_evidence_policy(policy, table))
+    if references is not None:
+        found += findings_beside_references(policy, table, references(policy.kind))
+    return _placed(found, diagnosis.positions)
+
+
+def _table(kind: str) -> Sequence[Field] | None:
+    root = by_name(kind)
+    return None if root is None else root.fields()
+
+
+def _problems(problems: Iterable[PolicyProblem]) -> tuple[Finding, ...]:
     return tuple(
         Finding(
             "error",
@@ -88,8 +131,19 @@ def lint_text(data: bytes, *, source: str) -> tuple[Finding, ...]:
             problem.message,
             problem.hint,
         )
-        for problem in diagnosis.problems
+        for problem in problems
     )
+
+
+def _placed(
+    findings: Iterable[tuple[Severity, str, str, str]], positions: Mapping[str, tuple[int, int]]
+) -> tuple[Finding, ...]:
+    """Add places and hints; errors first, then by line."""
+    found: list[Finding] = []
+    for severity, code, path, message in findings:
+        line, column = _position(positions, path)
+        found.append(Finding(severity, code, path, line, column, message, _HINTS.get(code, "")))
+    return tuple(sorted(found, key=lambda f: (_ORDER[f.severity], f.line, f.column)))
 
 
 def lint(policy: Policy, *, positions: Mapping[str, tuple[int, int]]) -> tuple[Finding, ...]:
@@ -99,11 +153,7 @@ def lint(policy: Policy, *, positions: Mapping[str, tuple[int, int]]) -> tuple[F
         policy: A valid policy.
         positions: Path to (line, column), from a `Diagnosis`; `{}` where there was no text.
     """
-    found: list[Finding] = []
-    for severity, code, path, message in _all(policy):
-        line, column = _position(positions, path)
-        found.append(Finding(severity, code, path, line, column, message, _HINTS.get(code, "")))
-    return tuple(sorted(found, key=lambda f: (_ORDER[f.severity], f.line, f.column)))
+    return _placed(_all(policy), positions)
 
 
 def require_sound(policy: Policy) -> None:
@@ -267,4 +317,13 @@ _HINTS: Final[Mapping[str, str]] = {
     "lint.launcher-unchecked": "name the digest that `cloister doctor` shows, or that of the image",
     "lint.platform-unjudged": "write status: {one_of: [UpToDate]}, or reported_tcb: {at_least: …}",
     "lint.revocation-unchecked": "write {one_of: [set]}, and let the key service have the list",
+    "lint.nothing-checked": "give at least one claim a value or a bound",
+    "lint.always": "say {unchecked: <reason>}, if that is meant",
+    "lint.at-least-zero": "say {unchecked: <reason>}, if that is meant",
+    "lint.value-length": "copy the value again, whole: `cloister evidence show` has it in full",
+    "lint.value-unset": "leave out one of the two rules",
+    "lint.reference-unread": "`cloister evidence policy --fill` takes the file's values over",
+    "lint.reference-unset": "leave it out, or ask the file's author",
+    "lint.anchor-nobody": "name the key or root that you trust: sha256:…",
+    "lint.measurement-unchecked": "`cloister measure` computes it from an image",
 }

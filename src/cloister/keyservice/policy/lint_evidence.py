@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Final, Literal
 
 from cloister.attestation.evidence_rules import OneOf, Rule, Unchecked
-from cloister.keyservice.policy.evidence import MANUFACTURER
-from cloister.keyservice.policy.evidence_roots import root_named
+from cloister.keyservice.policy.evidence import MANUFACTURER, EvidencePolicy
+from cloister.keyservice.policy.evidence_roots import root_named, table_of
+from cloister.keyservice.policy.lint_evidence_policy import findings_of_evidence_policy
 from cloister.keyservice.policy.model import EvidenceRoot
 from cloister.keyservice.policy.node import join
 
@@ -23,11 +24,25 @@ _LAUNCHED: Final = frozenset({"measurement", "rtmr1", "rtmr2", "tdx.rtmr1", "tdx
 # Claims that say whether the platform is new enough.
 _VERSIONS: Final = frozenset({"status", "reported_tcb", "snp.reported_tcb"})
 _REVOKED: Final = frozenset({"revocation_checked", "snp.revocation_checked"})
+# What `lint_evidence_policy` finds wrong in values holds in a section as it does in a file.
+_OF_VALUES: Final = frozenset(
+    f"lint.{name}"
+    for name in (
+        "always", "at-least-zero", "part-unknown", "value-form", "value-length", "value-twice",
+        "value-unknown", "value-unset", "value-zero",
+    )
+)  # fmt: skip
 
 
 def findings_of_evidence(name: str, root: EvidenceRoot, path: str) -> Iterator[_Found]:
     """Yield what one section leaves open."""
     yield from _anchors(name, root, path)
+    as_file = EvidencePolicy(name, root.anchors, root.claims)
+    for severity, code, place, message in findings_of_evidence_policy(as_file, table_of(name)):
+        # That debug is accepted, or no revocation looked at, is said below.
+        said = code == "lint.always" and place.removeprefix("claims.") in {"debug", *_REVOKED}
+        if code in _OF_VALUES and not said:
+            yield severity, code, f"{path}.{place}", message
     for claim, rule in root.claims.items():
         place = join(f"{path}.claims", claim)
         left_out = isinstance(rule, Unchecked)

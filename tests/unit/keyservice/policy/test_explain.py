@@ -7,7 +7,7 @@ import pytest
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.errors import AppraisalError, CloisterError
 from cloister.keyservice.policy.appraisal import appraise
-from cloister.keyservice.policy.explain import explain
+from cloister.keyservice.policy.explain import RuleChange, explain, rule_changes
 from cloister.testing.policies import (
     CODE_ROOT,
     VOLUME_ROOTS,
@@ -74,3 +74,21 @@ def test_an_unregistered_code_volume_is_shown_once() -> None:
     )
     refused = [(rule.path, rule.code) for rule in shown.rules if rule.verdict == "refused"]
     assert refused == [("workloads.train.code.volume", "release.volume-unknown")]
+
+
+@pytest.mark.spec("POL-64")
+def test_two_policies_differ_about_one_machine() -> None:
+    """In verdicts, and in rules that only one of them has."""
+    policy, claims = sample_policy(), replace(sample_claims(), debug=True)
+    shown = explain(policy, "train", claims, sample_measurement(), volume_roots=VOLUME_ROOTS)
+    healthy = explain(
+        policy, "train", sample_claims(), sample_measurement(), volume_roots=VOLUME_ROOTS
+    )
+    assert rule_changes(shown, healthy) == (
+        RuleChange("roots_of_trust.sim.debug", "refused", "holds"),
+    )
+    assert rule_changes(shown, shown) == ()
+    shorter = replace(healthy, rules=healthy.rules[1:])
+    gone = healthy.rules[0]
+    assert rule_changes(healthy, shorter) == (RuleChange(gone.path, gone.verdict, "absent"),)
+    assert rule_changes(shorter, healthy) == (RuleChange(gone.path, "absent", gone.verdict),)

@@ -11,7 +11,7 @@ from cloister.testing.policies import sample_text
 
 ROOTS = sample_text()[sample_text().index("roots_of_trust:") : sample_text().index("# Sealed")]
 LEFT_OUT = "{unchecked: a reason that is long}"
-FIXED = {f"rtmr{n}": '{one_of: ["00"]}' for n in range(4)}
+FIXED = {f"rtmr{n}": f'{{one_of: ["{"0a" * 48}"]}}' for n in range(4)}
 
 
 def findings(*sections: str, beside: str = "") -> set[tuple[str, str, str]]:
@@ -25,7 +25,21 @@ def findings(*sections: str, beside: str = "") -> set[tuple[str, str, str]]:
 def strict(kind: str, anchor: str = "manufacturer", **claims: str) -> str:
     """A section that leaves nothing open, but for the changes."""
     rules = (FIXED if kind == "tdx" else {}) | claims
-    return section(kind, anchors=[anchor], measurement=b"m" * 48, claims=rules)
+    size = 32 if kind == "sgx" else 48
+    return section(kind, anchors=[anchor], measurement=b"m" * size, claims=rules)
+
+
+@pytest.mark.spec("POL-72")
+def test_a_value_that_never_matches_is_an_error() -> None:
+    """What lint says of a file of its own it says of a section: lengths, words, bounds."""
+    claims = {"rtmr0": '{one_of: ["00"]}', "status": "{one_of: [Uptodate]}"}
+    assert findings(strict("tdx", **claims)) == {
+        ("error", "lint.value-length", "roots_of_trust.tdx.claims.rtmr0[0]"),
+        ("error", "lint.value-unknown", "roots_of_trust.tdx.claims.status[0]"),
+    }
+    both = strict("tdx", sept_ve_disable="{one_of: [set, clear]}")
+    found = findings(both)
+    assert ("error", "lint.always", "roots_of_trust.tdx.claims.sept_ve_disable") in found
 
 
 @pytest.mark.parametrize("kind", ["tdx", "snp", "sgx", "nitro"])
