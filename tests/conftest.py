@@ -23,6 +23,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from cloister.testing.postgres import PostgresServer, find_programs
+from cloister.testing.swtpm import SoftwareTpm, find_swtpm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,3 +165,12 @@ def postgres() -> Iterator[PostgresServer]:
     server = PostgresServer()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def swtpm() -> Iterator[SoftwareTpm]:
+    """A software TPM, new for each test."""
+    if find_swtpm() is None:
+        pytest.skip("no software TPM here: tools/swtpm.sh")
+    with SoftwareTpm() as software:
+        yield software
