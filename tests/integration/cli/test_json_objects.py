@@ -66,6 +66,7 @@ _WORDS = {
     "volume rekey": ("store",),
     "volume retire": ("store",),
     "evidence collect": ("out", "--kind", "sim", "--nonce", "00"),
+    "evidence extend": ("ab",),
     "evidence fields": ("--kind", "none"),
     "evidence show": ("none", "--kind", "tdx"),
     "evidence verify": ("none", "--kind", "tdx"),

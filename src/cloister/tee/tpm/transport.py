@@ -117,7 +117,10 @@ def _answer(fd: int) -> bytes:
 
 
 def _open(path: Path) -> int:
-    if not stat.S_ISSOCK(path.stat().st_mode):
+    mode = path.stat().st_mode
+    if not stat.S_ISSOCK(mode):
+        if not stat.S_ISCHR(mode):  # a file would be written over
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV), str(path))
         return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     connection = socket.socket(socket.AF_UNIX)
     try:

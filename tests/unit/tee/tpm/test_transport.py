@@ -111,6 +111,19 @@ def test_a_device_that_cannot_be_opened_says_why(number: int, code: str) -> None
     assert e.value.code == code
 
 
+def test_a_file_is_no_device(tmp_path: Path) -> None:
+    """And is not written over; a device that answers nothing is cut off."""
+    path = tmp_path / "notes.txt"
+    path.write_text("mine")
+    with pytest.raises(CloisterError) as e, TpmPath(path):
+        pass
+    assert e.value.code == "machine.attester"
+    assert path.read_text() == "mine"
+    with TpmPath(Path("/dev/null")) as transport, pytest.raises(CloisterError) as silent:
+        transport.exchange(b"command")
+    assert silent.value.code == "attester.failed"
+
+
 def test_what_is_not_open_is_not_asked() -> None:
     """Before and after its use."""
     with pytest.raises(CloisterError) as e:
