@@ -293,11 +293,14 @@ KINDS: dict[str, Callable[[], Iterator[Case]]] = {
 def measure(case: Case, rounds: int, peaks: Peaks) -> dict[str, object]:
     """Return the row of one kind, times in milliseconds."""
     first, again, other = [], [], []
+    processor = 0.0
     more = min(rounds, MEMORY_ROUNDS)
     for _ in range(rounds):
         case.forget()
         first.append(_milliseconds(case.verdict))
+        began = time.process_time()
         again.append(_milliseconds(case.verdict))
+        processor += time.process_time() - began
         if case.other is not None:
             other.append(_milliseconds(case.other))
     spread = Spread.of(again)
@@ -309,6 +312,7 @@ def measure(case: Case, rounds: int, peaks: Peaks) -> dict[str, object]:
         "first_ms": Spread.of(first).record(),
         "again_ms": spread.record(),
         "per_second": round(1e3 * len(again) / sum(again)),
+        "per_processor_second": round(len(again) / processor),
         "python_peak_kib": _python_peak_kib(case),
         "growth_kib": peaks.growth_kib(case.verdict, more),
         "aim_ms": case.aim_ms,

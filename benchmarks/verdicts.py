@@ -36,7 +36,8 @@ def rows(*, rounds: int) -> Iterator[Row]:
 def kind_row(facts: Mapping[str, Any]) -> Row:
     """Return the row of one kind."""
     again, first = facts["again_ms"], facts["first_ms"]
-    other, result = "", f"{facts['per_second']} a second"
+    other = ""
+    result = f"{facts['per_second']} a second, {facts['per_processor_second']} of processor time"
     if "ratio" in facts:
         ratio, theirs = facts["ratio"], facts["other_ms"]
         other = f"{facts['other']} p50 {_ms(theirs)}"

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import typer
 
-from cloister.cli import collecting, console
+from cloister.cli import attesting, console
 
 __all__ = ["command"]
 
 
 def command(  # noqa: PLR0917  # options: typer passes them by name
-    tsm: Path | None = collecting.TSM,
-    gramine: Path | None = collecting.GRAMINE,
-    tpm: Path | None = collecting.TPM,
-    metadata: str | None = collecting.METADATA,
-    nvml: Path | None = collecting.NVML,
+    tsm: Path | None = attesting.TSM,
+    gramine: Path | None = attesting.GRAMINE,
+    tpm: Path | None = attesting.TPM,
+    metadata: str | None = attesting.METADATA,
+    nvml: Path | None = attesting.NVML,
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """Say what this machine has, what is missing, what that costs and how to get it.
@@ -28,7 +28,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     from cloister.tee.offers import Machine, offers
 
     facts = probe()
-    where = collecting.places(tsm=tsm, gramine=gramine, tpm=tpm, metadata=metadata, nvml=nvml)
+    where = attesting.places(tsm=tsm, gramine=gramine, tpm=tpm, metadata=metadata, nvml=nvml)
     roots = offers(Machine(where, platform.release()))
     if as_json:
         console.emit(

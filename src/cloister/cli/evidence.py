@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from cloister.cli import collecting, console, settings
+from cloister.cli import attesting, console, evidence_composite, settings
 from cloister.errors import CallerError, CloisterError, ConfigError, MalformedError
 
 if TYPE_CHECKING:
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from cloister.attestation.verdict import Verdict
     from cloister.tee.registry import RootOfTrust
 
-__all__ = ["app"]
+__all__ = ["app", "fitting", "instant", "tell"]
 
 app = typer.Typer(help="Judge evidence of any manufacturer, offline.", no_args_is_help=True)
+app.command("verify-composite")(evidence_composite.verify_composite)
 
 REFUSED: Final = 77
 UNDECIDED: Final = 75
@@ -112,6 +113,9 @@ def collect(  # noqa: PLR0917  # options: typer passes them by name
     nonce: str = typer.Option(
         help="What to bind, as hex digits: 64 bytes; 32 for nvidia; up to 64 for tpm and azure."
     ),
+    gpu_nonce: str = typer.Option(
+        "", help="For a processor with NVIDIA GPUs: 32 bytes as hex digits, bound by both."
+    ),
     vmpl: int = typer.Option(0, help="For snp: the privilege level to report."),
     key: str = typer.Option(
         "ecc",
@@ -132,11 +136,11 @@ def collect(  # noqa: PLR0917  # options: typer passes them by name
     user_data: str = typer.Option(
         "", help="For azure: 64 bytes as hex digits that a new report shall cover."
     ),
-    tsm: Path | None = collecting.TSM,
-    gramine: Path | None = collecting.GRAMINE,
-    tpm: Path | None = collecting.TPM,
-    metadata: str | None = collecting.METADATA,
-    nvml: Path | None = collecting.NVML,
+    tsm: Path | None = attesting.TSM,
+    gramine: Path | None = attesting.GRAMINE,
+    tpm: Path | None = attesting.TPM,
+    metadata: str | None = attesting.METADATA,
+    nvml: Path | None = attesting.NVML,
     domain: Path | None = settings.DOMAIN,
     as_json: bool = _JSON,
 ) -> None:
@@ -146,8 +150,8 @@ def collect(  # noqa: PLR0917  # options: typer passes them by name
     """
     from cloister.keyservice.new_file import write_new_file
 
-    wish = collecting.Wish(
-        places=collecting.places(tsm=tsm, gramine=gramine, tpm=tpm, metadata=metadata, nvml=nvml),
+    wish = attesting.Wish(
+        places=attesting.places(tsm=tsm, gramine=gramine, tpm=tpm, metadata=metadata, nvml=nvml),
         domain=domain,
         vmpl=vmpl,
         key=key,
@@ -155,10 +159,14 @@ def collect(  # noqa: PLR0917  # options: typer passes them by name
         bank=bank,
         pcrs=pcrs,
         log=event_log,
-        user_data=collecting.octets(user_data, "--user-data"),
+        user_data=attesting.octets(user_data, "--user-data"),
     )
-    bound = collecting.octets(nonce, "--nonce")
-    found = collecting.collect(_root(kind).name, bound, wish)
+    name, bound = _root(kind).name, _octets(nonce)
+    if gpu_nonce:
+        gpu_bound = attesting.octets(gpu_nonce, "--gpu-nonce")
+        found = attesting.collect_composite(name, bound, gpu_bound, wish)
+    else:
+        found = attesting.collect(name, bound, wish)
     parts = [(out, found.evidence.to_bytes())]
     for number, each in enumerate(found.endorsements):
         parts.append((out.with_name(f"{out.name}.endorsement-{number + 1}"), each.body))
@@ -177,18 +185,18 @@ def collect(  # noqa: PLR0917  # options: typer passes them by name
 def extend(
     digest: str = typer.Argument(help="A SHA-384 digest, 96 hex digits."),
     register: int = typer.Option(3, help="2 or 3: the firmware has the others."),
-    registers: Path | None = collecting.REGISTERS,
+    registers: Path | None = attesting.REGISTERS,
     as_json: bool = _JSON,
 ) -> None:
     """Extend a runtime register of this TD with what was measured; it stays so until a restart."""
     from cloister.tee.runtime_registers import REGISTER_BYTES, RuntimeRegisters
 
-    data = collecting.octets(digest, "DIGEST")
+    data = attesting.octets(digest, "DIGEST")
     if len(data) != REGISTER_BYTES or register not in range(4):
         raise ConfigError(
             "a register from 0 to 3 is extended with 96 hex digits", code="config.value"
         )
-    root = collecting.places(registers=registers).registers
+    root = attesting.places(registers=registers).registers
     value = RuntimeRegisters(root=root).extend(register, data)
     if as_json:
         console.emit({"register": register, "value": value.hex()})
@@ -220,6 +228,10 @@ def fields(kind: str = _KIND, as_json: bool = _JSON) -> None:
         for each in table
     ]
     console.table(kind, ("claim", "form", "required", "by default", "about"), rows)
+
+
+def _octets(text: str) -> bytes:
+    return attesting.octets(text, "--nonce")
 
 
 def _judge(
@@ -333,7 +345,7 @@ def _rules(
             if path in rules and not there & media_types:
                 rules[path] = Unchecked(reason)
     if nonce:
-        rules["report_data"] = OneOf((collecting.octets(nonce, "--nonce"),))
+        rules["report_data"] = OneOf((_octets(nonce),))
     return rules
 
 
@@ -440,3 +452,7 @@ def _flat(prefix: str, value: object) -> list[tuple[str, object]]:
             for line in _flat(f"{prefix}.{name}" if prefix else str(name), each)
         ]
     return [(prefix, value)]
+
+
+# For `verify-composite`, which judges parts as `verify` does.
+fitting, instant, tell = _fitting, _instant, _tell

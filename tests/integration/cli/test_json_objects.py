@@ -70,6 +70,10 @@ _WORDS = {
     "evidence fields": ("--kind", "none"),
     "evidence show": ("none", "--kind", "tdx"),
     "evidence verify": ("none", "--kind", "tdx"),
+    "evidence verify-composite": (
+        *("none", "--policy", "none", "--gpu-policy", "none"),
+        *("--nonce", "00", "--gpu-nonce", "00"),
+    ),
     "key holder": ("/proc/nowhere",),
     "keyservice approve": ("none", "--key", "none"),
     "keyservice backup": ("file",),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from cloister.cli import settings
-from cloister.errors import ConfigError
+from cloister.errors import ConfigError, UnsupportedError
 
 if TYPE_CHECKING:
     from cloister.attestation.evidence import Endorsement, Evidence
@@ -31,6 +31,7 @@ __all__ = [
     "Collected",
     "Wish",
     "collect",
+    "collect_composite",
     "octets",
     "places",
 ]
@@ -115,6 +116,48 @@ def collect(kind: str, nonce: bytes, wish: Wish) -> Collected:
             hint=_ELSEWHERE.get(kind, "cloister doctor shows what this machine offers"),
         )
     return ask(nonce, wish)
+
+
+def collect_composite(kind: str, nonce: bytes, gpu_nonce: bytes, wish: Wish) -> Collected:
+    """Have this machine's processor and its GPUs make evidence, each for the other.
+
+    Args:
+        kind: Of the processor's evidence.
+        nonce: The 64 bytes that it would bind, were there no GPU.
+        gpu_nonce: The verifier's 32 bytes.
+        wish: Where both are asked, and what else is wanted of the processor's.
+
+    Raises:
+        ConfigError: Another length, or a kind that is no processor's (`config.value`).
+        UnsupportedError: Too many GPUs for one envelope (`machine.attester`).
+        CloisterError: As either attester raises.
+    """
+    from cloister.attestation.evidence import MAX_EVIDENCE_BYTES, ReportData
+    from cloister.tee.composite import attest_composite
+    from cloister.tee.nvidia.attester import NvidiaAttester
+
+    if kind not in _ATTESTERS or kind == "nvidia":
+        raise ConfigError(
+            f"--gpu-nonce goes with a processor's evidence, not with {kind}", code="config.value"
+        )
+    if len(gpu_nonce) != _GPU_NONCE_BYTES:
+        raise ConfigError("--gpu-nonce takes 32 bytes as 64 hex digits", code="config.value")
+    request = ReportData(_whole(nonce))
+    processor: list[Collected] = []
+
+    def cpu(report_data: ReportData) -> Evidence:
+        processor.append(collect(kind, report_data.value, wish))
+        return processor[-1].evidence
+
+    gpu = NvidiaAttester(wish.places.nvml).collect
+    both = attest_composite(cpu, gpu, nonce=gpu_nonce, request=request).to_evidence()
+    if len(both.body) > MAX_EVIDENCE_BYTES:
+        raise UnsupportedError(
+            "evidence of this processor and so many GPUs does not fit into an envelope",
+            code="machine.attester",
+        )
+    [found] = processor
+    return Collected(both, found.endorsements, found.key)
 
 
 def places(
