@@ -40,18 +40,19 @@ def kind_row(facts: Mapping[str, Any]) -> Row:
     result = f"{facts['per_second']} a second, {facts['per_processor_second']} of processor time"
     if "ratio" in facts:
         ratio, theirs = facts["ratio"], facts["other_ms"]
-        other = f"{facts['other']} p50 {_ms(theirs)}"
+        other = f"{facts['other']} p50 {_ms(theirs)}, processor {_processor(facts, 'other')}"
         result += (
-            f"; {ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f}) "
-            f"x as fast as {facts['other']}, {facts['first_ratio']['median']:.2f} x the first time"
+            f"; {ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f}) x as fast as "
+            f"{facts['other']}, by processor time {facts['processor_ratio']['median']:.2f} x, "
+            f"the first time {facts['first_processor_ratio']['median']:.2f} x"
         )
     aim = facts["aim_ms"]
     return Row(
         part=PART,
         name=f"a verdict about {facts['kind']}",
         left=other,
-        right=f"p50 {_ms(again)}; seen for the first time {first['median']:.2f} ms; "
-        f"{_memory(facts)}",
+        right=f"p50 {_ms(again)}, processor {_processor(facts, 'again')}; seen for the first time "
+        f"{first['median']:.2f} ms, processor {_processor(facts, 'first')}; {_memory(facts)}",
         result=result,
         aim="" if aim is None else f"p50 under {aim:g} ms",
         met=facts["met"],
@@ -71,6 +72,10 @@ def process_row(facts: Mapping[str, Any]) -> Row:
 
 def _ms(spread: Mapping[str, float]) -> str:
     return f"{spread['median']:.2f} ({spread['min']:.2f} to {spread['max']:.2f}) ms"
+
+
+def _processor(facts: Mapping[str, Any], name: str) -> str:
+    return f"{facts[f'{name}_processor_ms']['median']:.2f} ms"
 
 
 def _memory(facts: Mapping[str, Any]) -> str:
