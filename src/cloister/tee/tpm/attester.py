@@ -19,7 +19,7 @@ from cloister.attestation.evidence import (
     Evidence,
     ReportData,
 )
-from cloister.crypto.chain import to_pem
+from cloister.crypto.chain import Certificate, to_pem
 from cloister.errors import (
     CallerError,
     CloisterError,
@@ -58,6 +58,7 @@ __all__ = [
 FIRMWARE_LOG: Final = Path("/sys/kernel/security/tpm0/binary_bios_measurements")
 _ROOM: Final = 8192  # what is beside a log in evidence, at most
 _ATTEMPTS: Final = 5
+_LONG_SEQUENCE: Final = b"\x30\x82"
 _PERSISTENT: Final = range(0x81000000, 0x82000000)
 _NV: Final = range(0x01000000, 0x02000000)
 
@@ -140,7 +141,8 @@ class TpmAttester:
                 bytes (`machine.attester`).
             UnavailableError: Busy, or no quote over these bytes was made (`attester.busy`,
                 `attester.failed`).
-            EvidenceError: The log does not lead to the registers (`evidence.log`).
+            EvidenceError: The key did not sign the quote (`evidence.signature`), or the log does
+                not lead to the registers (`evidence.log`).
             MalformedError: The log or the certificate cannot be read.
         """
         endorsements: tuple[Endorsement, ...] = ()
@@ -202,7 +204,8 @@ def quote_registers(
     Raises:
         UnsupportedError: The registers are not there, or so much data is not taken.
         UnavailableError: No quote over these bytes and values was made.
-        EvidenceError: The log does not lead to the values (`evidence.log`).
+        EvidenceError: The key did not sign the quote (`evidence.signature`), or the log does not
+            lead to the values (`evidence.log`).
         MalformedError: The log cannot be read.
     """
     for _ in range(_ATTEMPTS):
@@ -255,10 +258,10 @@ def read_firmware_log(path: Path, *, files: KernelFiles | None = None) -> bytes:
 
 
 def _der(data: bytes) -> bytes:
-    """Cut off what a maker left behind a certificate in an NV index of fixed length."""
-    if data[:2] == b"\x30\x82":
-        return data[: 4 + int.from_bytes(data[2:4])]
-    return data
+    """Return the certificate in an NV index, without what a maker left behind it."""
+    if data[:2] == _LONG_SEQUENCE:
+        data = data[: 4 + int.from_bytes(data[2:4])]
+    return Certificate.from_der(data).der
 
 
 def _require(number: int, among: range, what: str) -> None:

@@ -185,6 +185,15 @@ def test_keys_that_others_left_in_the_tpm(swtpm: SoftwareTpm) -> None:
         assert claims.vendor["ak_subject"] == "Simulated attestation key"
 
 
+def test_a_certificate_that_is_none_is_not_handed_out(swtpm: SoftwareTpm) -> None:
+    """Whatever the index holds."""
+    for data in (bytes(100), b"\x30\x82\xff\xff" + bytes(100), b"\x30"):
+        swtpm.store(0x01C101D0, data)
+        with swtpm.transport() as opened, pytest.raises(CloisterError) as e:
+            TpmAttester(Tpm(opened), certificate=0x01C101D0).collect(ReportData(DATA))
+        assert e.value.code == "certificate.malformed"
+
+
 def test_what_is_not_there_says_so(transport: TpmTransport) -> None:
     """Keys, templates, certificates; nothing is left loaded."""
     tpm = Tpm(transport)
