@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from cloister.tee.azure.attester import AK_HANDLE, HCL_INDEX, USER_DATA_INDEX
 from cloister.tee.azure.layout import HclReport
 from cloister.tee.tpm.commands import Tpm
+from cloister.tee.tpm.public import ak_template
 from cloister.tee.tpm.transport import TpmTransport
 from cloister.testing.manufacturers.azure import runtime_data
 from cloister.testing.swtpm import SoftwareTpm, store_nv
@@ -40,17 +41,24 @@ class Firmware:
         delay: How many reads of the report it takes until a new one is there.
     """
 
-    def __init__(self, software: SoftwareTpm, mint: Callable[[bytes], HclReport]) -> None:
+    def __init__(
+        self,
+        software: SoftwareTpm,
+        mint: Callable[[bytes], HclReport],
+        *,
+        template: bytes = ak_template("rsa"),
+    ) -> None:
         """Boot: make the key, and leave it with a report on it in the vTPM.
 
         Args:
             software: The vTPM.
             mint: Has the processor report on runtime data.
+            template: Of the key.
         """
         self._mint = mint
         self.delay = 0
         self._waiting: list[bytes] = []
-        key = load_der_public_key(software.persist(AK_HANDLE).spki)
+        key = load_der_public_key(software.persist(AK_HANDLE, template=template).spki)
         if not isinstance(key, RSAPublicKey):
             raise TypeError("Azure's key is RSA")
         self.modulus: Final = key.public_numbers().n

@@ -22,7 +22,7 @@ from typing import Final, Self
 from cloister.errors import CloisterError, ConfigError
 from cloister.tee.tpm.commands import ENDORSEMENT, OWNER, Tpm
 from cloister.tee.tpm.exchange import sized
-from cloister.tee.tpm.public import AkKind, PublicArea, ak_template
+from cloister.tee.tpm.public import PublicArea, ak_template
 from cloister.tee.tpm.transport import TpmPath
 
 __all__ = ["SoftwareTpm", "find_swtpm"]
@@ -106,11 +106,11 @@ class SoftwareTpm:
                 parameters=(1).to_bytes(4, "big") + _SHA256 + digest,
             )
 
-    def persist(self, handle: int, *, kind: AkKind = "rsa") -> PublicArea:
-        """Leave an attestation key under a persistent handle, as Azure does."""
+    def persist(self, handle: int, *, template: bytes = ak_template("rsa")) -> PublicArea:
+        """Leave a key under a persistent handle, as Azure does with its attestation key."""
         with self.transport() as transport:
             tpm = Tpm(transport)
-            key, public = tpm.create_primary(ENDORSEMENT, ak_template(kind))
+            key, public = tpm.create_primary(ENDORSEMENT, template)
             tpm.execute(
                 _EVICT,
                 "persist",

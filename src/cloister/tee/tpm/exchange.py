@@ -155,10 +155,10 @@ class Answered:
         if not authorized:
             return cls(0, made, answer.take(answer.left))
         parameters = answer.take(answer.number(4))
-        for _ in range(authorized):
-            nonce, _attributes, acknowledged = answer.sized(0), answer.take(1), answer.sized(0)
-            if nonce or acknowledged:
-                raise odd("a password is answered with more than nothing")
+        for _ in range(authorized):  # an empty nonce, attributes, an empty acknowledgement
+            answer.sized(0)
+            answer.take(1)
+            answer.sized(0)
         answer.end()
         return cls(0, made, parameters)
 

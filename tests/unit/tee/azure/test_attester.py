@@ -21,6 +21,7 @@ from cloister.tee.azure.metadata import MetadataService
 from cloister.tee.azure.tdx import TDX_FIELDS_OF_AZURE, azure_tdx_verifier
 from cloister.tee.azure.verifier import AzureSnpVerifier
 from cloister.tee.tpm.commands import Tpm
+from cloister.tee.tpm.public import ak_template
 from cloister.tee.tpm.transport import TpmTransport
 from cloister.testing.azure import Firmware, MetadataFake
 from cloister.testing.manufacturers.azure import SimulatedAzureTd, SimulatedAzureVm
@@ -133,6 +134,17 @@ def test_a_key_that_the_report_does_not_name_is_not_used(swtpm: SoftwareTpm) -> 
     with swtpm.transport() as transport, pytest.raises(CloisterError) as e:
         AzureAttester(Tpm(transport), "snp").collect(ReportData(DATA))
     assert e.value.code == "attester.failed"
+
+
+@pytest.mark.spec("AZ-11")
+def test_a_key_that_signs_anything_is_not_used(swtpm: SoftwareTpm) -> None:
+    """Though the report names it: what it signs need not be the vTPM's word."""
+    unrestricted = bytearray(ak_template("rsa"))
+    unrestricted[5] &= 0xFE
+    firmware = Firmware(swtpm, VM.hcl, template=bytes(unrestricted))
+    with opened(firmware, swtpm) as tpm, pytest.raises(CloisterError) as e:
+        AzureAttester(tpm, "snp").collect(ReportData(DATA))
+    assert (e.value.code, e.value.detail) == ("machine.attester", "it is no restricted signing key")
 
 
 @pytest.mark.spec("AZ-13")

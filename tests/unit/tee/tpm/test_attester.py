@@ -185,6 +185,20 @@ def test_keys_that_others_left_in_the_tpm(swtpm: SoftwareTpm) -> None:
         assert claims.vendor["ak_subject"] == "Simulated attestation key"
 
 
+@pytest.mark.spec("TPM-10")
+def test_a_key_that_signs_anything_is_not_used(swtpm: SoftwareTpm) -> None:
+    """Under a handle or of a template; what was loaded is unloaded."""
+    unrestricted = bytearray(ak_template("ecc"))
+    unrestricted[5] &= 0xFE
+    swtpm.persist(HANDLE, template=bytes(unrestricted))
+    swtpm.store(0x01C10001, bytes(unrestricted))
+    with swtpm.transport() as opened:
+        for key in (PersistentAk(HANDLE), *[TemplateAk(0x01C10001)] * 4):
+            with pytest.raises(CloisterError) as e:
+                TpmAttester(Tpm(opened), key).collect(ReportData(DATA))
+            assert e.value.detail == "it is no restricted signing key"
+
+
 def test_a_certificate_that_is_none_is_not_handed_out(swtpm: SoftwareTpm) -> None:
     """Whatever the index holds."""
     for data in (bytes(100), b"\x30\x82\xff\xff" + bytes(100), b"\x30"):
