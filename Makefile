@@ -69,7 +69,7 @@ clean: ## forget the environment and what was built
 postgresql: # Tests start a server of their own; without its programs they are skipped.
 	@tools/postgresql.sh
 
-swtpm: # A software TPM quotes in one test; without it that test is skipped.
+swtpm: # A software TPM quotes in some tests; without it they are skipped.
 	@tools/swtpm.sh
 
 compile: # The launcher measures bytecode: it must be there, and current, before anything runs.

@@ -65,8 +65,8 @@ def _plot(path: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> None:
     mpl.use("agg")
     import matplotlib.pyplot as plt  # noqa: PLC0415  # after the choice
 
-    figure, ((left, right), (rates, paths)) = plt.subplots(
-        2, 2, figsize=(13, 10), width_ratios=(3, 2), height_ratios=(3, 2)
+    figure, ((left, right), (rates, paths), (verdicts, ratios)) = plt.subplots(
+        3, 2, figsize=(13, 15), width_ratios=(3, 2), height_ratios=(3, 2, 3)
     )
     volumes = [row for row in rows if row.facts.get("speed_ratios")]
     for offset, (other, color) in enumerate((("plain", "#888888"), ("gocryptfs", "#2a7f9e"))):
@@ -91,6 +91,8 @@ def _plot(path: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> None:
     _plot_stages(right, rows)
     _plot_rates(rates, rows)
     _plot_paths(paths, rows)
+    _plot_verdicts(verdicts, rows)
+    _plot_ratios(ratios, rows)
     figure.suptitle(f"{facts['processor']}, {facts['cores']} cores, {facts['date']}", fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
@@ -137,3 +139,35 @@ def _plot_paths(axes: object, rows: Sequence[Row]) -> None:
     axes.set_yticks(range(len(found)), names)
     axes.invert_yaxis()
     axes.set_title("one release, by where things are: p50, ms")
+
+
+def _plot_verdicts(axes: object, rows: Sequence[Row]) -> None:
+    """Draw how long a verdict takes, for the first time and again."""
+    found = [row for row in rows if row.facts.get("benchmark") == "evidence"]
+    for offset, (name, label, color) in enumerate(
+        (("first_ms", "seen for the first time", "#bbbbbb"), ("again_ms", "again", "#2a7f9e"))
+    ):
+        times = [row.facts[name]["median"] for row in found]
+        places = [place + 0.4 * offset for place in range(len(found))]
+        axes.barh(places, times, 0.38, color=color, label=label)
+    axes.set_yticks([n + 0.2 for n in range(len(found))], [str(row.facts["kind"]) for row in found])
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_title("a verdict about evidence: p50, ms")
+    if found:
+        axes.legend(fontsize=8)
+
+
+def _plot_ratios(axes: object, rows: Sequence[Row]) -> None:
+    """Draw how much faster a verdict is than another implementation's, about the same bytes."""
+    found = [row for row in rows if row.facts.get("ratio")]
+    for place, row in enumerate(found):
+        ratio = row.facts["ratio"]
+        axes.plot([place, place], [ratio["min"], ratio["max"]], "-", color="#888888")
+        axes.plot([place], [ratio["median"]], "o", color="#2a7f9e")
+    axes.set_xticks(
+        range(len(found)), [f"{row.facts['kind']}\n{row.facts['other']}" for row in found]
+    )
+    axes.axhline(1, color="black", linewidth=0.8)
+    axes.set_yscale("log")
+    axes.set_title("the other's time, times ours (higher is faster here)")

@@ -2,7 +2,7 @@
 
     python benchmarks/run.py [--quick] [--output FOLDER]
 
-Takes under thirteen minutes on two cores, `--quick` under three. Each comparison alternates between
+Takes under fourteen minutes on two cores, `--quick` under four. Each comparison alternates between
 its sides within the same minutes; nothing here fails because something is slow.
 """
 
@@ -25,9 +25,10 @@ import pairs  # noqa: E402  # behind the path
 import releases  # noqa: E402  # behind the path
 import report  # noqa: E402  # behind the path
 import startup  # noqa: E402  # behind the path
+import verdicts  # noqa: E402  # behind the path
 import volumes  # noqa: E402  # behind the path
 
-PARTS = ("training", "volumes", "start-up", "key service", "memory")
+PARTS = ("training", "volumes", "start-up", "evidence", "key service", "memory")
 
 
 def main() -> None:
@@ -80,6 +81,7 @@ def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> I
         "start-up": lambda: startup.rows(
             folder, domain, pairs=3 if quick else 11, small_python=chosen.small_python
         ),
+        "evidence": lambda: verdicts.rows(rounds=20 if quick else 200),
         "key service": lambda: releases.rows(
             seconds=1 if quick else 5, clients=(1, 16) if quick else (1, 16, 128)
         ),

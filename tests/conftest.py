@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from hypothesis import HealthCheck, settings
 
+from cloister.testing.nvml import FAKE_NVML, FakeNvml, build_library, find_compiler
 from cloister.testing.postgres import PostgresServer, find_programs
+from cloister.testing.swtpm import SoftwareTpm, find_swtpm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,3 +166,29 @@ def postgres() -> Iterator[PostgresServer]:
     server = PostgresServer()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def swtpm() -> Iterator[SoftwareTpm]:
+    """A software TPM, new for each test."""
+    if find_swtpm() is None:
+        pytest.skip("no software TPM here: tools/swtpm.sh")
+    with SoftwareTpm() as software:
+        yield software
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fake of NVIDIA's library, compiled once."""
+    if find_compiler() is None:
+        pytest.skip("no C compiler here: apt-get install gcc")
+    return build_library(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def nvml(nvml_library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
+    """That library with one GPU, and answers of this test's own."""
+    folder = tmp_path / "nvml"
+    folder.mkdir()
+    monkeypatch.setenv(FAKE_NVML, str(folder))
+    return FakeNvml(nvml_library, folder)

@@ -70,6 +70,7 @@ def test_the_quick_run_has_every_part(tmp_path: Path) -> None:
         "training",
         "volumes",
         "start-up",
+        "evidence",
         "key service",
         "memory",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 import socket
@@ -258,3 +259,23 @@ def test_a_quick_hour_is_flat_and_does_everything(load: Any, tmp_path: Path) -> 
     assert all(sample.descriptors > 5 for sample in samples)
     assert dataclasses.asdict(samples[0]) == record["samples"][0]
     assert (tmp_path / "soak.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_each_kind_of_evidence_gets_a_verdict_and_a_row(load: Any) -> None:
+    """All of them are accepted, in one process; aims are judged where there are some."""
+    verdicts = load("verdicts")
+    rows = list(verdicts.rows(rounds=1))
+    kinds = {row.facts["kind"].partition("-v")[0] for row in rows[:-1]}
+    assert kinds >= {
+        *("sgx", "tdx", "snp", "tpm-certified", "tpm-pinned", "azure-snp", "azure-tdx"),
+        *("nvidia", "nitro", "cca", "sim"),
+    }
+    assert {row.facts["kind"] for row in rows if row.aim} == {
+        row.facts["kind"] for row in rows[:-1] if row.facts["kind"][:3] in {"sgx", "tdx", "snp"}
+    }
+    assert all(isinstance(row.met, bool) for row in rows if row.aim)
+    assert rows[-1].facts["peak_kib"] > 1000
+    second = importlib.util.find_spec("dcap_qvl") is not None
+    assert {row.facts["kind"] for row in rows if row.left} == (
+        {"sgx-v3", "tdx-v4", "tdx-v5"} if second else set()
+    )

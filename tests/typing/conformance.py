@@ -22,17 +22,24 @@ from cloister.keyservice.records import Records
 from cloister.keyservice.store import Store as ServiceStore
 from cloister.keyservice.transport import HTTPTransport, Transport
 from cloister.network.https import ask
+from cloister.tee.azure.attester import AzureAttester
 from cloister.tee.azure.verifier import AzureSnpVerifier, AzureTdxVerifier, VerifierFactory
 from cloister.tee.cca.verifier import CcaVerifier
 from cloister.tee.nitro.verifier import NitroVerifier
 from cloister.tee.nvidia.verifier import NvidiaVerifier
+from cloister.tee.sgx.attester import SgxAttester
 from cloister.tee.sgx.verifier import SgxVerifier
 from cloister.tee.sim.attester import SimAttester
 from cloister.tee.sim.verifier import SimVerifier
+from cloister.tee.snp.attester import SnpAttester
 from cloister.tee.snp.verifier import SnpVerifier
+from cloister.tee.tdx.attester import TdxAttester
 from cloister.tee.tdx.verifier import TdxVerifier
+from cloister.tee.tpm.attester import TpmAttester
+from cloister.tee.tpm.transport import TpmPath, TpmTransport
 from cloister.tee.tpm.verifier import TpmVerifier
 from cloister.testing.anchor import MemoryAnchor
+from cloister.testing.azure import FirmwareTransport
 from cloister.testing.log import MemoryLog
 from cloister.testing.memory_filesystem import MemoryFilesystem
 from cloister.testing.store import MemoryStore
@@ -84,6 +91,18 @@ def hardware(
     """Verifiers of AMD's processors, of TPMs, and of Azure's machines, which take one another."""
     snp_factory: VerifierFactory = SnpVerifier
     return snp, tpm, azure_snp, azure_tdx, AzureTdxVerifier((), snp_factory)
+
+
+def attesters(
+    sgx: SgxAttester, tdx: TdxAttester, snp: SnpAttester, tpm: TpmAttester, azure: AzureAttester
+) -> list[Attester]:
+    """What makes evidence over 64 bytes."""
+    return [sgx, tdx, snp, tpm, azure]
+
+
+def tpms(device: TpmPath, simulated: FirmwareTransport) -> list[TpmTransport]:
+    """Ways to a TPM."""
+    return [device, simulated]
 
 
 def devices(a: NvidiaVerifier, b: NitroVerifier, c: CcaVerifier) -> list[EvidenceVerifier]:

@@ -47,6 +47,7 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "keyservice/state/secret_rows.py": "driven by keyservice/test_secret_store.py",
     "keyservice/state/source_rows.py": "driven by keyservice/test_source_operations.py",
     "keyservice/state/sqlcipher.py": "contract/test_state_backend.py and keyservice/test_store.py",
+    "tee/places.py": "types only",
     "tee/sim/fields.py": "a table; tee/test_registry.py loads it",
     "volume/anchor.py": "a protocol: contract/test_volume_anchor.py",
     "volume/anchor_file.py": "contract/test_volume_anchor.py",

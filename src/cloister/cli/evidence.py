@@ -9,18 +9,35 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from cloister.cli import console, evidence_explaining, evidence_policy, settings
+from cloister.cli import (
+    attesting,
+    console,
+    evidence_composite,
+    evidence_explaining,
+    evidence_policy,
+    settings,
+)
 from cloister.errors import CallerError, CloisterError, ConfigError, MalformedError
 
 if TYPE_CHECKING:
-    from cloister.attestation.evidence import Endorsement, Evidence
+    from cloister.attestation.evidence import Endorsement
     from cloister.attestation.evidence_rules import Field, Rule
     from cloister.attestation.verdict import Verdict
     from cloister.tee.registry import RootOfTrust
 
-__all__ = ["app", "instant_of", "judge", "octets", "read_policy", "require_root"]
+__all__ = [
+    "app",
+    "fitting",
+    "instant_of",
+    "judge",
+    "octets",
+    "read_policy",
+    "require_root",
+    "tell",
+]
 
 app = typer.Typer(help="Judge evidence of any manufacturer, offline.", no_args_is_help=True)
+app.command("verify-composite")(evidence_composite.verify_composite)
 
 app.command("explain")(evidence_explaining.explain)
 app.command("policy")(evidence_policy.policy)
@@ -115,26 +132,99 @@ def show(
 @app.command()
 def collect(  # noqa: PLR0917  # options: typer passes them by name
     out: Path = typer.Argument(help="The new file, an envelope; certificates go beside it."),
-    kind: str = typer.Option(help="sim, tdx, snp or sgx."),
-    nonce: str = typer.Option(help="What to bind: 64 bytes as hex digits."),
+    kind: str = typer.Option(help="sim, sgx, tdx, snp, tpm, azure-snp, azure-tdx or nvidia."),
+    nonce: str = typer.Option(
+        help="What to bind, as hex digits: 64 bytes; 32 for nvidia; up to 64 for tpm and azure."
+    ),
+    gpu_nonce: str = typer.Option(
+        "", help="For a processor with NVIDIA GPUs: 32 bytes as hex digits, bound by both."
+    ),
     vmpl: int = typer.Option(0, help="For snp: the privilege level to report."),
+    key: str = typer.Option(
+        "ecc",
+        "--ak",
+        help="For tpm: who signs. A primary key, ecc or rsa, to be pinned; a persistent handle; "
+        "nv: and the index of a maker's template, such as nv:0x01c10001.",
+    ),
+    certificate: str = typer.Option(
+        "", "--ak-certificate", help="For tpm: the NV index that holds the key's certificate."
+    ),
+    bank: str = typer.Option("sha256", help="For tpm: the bank of registers."),
+    pcrs: str = typer.Option("", help="For tpm and azure: registers, as 0,1,7; default: all."),
+    event_log: Path | None = typer.Option(
+        None,
+        help="For tpm and azure: the firmware's log, such as "
+        "/sys/kernel/security/tpm0/binary_bios_measurements; default: none.",
+    ),
+    user_data: str = typer.Option(
+        "", help="For azure: 64 bytes as hex digits that a new report shall cover."
+    ),
+    tsm: Path | None = attesting.TSM,
+    gramine: Path | None = attesting.GRAMINE,
+    tpm: Path | None = attesting.TPM,
+    metadata: str | None = attesting.METADATA,
+    nvml: Path | None = attesting.NVML,
     domain: Path | None = settings.DOMAIN,
     as_json: bool = _JSON,
 ) -> None:
-    """Collect evidence about what runs here; only inside a TEE, or of a simulated platform."""
+    """Collect evidence about what runs here; only inside a TEE, or of a simulated platform.
+
+    A TPM's public key is written beside, OUT.ak.pem, for whoever pins it.
+    """
     from cloister.keyservice.new_file import write_new_file
 
-    collected, beside = _collect(_root(kind).name, _octets(nonce), vmpl=vmpl, domain=domain)
-    write_new_file(out, collected.to_bytes())
-    files = [out]
-    for number, each in enumerate(beside):
-        files.append(out.with_name(f"{out.name}.endorsement-{number + 1}"))
-        write_new_file(files[-1], each.body)
-    names = [str(each) for each in files]
+    wish = attesting.Wish(
+        places=attesting.places(tsm=tsm, gramine=gramine, tpm=tpm, metadata=metadata, nvml=nvml),
+        domain=domain,
+        vmpl=vmpl,
+        key=key,
+        certificate=certificate,
+        bank=bank,
+        pcrs=pcrs,
+        log=event_log,
+        user_data=attesting.octets(user_data, "--user-data"),
+    )
+    name, bound = _root(kind).name, _octets(nonce)
+    if gpu_nonce:
+        gpu_bound = attesting.octets(gpu_nonce, "--gpu-nonce")
+        found = attesting.collect_composite(name, bound, gpu_bound, wish)
+    else:
+        found = attesting.collect(name, bound, wish)
+    parts = [(out, found.evidence.to_bytes())]
+    for number, each in enumerate(found.endorsements):
+        parts.append((out.with_name(f"{out.name}.endorsement-{number + 1}"), each.body))
+    if found.key:
+        parts.append((out.with_name(f"{out.name}.ak.pem"), found.key))
+    for path, data in parts:
+        write_new_file(path, data)
+    names = [str(path) for path, _ in parts]
     if as_json:
-        console.emit({"media_type": collected.media_type, "files": names})
+        console.emit({"media_type": found.evidence.media_type, "files": names})
     else:
         console.lines("\n".join(names))
+
+
+@app.command()
+def extend(
+    digest: str = typer.Argument(help="A SHA-384 digest, 96 hex digits."),
+    register: int = typer.Option(3, help="2 or 3: the firmware has the others."),
+    registers: Path | None = attesting.REGISTERS,
+    as_json: bool = _JSON,
+) -> None:
+    """Extend a runtime register of this TD with what was measured; it stays so until a restart."""
+    from cloister.tee.runtime_registers import REGISTER_BYTES, RuntimeRegisters
+
+    data = attesting.octets(digest, "DIGEST")
+    if len(data) != REGISTER_BYTES or register not in range(4):
+        raise ConfigError(
+            "a register from 0 to 3 is extended with 96 hex digits", code="config.value"
+        )
+    root = attesting.places(registers=registers).registers
+    value = RuntimeRegisters(root=root).extend(register, data)
+    if as_json:
+        console.emit({"register": register, "value": value.hex()})
+    else:
+        console.lines(value.hex())
 
 
 @app.command()
@@ -163,48 +253,8 @@ def fields(kind: str = _KIND, as_json: bool = _JSON) -> None:
     console.table(kind, ("claim", "form", "required", "by default", "about"), rows)
 
 
-def _collect(
-    kind: str, nonce: bytes, *, vmpl: int, domain: Path | None
-) -> tuple[Evidence, Sequence[Endorsement]]:
-    from cloister.attestation.evidence import ReportData
-
-    if len(nonce) != 64:  # noqa: PLR2004  # report data
-        raise ConfigError(
-            "--nonce takes 64 bytes as 128 hex digits",
-            code="config.value",
-            hint="python3 -c 'import secrets; print(secrets.token_hex(64))'",
-        )
-    report_data = ReportData(nonce)
-    if kind == "sim":
-        from cloister.tee.sim.attester import SimAttester
-
-        platform = settings.find_domain(domain).platform()
-        return SimAttester(platform).collect(report_data), ()
-    if kind == "sgx":
-        from cloister.tee.sgx.attester import SgxAttester
-
-        return SgxAttester().collect(report_data), ()
-    if kind == "tdx":
-        from cloister.tee.tdx.attester import TdxAttester
-        from cloister.tee.tsm import TsmInterface
-
-        return TdxAttester(TsmInterface()).collect(report_data), ()
-    if kind == "snp":
-        from cloister.tee.snp.attester import SnpAttester
-        from cloister.tee.tsm import TsmInterface
-
-        found = SnpAttester(TsmInterface(), vmpl=vmpl).collect_all(report_data)
-        return found.evidence, found.endorsements
-    raise ConfigError(
-        f"evidence of {kind} is judged here, and collected by its own tools", code="config.value"
-    )
-
-
 def _octets(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text)
-    except ValueError as e:
-        raise ConfigError("--nonce takes hex digits", code="config.value") from e
+    return attesting.octets(text, "--nonce")
 
 
 def _judge(
@@ -429,5 +479,6 @@ def _flat(prefix: str, value: object) -> list[tuple[str, object]]:
     return [(prefix, value)]
 
 
-# For `explain`, which judges as `verify` does, and for `policy`.
+# For `explain` and `verify-composite`, which judge as `verify` does, and for `policy`.
 judge, octets, read_policy, require_root = _judge, _octets, _policy, _root
+fitting, tell = _fitting, _tell

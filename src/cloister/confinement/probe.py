@@ -180,7 +180,7 @@ def _trusted_hardware() -> Iterator[Fact]:
     if found:
         yield Fact(
             "tee", "partial", ", ".join(found),
-            "this version collects simulated evidence only: hardware_rooted is false",
+            "it can attest; cloister run uses simulated evidence: hardware_rooted is false",
         )  # fmt: skip
     else:
         yield Fact(

@@ -1,4 +1,6 @@
-"""Evidence of a machine with an accelerator: two parts that name each other, or none. Pure.
+"""Evidence of a machine with an accelerator: two parts that name each other, or none.
+
+Pure: who makes the parts is an argument.
 
 A processor's evidence says nothing about the GPU beside it, and a GPU's nothing about the machine
 that it is in: whoever runs the host can put genuine evidence of two machines together. Therefore
@@ -14,7 +16,7 @@ Spec: composite-evidence-v1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +38,7 @@ __all__ = [
     "PartVerifier",
     "accelerator_nonce",
     "appraise_composite",
+    "attest_composite",
     "composite_report_data",
     "verify_composite",
 ]
@@ -140,6 +143,30 @@ def composite_report_data(request: ReportData, gpu: Evidence) -> ReportData:
     """Return what the processor binds: what it was asked to, and the accelerators' evidence."""
     digest = sha256(encode(_as_map(gpu)))
     return ReportData(sha512(framed(_REPORT_DATA_LABEL, request.value, digest)))
+
+
+def attest_composite(
+    cpu: Callable[[ReportData], Evidence],
+    gpu: Callable[[bytes], Evidence],
+    *,
+    nonce: bytes,
+    request: ReportData,
+) -> CompositeEvidence:
+    """Have both parts made, the accelerators' first, since the processor names them.
+
+    Args:
+        cpu: Makes evidence over 64 bytes.
+        gpu: Makes evidence over a nonce of 32.
+        nonce: The verifier's, 32 bytes.
+        request: What the processor would bind, were there no accelerator.
+
+    Raises:
+        MalformedError: The nonce has another length.
+        CloisterError: As the two raise.
+    """
+    accelerators = gpu(accelerator_nonce(nonce, request))
+    processor = cpu(composite_report_data(request, accelerators))
+    return CompositeEvidence(processor, accelerators)
 
 
 def verify_composite(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,56 @@ def test_a_register_of_another_length_is_refused() -> None:
     files = FakeRegisters(ROOT, values={3: b"short"})
     with pytest.raises(UnavailableError):
         RuntimeRegisters(root=ROOT, files=files).read(3)
+
+
+@dataclass
+class Stale(FakeRegisters):
+    """A kernel that takes a write and does nothing, as over an older TDX module."""
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Take it."""
+        assert (self._number(path), len(data)) == (3, 48)
+
+
+def test_an_extension_that_does_nothing_is_seen() -> None:
+    """The value is the old one: nothing was measured."""
+    registers = RuntimeRegisters(root=ROOT, files=Stale(ROOT))
+    with pytest.raises(UnavailableError) as e:
+        registers.extend(3, DIGEST)
+    assert e.value.code == "attester.failed"
+
+
+def test_a_plain_file_is_no_register(tmp_path: Path) -> None:
+    """It keeps what is written, and does not extend."""
+    (tmp_path / "rtmr3:sha384").write_bytes(bytes(48))
+    with pytest.raises(UnavailableError) as e:
+        RuntimeRegisters(root=tmp_path).extend(3, DIGEST)
+    assert e.value.code == "attester.failed"
+
+
+def test_a_write_that_is_taken_in_part_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is not tried again: nobody knows what the register has now."""
+    (tmp_path / "rtmr3:sha384").write_bytes(bytes(48))
+    written: list[bytes] = []
+
+    def part(_fd: int, data: bytes) -> int:
+        written.append(data)
+        return 47
+
+    monkeypatch.setattr("cloister.tee.kernel.os.write", part)
+    with pytest.raises(UnavailableError) as e:
+        RuntimeRegisters(root=tmp_path).extend(3, DIGEST)
+    assert e.value.code == "attester.failed"
+    assert written == [DIGEST]
+
+
+def test_registers_of_another_algorithm_are_not_there(tmp_path: Path) -> None:
+    """The name says which; a digest of another is not written to one of the same number."""
+    path = tmp_path / "rtmr3:sha512"
+    path.write_bytes(bytes(64))
+    with pytest.raises(CloisterError) as e:
+        RuntimeRegisters(root=tmp_path).extend(3, DIGEST)
+    assert e.value.code == "machine.attester"
+    assert path.read_bytes() == bytes(64)
