@@ -10,6 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from cloister.cli import console, settings
+from cloister.cli.evidence_certificates import certificate
+from cloister.cli.evidence_convert import convert
+from cloister.cli.evidence_forms import (
+    FORM_HELP,
+    Form,
+    known_root,
+    open_evidence,
+    read_form,
+)
 from cloister.errors import CallerError, CloisterError, ConfigError, MalformedError
 
 if TYPE_CHECKING:
@@ -18,15 +27,18 @@ if TYPE_CHECKING:
     from cloister.attestation.verdict import Verdict
     from cloister.tee.registry import RootOfTrust
 
-__all__ = ["app"]
+__all__ = ["app", "collect_here"]
 
 app = typer.Typer(help="Judge evidence of any manufacturer, offline.", no_args_is_help=True)
+app.command()(convert)
+app.command()(certificate)
 
 REFUSED: Final = 77
 UNDECIDED: Final = 75
 _KIND = typer.Option(help="sgx, tdx, snp, tpm, azure-snp, azure-tdx, nvidia, nitro, cca or sim.")
 _EVIDENCE = typer.Argument(metavar="EVIDENCE", help="A raw file, or a folder with its parts.")
 _JSON = typer.Option(False, "--json", help="One JSON object.")
+_FORM = typer.Option("auto", "--format", help=FORM_HELP)
 _EVENT_LOG = typer.Option(None, help="For tdx: the log that explains the registers.")
 
 # Without a policy, what nobody gave anything to check by is left out, and said so.
@@ -59,6 +71,7 @@ def verify(  # noqa: PLR0917  # options: typer passes them by name
         [], help="A root to accept instead of the manufacturer's: sha256:…, or its file."
     ),
     event_log: Path | None = _EVENT_LOG,
+    form: str = _FORM,
     as_json: bool = _JSON,
 ) -> None:
     """Judge evidence; exit status 0 only where it is accepted.
@@ -74,6 +87,7 @@ def verify(  # noqa: PLR0917  # options: typer passes them by name
         nonce=nonce,
         anchor=anchor,
         event_log=event_log,
+        form=read_form(form),
     )
     if as_json:
         console.emit(verdict.as_record())
@@ -88,14 +102,15 @@ def show(
     evidence: Path = _EVIDENCE,
     kind: str = _KIND,
     event_log: Path | None = _EVENT_LOG,
+    form: str = _FORM,
     as_json: bool = _JSON,
 ) -> None:
     """Show what evidence says, without judging it: nothing of it need be true."""
-    from cloister.cli.evidence_files import read_evidence
     from cloister.cli.evidence_parts import parts_of
 
-    root = _root(kind)
-    found = read_evidence(evidence, root.name, event_log=event_log)
+    root = known_root(kind)
+    opened = open_evidence(evidence, root.name, form=read_form(form), event_log=event_log, at=None)
+    found = opened.evidence
     parts = parts_of(found)
     console.note("not judged: anybody can write this")
     if as_json:
@@ -117,7 +132,9 @@ def collect(  # noqa: PLR0917  # options: typer passes them by name
     """Collect evidence about what runs here; only inside a TEE, or of a simulated platform."""
     from cloister.keyservice.new_file import write_new_file
 
-    collected, beside = _collect(_root(kind).name, _octets(nonce), vmpl=vmpl, domain=domain)
+    collected, beside = collect_here(
+        known_root(kind).name, _octets(nonce), vmpl=vmpl, domain=domain
+    )
     write_new_file(out, collected.to_bytes())
     files = [out]
     for number, each in enumerate(beside):
@@ -135,7 +152,7 @@ def fields(kind: str = _KIND, as_json: bool = _JSON) -> None:
     """List the claims of a kind: what a policy may say, and what it must."""
     from cloister.attestation.evidence_rules import Unchecked
 
-    table = _root(kind).fields()
+    table = known_root(kind).fields()
     if as_json:
         facts = [
             {"claim": each.path, "form": each.form, "required": each.required, "about": each.about}
@@ -156,9 +173,14 @@ def fields(kind: str = _KIND, as_json: bool = _JSON) -> None:
     console.table(kind, ("claim", "form", "required", "by default", "about"), rows)
 
 
-def _collect(
+def collect_here(
     kind: str, nonce: bytes, *, vmpl: int, domain: Path | None
 ) -> tuple[Evidence, Sequence[Endorsement]]:
+    """Collect evidence over 64 bytes, with what vouches for it where that comes along.
+
+    Raises:
+        ConfigError: Another length, or a kind that others collect.
+    """
     from cloister.attestation.evidence import ReportData
 
     if len(nonce) != 64:  # noqa: PLR2004  # report data
@@ -210,31 +232,30 @@ def _judge(
     nonce: str,
     anchor: Sequence[str],
     event_log: Path | None,
+    form: Form,
 ) -> Verdict:
     from cloister.attestation.verdict import appraise_claims, refusal
-    from cloister.cli.evidence_files import (
-        read_beside,
-        read_endorsements,
-        read_evidence,
-    )
+    from cloister.cli.evidence_files import read_beside, read_endorsements
 
     # What the user wrote comes first: his mistakes are no verdicts.
-    root = _root(kind)
+    root = known_root(kind)
     instant = _instant(at)
     table = root.fields()
     given = read_endorsements(endorsements)
     anchors, written = _anchors(root, policy, anchor, given.pinned)
     vouching = given.endorsements if endorsements else read_beside(evidence, root.name)
-    rules = _rules(table, written, nonce, vouching)
+    rules = _rules(table, written, vouching)
+    answered = _octets(nonce) if nonce else None
     verifier = root.verifier(anchors)
     try:
-        found = read_evidence(evidence, root.name, event_log=event_log)
-        claims = verifier.verify(found, _fitting(root, vouching), at=instant)
+        opened = open_evidence(evidence, root.name, form=form, event_log=event_log, at=instant)
+        claims = verifier.verify(opened.evidence, _fitting(root, vouching), at=instant)
+        opened.require_bound(claims, answered)
     except CallerError:
         raise
     except CloisterError as e:
         return refusal(e)
-    return appraise_claims(claims, table, rules)
+    return opened.settle(appraise_claims(claims, table, opened.rules(rules, answered)))
 
 
 def _anchors(
@@ -298,10 +319,9 @@ def _policy(path: Path, root: RootOfTrust) -> Any:
 def _rules(
     table: Sequence[Field],
     written: Mapping[str, Rule] | None,
-    nonce: str,
     endorsements: Sequence[Endorsement],
 ) -> dict[str, Rule]:
-    from cloister.attestation.evidence_rules import OneOf, Unchecked
+    from cloister.attestation.evidence_rules import Unchecked
     from cloister.attestation.verdict import default_rules
 
     rules = default_rules(table) if written is None else dict(written)
@@ -310,8 +330,6 @@ def _rules(
         for path, (media_types, reason) in _BY_ENDORSEMENT.items():
             if path in rules and not there & media_types:
                 rules[path] = Unchecked(reason)
-    if nonce:
-        rules["report_data"] = OneOf((_octets(nonce),))
     return rules
 
 
@@ -351,18 +369,6 @@ _WANTED: Final[Mapping[str, frozenset[str]]] = {
     "nvidia": _X509 | _MANIFESTS | {"application/ocsp-response"},
     "cca": frozenset({"application/jwk+json"}),
 }
-
-
-def _root(kind: str) -> RootOfTrust:
-    from cloister.tee.registry import ROOTS_OF_TRUST, by_name
-
-    root = by_name(kind)
-    if root is None:
-        known = ", ".join(each.name for each in ROOTS_OF_TRUST)
-        raise ConfigError(
-            f"there is no kind of evidence called {kind!r}", code="config.value", hint=known
-        )
-    return root
 
 
 def _instant(text: str) -> int:

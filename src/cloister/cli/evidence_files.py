@@ -20,7 +20,14 @@ from cloister.crypto.chain import Certificate
 from cloister.crypto.digest import sha256
 from cloister.errors import ConfigError, MalformedError
 
-__all__ = ["Given", "read_anchor", "read_beside", "read_endorsements", "read_evidence"]
+__all__ = [
+    "Given",
+    "read_anchor",
+    "read_beside",
+    "read_endorsements",
+    "read_evidence",
+    "read_file",
+]
 
 _MAX_FILE: Final = 4 << 20
 _MAX_FILES: Final = 64
@@ -83,6 +90,15 @@ def read_evidence(path: Path, kind: str, *, event_log: Path | None) -> Evidence:
     """
     found = _from_folder(path, kind) if path.is_dir() else _from_bytes(_read(path), kind)
     return found if event_log is None else _with_log(found, kind, event_log)
+
+
+def read_file(path: Path) -> bytes:
+    """Read a file of whatever form, which is no longer than evidence and endorsements are.
+
+    Raises:
+        ConfigError: It cannot be read, or is longer.
+    """
+    return _read(path)
 
 
 def read_beside(path: Path, kind: str) -> list[Endorsement]:

@@ -1,14 +1,15 @@
 """CBOR that others wrote (COSE, and what is in it): strict, though not our canonical form.
 
 Definite lengths, shortest heads, no key twice, no floats, nothing after the end; keys are texts or
-integers, in any order; the tags of `TAGS` are told, and mean nothing here. So one byte string has
-one reading, and a reading, written again in its order, is that byte string.
+integers, in any order; the tags that the caller names, else those of `TAGS`, are told, and mean
+nothing here. So one byte string has one reading, and a reading, written again in its order, is that
+byte string.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -44,7 +45,9 @@ ForeignValue = (
 )
 
 
-def read_foreign(data: bytes, *, what: str, max_bytes: int, code: str) -> ForeignValue:
+def read_foreign(
+    data: bytes, *, what: str, max_bytes: int, code: str, tags: Container[int] = TAGS
+) -> ForeignValue:
     """Read one value from untrusted bytes that hold nothing else.
 
     Args:
@@ -52,6 +55,7 @@ def read_foreign(data: bytes, *, what: str, max_bytes: int, code: str) -> Foreig
         what: What is read, for messages.
         max_bytes: The longest input that this place accepts.
         code: What malformed input is called here.
+        tags: Those that may stand there; every other one is malformed.
 
     Raises:
         MalformedError: Not such CBOR, or not within limits.
@@ -62,7 +66,7 @@ def read_foreign(data: bytes, *, what: str, max_bytes: int, code: str) -> Foreig
     decoder = cbor2.CBORDecoder(
         io.BytesIO(data),
         max_depth=_MAX_DEPTH + 2,
-        semantic_decoders=_OTHER_TAGS,
+        semantic_decoders=_OtherTags(tags),
         allow_indefinite=False,
         allow_duplicate_keys=False,
     )
@@ -82,13 +86,16 @@ def write_foreign(value: ForeignValue) -> bytes:
 
 
 class _OtherTags(Mapping[int, Callable[[object, bool], NoReturn]]):
-    """What the library decodes each tag but ours with: a refusal.
+    """What the library decodes each tag but the named ones with: a refusal.
 
     It gives meanings to many, and two of them stand for values that came before.
     """
 
+    def __init__(self, named: Container[int]) -> None:
+        self._named = named
+
     def __getitem__(self, tag: int) -> Callable[[object, bool], NoReturn]:
-        if tag in TAGS:
+        if tag in self._named:
             raise KeyError(tag)
         return _refuse_tag
 
@@ -102,9 +109,6 @@ class _OtherTags(Mapping[int, Callable[[object, bool], NoReturn]]):
 def _refuse_tag(content: object, immutable: bool) -> NoReturn:  # noqa: FBT001  # the library's
     del content, immutable
     raise ValueError("a tag")
-
-
-_OTHER_TAGS: Final = _OtherTags()
 
 
 def _plain(value: object, *, depth: int) -> ForeignValue:
