@@ -72,23 +72,41 @@ def verify(  # noqa: PLR0917  # options: typer passes them by name
     ),
     event_log: Path | None = _EVENT_LOG,
     form: str = _FORM,
+    ear: Path | None = typer.Option(None, help="A key that signs the verdict, as an EAR."),
+    output: Path | None = typer.Option(None, "-o", "--output", help="The new file of that EAR."),
+    ear_issuer: str = typer.Option("", help="Who signs, as the relying party knows you."),
+    ear_audience: str = typer.Option("", help="The relying party, as it calls itself."),
+    ear_nonce: str = typer.Option("", help="What it gave out, as hex digits; default: --nonce."),
     as_json: bool = _JSON,
 ) -> None:
     """Judge evidence; exit status 0 only where it is accepted.
 
     77 says that it is refused, 75 that nothing was decided, for want of fresh endorsements.
     """
+    from cloister.cli.evidence_ear import read_telling
+
+    instant = _instant(at)
+    telling = read_telling(
+        ear,
+        out=output,
+        issuer=ear_issuer,
+        audience=ear_audience,
+        nonce=_octets(ear_nonce or nonce),
+        policy=policy,
+    )
     verdict = _judge(
         evidence,
         kind=kind,
         endorsements=endorsements,
-        at=at,
+        instant=instant,
         policy=policy,
         nonce=nonce,
         anchor=anchor,
         event_log=event_log,
         form=read_form(form),
     )
+    if telling is not None:
+        telling.tell(verdict, kind=kind, at=instant)
     if as_json:
         console.emit(verdict.as_record())
     else:
@@ -227,7 +245,7 @@ def _judge(
     *,
     kind: str,
     endorsements: Sequence[Path],
-    at: str,
+    instant: int,
     policy: Path | None,
     nonce: str,
     anchor: Sequence[str],
@@ -239,7 +257,6 @@ def _judge(
 
     # What the user wrote comes first: his mistakes are no verdicts.
     root = known_root(kind)
-    instant = _instant(at)
     table = root.fields()
     given = read_endorsements(endorsements)
     anchors, written = _anchors(root, policy, anchor, given.pinned)
