@@ -543,7 +543,6 @@ for name, comment, said in (
     ("rooted", "a number for a truth", verdict(hardware_rooted=1)),
     ("fraction", "a claim that is a fraction", verdict(claims=EVIDENCE | {"x": [1.5]})),
     ("many", "513 claims", verdict(claims=EVIDENCE | {str(n): 0 for n in range(509)})),
-    ("large", "claims of more than 64 KiB", verdict(claims=EVIDENCE | {"x": "0" * 65536})),
     ("nameless", "a claim without a name", verdict(claims=EVIDENCE | {"": 0})),
     ("reason", "a reason of another form", refused(reasons=["x"])),
     ("reasons", "65 reasons", refused(reasons=[REASON] * 65)),
