@@ -23,7 +23,7 @@ from cloister.attestation.ratls import (
     report_data_of_key,
     tagged_evidence,
 )
-from cloister.crypto.chain import read_pem_chain
+from cloister.crypto.carrier import CarrierCertificate
 from cloister.crypto.digest import sha256
 from cloister.crypto.x509 import CertificateAuthority, TLSKey, read_peer_certificate
 from cloister.errors import EvidenceError, IdentityError, RefusedError
@@ -49,7 +49,7 @@ def certificate(key: TLSKey, extension: str, value: bytes) -> bytes:
 
 def judge(pem: bytes, made: Minted) -> CertificateEvidence:
     """Judge a certificate as a relying party does; returns what held."""
-    [found] = read_pem_chain(pem, max_certificates=1)
+    found = CarrierCertificate.from_pem(pem)
     carried = read_certificate_evidence(found, media_types={TDX}, at=AT)
     claims = TdxVerifier([INTEL.anchor]).verify(carried.evidence, made.endorsements, at=AT)
     carried.require_bound(claims)
@@ -151,9 +151,9 @@ def test_a_genuine_machine_of_the_attackers_is_nobody_in_tls() -> None:
     pem = certificate(ATTACKER, DICE_EXTENSION, tagged_evidence(made.evidence, buffer))
     judge(pem, made).require_nonce(NONCE)
     authority = CertificateAuthority.create(trust_domain="example.org", at=AT, lifetime_s=3600)
-    [found] = read_pem_chain(pem, max_certificates=1)
+    found = CarrierCertificate.from_pem(pem)
     with pytest.raises(IdentityError) as caught:
-        read_peer_certificate(found.der, ca_pem=authority.certificate_pem, at=AT)
+        read_peer_certificate(found.certificate.der, ca_pem=authority.certificate_pem, at=AT)
     assert caught.value.code == "identity.tls"
 
 
@@ -162,7 +162,7 @@ def test_a_simulated_manufacturers_quote_under_genuine_roots() -> None:
     from cloister.tee.intel.roots import INTEL_ROOTS  # noqa: PLC0415
 
     pem = certificate(VICTIM, DICE_EXTENSION, tagged_evidence(GENUINE.evidence, BUFFER))
-    [found] = read_pem_chain(pem, max_certificates=1)
+    found = CarrierCertificate.from_pem(pem)
     carried = read_certificate_evidence(found, media_types={TDX}, at=AT)
     with pytest.raises(RefusedError) as caught:
         TdxVerifier(sorted(INTEL_ROOTS)).verify(carried.evidence, GENUINE.endorsements, at=AT)

@@ -19,7 +19,7 @@ from cloister.attestation.ratls import (
     GRAMINE_EXTENSION,
     read_certificate_evidence,
 )
-from cloister.crypto.chain import Certificate, read_pem_chain
+from cloister.crypto.carrier import CarrierCertificate
 from cloister.crypto.x509 import TLSKey
 from cloister.errors import CloisterError, MalformedError
 
@@ -55,14 +55,14 @@ def read(data: bytes) -> None:
 def open_certificate(data: bytes) -> None:
     """Read a certificate."""
     with contextlib.suppress(CloisterError):
-        read_certificate_evidence(Certificate.from_der(data), media_types=MEDIA_TYPES, at=AT)
+        read_certificate_evidence(CarrierCertificate.from_der(data), media_types=MEDIA_TYPES, at=AT)
 
 
 def carrying(extension: str, value: bytes) -> None:
     """Read a certificate that carries hostile bytes, and is itself in order."""
     with contextlib.suppress(CloisterError):
         pem = KEY.self_signed(extension=extension, value=value, at=AT, lifetime_s=60)
-        found = read_pem_chain(pem, max_certificates=1)[0]
+        found = CarrierCertificate.from_pem(pem)
         read_certificate_evidence(found, media_types=MEDIA_TYPES, at=AT)
 
 
@@ -140,5 +140,5 @@ def test_the_seeds_hold() -> None:
         if case["expect"] == "ok" and "cmw" in case:
             read_cmw(bytes.fromhex(case["cmw"]))
         elif case["expect"] == "ok":
-            found = Certificate.from_der(bytes.fromhex(case["certificate"]))
+            found = CarrierCertificate.from_der(bytes.fromhex(case["certificate"]))
             read_certificate_evidence(found, media_types=case["media_types"], at=AT)

@@ -19,7 +19,8 @@ from cloister.attestation.ear_claims import read_claims
 from cloister.attestation.media_types import THEIR_MEDIA_TYPES
 from cloister.cli import evidence
 from cloister.cli import token as token_command
-from cloister.crypto.chain import MAX_CERTIFICATE_BYTES, Certificate
+from cloister.crypto.carrier import CarrierCertificate
+from cloister.crypto.chain import MAX_CERTIFICATE_BYTES
 from cloister.crypto.jose import from_base64url
 from cloister.errors import CloisterError
 from evidence_samples import folder, load
@@ -51,7 +52,7 @@ def judge(case: dict[str, Any]) -> None:
     """Read a vector as whoever judges does, and compare what comes out."""
     if "certificate" in case:
         found = ratls.read_certificate_evidence(
-            Certificate.from_der(bytes.fromhex(case["certificate"])),
+            CarrierCertificate.from_der(bytes.fromhex(case["certificate"])),
             media_types=case["media_types"],
             at=case["at"],
         )
@@ -93,7 +94,10 @@ def test_every_clause_of_reading_has_a_vector() -> None:
     of_page = set(re.findall(r"^\[(INT-\d+)\]", PAGE, re.MULTILINE))
     of_vectors = {case["clause"] for case in CASES.values()}
     assert of_vectors <= of_page
-    assert of_page - of_vectors == {"INT-12", "INT-32", "INT-34", "INT-40", "INT-41"}
+    assert of_page - of_vectors == {
+        *("INT-12", "INT-32", "INT-34", "INT-40", "INT-41"),
+        "INT-35",  # what the library of most second readers refuses: unit/crypto/test_carrier.py
+    }
 
 
 def test_at_least_half_are_refusals() -> None:

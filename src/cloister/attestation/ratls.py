@@ -10,7 +10,7 @@ has another one, and nothing says which was meant.
 
 Example::
 
-    found = read_certificate_evidence(certificate, media_types=root.media_types, at=now)
+    found = read_certificate_evidence(carrier, media_types=root.media_types, at=now)
     claims = verifier.verify(found.evidence, endorsements, at=now)
     found.require_bound(claims)                        # raises, or the key is the evidence's
 
@@ -34,12 +34,12 @@ from cloister.attestation.cmw import (
 from cloister.attestation.evidence import MAX_EVIDENCE_BYTES, Evidence, ReportData
 from cloister.attestation.media_types import their_media_type
 from cloister.attestation.result import NotChecked
+from cloister.crypto.carrier import CarrierCertificate
 from cloister.crypto.chain import (
     ECDSA_SHA256,
     ECDSA_SHA384,
     RSA_PKCS1_SHA256,
     RSA_PKCS1_SHA384,
-    Certificate,
 )
 from cloister.crypto.digest import same_bytes, sha256, sha384, sha512
 from cloister.errors import EvidenceError, MalformedError
@@ -150,7 +150,7 @@ class CertificateEvidence:
 
 
 def read_certificate_evidence(
-    certificate: Certificate, *, media_types: Collection[str], at: int
+    carrier: CarrierCertificate, *, media_types: Collection[str], at: int
 ) -> CertificateEvidence:
     """Return the evidence in a certificate, with the rule that binds the key.
 
@@ -160,7 +160,7 @@ def read_certificate_evidence(
     the key; (4) evidence of the kind that was asked for.
 
     Args:
-        certificate: Untrusted.
+        carrier: Untrusted.
         media_types: Of the root of trust that is asked for.
         at: The instant to judge at, in seconds since the epoch.
 
@@ -173,6 +173,7 @@ def read_certificate_evidence(
             key (`endorsement.signature`).
     """
     # 1  The certificate.
+    certificate = carrier.certificate
     certificate.require_valid(at=at)
     if not certificate.critical <= _UNDERSTOOD:
         raise MalformedError(
@@ -181,7 +182,7 @@ def read_certificate_evidence(
         )
     notes: list[NotChecked] = []
     if certificate.issuer == certificate.subject:
-        certificate.require_issued_by(certificate, _SIGNATURES)
+        carrier.require_self_signed(_SIGNATURES)
     else:
         notes.append(NotChecked("certificate.issuer", "the evidence vouches for the key, no CA"))
     # 2  One form.

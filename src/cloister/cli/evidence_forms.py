@@ -131,16 +131,14 @@ def open_evidence(
 
 def _certificate(data: bytes, kind: str, form: Form, at: int | None) -> Opened | None:
     from cloister.attestation.ratls import read_certificate_evidence
-    from cloister.crypto.chain import Certificate, read_pem_chain
+    from cloister.crypto.carrier import CarrierCertificate
 
     pem = data.lstrip()[: len(_PEM)] == _PEM
     if form == "cmw" or not (form == "certificate" or pem or data[:2] == _DER):
         return None
-    certificate = read_pem_chain(data, max_certificates=1)[0] if pem else Certificate.from_der(data)
-    instant = certificate.not_before if at is None else at
-    found = read_certificate_evidence(
-        certificate, media_types=known_root(kind).media_types, at=instant
-    )
+    carrier = CarrierCertificate.from_pem(data) if pem else CarrierCertificate.from_der(data)
+    instant = carrier.certificate.not_before if at is None else at
+    found = read_certificate_evidence(carrier, media_types=known_root(kind).media_types, at=instant)
     return Opened(found.evidence, found)
 
 

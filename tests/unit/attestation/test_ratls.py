@@ -20,7 +20,7 @@ from cloister.attestation.ratls import (
     report_data_of_key,
     tagged_evidence,
 )
-from cloister.crypto.chain import Certificate, read_pem_chain
+from cloister.crypto.carrier import CarrierCertificate
 from cloister.crypto.digest import sha256, sha512
 from cloister.crypto.x509 import TLSKey
 from cloister.errors import CloisterError, EvidenceError, MalformedError
@@ -45,13 +45,13 @@ CLAIMS = Claims(
 )
 
 
-def certificate(key: TLSKey, extension: str, value: bytes) -> Certificate:
+def certificate(key: TLSKey, extension: str, value: bytes) -> CarrierCertificate:
     """A certificate as `cloister evidence certificate` makes it."""
     pem = key.self_signed(extension=extension, value=value, at=AT, lifetime_s=3600)
-    return read_pem_chain(pem, max_certificates=1)[0]
+    return CarrierCertificate.from_pem(pem)
 
 
-def read(found: Certificate, media_type: str) -> CertificateEvidence:
+def read(found: CarrierCertificate, media_type: str) -> CertificateEvidence:
     """Read it when it was made."""
     return read_certificate_evidence(found, media_types={media_type}, at=AT)
 
