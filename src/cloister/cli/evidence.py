@@ -12,13 +12,8 @@ import typer
 from cloister.cli import console, settings
 from cloister.cli.evidence_certificates import certificate
 from cloister.cli.evidence_convert import convert
-from cloister.cli.evidence_forms import (
-    FORM_HELP,
-    Form,
-    known_root,
-    open_evidence,
-    read_form,
-)
+from cloister.cli.evidence_forms import FORM_HELP, Form, open_evidence, read_form
+from cloister.cli.evidence_forms import known_root as _root
 from cloister.errors import CallerError, CloisterError, ConfigError, MalformedError
 
 if TYPE_CHECKING:
@@ -126,7 +121,7 @@ def show(
     """Show what evidence says, without judging it: nothing of it need be true."""
     from cloister.cli.evidence_parts import parts_of
 
-    root = known_root(kind)
+    root = _root(kind)
     opened = open_evidence(evidence, root.name, form=read_form(form), event_log=event_log, at=None)
     found = opened.evidence
     parts = parts_of(found)
@@ -150,9 +145,7 @@ def collect(  # noqa: PLR0917  # options: typer passes them by name
     """Collect evidence about what runs here; only inside a TEE, or of a simulated platform."""
     from cloister.keyservice.new_file import write_new_file
 
-    collected, beside = collect_here(
-        known_root(kind).name, _octets(nonce), vmpl=vmpl, domain=domain
-    )
+    collected, beside = _collect(_root(kind).name, _octets(nonce), vmpl=vmpl, domain=domain)
     write_new_file(out, collected.to_bytes())
     files = [out]
     for number, each in enumerate(beside):
@@ -170,7 +163,7 @@ def fields(kind: str = _KIND, as_json: bool = _JSON) -> None:
     """List the claims of a kind: what a policy may say, and what it must."""
     from cloister.attestation.evidence_rules import Unchecked
 
-    table = known_root(kind).fields()
+    table = _root(kind).fields()
     if as_json:
         facts = [
             {"claim": each.path, "form": each.form, "required": each.required, "about": each.about}
@@ -199,6 +192,12 @@ def collect_here(
     Raises:
         ConfigError: Another length, or a kind that others collect.
     """
+    return _collect(_root(kind).name, nonce, vmpl=vmpl, domain=domain)
+
+
+def _collect(
+    kind: str, nonce: bytes, *, vmpl: int, domain: Path | None
+) -> tuple[Evidence, Sequence[Endorsement]]:
     from cloister.attestation.evidence import ReportData
 
     if len(nonce) != 64:  # noqa: PLR2004  # report data
@@ -256,7 +255,7 @@ def _judge(
     from cloister.cli.evidence_files import read_beside, read_endorsements
 
     # What the user wrote comes first: his mistakes are no verdicts.
-    root = known_root(kind)
+    root = _root(kind)
     table = root.fields()
     given = read_endorsements(endorsements)
     anchors, written = _anchors(root, policy, anchor, given.pinned)

@@ -59,6 +59,7 @@ def certificate(  # noqa: PLR0917  # options: typer passes them by name
             code="config.value",
             hint="`cloister evidence collect --nonce` answers one, without a certificate",
         )
+    settings.hide_memory()
     made = TLSKey.generate()
     spki = made.public_key_info()
     buffer = claims_buffer(spki, answered or None)
@@ -71,8 +72,8 @@ def certificate(  # noqa: PLR0917  # options: typer passes them by name
         at=read_clock().at,
         lifetime_s=hours * _HOUR_S,
     )
-    write_new_file(key, made.pem())
     write_new_file(out, pem)
+    write_new_file(key, made.pem())
     form = "interoperable" if interoperable else "cmw"
     if as_json:
         console.emit({"form": form, "certificate": str(out), "key": str(key)})

@@ -114,6 +114,8 @@ def open_evidence(
     """
     from cloister.cli.evidence_files import read_evidence, read_file
 
+    if path.is_dir() and form in {"cmw", "certificate"}:
+        raise ConfigError(f"{path} is a folder, and no {form}", code="config.value")
     if path.is_dir() or form == "plain":
         return Opened(read_evidence(path, kind, event_log=event_log), None)
     data = read_file(path)

@@ -13,6 +13,7 @@ from cloister.attestation.ratls import CMW_EXTENSION, cmw_extension
 from cloister.cli import evidence
 from cloister.crypto.chain import read_pem_chain
 from cloister.crypto.x509 import TLSKey
+from cloister.errors import CloisterError
 from cloister.testing.manufacturers.intel import IntelCase, SimulatedIntel
 from unit.cli.conftest import Door
 from unit.cli.test_evidence import code, run
@@ -53,7 +54,7 @@ def test_a_tds_certificate_is_interoperable_and_answers_its_nonce(
         assert (kind, len(nonce)) == ("tdx", 64)
         return intel.mint(IntelCase("tdx5", report_data=nonce)).evidence, ()
 
-    monkeypatch.setattr(evidence, "collect_here", collected)
+    monkeypatch.setattr(evidence, "_collect", collected)
     made = tmp_path / "c.pem"
     words = ("certificate", made, "--key", tmp_path / "k.pem", "--kind", "tdx", "--nonce", NONCE)
     assert json.loads(run(*words, "--json").stdout)["form"] == "interoperable"
@@ -89,3 +90,12 @@ def test_mistakes(tmp_path: Path, words: tuple[str, ...], expected: str) -> None
     files = (tmp_path / "c.pem", "--key", tmp_path / "k.pem")
     assert code("certificate", *files, *words) == expected
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_over(door: Door) -> None:
+    """And no key is left where there is no certificate."""
+    (door.folder / "c.pem").write_text("mine")
+    done = door.call("evidence", "certificate", "c.pem", "--key", "k.pem", "--kind", "sim")
+    assert isinstance(done.exception, CloisterError)
+    assert done.exception.code == "config.exists"
+    assert not (door.folder / "k.pem").exists()

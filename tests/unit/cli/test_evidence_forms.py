@@ -208,7 +208,9 @@ def test_a_file_is_what_the_user_says_or_is_refused(tmp_path: Path) -> None:
         path.write_bytes(data)
         done = run("verify", path, *words, "--format", form)
         assert json.loads(done.stdout)["reasons"][0]["code"] == expected, (form, done.stdout)
-    assert code("verify", path, *words, "--format", "vax") == "config.value"
+    for form in ("vax", "cmw", "certificate"):
+        where = path if form == "vax" else tmp_path
+        assert code("verify", where, *words, "--format", form) == "config.value"
 
 
 @pytest.mark.parametrize(
