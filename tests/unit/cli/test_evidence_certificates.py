@@ -31,6 +31,9 @@ def test_a_simulated_platforms_certificate_is_read_again(door: Door) -> None:
     [made] = read_pem_chain((door.folder / "c.pem").read_bytes())
     assert key.public_key() == made._parsed.public_key()
     anchor = door.bench.domain.anchors["sim"][0].text
+    told = door.call(*words[:2], "p.pem", "--key", "q.pem", "--kind", "sim").stdout
+    assert "p.pem: evidence of sim as cmw" in told
+    assert "a secret" in told
     judge = ("evidence", "verify", "c.pem", "--kind", "sim", "--anchor", anchor)
     assert door.record(*judge)["verdict"] == "accept"
     # The same evidence in a certificate of another key is refused.

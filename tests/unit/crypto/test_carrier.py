@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +76,27 @@ def test_another_signature_is_refused_there_too() -> None:
         CarrierCertificate.from_der(older()).require_self_signed({ECDSA_SHA384})
 
 
+@pytest.mark.spec("INT-35")
+def test_a_key_that_signs_with_no_such_algorithm_is_refused() -> None:
+    """A certificate of an Ed25519 key that names ECDSA."""
+    other = Ed25519PrivateKey.generate().public_key()
+    spki = other.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    found = CarrierCertificate.from_der(
+        older(change=lambda body: _wrap(0x30, _replaced(body, KEY.public_key_info(), spki)))
+    )
+    assert found.certificate.public_key == spki
+    with pytest.raises(EndorsementError) as caught:
+        found.require_self_signed({ECDSA_SHA256})
+    assert caught.value.code == "endorsement.signature"
+
+
+def _replaced(body: bytes, old: bytes, new: bytes) -> bytes:
+    parts = _children(body, 0x30)
+    assert parts is not None
+    assert old in parts
+    return b"".join(new if part == old else part for part in parts)
+
+
 @pytest.mark.parametrize(
     "der",
     [
@@ -85,6 +108,10 @@ def test_another_signature_is_refused_there_too() -> None:
         DER[:-1],
         older() + b"\0",
         older()[:-1],
+        older()
+        .replace(b"\x03\x48\x00\x30", b"\x03\x48\x01\x30")
+        .replace(b"\x03\x47\x00\x30", b"\x03\x47\x01\x30")
+        .replace(b"\x03\x49\x00\x30", b"\x03\x49\x01\x30"),
         older(outer=_wrap(0x30, ALGORITHM)),
         older(inner=_wrap(0x30, ALGORITHM)),
         older(inner=_wrap(0x30, ALGORITHM + b"\x05\x00\x05\x00"), outer=_wrap(0x30, ALGORITHM)),

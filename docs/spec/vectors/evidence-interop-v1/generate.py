@@ -752,3 +752,37 @@ judged(
     certificate((GRAMINE, b"\4\0\2\0\x82\0\0\0")),
     report_data=zeros(SHORT),
 )
+
+# Parts of other types.
+bad("type-bytes", "INT-4", "a type of bytes", cbor2.dumps([b"a/b", b"abc"]))
+bad("value-number-json", "INT-5", "a number in JSON", b'["a/b",1]')
+bad("item-number", "INT-8", "an item that is a number", cbor2.dumps({"a": 1}))
+bad("item-number-json", "INT-8", "likewise in JSON", b'{"a":1}')
+bad("item-null-json", "INT-8", "an item that is null", b'{"a":null}')
+bad(
+    "tunnel-text",
+    "INT-10",
+    "a text where bytes should be",
+    cbor2.dumps({"a": ["#cmw-j2c-tunnel", "x"]}),
+)
+
+
+def claimed(name: str, comment: str, entry: object) -> None:
+    """Claims whose hash of the key has another form."""
+    claims = cbor2.dumps({"pubkey-hash": cbor2.dumps(entry)})
+    found = certificate((DICE, tagged(claims)))
+    judged(name, "INT-24", comment, "evidence.malformed", found)
+
+
+claimed("key-map", "a map", {1: SHORT})
+claimed("key-three", "three parts", [1, SHORT, 0])
+claimed("key-text", "a hash that is a text", [1, "x"])
+claimed("key-true", "an algorithm that is true", [True, SHORT])
+claimed("key-none", "no array at all", 1)
+judged(
+    "tag-bytes",
+    "INT-22",
+    "bytes where an array should be",
+    "evidence.malformed",
+    certificate((DICE, cbor2.dumps(cbor2.CBORTag(60000, QUOTE)))),
+)

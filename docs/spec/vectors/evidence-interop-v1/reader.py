@@ -226,7 +226,8 @@ def interoperable(value: bytes, key: bytes, wanted: list[str]) -> tuple[Any, lis
     need(all(isinstance(n, str) and isinstance(x, bytes) for n, x in claims.items()), EVIDENCE)
     need("pubkey-hash" in claims, EVIDENCE)
     entry = Cbor(claims["pubkey-hash"], EVIDENCE).value
-    need(isinstance(entry, list) and len(entry) == 2 and entry[0] in (1, 7, 8), EVIDENCE)
+    good = isinstance(entry, list) and [type(x) for x in entry] == [int, bytes]
+    need(good and entry[0] in (1, 7, 8), EVIDENCE)
     name = {1: "sha256", 7: "sha384", 8: "sha512"}[entry[0]]
     need(hashlib.new(name, key).digest() == entry[1], BINDING)
     nonce = claims.get("nonce")
