@@ -19,6 +19,7 @@ from cloister.attestation.ratls import (
     GRAMINE_EXTENSION,
     read_certificate_evidence,
 )
+from cloister.attestation.tsm_report import TSM_CBOR, TSM_JSON, read_tsm_report
 from cloister.crypto.carrier import CarrierCertificate
 from cloister.crypto.x509 import TLSKey
 from cloister.errors import CloisterError, MalformedError
@@ -73,13 +74,30 @@ def test_bytes(data: bytes) -> None:
         read(start + data)
 
 
+def spelt(value: Any) -> list[bytes]:
+    """A value in CBOR and in JSON, as far as it has these; what is tested is not called here."""
+    found = []
+    for write in (cbor2.dumps, lambda each: json.dumps(each).encode()):
+        with contextlib.suppress(cbor2.CBORError, OverflowError, TypeError, ValueError):
+            found.append(write(value))
+    return found
+
+
 @given(VALUES)
 def test_values(value: Any) -> None:
     """Of CBOR and JSON, which nearly have the right names."""
-    with contextlib.suppress(cbor2.CBORError, OverflowError, ValueError):
-        read(cbor2.dumps(value))
-    with contextlib.suppress(TypeError, ValueError):
-        read(json.dumps(value).encode())
+    for data in spelt(value):
+        read(data)
+
+
+@given(VALUES)
+def test_values_as_reports(value: Any) -> None:
+    """Of `configfs-tsm`, in both of its spellings, also with the names that they have."""
+    for each in (value, {"provider": "sev_guest", "outblob": value}):
+        for data in spelt(each):
+            for media_type in (TSM_CBOR, TSM_JSON):
+                with contextlib.suppress(MalformedError):
+                    read_tsm_report(media_type, data)
 
 
 @given(st.sampled_from(CMWS), st.data())
@@ -101,8 +119,7 @@ def test_changed_certificates(certificate: bytes, data: st.DataObject) -> None:
 @given(st.sampled_from([DICE_EXTENSION, CMW_EXTENSION, GRAMINE_EXTENSION]), st.data())
 def test_extensions(extension: str, data: st.DataObject) -> None:
     """In a certificate that is in order: bytes, CBOR values, and claims of such values."""
-    with contextlib.suppress(cbor2.CBORError, OverflowError, ValueError):
-        value = cbor2.dumps(data.draw(VALUES))
+    for value in spelt(data.draw(VALUES)):
         quote = bytes.fromhex("0400020081000000")
         tagged = cbor2.CBORTag(60000, [quote, value])
         for each in (value, b"\x04" + bytes([len(value) & 127]) + value, cbor2.dumps(tagged)):

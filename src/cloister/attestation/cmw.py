@@ -9,7 +9,7 @@ Example::
     serialisation, cmw = read_cmw(data)
     evidence = evidence_in(cmw, root.media_types)     # untrusted, to be verified like any other
 
-Spec: evidence-interop-v1, clauses INT-1 to INT-15.
+Spec: evidence-interop-v1, clauses INT-1 to INT-16.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Final, Literal, TypeVar
 
 from cloister.attestation.evidence import MAX_EVIDENCE_BYTES, Evidence
 from cloister.attestation.media_types import our_media_type
+from cloister.attestation.tsm_report import TSM_CBOR, TSM_JSON, read_tsm_report
 from cloister.crypto.jose import from_base64url, to_base64url
 from cloister.errors import EvidenceError, MalformedError
 from cloister.wire.foreign_cbor import ForeignValue, Tagged, read_foreign, write_foreign
@@ -37,6 +38,7 @@ __all__ = [
     "Serialisation",
     "content_format_of",
     "evidence_in",
+    "evidence_of",
     "items_in",
     "read_cmw",
     "tag_of",
@@ -243,21 +245,21 @@ def evidence_in(cmw: Cmw, media_types: Collection[str]) -> Evidence:
             evidence (`evidence.kind`).
         MalformedError: It is longer than evidence is.
     """
-    fitting = [(record, name) for record, name in _named(cmw) if name in media_types]
+    fitting = [found for found in _named(cmw) if found[1].media_type in media_types]
     if len(fitting) != 1:
         raise EvidenceError(
             f"the CMW holds {len(fitting) or 'no'} pieces of evidence of that kind",
             code="evidence.kind",
             hint="`cloister evidence convert --item LABEL` takes one out of a collection",
         )
-    record, media_type = fitting[0]
+    record, evidence = fitting[0]
     if record.indicator is not None and not record.indicator & EVIDENCE:
         raise EvidenceError(
             "the CMW says of what it holds that it is no evidence", code="evidence.kind"
         )
-    if len(record.value) > MAX_EVIDENCE_BYTES:
+    if len(evidence.body) > MAX_EVIDENCE_BYTES:
         raise _malformed(f"evidence has at most {MAX_EVIDENCE_BYTES} bytes")
-    return Evidence(media_type, record.value)
+    return evidence
 
 
 def items_in(cmw: Cmw) -> Iterator[tuple[tuple[int | str, ...], CmwRecord | CmwTag]]:
@@ -271,11 +273,23 @@ def items_in(cmw: Cmw) -> Iterator[tuple[tuple[int | str, ...], CmwRecord | CmwT
             yield (label, *path), found
 
 
-def _named(cmw: Cmw) -> Iterator[tuple[CmwRecord, str]]:
-    """Give the records with our names for their types; numbers have none."""
+def evidence_of(record: CmwRecord) -> Evidence:
+    """Return what a record with a content type holds, by our name for it, of whatever kind.
+
+    Raises:
+        MalformedError: It is a report around evidence, of another form (`evidence.malformed`).
+    """
+    media_type = our_media_type(str(record.type))
+    if media_type in {TSM_JSON, TSM_CBOR}:
+        return Evidence(*read_tsm_report(media_type, record.value))
+    return Evidence(media_type, record.value)
+
+
+def _named(cmw: Cmw) -> Iterator[tuple[CmwRecord, Evidence]]:
+    """Give the records with what they hold, by our names; numbers have none."""
     for _, item in items_in(cmw):
         if isinstance(item, CmwRecord) and isinstance(item.type, str):
-            yield item, our_media_type(item.type)
+            yield item, evidence_of(item)
 
 
 class _Reader:

@@ -72,17 +72,14 @@ def _from_item(path: Path, item: str, media_type: str, content_format: int | Non
 
 
 def _of_item(found: CmwRecord | CmwTag, media_type: str, content_format: int | None) -> Evidence:
-    from cloister.attestation.cmw import CmwRecord, CmwTag, evidence_in
-    from cloister.attestation.evidence import Evidence
+    from cloister.attestation.cmw import CmwRecord, CmwTag, evidence_in, evidence_of
 
     number = found.content_format if isinstance(found, CmwTag) else found.type
     if isinstance(number, int) and number == content_format:
         indicator = found.indicator if isinstance(found, CmwRecord) else None
         return evidence_in(CmwRecord(media_type, found.value, indicator), {media_type})
     if isinstance(found, CmwRecord) and isinstance(found.type, str):
-        from cloister.attestation.media_types import our_media_type
-
-        return Evidence(our_media_type(found.type), found.value)
+        return evidence_of(found)
     raise ConfigError(
         f"nothing says what content format {number} is",
         code="config.value",

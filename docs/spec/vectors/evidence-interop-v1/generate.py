@@ -786,3 +786,31 @@ judged(
     "evidence.malformed",
     certificate((DICE, cbor2.dumps(cbor2.CBORTag(60000, QUOTE)))),
 )
+
+
+def tsm(name: str, comment: str, expect: str, value: object, kind: str = "json") -> None:
+    """A certificate that carries a TSM report of Veraison's."""
+    json_type = "application/vnd.veraison.configfs-tsm+json"
+    type_ = json_type if kind == "json" else "application/vnd.veraison.tsm-report+cbor"
+    data = json.dumps(value).encode() if kind == "json" else cbor2.dumps(value)
+    found = certificate((CMW, der(4, cbor2.dumps([type_, data]))))
+    said = CMW_OK if expect == "ok" else {}
+    judged(name, "INT-16", comment, expect, found, report_data=BY_KEY, **SNPS, **said)
+
+
+SEV = "sev_guest\n"
+PADDED = base64.b64encode(b"report?>").decode()
+FORM = "evidence.malformed"
+tsm("tsm-json", "base64 with padding", "ok", {"provider": SEV, "outblob": PADDED})
+tsm("tsm-url", "base64url", "ok", {"provider": "sev_guest", "outblob": b64(b"?>r"), "auxblob": ""})
+tsm("tsm-cbor", "in CBOR", "ok", {"provider": SEV, "outblob": b"report", "service": {}}, "cbor")
+tsm("tsm-provider", "another provider", FORM, {"provider": "fake\n", "outblob": PADDED})
+tsm("tsm-no-provider", "no provider", FORM, {"outblob": PADDED})
+tsm("tsm-no-report", "nothing that was signed", FORM, {"provider": SEV})
+tsm("tsm-empty", "no byte", FORM, {"provider": SEV, "outblob": ""})
+tsm("tsm-more", "a member that nobody knows", FORM, {"provider": SEV, "outblob": "", "x": ""})
+tsm("tsm-spelling", "bits that no byte has", FORM, {"provider": SEV, "outblob": "YR=="})
+tsm("tsm-mixed", "both alphabets", FORM, {"provider": SEV, "outblob": "-_+/"})
+tsm("tsm-list", "no map", FORM, [SEV])
+tsm("tsm-cbor-text", "a text in CBOR", FORM, {"provider": SEV, "outblob": "x"}, "cbor")
+tsm("tsm-other", "a TD's report", KIND, {"provider": "tdx_guest", "outblob": PADDED})

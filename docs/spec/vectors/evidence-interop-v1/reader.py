@@ -33,6 +33,10 @@ KINDS = {
     ),
     "application/vnd.intel.sgx": "application/vnd.cloister.sgx",
 }
+TSM = (
+    "application/vnd.veraison.configfs-tsm+json",
+    "application/vnd.veraison.tsm-report+cbor",
+)
 DICE, CMW, UNDERSTOOD = (
     "2.23.133.5.4.9",
     "1.3.6.1.5.5.7.1.35",
@@ -182,12 +186,37 @@ def walk(value: Any, form: str, left: list[int], depth: int, path: list[Any]) ->
     return [(path, kind, content, value[2] if len(value) == 3 else None)]
 
 
+def tsm(kind: str, data: bytes) -> str:
+    """Say whose report a TSM report holds."""
+    as_json = kind.endswith("json")
+    try:
+        found = json.loads(data, object_pairs_hook=once) if as_json else Cbor(data, EVIDENCE).value
+    except ValueError:
+        raise RefusedError(EVIDENCE) from None
+    need(isinstance(found, dict), EVIDENCE)
+    need(set(found) <= {"provider", "outblob", "auxblob", "service"}, EVIDENCE)
+    provider, signed = found.get("provider"), found.get("outblob")
+    need(isinstance(provider, str) and isinstance(signed, str if as_json else bytes), EVIDENCE)
+    need(signed, EVIDENCE)
+    if as_json and re.fullmatch(r"[A-Za-z0-9+/]*={0,2}", signed) and len(signed) % 4 == 0:
+        need(base64.b64encode(base64.b64decode(signed)).decode() == signed, EVIDENCE)
+    elif as_json:
+        try:
+            unbase64(signed)
+        except RefusedError:
+            raise RefusedError(EVIDENCE) from None
+    name = {"sev_guest": "snp", "tdx_guest": "tdx"}.get(provider.removesuffix("\n"))
+    need(name, EVIDENCE)
+    return f"application/vnd.cloister.{name}"
+
+
 def fitting(data: bytes, wanted: list[str]) -> None:
     """Find one piece of evidence of a kind."""
     found = []
-    for _, kind, _, indicator in cmw(data, [256])[1]:
+    for _, kind, value, indicator in cmw(data, [256])[1]:
         normal = re.sub(r'\s*;\s*|"', lambda m: ";" if ";" in m[0] else "", str(kind).lower())
-        if KINDS.get(normal, kind) in wanted:
+        ours = tsm(normal, value) if normal in TSM else KINDS.get(normal, kind)
+        if ours in wanted:
             found.append(indicator)
     need(len(found) == 1 and (found[0] is None or found[0] & 4), KIND)
 
