@@ -330,6 +330,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "message.malformed": MalformedError,
     "model.malformed": MalformedError,
     "token.malformed": MalformedError,
+    "cmw.malformed": MalformedError,
     "source.malformed": MalformedError,
     "request.malformed": MalformedError,
     "request.method": MalformedError,

@@ -37,7 +37,7 @@ def judge(vector: dict[str, Any]) -> ear.VerifiedEar:
 @pytest.mark.spec(
     *(f"EAR-{n}" for n in (1, 2, 3, 4, 5, 6, 7)),
     *(f"EAR-{n}" for n in range(10, 15)),
-    *(f"EAR-{n}" for n in range(20, 36)),
+    *(f"EAR-{n}" for n in range(20, 40)),
     *(f"EAR-{n}" for n in range(50, 58)),
 )
 def test_our_reader_agrees(name: str) -> None:
@@ -58,7 +58,7 @@ def test_every_clause_of_reading_has_a_vector() -> None:
     of_page = set(re.findall(r"^\[(EAR-\d+)\]", PAGE, re.MULTILINE))
     of_vectors = {vector["clause"] for vector in VECTORS.values()}
     assert of_vectors <= of_page
-    assert of_page - of_vectors == {"EAR-35", *(f"EAR-{n}" for n in range(40, 45))}
+    assert of_page - of_vectors == {"EAR-35", *(f"EAR-{n}" for n in range(40, 49))}
 
 
 def test_at_least_half_are_refusals() -> None:

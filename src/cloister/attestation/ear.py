@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -34,6 +34,7 @@ from cloister.attestation.ear_claims import (
     read_claims,
     worst,
 )
+from cloister.attestation.ear_verdict import VerdictFacts
 from cloister.attestation.result import AttestationResult
 from cloister.crypto.digest import digest_to_text, same_bytes
 from cloister.crypto.jose import (
@@ -54,6 +55,8 @@ __all__ = [
     "VerifiedEar",
     "ear_claims",
     "issue_ear",
+    "issued_claims",
+    "sign_claims",
     "trustworthiness",
     "verify_ear",
 ]
@@ -136,6 +139,55 @@ def ear_claims(
 
     Spec: ear-v1, clauses EAR-40 to EAR-44.
     """
+    appraisal: dict[str, object] = {
+        IETF.status: _status(result),
+        IETF.vector: trustworthiness(result),
+        IETF.policies: [digest_to_text(result.policy)],
+        CLOISTER_CLAIM: {
+            "version": CLOISTER_VERSION,
+            "root_of_trust": result.root_of_trust,
+            "hardware_rooted": result.hardware_rooted,
+            "anchor": digest_to_text(result.anchor),
+            "measurement": result.measurement.hex(),
+            "security_version": result.security_version,
+            "debug": result.debug,
+            "launch": {
+                "code": digest_to_text(result.launch.code),
+                "runtime": digest_to_text(result.launch.runtime),
+            },
+            "not_checked": [
+                {"rule": item.rule, "reason": item.reason} for item in result.not_checked
+            ],
+        },
+    }
+    return issued_claims(
+        {result.workload: appraisal},
+        issuer=issuer,
+        audience=audience,
+        nonce=nonce,
+        at=at,
+        lifetime_s=lifetime_s,
+    )
+
+
+def issued_claims(
+    submods: Mapping[str, Mapping[str, object]],
+    *,
+    issuer: str,
+    audience: str,
+    nonce: bytes,
+    at: int,
+    lifetime_s: int,
+) -> dict[str, object]:
+    """Return the claims-set of appraisals by their labels.
+
+    Raises:
+        MalformedError: The nonce has not 8 to 64 bytes (`token.malformed`).
+
+    Spec: ear-v1, clauses EAR-40 and EAR-41.
+    """
+    if not MIN_NONCE_BYTES <= len(nonce) <= MAX_NONCE_BYTES:
+        raise _malformed(f"a nonce has {MIN_NONCE_BYTES} to {MAX_NONCE_BYTES} bytes")
     return {
         "eat_profile": IETF.profile,
         "iss": issuer,
@@ -144,30 +196,25 @@ def ear_claims(
         "exp": at + lifetime_s,
         "eat_nonce": to_base64url(nonce),
         IETF.verifier: {"developer": "Cloister", "build": f"cloister {__version__}"},
-        "submods": {
-            result.workload: {
-                IETF.status: _status(result),
-                IETF.vector: trustworthiness(result),
-                IETF.policies: [digest_to_text(result.policy)],
-                CLOISTER_CLAIM: {
-                    "version": CLOISTER_VERSION,
-                    "root_of_trust": result.root_of_trust,
-                    "hardware_rooted": result.hardware_rooted,
-                    "anchor": digest_to_text(result.anchor),
-                    "measurement": result.measurement.hex(),
-                    "security_version": result.security_version,
-                    "debug": result.debug,
-                    "launch": {
-                        "code": digest_to_text(result.launch.code),
-                        "runtime": digest_to_text(result.launch.runtime),
-                    },
-                    "not_checked": [
-                        {"rule": item.rule, "reason": item.reason} for item in result.not_checked
-                    ],
-                },
-            }
-        },
+        "submods": submods,
     }
+
+
+def sign_claims(claims: Mapping[str, object], *, key: TokenSigningKey) -> str:
+    """Sign a claims-set, unless a reader would refuse it.
+
+    Raises:
+        MalformedError: A reader would (`token.malformed`, `wire.too-large`).
+
+    Spec: ear-v1, clause EAR-44.
+    """
+    try:
+        payload = write_json(claims)
+    except ValueError as e:  # of the codec: half a surrogate pair
+        raise _malformed("issuer and audience are Unicode") from e
+    # What a reader would refuse is not signed.
+    _require_complete(read_claims(payload))
+    return sign_compact(payload, key=key, typ=IETF.typ)
 
 
 def issue_ear(
@@ -198,18 +245,10 @@ def issue_ear(
         MalformedError: An argument is out of bounds, or the result contradicts itself, for
             instance simulation that calls itself hardware (`token.malformed`).
     """
-    if not MIN_NONCE_BYTES <= len(nonce) <= MAX_NONCE_BYTES:
-        raise _malformed(f"a nonce has {MIN_NONCE_BYTES} to {MAX_NONCE_BYTES} bytes")
     claims = ear_claims(
         result, issuer=issuer, audience=audience, nonce=nonce, at=at, lifetime_s=lifetime_s
     )
-    try:
-        payload = write_json(claims)
-    except ValueError as e:  # of the codec: half a surrogate pair
-        raise _malformed("issuer and audience are Unicode") from e
-    # What a reader would refuse is not signed.
-    _require_complete(read_claims(payload))
-    return sign_compact(payload, key=key, typ=IETF.typ)
+    return sign_claims(claims, key=key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,8 +423,10 @@ def _appraisal_record(appraisal: Appraisal) -> dict[str, object]:
         "policies": list(appraisal.policies),
         "cloister": None,
     }
-    if appraisal.facts is not None:
-        facts = appraisal.facts
+    facts = appraisal.facts
+    if isinstance(facts, VerdictFacts):
+        record["cloister"] = facts.as_record()
+    elif facts is not None:
         record["cloister"] = {
             "root_of_trust": facts.root_of_trust,
             "hardware_rooted": facts.hardware_rooted,

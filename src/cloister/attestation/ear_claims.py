@@ -1,10 +1,10 @@
 """EAR claims-sets: what the text of an attestation result for other systems says, and no more.
 
-Three profiles are read: the IETF draft's, which Cloister writes, and those of Veraison and Trustee,
-which spell the same claims with dots. An `EarClaims` is untrusted: `cloister.attestation.ear` makes
-a `VerifiedEar` of it.
+Four profiles are read: the IETF draft's of its fourth revision, which Cloister writes, and of its
+third, and those of Veraison and Trustee, which spell the same claims with dots. An `EarClaims` is
+untrusted: `cloister.attestation.ear` makes a `VerifiedEar` of it.
 
-Spec: ear-v1, clauses EAR-20 to EAR-35.
+Spec: ear-v1, clauses EAR-20 to EAR-39.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from cloister.attestation.ear_verdict import VERDICT_CLAIM, VerdictFacts, read_verdict
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.attestation.result import NotChecked
 from cloister.crypto.digest import digest_from_text
@@ -26,6 +27,7 @@ __all__ = [
     "CLOISTER_VERSION",
     "DIALECTS",
     "IETF",
+    "IETF_03",
     "MAX_LIFETIME_S",
     "SIMULATED_ROOT",
     "TRUST_CLAIMS",
@@ -71,6 +73,16 @@ _MAX_NONCE: Final = 88
 _MAX_MEASUREMENT: Final = 64
 # From best to worst. "None" asserts nothing, which is worth less than a warning.
 _TIERS: Final[tuple[Tier, ...]] = ("affirming", "warning", "none", "contraindicated")
+_GOOD: Final[tuple[Tier, ...]] = ("affirming", "warning")
+# What evidence that was not accepted is; what was accepted is of a good tier.
+_TIER_OF: Final[Mapping[str, Tier]] = {"reject": "contraindicated", "undecided": "none"}
+# How older readers and writers of the dotted spelling have the tiers.
+_TIER_NUMBERS: Final[Mapping[int, Tier]] = {
+    0: "none",
+    2: "affirming",
+    32: "warning",
+    96: "contraindicated",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +109,27 @@ class Dialect:
     verifier: str
     foreign: str
 
+    @property
+    def ietf(self) -> bool:
+        """Whether it is the IETF's: policies are a list, and what Cloister says besides is read."""
+        return self.foreign == "ear."
 
-IETF: Final = Dialect(
-    name="ietf",
-    profile="tag:ietf.org,2026:rats/ear#03",
-    typ="eat+jwt",
-    status="ear_status",
-    vector="ear_trustworthiness_vector",
-    policies="ear_appraisal_policy_ids",
-    verifier="ear_verifier_id",
-    foreign="ear.",
-)
+
+def _ietf(name: str, revision: str) -> Dialect:
+    return Dialect(
+        name=name,
+        profile=f"tag:ietf.org,2026:rats/ear#{revision}",
+        typ="eat+jwt",
+        status="ear_status",
+        vector="ear_trustworthiness_vector",
+        policies="ear_appraisal_policy_ids",
+        verifier="ear_verifier_id",
+        foreign="ear.",
+    )
+
+
+IETF: Final = _ietf("ietf", "04")
+IETF_03: Final = _ietf("ietf-03", "03")
 
 
 def _dotted(name: str, profile: str) -> Dialect:
@@ -125,6 +147,7 @@ def _dotted(name: str, profile: str) -> Dialect:
 
 DIALECTS: Final = (
     IETF,
+    IETF_03,
     _dotted("veraison", "tag:github.com,2023:veraison/ear"),
     _dotted("trustee", "tag:github.com,2024:confidential-containers/Trustee"),
 )
@@ -171,7 +194,7 @@ class Appraisal:
     status: Tier
     vector: Mapping[str, int]
     policies: tuple[str, ...]
-    facts: CloisterFacts | None
+    facts: CloisterFacts | VerdictFacts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +275,7 @@ def read_claims(data: bytes) -> EarClaims:
     appraisals = _appraisals(fields.submap("submods"), dialect)
     found = worst(each.status for each in appraisals)
     if fields.has(dialect.status):
-        above = _tier(fields, dialect.status)
+        above = _tier(fields, dialect)
         _require_no_better(above, (each.status for each in appraisals))
         found = worst((above, found))
     return EarClaims(
@@ -281,14 +304,22 @@ def _appraisals(submods: Fields, dialect: Dialect) -> tuple[Appraisal, ...]:
 
 def _appraisal(label: str, fields: Fields, dialect: Dialect) -> Appraisal:
     _require_one_spelling(fields, dialect)
-    status = _tier(fields, dialect.status)
+    status = _tier(fields, dialect)
     vector = _vector(fields.submap(dialect.vector)) if fields.has(dialect.vector) else {}
     _require_no_better(status, map(tier_of, vector.values()))
-    facts = None
-    if dialect is IETF and fields.has(CLOISTER_CLAIM):
-        facts = _facts(fields.submap(CLOISTER_CLAIM))
+    facts = _cloister(fields) if dialect.ietf else None
+    if facts is not None:
         _require_honest(status, vector, facts)
     return Appraisal(label, status, vector, _policies(fields, dialect), facts)
+
+
+def _cloister(fields: Fields) -> CloisterFacts | VerdictFacts | None:
+    """Read what Cloister says besides, of a run or of evidence."""
+    if fields.has(CLOISTER_CLAIM) and fields.has(VERDICT_CLAIM):
+        raise _malformed("an appraisal is of a run or of evidence, not both")
+    if fields.has(CLOISTER_CLAIM):
+        return _facts(fields.submap(CLOISTER_CLAIM))
+    return read_verdict(fields.submap(VERDICT_CLAIM)) if fields.has(VERDICT_CLAIM) else None
 
 
 def _vector(fields: Fields) -> dict[str, int]:
@@ -301,7 +332,7 @@ def _vector(fields: Fields) -> dict[str, int]:
 def _policies(fields: Fields, dialect: Dialect) -> tuple[str, ...]:
     if not fields.has(dialect.policies):
         return ()
-    if dialect is not IETF:
+    if not dialect.ietf:
         return (fields.text(dialect.policies, max_length=_MAX_TEXT),)
     found = fields.texts(dialect.policies, max_items=_MAX_POLICIES, max_length=_MAX_TEXT)
     if not found:
@@ -339,8 +370,14 @@ def _not_checked(item: Value) -> NotChecked:
     return found
 
 
-def _require_honest(status: Tier, vector: Mapping[str, int], facts: CloisterFacts) -> None:
+def _require_honest(
+    status: Tier, vector: Mapping[str, int], facts: CloisterFacts | VerdictFacts
+) -> None:
     """Refuse a token that takes back in one claim what it admits in another."""
+    if isinstance(facts, VerdictFacts):
+        wanted = _TIER_OF.get(facts.verdict)
+        if (wanted is not None and status != wanted) or (wanted is None and status not in _GOOD):
+            raise _malformed("an EAR's status is another than its verdict's")
     if facts.hardware_rooted and facts.root_of_trust == SIMULATED_ROOT:
         raise _malformed("a simulated root of trust is not hardware")
     affirmed = {name for name in _HARDWARE_CLAIMS if tier_of(vector.get(name, 0)) == "affirming"}
@@ -362,12 +399,15 @@ def _require_one_spelling(fields: Fields, dialect: Dialect) -> None:
         raise _malformed("an EAR spells its claims in one way")
 
 
-def _tier(fields: Fields, name: str) -> Tier:
-    text = fields.text(name, max_length=_MAX_NAME)
-    for tier in _TIERS:
-        if tier == text:
-            return tier
-    raise _malformed("a status is affirming, warning, contraindicated or none")
+def _tier(fields: Fields, dialect: Dialect) -> Tier:
+    value = fields.anything(dialect.status)
+    if isinstance(value, int) and not isinstance(value, bool) and not dialect.ietf:
+        tier = _TIER_NUMBERS.get(value)
+    else:
+        tier = next((each for each in _TIERS if each == value), None)
+    if tier is None:
+        raise _malformed("a status is affirming, warning, contraindicated or none")
+    return tier
 
 
 def _name(fields: Fields, name: str) -> str:

@@ -8,7 +8,8 @@ Spec: attestation-result-v1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from cloister.attestation.measurement import LaunchMeasurement
@@ -22,6 +23,9 @@ MAX_RESULT_BYTES: Final = 262144
 _VERSION: Final = 1
 _MAX_RULES: Final = 1024
 _MAX_TEXT: Final = 4096
+_MAX_VENDOR_CLAIMS: Final = 512
+_MAX_VENDOR_BYTES: Final = 65536
+_MAX_VENDOR_NAME: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ class AttestationResult:
         launch: What the launcher measured and bound into the evidence.
         checked: Rules that held, in the order in which they were applied; never empty.
         not_checked: Checks left out by the policy's author.
+        vendor: What evidence of hardware says besides, in the manufacturer's spelling; empty for
+            `sim`, which says nothing besides.
     """
 
     policy: bytes
@@ -70,6 +76,7 @@ class AttestationResult:
     launch: LaunchMeasurement
     checked: tuple[RuleHit, ...]
     not_checked: tuple[NotChecked, ...]
+    vendor: Mapping[str, Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a result without rules: nothing to check is never what anybody meant."""
@@ -77,11 +84,15 @@ class AttestationResult:
             raise MalformedError("an attestation result names its rules", code="message.malformed")
         if len(self.policy) != DIGEST_BYTES or len(self.anchor) != DIGEST_BYTES:
             raise MalformedError("a digest has 32 bytes", code="message.malformed")
+        if self.vendor:
+            _require_bounded(self.vendor)
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes."""
+        vendor: dict[str, Value] = {"vendor": dict(self.vendor)} if self.vendor else {}
         return encode(
-            {
+            vendor
+            | {
                 "version": _VERSION,
                 "policy": self.policy,
                 "workload": self.workload,
@@ -121,13 +132,15 @@ class AttestationResult:
             not_checked=tuple(
                 _left_out(item) for item in fields.array("not_checked", max_items=_MAX_RULES)
             ),
+            vendor=_vendor(fields.anything("vendor")) if fields.has("vendor") else {},
         )
         fields.end()
         return result
 
     def as_record(self) -> dict[str, object]:
         """Return what `--json` prints: the same facts, digests as text."""
-        return {
+        vendor = {"vendor": _plain(self.vendor)} if self.vendor else {}
+        return vendor | {
             "version": _VERSION,
             "policy": digest_to_text(self.policy),
             "workload": self.workload,
@@ -149,6 +162,31 @@ class AttestationResult:
                 {"rule": item.rule, "reason": item.reason} for item in self.not_checked
             ],
         }
+
+
+def _vendor(value: Value) -> Mapping[str, Value]:
+    if not isinstance(value, Mapping) or not value:
+        raise MalformedError("a vendor's claims are a map of some", code="message.malformed")
+    return value
+
+
+def _require_bounded(vendor: Mapping[str, Value]) -> None:
+    named = all(0 < len(name) <= _MAX_VENDOR_NAME for name in vendor)
+    if not named or len(vendor) > _MAX_VENDOR_CLAIMS:
+        raise MalformedError("a vendor's claims are too many", code="message.malformed")
+    if len(encode(dict(vendor))) > _MAX_VENDOR_BYTES:
+        raise MalformedError("a vendor's claims are too long", code="message.malformed")
+
+
+def _plain(value: Value) -> object:
+    """Write a value as JSON has it: bytes as hex."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value
 
 
 def _hit(item: Value) -> RuleHit:

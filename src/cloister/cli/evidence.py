@@ -17,6 +17,10 @@ from cloister.cli import (
     evidence_policy,
     settings,
 )
+from cloister.cli.evidence_certificates import certificate
+from cloister.cli.evidence_convert import convert
+from cloister.cli.evidence_forms import FORM_HELP, Form, open_evidence, read_form
+from cloister.cli.evidence_forms import known_root as _root
 from cloister.errors import CallerError, CloisterError, ConfigError, MalformedError
 
 if TYPE_CHECKING:
@@ -25,28 +29,21 @@ if TYPE_CHECKING:
     from cloister.attestation.verdict import Verdict
     from cloister.tee.registry import RootOfTrust
 
-__all__ = [
-    "app",
-    "fitting",
-    "instant_of",
-    "judge",
-    "octets",
-    "read_policy",
-    "require_root",
-    "tell",
-]
+__all__ = ["app", "fitting", "instant_of", "judge", "octets", "read_policy", "require_root", "tell"]
 
 app = typer.Typer(help="Judge evidence of any manufacturer, offline.", no_args_is_help=True)
 app.command("verify-composite")(evidence_composite.verify_composite)
-
 app.command("explain")(evidence_explaining.explain)
 app.command("policy")(evidence_policy.policy)
+app.command()(convert)
+app.command()(certificate)
 
 REFUSED: Final = 77
 UNDECIDED: Final = 75
 _KIND = typer.Option(help="sgx, tdx, snp, tpm, azure-snp, azure-tdx, nvidia, nitro, cca or sim.")
 _EVIDENCE = typer.Argument(metavar="EVIDENCE", help="A raw file, or a folder with its parts.")
 _JSON = typer.Option(False, "--json", help="One JSON object.")
+_FORM = typer.Option("auto", "--format", help=FORM_HELP)
 _EVENT_LOG = typer.Option(None, help="For tdx: the log that explains the registers.")
 
 # Without a policy, what nobody gave anything to check by is left out, and said so.
@@ -82,23 +79,43 @@ def verify(  # noqa: PLR0917  # options: typer passes them by name
         [], help="A root to accept instead of the manufacturer's: sha256:…, or its file."
     ),
     event_log: Path | None = _EVENT_LOG,
+    form: str = _FORM,
+    ear: Path | None = typer.Option(None, help="A key that signs the verdict, as an EAR."),
+    output: Path | None = typer.Option(None, "-o", "--output", help="The new file of that EAR."),
+    ear_issuer: str = typer.Option("", help="Who signs, as the relying party knows you."),
+    ear_audience: str = typer.Option("", help="The relying party, as it calls itself."),
+    ear_nonce: str = typer.Option("", help="What it gave out, as hex digits; default: --nonce."),
     as_json: bool = _JSON,
 ) -> None:
     """Judge evidence; exit status 0 only where it is accepted.
 
     77 says that it is refused, 75 that nothing was decided, for want of fresh endorsements.
     """
+    from cloister.cli.evidence_ear import read_telling
+
+    instant = instant_of(at)
+    telling = read_telling(
+        ear,
+        out=output,
+        issuer=ear_issuer,
+        audience=ear_audience,
+        nonce=_octets(ear_nonce or nonce),
+        policy=policy,
+    )
     verdict = _judge(
         evidence,
         kind=kind,
         endorsements=endorsements,
         collector=collector,
-        at=at,
+        instant=instant,
         policy=policy,
         nonce=nonce,
         anchor=anchor,
         event_log=event_log,
+        form=read_form(form),
     )
+    if telling is not None:
+        telling.tell(verdict, kind=kind, at=instant)
     if as_json:
         console.emit(verdict.as_record())
     else:
@@ -112,14 +129,15 @@ def show(
     evidence: Path = _EVIDENCE,
     kind: str = _KIND,
     event_log: Path | None = _EVENT_LOG,
+    form: str = _FORM,
     as_json: bool = _JSON,
 ) -> None:
     """Show what evidence says, without judging it: nothing of it need be true."""
-    from cloister.cli.evidence_files import read_evidence
     from cloister.cli.evidence_parts import parts_of
 
     root = _root(kind)
-    found = read_evidence(evidence, root.name, event_log=event_log)
+    opened = open_evidence(evidence, root.name, form=read_form(form), event_log=event_log, at=None)
+    found = opened.evidence
     parts = parts_of(found)
     console.note("not judged: anybody can write this")
     if as_json:
@@ -263,36 +281,38 @@ def _judge(
     kind: str,
     endorsements: Sequence[Path],
     collector: Sequence[str],
-    at: str,
+    instant: int,
     policy: Path | None,
     nonce: str,
     anchor: Sequence[str],
     event_log: Path | None,
+    form: Form,
 ) -> Verdict:
     from cloister.attestation.verdict import appraise_claims, refusal
     from cloister.cli.collecting import accepted
-    from cloister.cli.evidence_files import choose_bundled, read_beside, read_evidence
+    from cloister.cli.evidence_files import choose_bundled, read_beside
     from cloister.tee.endorsement_files import read_endorsements
 
     # What the user wrote comes first: his mistakes are no verdicts.
     root = _root(kind)
-    instant = instant_of(at)
     table = root.fields()
     given = read_endorsements(endorsements, collectors=accepted(collector) if endorsements else ())
     anchors, written = _anchors(root, policy, anchor, given.pinned)
-    vouching = read_beside(evidence, root.name)
-    if endorsements:
-        vouching = choose_bundled(given, evidence, root.name, event_log=event_log, at=instant)
-    rules = _rules(table, written, nonce, vouching)
+    answered = _octets(nonce) if nonce else None
+    vouching = [] if endorsements else read_beside(evidence, root.name)
     verifier = root.verifier(anchors)
     try:
-        found = read_evidence(evidence, root.name, event_log=event_log)
-        claims = verifier.verify(found, _fitting(root, vouching), at=instant)
+        opened = open_evidence(evidence, root.name, form=form, event_log=event_log, at=instant)
+        if endorsements:
+            vouching = choose_bundled(given, opened.evidence, root.name, at=instant)
+        rules = _rules(table, written, vouching)
+        claims = verifier.verify(opened.evidence, _fitting(root, vouching), at=instant)
+        opened.require_bound(claims, answered)
     except CallerError:
         raise
     except CloisterError as e:
         return refusal(e)
-    return appraise_claims(claims, table, rules)
+    return opened.settle(appraise_claims(claims, table, opened.rules(rules, answered)))
 
 
 def _anchors(
@@ -356,10 +376,9 @@ def _policy(path: Path, root: RootOfTrust) -> Any:
 def _rules(
     table: Sequence[Field],
     written: Mapping[str, Rule] | None,
-    nonce: str,
     endorsements: Sequence[Endorsement],
 ) -> dict[str, Rule]:
-    from cloister.attestation.evidence_rules import OneOf, Unchecked
+    from cloister.attestation.evidence_rules import Unchecked
     from cloister.attestation.verdict import default_rules
 
     rules = default_rules(table) if written is None else dict(written)
@@ -368,8 +387,6 @@ def _rules(
         for path, (media_types, reason) in _BY_ENDORSEMENT.items():
             if path in rules and not there & media_types:
                 rules[path] = Unchecked(reason)
-    if nonce:
-        rules["report_data"] = OneOf((_octets(nonce),))
     return rules
 
 
@@ -409,18 +426,6 @@ _WANTED: Final[Mapping[str, frozenset[str]]] = {
     "nvidia": _X509 | _MANIFESTS | {"application/ocsp-response"},
     "cca": frozenset({"application/jwk+json"}),
 }
-
-
-def _root(kind: str) -> RootOfTrust:
-    from cloister.tee.registry import ROOTS_OF_TRUST, by_name
-
-    root = by_name(kind)
-    if root is None:
-        known = ", ".join(each.name for each in ROOTS_OF_TRUST)
-        raise ConfigError(
-            f"there is no kind of evidence called {kind!r}", code="config.value", hint=known
-        )
-    return root
 
 
 def instant_of(text: str) -> int:

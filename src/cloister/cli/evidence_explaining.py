@@ -66,6 +66,7 @@ def explain(  # noqa: PLR0917  # options: typer passes them by name
     nonce: str = typer.Option("", help="As for `verify`; counts for both policies."),
     anchor: list[str] = typer.Option([], help="As for `verify`; counts for both policies."),
     event_log: Path | None = typer.Option(None, help="As for `verify`."),
+    form: str = typer.Option("auto", "--format", help="As for `verify`."),
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """Say rule by rule what was expected and found, and which value would have matched.
@@ -73,7 +74,8 @@ def explain(  # noqa: PLR0917  # options: typer passes them by name
     Evidence is judged again, and the exit status is that of `verify`. A record, and every dry run,
     ends with 20 where each rule would hold and with 21 where one would not: never with 0.
     """
-    from cloister.cli.evidence import require_root
+    from cloister.cli.evidence import instant_of, require_root
+    from cloister.cli.evidence_forms import read_form
     from cloister.cli.saved_verdict import read_saved
 
     saved = read_saved(subject)
@@ -91,7 +93,8 @@ def explain(  # noqa: PLR0917  # options: typer passes them by name
         given = {
             "endorsements": endorsements,
             "collector": collector,
-            "at": at,
+            "instant": instant_of(at),
+            "form": read_form(form),
             "nonce": nonce,
             "anchor": anchor,
         }

@@ -17,7 +17,7 @@ from cloister.attestation.evidence import Endorsement, Evidence
 from cloister.crypto.chain import Certificate
 from cloister.crypto.digest import require_equal, sha256
 from cloister.crypto.signature import VerifyingKey
-from cloister.errors import CloisterError, ConfigError, EvidenceError, MalformedError
+from cloister.errors import ConfigError, EvidenceError, MalformedError
 from cloister.tee.endorsement_files import (
     PEM_CERTIFICATE,
     PEM_KEY,
@@ -91,22 +91,22 @@ def read_beside(path: Path, kind: str) -> list[Endorsement]:
     return given.endorsements
 
 
-def choose_bundled(
-    given: Given, evidence: Path, kind: str, *, event_log: Path | None, at: int
-) -> list[Endorsement]:
+def choose_bundled(given: Given, evidence: Evidence, kind: str, *, at: int) -> list[Endorsement]:
     """Return what vouches: what was named by itself, and of bundles what is about the evidence.
 
     What was named by itself stands for its kind of endorsement, where evidence takes one of each.
+
+    Args:
+        given: What the user named.
+        evidence: Untrusted.
+        kind: A root of trust's name.
+        at: The instant to judge at.
     """
     if not given.bundled:
         return given.endorsements
     from cloister.endorsing.choosing import choose
 
-    try:
-        found = read_evidence(evidence, kind, event_log=event_log)
-    except CloisterError:  # it is judged, and refused, elsewhere
-        return [*given.endorsements, *given.bundled]
-    chosen = choose(found, kind, given.bundled, at=at)
+    chosen = choose(evidence, kind, given.bundled, at=at)
     named = {each.media_type for each in given.endorsements}
     if kind not in {"tpm", "nvidia"}:
         chosen = [each for each in chosen if each.media_type not in named]

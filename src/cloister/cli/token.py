@@ -79,6 +79,25 @@ def keys(
         console.lines(f"{file}: the key under which {issuer} signs tokens")
 
 
+@app.command("new-key")
+def new_key(
+    file: Path = typer.Argument(help="Where the key goes, a secret; it must not be there."),
+    jwks: Path = typer.Argument(help="Where its JWKS goes, for relying parties to pin."),
+    as_json: bool = typer.Option(False, "--json", help="One JSON object."),
+) -> None:
+    """Make a key for tokens about evidence that you judge yourself: `cloister evidence verify`."""
+    from cloister.cli.evidence_ear import token_key_files
+    from cloister.keyservice.new_file import write_new_file
+
+    secret, public = token_key_files()
+    write_new_file(file, secret)
+    _write_new(jwks, public)
+    if as_json:
+        console.emit({"key": str(file), "jwks": str(jwks)})
+    else:
+        console.lines(f"{file}: a secret\n{jwks}: what relying parties pin")
+
+
 def _write_new(file: Path, data: bytes) -> None:
     try:
         with file.open("xb") as opened:
@@ -90,6 +109,8 @@ def _write_new(file: Path, data: bytes) -> None:
 
 
 def _explain(ear: VerifiedEar) -> None:
+    from cloister.attestation.ear_verdict import VerdictFacts
+
     rooted = "rooted in hardware" if ear.hardware_rooted else "SIMULATED, or not said: no hardware"
     console.lines(f"status:   {ear.status} ({rooted})")
     console.lines(f"issuer:   {console.printable(ear.issuer)}, key {ear.kid}")
@@ -102,8 +123,11 @@ def _explain(ear: VerifiedEar) -> None:
             console.lines(f"  {console.printable(name)}: {value}")
         if (facts := appraisal.facts) is not None:
             console.lines(f"  root of trust: {console.printable(facts.root_of_trust)}")
-            console.lines(f"  code:    sha256:{facts.launch.code.hex()}")
-            console.lines(f"  runtime: sha256:{facts.launch.runtime.hex()}")
+            if isinstance(facts, VerdictFacts):
+                console.lines(f"  evidence: {facts.verdict} {console.printable(facts.status)}")
+            else:
+                console.lines(f"  code:    sha256:{facts.launch.code.hex()}")
+                console.lines(f"  runtime: sha256:{facts.launch.runtime.hex()}")
             for item in facts.not_checked:
                 console.lines(console.printable(f"  not checked: {item.rule} ({item.reason})"))
 

@@ -17,6 +17,7 @@ __all__ = [
     "require_equal",
     "same_bytes",
     "sha256",
+    "sha384",
     "sha512",
 ]
 
@@ -27,6 +28,11 @@ _TEXT: Final = re.compile(r"sha256:([0-9a-f]{64})")
 def sha256(data: bytes | bytearray | memoryview) -> bytes:
     """Return the 32-byte SHA-256 of `data`."""
     return hashlib.sha256(data).digest()
+
+
+def sha384(data: bytes) -> bytes:
+    """Return the 48-byte SHA-384 of `data`."""
+    return hashlib.sha384(data).digest()
 
 
 def sha512(data: bytes) -> bytes:

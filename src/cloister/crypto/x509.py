@@ -69,6 +69,9 @@ def key_usage(*, ca: bool) -> x509.KeyUsage:
 
 # What every leaf has alike.
 _NO_NAME: Final = x509.Name([])
+_ATTESTED_NAME: Final = x509.Name(
+    [x509.NameAttribute(NameOID.COMMON_NAME, "attested by its own evidence")]
+)
 _LEAF: Final = x509.BasicConstraints(ca=False, path_length=None)
 _LEAF_USAGE: Final = key_usage(ca=False)
 _LEAF_PURPOSES: Final = x509.ExtendedKeyUsage(
@@ -141,6 +144,46 @@ class TLSKey:
     def pem(self) -> bytes:
         """Return the private key as PKCS#8 PEM: a secret."""
         return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+    def public_key_info(self) -> bytes:
+        """Return the public key as DER SubjectPublicKeyInfo."""
+        public = self._key.public_key()
+        return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    def self_signed(self, *, extension: str, value: bytes, at: int, lifetime_s: int) -> bytes:
+        """Return a certificate that this key signs for itself, with one extension, as PEM.
+
+        It names nobody and proves nothing but possession of the key: what it is worth is in the
+        extension (spec: evidence-interop-v1).
+
+        Args:
+            extension: Object identifier.
+            value: The extension's value; it is not marked critical.
+            at: Now, in seconds since the epoch.
+            lifetime_s: How long it is good for.
+
+        Raises:
+            MalformedError: It would be longer than certificates are read (`certificate.malformed`).
+        """
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(_ATTESTED_NAME)
+            .issuer_name(_ATTESTED_NAME)
+            .public_key(self._key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(_instant(at - BACKDATE_S))
+            .not_valid_after(_instant(at + lifetime_s))
+            .add_extension(_LEAF, critical=True)
+            .add_extension(_LEAF_USAGE, critical=True)
+            .add_extension(_LEAF_PURPOSES, critical=False)
+            .add_extension(
+                x509.UnrecognizedExtension(x509.ObjectIdentifier(extension), value), critical=False
+            )
+            .sign(self._key, SHA256())
+        )
+        if len(certificate.public_bytes(Encoding.DER)) > _MAX_CERTIFICATE_BYTES:
+            raise MalformedError("the certificate would be too large", code="certificate.malformed")
+        return certificate.public_bytes(Encoding.PEM)
 
     def request(self) -> bytes:
         """Return a DER certificate request that proves possession and asks for no name.

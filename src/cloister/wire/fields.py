@@ -95,6 +95,10 @@ class Fields:
         """Return the names not yet read, for maps whose keys are data."""
         return list(self._left)
 
+    def anything(self, name: str) -> Value:
+        """Take a value whose form is data; the caller bounds it."""
+        return self._take(name)
+
     def constant(self, name: str, expected: str | int) -> None:
         """Take a field that can have one value only, such as a type or version."""
         value = self._take(name)

@@ -8,7 +8,7 @@ string has one reading, and a reading, written again in its order, is that byte 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -50,7 +50,7 @@ def read_foreign(
     what: str,
     max_bytes: int,
     code: str,
-    tags: frozenset[int] = TAGS,
+    tags: Container[int] = TAGS,
     max_depth: int = MAX_DEPTH,
 ) -> ForeignValue:
     """Read one value from untrusted bytes that hold nothing else.
@@ -97,7 +97,7 @@ class _Tags(Mapping[int, Callable[[object, bool], object]]):
     It gives meanings to many, and two of them stand for values that came before.
     """
 
-    def __init__(self, tags: frozenset[int]) -> None:
+    def __init__(self, tags: Container[int]) -> None:
         self._tags = tags
 
     def __getitem__(self, tag: int) -> Callable[[object, bool], object]:

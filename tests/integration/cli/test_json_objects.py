@@ -17,6 +17,16 @@ _WORDS = {
     "doctor": (),
     "init": ("there",),
     "demo": ("--folder", "/proc/nowhere"),
+    "measure snp": ("--ovmf", "none", "--vcpus", "1", "--vcpu", "EPYC-Milan"),
+    "measure tdx": ("--firmware", "none"),
+    "endorsements check": ("none",),
+    "endorsements fetch": ("none", "--kind", "tdx", "-o", "out"),
+    "endorsements import": ("none", "-o", "out"),
+    "endorsements show": ("none",),
+    "evidence explain": ("none", "--kind", "tdx"),
+    "evidence policy": ("--kind", "none"),
+    "keyservice rekey apply": ("none",),
+    "keyservice rekey propose": ("--out", "out"),
     "measure": (),
     "run": ("none.yaml", "--workload", "x"),
     "query": ("https://127.0.0.1:1", "none.npy", "--identity", "spiffe://x/y"),
@@ -47,6 +57,7 @@ _WORDS = {
     "secret put": ("none.yaml", "x"),
     "secret list": ("none.yaml",),
     "policy draft": ("--name", "n", "--workload", "w", "--code", "none", "--command", "/bin/sh"),
+    "token new-key": ("/proc/nowhere", "jwks.json"),
     "token keys": ("jwks.json",),
     "token verify": ("none", "--jwks", "none", "--audience", "a", "--nonce", "bm9uY2Utbm9uY2U"),
     "volume seal": ("none", "store"),
@@ -66,6 +77,8 @@ _WORDS = {
     "volume rekey": ("store",),
     "volume retire": ("store",),
     "evidence collect": ("out", "--kind", "sim", "--nonce", "00"),
+    "evidence certificate": ("out", "--key", "key", "--kind", "nitro"),
+    "evidence convert": ("none", "out", "--kind", "tdx", "--to", "raw"),
     "evidence extend": ("ab",),
     "evidence fields": ("--kind", "none"),
     "evidence show": ("none", "--kind", "tdx"),
@@ -110,9 +123,9 @@ def _commands() -> dict[str, Any]:
     while waiting:
         name, command = waiting.pop()
         inner = getattr(command, "commands", None)
-        if inner is None:
+        if inner is None or command.invoke_without_command:
             found[name] = command
-        else:
+        if inner is not None:
             waiting += [(f"{name} {each}", below) for each, below in inner.items()]
     return found
 

@@ -13,6 +13,7 @@ import pytest
 from cloister.attestation.ear_claims import (
     DIALECTS,
     IETF,
+    IETF_03,
     TRUST_CLAIMS,
     EarClaims,
     read_claims,
@@ -203,13 +204,40 @@ def test_tiers() -> None:
 @pytest.mark.spec("EAR-35")
 def test_what_others_say_of_cloister_s_claim_is_ignored() -> None:
     """Only the IETF profile has it; a token of another profile is never rooted in hardware."""
-    for dialect in DIALECTS[1:]:
+    for dialect in DIALECTS[2:]:
         run = {dialect.status: "affirming", "cloister_appraisal": {"hardware_rooted": True}}
         verifier = {"developer": "d", "build": "b"}
         claims = {"eat_profile": dialect.profile, "iat": 1, dialect.verifier: verifier}
         found = read_claims(write_json(claims | {"submods": {"a": run}}))
         assert found.appraisals[0].facts is None
         assert not found.hardware_rooted
+
+
+@pytest.mark.spec("EAR-20", "EAR-31")
+def test_both_revisions_of_the_draft_are_read_alike() -> None:
+    """What Cloister says besides included; the newer one is written."""
+    older = read_claims(write_json(CLAIMS | {"eat_profile": IETF_03.profile}))
+    newer = read_claims(write_json(CLAIMS))
+    assert older.appraisals == newer.appraisals
+    assert (older.dialect, newer.dialect) == (IETF_03, IETF)
+
+
+@pytest.mark.spec("EAR-27")
+def test_tiers_that_are_numbers_in_the_dotted_spelling() -> None:
+    """Older writers have them so; the IETF's profile has texts only."""
+    for number, tier in ((0, "none"), (2, "affirming"), (32, "warning"), (96, "contraindicated")):
+        for dialect in DIALECTS[2:]:
+            claims = {
+                "eat_profile": dialect.profile,
+                "iat": 1,
+                dialect.verifier: {"developer": "d", "build": "b"},
+                "submods": {"a": {dialect.status: number}},
+            }
+            assert read_claims(write_json(claims)).status == tier
+            for other in (number + 1, True, str(number), None, 2.0):
+                bad = claims | {"submods": {"a": {dialect.status: other}}}
+                assert refused(write_json(bad)) == "token.malformed"
+        assert refused(changed(*RUN_AT, "ear_status", to=number)) == "token.malformed"
 
 
 def public(name: str) -> EarClaims:
@@ -224,7 +252,7 @@ def test_the_drafts_examples_are_read() -> None:
     assert len(names) >= 4
     for name in names:
         found = public(name)
-        assert found.dialect is IETF
+        assert found.dialect is IETF_03
         assert found.developer == "https://veraison-project.org"
         assert found.appraisals[0].vector["hardware"] == 2
     assert public("draft-ear-json-1.diag").status == "contraindicated"

@@ -58,3 +58,29 @@ def test_the_record_lists_what_was_not_checked() -> None:
     assert record["not_checked"] == [
         {"rule": "workloads.train.runtime", "reason": "development machine"}
     ]
+
+
+VENDOR = {"rtmr0": b"r" * 48, "tcb": {"01": 3}, "log": ["a"], "smt_enabled": True}
+
+
+@pytest.mark.spec("RES-6")
+def test_a_vendors_claims_are_kept_in_its_spelling() -> None:
+    """In bytes as they are, as JSON with hex; a result without any has no place for them."""
+    found = dataclasses.replace(RESULT, root_of_trust="tdx", vendor=VENDOR)
+    assert AttestationResult.from_bytes(found.to_bytes()) == found
+    record = json.loads(json.dumps(found.as_record()))
+    assert record["vendor"] == VENDOR | {"rtmr0": (b"r" * 48).hex()}
+    assert "vendor" not in RESULT.as_record()
+    assert b"vendor" not in RESULT.to_bytes()
+
+
+@pytest.mark.spec("RES-6")
+@pytest.mark.parametrize(
+    "vendor",
+    [{"": 1}, {"x" * 256: 1}, {str(n): n for n in range(513)}, {"x": bytes(65536)}],
+)
+def test_a_vendors_claims_are_bounded(vendor: dict[str, bytes | int]) -> None:
+    """When a result is made, and so when it is read."""
+    with pytest.raises(MalformedError) as e:
+        dataclasses.replace(RESULT, vendor=vendor)
+    assert e.value.code == "message.malformed"

@@ -28,6 +28,12 @@ GOOD: dict[str, object] = {
     "checked": [{"rule": "roots_of_trust.sim.debug", "expected": "refused", "found": "false"}],
     "not_checked": [{"rule": "workloads.train.runtime", "reason": "development machine"}],
 }
+TD: dict[str, object] = {
+    "root_of_trust": "tdx",
+    "hardware_rooted": True,
+    "measurement": b"m" * 48,
+    "vendor": {"rtmr0": b"r" * 48, "tcb": {"01": 3}, "sept_ve_disable": True, "log": ["a", "b"]},
+}
 
 
 def main(out: Path) -> None:
@@ -50,6 +56,16 @@ def main(out: Path) -> None:
             "message.malformed",
         ),
         "other-version": ("Version 2.", "RES-2", {"version": 2}, "message.malformed"),
+        "ok-vendor": ("A TD's claims besides.", "RES-6", TD, "ok"),
+        "vendor-empty": ("No claim besides.", "RES-6", {"vendor": {}}, "message.malformed"),
+        "vendor-text": ("Claims that are a text.", "RES-6", {"vendor": "x"}, "message.malformed"),
+        "vendor-nameless": ("An empty name.", "RES-6", {"vendor": {"": 1}}, "message.malformed"),
+        "vendor-many": (
+            "513 claims.",
+            "RES-6",
+            {"vendor": {str(number): 0 for number in range(513)}},
+            "message.malformed",
+        ),
         "field-unknown": ("One field more.", "RES-2", {"x": 1}, "message.malformed"),
     }
     for name, (comment, clause, change, expect) in changes.items():

@@ -456,3 +456,152 @@ vector(
 vector(
     "nothing", "EAR-57", "none is never enough", token(claims(ear_status="none")), "token.status"
 )
+
+# Since revision 04 of the draft, numbers for tiers, and verdicts.
+NEWER = "tag:ietf.org,2026:rats/ear#04"
+vector("ok-revision-04", "EAR-20", "the newer profile", token(claims(eat_profile=NEWER)), "ok")
+vector(
+    "revision-05",
+    "EAR-20",
+    "a profile that is not read yet",
+    token(claims(eat_profile="tag:ietf.org,2026:rats/ear#05")),
+    BAD,
+)
+
+
+def numbered(number: Any, profile: str = VERAISON) -> str:
+    """Return a token of the dotted spelling whose tier is a number."""
+    return token(dotted(profile, submods={"cpu0": {"ear.status": number}}), typ="JWT")
+
+
+vector("ok-number", "EAR-27", "a tier that is a number", numbered(2), "ok", status="affirming")
+vector("ok-number-warning", "EAR-27", "likewise", numbered(32, TRUSTEE), "ok")
+vector("number-unknown", "EAR-27", "a number of no tier", numbered(3), BAD)
+vector("number-text", "EAR-27", "a number in a text", numbered("2"), BAD)
+vector("number-true", "EAR-27", "true is no number", numbered(number=True), BAD)
+vector("number-ietf", "EAR-27", "texts only here", token(claims(appraisal(ear_status=32))), BAD)
+
+EVIDENCE = {"root_of_trust": "tdx", "debug": False, "rtmr0": "00" * 48, "tcb": {"01": 2}}
+EXPOSED = EVIDENCE | {"debug": True}
+REASON = {"code": "appraisal.claim", "detail": "status: Intel's word"}
+OPEN = [{"rule": "xfam", "reason": "no policy was given"}]
+
+
+def verdict(**changes: Any) -> dict[str, Any]:
+    """What became of a TD's quote, accepted and whole; a change of None leaves a member out."""
+    found = {
+        "version": 1,
+        "root_of_trust": "tdx",
+        "verdict": "accept",
+        "hardware_rooted": True,
+        "status": "UpToDate",
+        "reasons": [],
+        "checked": ["measurement", "debug", "status"],
+        "not_checked": [],
+        "claims": EVIDENCE,
+        **changes,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def told(facts: object, status: str = "affirming", **changes: Any) -> str:
+    """Return a token about a verdict."""
+    run = {"ear_status": status, "ear_trustworthiness_vector": {"hardware": 2}, **changes}
+    return token(claims(eat_profile=NEWER, submods={"tdx": run | {"cloister_verdict": facts}}))
+
+
+def refused(**changes: Any) -> dict[str, Any]:
+    """What became of a quote that is not genuine."""
+    found = {
+        "verdict": "reject",
+        "hardware_rooted": False,
+        "status": "",
+        "reasons": [{"code": "evidence.signature", "detail": ""}],
+        "checked": [],
+        "claims": None,
+    }
+    return verdict(**(found | changes))
+
+
+FAILED = {"ear_trustworthiness_vector": {"instance-identity": 99}}
+NOTHING = {"ear_trustworthiness_vector": {"hardware": 0}}
+STALE = [{"code": "endorsement.stale", "detail": ""}]
+vector("ok-verdict", "EAR-36", "a verdict, whole", told(verdict()), "ok", **STRICT, **TRUE_HARDWARE)
+vector(
+    "ok-verdict-left-out",
+    "EAR-36",
+    "a check was left out",
+    told(verdict(not_checked=OPEN), "warning"),
+    "ok",
+    hardware_rooted=True,
+)
+for name, comment, said in (
+    ("more", "a member that nobody knows", verdict(more=1)),
+    ("less", "a member too few", verdict(status=None)),
+    ("version", "another version", verdict(version=2)),
+    ("word", "another word", verdict(verdict="accepted")),
+    ("rooted", "a number for a truth", verdict(hardware_rooted=1)),
+    ("fraction", "a claim that is a fraction", verdict(claims=EVIDENCE | {"x": [1.5]})),
+    ("many", "513 claims", verdict(claims=EVIDENCE | {str(n): 0 for n in range(509)})),
+    ("nameless", "a claim without a name", verdict(claims=EVIDENCE | {"": 0})),
+    ("reason", "a reason of another form", refused(reasons=["x"])),
+    ("reasons", "65 reasons", refused(reasons=[REASON] * 65)),
+    ("null", "null is no absence", refused() | {"claims": None}),
+):
+    fitting = "contraindicated" if said.get("verdict") == "reject" else "affirming"
+    changes = FAILED if fitting == "contraindicated" else {}
+    vector(f"verdict-{name}", "EAR-36", comment, told(said, fitting, **changes), BAD)
+vector(
+    "verdict-and-run",
+    "EAR-36",
+    "a run and a verdict in one appraisal",
+    told(verdict(), cloister_appraisal=facts(root_of_trust="snp", hardware_rooted=True)),
+    BAD,
+)
+for name, comment, said in (
+    ("accept-reason", "accepted, and why not", verdict(reasons=[REASON])),
+    ("accept-nothing", "accepted by no rule", verdict(checked=[])),
+    ("accept-forged", "accepted without claims", verdict(claims=None, checked=[])),
+    ("debug-unsaid", "claims that do not say debug", verdict(claims={"root_of_trust": "tdx"})),
+    ("debug-word", "debug that is a word", verdict(claims=EVIDENCE | {"debug": "no"})),
+    ("kind", "claims of another kind", verdict(root_of_trust="sgx")),
+):
+    vector(f"verdict-{name}", "EAR-37", comment, told(said), BAD)
+for name, comment, said in (
+    ("reject-no-reason", "refused, and nobody says why", refused(reasons=[])),
+    ("forged-rooted", "not genuine, and rooted in hardware", refused(hardware_rooted=True)),
+    ("forged-checked", "not genuine, and rules held", refused(checked=["debug"])),
+):
+    vector(f"verdict-{name}", "EAR-37", comment, told(said, "contraindicated", **FAILED), BAD)
+vector(
+    "verdict-rejected",
+    "EAR-57",
+    "a refusal, as it should be told",
+    told(refused(), "contraindicated", **FAILED),
+    "token.status",
+)
+vector(
+    "verdict-undecided",
+    "EAR-57",
+    "an open verdict, as it should be told",
+    told(refused(verdict="undecided", reasons=STALE), "none", **NOTHING),
+    "token.status",
+)
+for name, comment, said, status in (
+    ("reject-warning", "refused, and only a warning", refused(), "warning"),
+    ("reject-none", "refused, and nothing said", refused(), "none"),
+    ("undecided-warning", "open, and a warning", refused(verdict="undecided"), "warning"),
+    ("accept-none", "accepted, and nothing said", verdict(), "none"),
+):
+    vector(f"verdict-{name}", "EAR-38", comment, told(said, status, **NOTHING), BAD)
+for name, comment, said in (
+    (
+        "sim",
+        "simulation that calls itself hardware",
+        verdict(root_of_trust="sim", claims=EVIDENCE | {"root_of_trust": "sim"}),
+    ),
+    ("soft", "no hardware, and affirming", verdict(hardware_rooted=False)),
+    ("exposed", "inspectable, and affirming", verdict(claims=EXPOSED)),
+    ("left-out", "a check left out, and affirming", verdict(not_checked=OPEN)),
+):
+    vector(f"verdict-{name}", "EAR-39", comment, told(said), BAD)

@@ -17,10 +17,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
 PROFILES = {
+    "tag:ietf.org,2026:rats/ear#04": "eat+jwt",
     "tag:ietf.org,2026:rats/ear#03": "eat+jwt",
     "tag:github.com,2023:veraison/ear": "JWT",
     "tag:github.com,2024:confidential-containers/Trustee": "JWT",
 }
+NUMBERS = {0: "none", 2: "affirming", 32: "warning", 96: "contraindicated"}
 ORDER = ["affirming", "warning", "none", "contraindicated"]
 
 
@@ -129,6 +131,67 @@ def sums_up(status, parts):  # EAR-27, EAR-29
     assert ORDER.index(status) >= max(asserted, default=0)
 
 
+def plain(value):
+    assert value is None or isinstance(value, bool | int | str | list | dict)
+    for each in value.values() if isinstance(value, dict) else value:
+        if not isinstance(each, str):
+            plain(each) if isinstance(each, list | dict) else None
+        assert not isinstance(each, float)
+
+
+def verdict_of(status, facts):
+    names = {
+        "version", "root_of_trust", "verdict", "hardware_rooted", "status", "reasons", "checked",
+        "not_checked",
+    }  # fmt: skip
+    assert names <= set(facts) <= names | {"claims"}  # EAR-36
+    assert type(facts["version"]) is int and facts["version"] == 1
+    text(facts["root_of_trust"]), text(facts["status"], least=0)
+    assert type(facts["hardware_rooted"]) is bool
+    lists = [facts[name] for name in ("reasons", "checked", "not_checked")]
+    assert all(isinstance(each, list) for each in lists)
+    assert len(lists[0]) <= 64 and len(lists[1]) <= 1024 and len(lists[2]) <= 1024
+    assert all(set(each) == {"code", "detail"} for each in lists[0])
+    assert all(text(rule, 4096, 0) is not None for rule in lists[1])
+    assert all(set(each) == {"rule", "reason"} for each in lists[2])
+    claims, accepted = facts.get("claims"), facts["verdict"] == "accept"
+    assert accepted != bool(lists[0])  # EAR-37
+    if "claims" in facts:
+        assert isinstance(claims, dict) and 1 <= len(claims) <= 512
+        assert all(1 <= len(name) <= 255 for name in claims)
+        plain(claims)
+        data = json.dumps(claims, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(data) <= 65536
+        assert claims["root_of_trust"] == facts["root_of_trust"] and type(claims["debug"]) is bool
+        assert not accepted or lists[1]
+    else:
+        assert not (accepted or facts["hardware_rooted"] or lists[1])
+    tiers = {"accept": ORDER[:2], "reject": ORDER[3:], "undecided": ORDER[2:3]}
+    assert status in tiers[facts["verdict"]]  # EAR-38
+
+
+def besides(part, claims):
+    assert not {"cloister_appraisal", "cloister_verdict"} <= set(part)  # EAR-36
+    facts, status = part.get("cloister_appraisal"), part["ear_status"]
+    if "cloister_verdict" in part:
+        facts = part["cloister_verdict"]
+        verdict_of(status, facts)
+    elif facts is not None:
+        assert set(facts) == {
+            "version", "root_of_trust", "hardware_rooted", "anchor", "measurement",
+            "security_version", "debug", "launch", "not_checked",
+        }  # EAR-31  # fmt: skip
+    if facts is None:
+        return None
+    debug = facts.get("claims", facts).get("debug", False)  # EAR-39
+    affirmed = {"affirming"} & {status, *(
+        tier(claims.get(name, 0)) for name in ("hardware", "runtime-opaque"))}  # fmt: skip
+    assert facts["hardware_rooted"] or not affirmed  # EAR-33
+    assert not (facts["hardware_rooted"] and facts["root_of_trust"] == "sim")  # EAR-32
+    assert status != "affirming" or not (debug or facts["not_checked"])  # EAR-34
+    return facts
+
+
 def judge(case):
     kind, ear = verify(case["token"], read_jwks(case["jwks"]))
     assert PROFILES[ear["eat_profile"]] == kind  # EAR-20, EAR-5
@@ -136,6 +199,9 @@ def judge(case):
     status, vector = ("ear.status", "ear.trustworthiness-vector") if dots else (
         "ear_status", "ear_trustworthiness_vector")  # fmt: skip
     sets = [ear, *ear["submods"].values()]
+    for each in sets if dots else ():  # EAR-27
+        if type(each.get(status)) is int:
+            each[status] = NUMBERS[each[status]]
     assert not any(name.startswith("ear_" if dots else "ear.") for s in sets for name in s)  # 21
     verifier = ear["ear.verifier-id" if dots else "ear_verifier_id"]  # EAR-25
     text(verifier["developer"]), text(verifier["build"])
@@ -143,19 +209,8 @@ def judge(case):
     for part in sets[1:]:
         claims = part.get(vector, {})
         sums_up(part[status], map(tier, claims.values()))
-        facts = None if dots else part.get("cloister_appraisal")
+        facts = None if dots else besides(part, claims)
         rooted = facts is not None and facts["hardware_rooted"] and rooted  # EAR-35
-        if facts is None:
-            continue
-        assert set(facts) == {
-            "version", "root_of_trust", "hardware_rooted", "anchor", "measurement",
-            "security_version", "debug", "launch", "not_checked",
-        }  # EAR-31  # fmt: skip
-        affirmed = {"affirming"} & {part[status], *(
-            tier(claims.get(name, 0)) for name in ("hardware", "runtime-opaque"))}  # fmt: skip
-        assert facts["hardware_rooted"] or not affirmed  # EAR-33
-        assert not (facts["hardware_rooted"] and facts["root_of_trust"] == "sim")  # EAR-32
-        assert part[status] != "affirming" or not (facts["debug"] or facts["not_checked"])  # 34
     parts = [part[status] for part in sets[1:]]
     assert 1 <= len(parts) <= 16  # EAR-26
     if status in ear:

@@ -9,7 +9,7 @@ Spec: release-policy-v1, clauses POL-50 to POL-61.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from cloister.attestation.claims import Claims
 from cloister.attestation.measurement import LaunchMeasurement
@@ -20,6 +20,8 @@ from cloister.keyservice.policy.model import Policy
 from cloister.keyservice.policy.rules import Rule, rules
 
 __all__ = ["appraise", "appraise_named"]
+
+_SIMULATED: Final = "sim"  # says nothing besides what every result has
 
 
 def appraise(
@@ -90,6 +92,7 @@ def appraise_named(
         launch=measurement,
         checked=tuple(checked),
         not_checked=tuple(not_checked),
+        vendor={} if claims.root_of_trust == _SIMULATED else claims.vendor,
     )
 
 

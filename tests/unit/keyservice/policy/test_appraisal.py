@@ -64,6 +64,16 @@ def test_a_result_lists_what_was_checked_and_is_not_hardware_rooted() -> None:
     assert type(result).from_bytes(result.to_bytes()) == result
 
 
+@pytest.mark.spec("RES-6")
+def test_a_result_of_simulation_has_no_claims_besides() -> None:
+    """What a simulated platform says besides is nobody's spelling."""
+    claims = replace(sample_claims(), vendor={"x": 1})
+    result = appraise(
+        sample_policy(), "train", claims, sample_measurement(), volume_roots=VOLUME_ROOTS
+    )
+    assert result.vendor == {}
+
+
 @pytest.mark.spec("EAR-42")
 def test_a_token_for_others_recognises_the_rules_of_a_policy() -> None:
     """The trustworthiness vector finds each rule by the place that appraisals give it."""
