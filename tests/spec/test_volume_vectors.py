@@ -82,7 +82,7 @@ def outcome(case: dict[str, object]) -> tuple[str, object]:
 @pytest.mark.spec("VOL-20", "VOL-21", "VOL-22", "VOL-30", "VOL-31", "VOL-32", "VOL-33", "VOL-34")
 @pytest.mark.spec("VOL-70", "VOL-71", "VOL-72", "VOL-73", "VOL-76")
 @pytest.mark.spec("VOL-35", "VOL-36", "VOL-40", "VOL-42", "VOL-43", "VOL-44", "VOL-51", "VOL-52")
-@pytest.mark.spec("VOL-80", "VOL-81", "VOL-83")
+@pytest.mark.spec("VOL-80", "VOL-81", "VOL-82", "VOL-83")
 @pytest.mark.parametrize("name", CASES)
 def test_our_reader_agrees(name: str) -> None:
     """Opening and reading a vector ends as it says."""

@@ -228,6 +228,7 @@ def _identity_and_store(
 
 
 def _regions(policy: Policy, name: str) -> Regions:
+    """Take a volume's regions from our copy: its hash, which the bundle repeats, covers them."""
     from cloister.volume.regions import RegionClass, Regions  # not every run has volumes
 
     said = policy.volumes[name].regions or {}

@@ -56,3 +56,23 @@ def test_random_nonce_form_round_trips_and_refuses_short_input() -> None:
     for bad in (b"", b"short", bytes(40)):
         with pytest.raises(TamperedError):
             key.open_random(bad, b"a", error=refused())
+
+
+def test_a_tag_over_readable_data_is_gmac() -> None:
+    """NIST's GMAC: GCM over nothing, with the data as associated data; no other tag passes."""
+    assert AEADKey(bytes(32)).vouch(bytes(12), b"").hex() == "530f8afbc74536b9a963b4f1c4cb738b"
+    key, data = AEADKey(KEY), bytearray(b"everybody may read this")
+    tag = key.vouch(NONCE, memoryview(data))
+    assert tag == key.seal(NONCE, b"", bytes(data))
+    key.check(NONCE, data, tag, error=refused())
+    for changed in (tag[:-1], b"", tag + b"\0", bytes([tag[0] ^ 1]) + tag[1:]):
+        with pytest.raises(TamperedError):
+            key.check(NONCE, data, changed, error=refused())
+    for other, nonce, text in (
+        (AEADKey(bytes(32)), NONCE, data),
+        (key, b"\1" + NONCE[1:], data),
+        (key, NONCE, data[:-1]),
+        (key, NONCE, data + b"\0"),
+    ):
+        with pytest.raises(TamperedError):
+            other.check(nonce, text, tag, error=refused())

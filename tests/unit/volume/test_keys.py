@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cloister.errors import StorageFullError
+from cloister.errors import MalformedError, StorageFullError
 from cloister.testing.store import Event, EventKind
 from cloister.testing.volume import VolumeBench, put
 from cloister.volume import keys as keys_module
@@ -88,3 +88,24 @@ def test_an_entry_that_is_written_again_has_a_new_salt() -> None:
     assert len(headers) >= 2
     assert len({header[:64] for header in headers}) == 1  # the same version on the same root
     assert len({header[64:] for header in headers}) == len(headers)
+
+
+@pytest.mark.spec("VOL-81")
+def test_each_class_has_a_key_of_its_own_and_one_counter() -> None:
+    """No counter is used twice in a session, and no tag of one class is one of the other."""
+    kept = Sessions()
+    writer = sessions(kept)
+    (sealed, nonce, stamp), (vouched, other_nonce, other_stamp) = (
+        writer.sealing(),
+        writer.sealing(readable=True),
+    )
+    assert (stamp & 2**40 - 1, other_stamp & 2**40 - 1) == (0, 1)
+    assert nonce != other_nonce
+    assert kept.end == 1
+    assert sealed.vouch(nonce, b"data") != vouched.vouch(nonce, b"data")
+    reader = sessions(kept)
+    assert reader.opening(stamp)[0].vouch(nonce, b"x") == sealed.vouch(nonce, b"x")
+    assert reader.opening(stamp, readable=True)[0].vouch(nonce, b"x") == vouched.vouch(nonce, b"x")
+    for readable in (False, True):
+        with pytest.raises(MalformedError):
+            reader.opening(1 << 40, readable=readable)

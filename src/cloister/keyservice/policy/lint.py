@@ -247,7 +247,7 @@ def _regions(
     for path, found in (volume.regions or {}).items():
         place = join(join("volumes", name) + ".regions", path)
         if found == "plain":
-            message = "the operator reads and changes what lies here, and takes it back to older"
+            message = "the operator reads and changes what lies here, and his sockets here work"
             yield "warning", "lint.region-plain", place, message
             if is_code:
                 message = "code from a plain folder is the operator's code"
