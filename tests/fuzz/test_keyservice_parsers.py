@@ -59,6 +59,7 @@ from cloister.keyservice.recovery_plan import RecoveryPlan
 from cloister.keyservice.recovery_request import RecoveryRequest
 from cloister.keyservice.recovery_shares import SealedShare, ShareFacts
 from cloister.keyservice.refusals import Refusal
+from cloister.keyservice.rekey import Rekey
 from cloister.keyservice.renewal import Renewal
 from cloister.keyservice.reset import Reset
 from cloister.keyservice.roster import Expected, Roster, SignedRoster
@@ -365,6 +366,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "approval file": (Approval.from_text, APPROVAL.to_text().encode()),
     "charter": (charter_from_canonical, CHARTER),
     "reset": (Reset.from_text, RESET.to_text()),
+    "rekey": (Rekey.from_text, Rekey(KEY.public, KEY.public, 9).to_text()),
     "admission": (read_admission, ADMISSION.to_text()),
     "state key grant": (
         StateKeyGrant.from_bytes,

@@ -24,6 +24,7 @@ __all__ = ["REKEY", "Rekey", "require_rekey", "require_since_change"]
 
 REKEY: Final = "cloister/keyservice-rekey/v1"
 _LAST_INSTANT: Final = 1 << 40
+_MAX_SKEW_S: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +100,15 @@ def require_rekey(
         Whether it is still to be made; False where it is the newest one.
 
     Raises:
-        ReleaseDeniedError: It is of another service or platform, or of before the newest change
-            (`approval.invalid`); too few approvals (`approval.pending`); one that does not count,
-            by its own code.
+        ReleaseDeniedError: It is of another service or platform, of before the newest change, or of
+            a time that has not come (`approval.invalid`); too few approvals (`approval.pending`);
+            one that does not count, by its own code.
     """
-    # 1. It is about this service and platform.
+    # 1. It is about this service and platform, and leaves room for the change that comes next.
     if (statement.service, statement.platform) != (service, platform):
         raise _invalid("the approved change is of another service or platform")
+    if statement.at > at + _MAX_SKEW_S:
+        raise _invalid("the approved change is of a time that has not come")
     # 2. Enough of those who decide have said yes to it.
     require_approved(statement.subject, approvals, governance=governance, at=at)
     # 3. It is not an earlier one again.

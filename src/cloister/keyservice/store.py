@@ -15,7 +15,7 @@ from cloister.keyservice.state.backend import Backend
 from cloister.keyservice.state.format import upgrade_tables
 from cloister.keyservice.state.freshness import Freshness, PlatformFreshness, SharedFreshness
 from cloister.keyservice.state.journal import Journal
-from cloister.keyservice.state.platform_key import seal_state_key, unseal_state_key
+from cloister.keyservice.state.platform_key import PlatformKey, seal_state_key
 from cloister.keyservice.state.postgres import PostgresBackend
 from cloister.keyservice.state.record import StateKey
 from cloister.keyservice.state.rows import ServiceSecrets
@@ -121,17 +121,14 @@ class Store(Journal):
                 key was changed on another platform (`state.key-changed`), or it is an old copy
                 (`state.rolled-back`).
         """
-
-        def unlock() -> StateKey:
-            return unseal_state_key(backend, platform)
-
+        source = PlatformKey(backend, platform)
         try:
-            key = unlock()
+            key = source.unlock()
         except BaseException:
             freshness.close()
             backend.close()
             raise
-        return cls.load_with(backend, key, freshness, unlock=unlock)
+        return cls.load_with(backend, key, freshness, source=source)
 
     # -- what makes the service
 

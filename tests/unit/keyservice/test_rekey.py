@@ -21,18 +21,19 @@ SERVICE, PLATFORM, OTHER = (SigningKey(bytes([n]) * 32).public for n in (10, 11,
 STATEMENT = Rekey(SERVICE, PLATFORM, 1_800_000_000)
 BOARD = Board(approvers=tuple(key.public.text for key in KEYS[:3]), threshold=2, timeout=3600)
 GOVERNANCE = Governance("/", BOARD, frozenset(), None)
+NOW = STATEMENT.at + 1
 LATER = replace(STATEMENT, at=STATEMENT.at + 1)
 
 
 def approvals(*keys: SigningKey, statement: Rekey = STATEMENT) -> list[Approval]:
     """Signatures over a statement."""
-    return [Approval.make(statement.subject, key=key, expires_at=50) for key in keys]
+    return [Approval.make(statement.subject, key=key, expires_at=NOW) for key in keys]
 
 
 def judge(given: list[Approval], statement: Rekey = STATEMENT, **changes: object) -> bool:
     """Ask, on the platform of the statement, whose key was never changed."""
     facts: dict[str, object] = {
-        "service": SERVICE, "platform": PLATFORM, "newest": None, "at": 50,
+        "service": SERVICE, "platform": PLATFORM, "newest": None, "at": NOW,
     }  # fmt: skip
     return require_rekey(statement, given, governance=GOVERNANCE, **(facts | changes))
 
@@ -71,18 +72,20 @@ def test_enough_approvals_of_exactly_this_are_needed() -> None:
     assert refused([two[0], two[0]]) == "approval.repeated"
     assert refused([two[0], *approvals(KEYS[3])]) == "approval.not-approver"
     assert refused(two, LATER) == "approval.invalid"
-    assert refused(two, at=51) == "approval.expired"
+    assert refused(two, at=NOW + 1) == "approval.expired"
     assert refused(two, service=OTHER) == "approval.invalid"
     assert refused(two, platform=OTHER) == "approval.invalid"
 
 
 @pytest.mark.spec("BR-52")
 def test_a_change_is_made_once() -> None:
-    """The newest again is nothing to do; an earlier one, approved long ago, is refused."""
+    """The newest again is nothing to do; an earlier one, or one of the future, is refused."""
     two = approvals(*KEYS[:2])
     assert not judge(two, newest=changed_by(STATEMENT))
     assert judge(approvals(*KEYS[:2], statement=LATER), LATER, newest=changed_by(STATEMENT))
     assert refused(two, newest=changed_by(LATER)) == "approval.invalid"
+    assert judge(two, at=STATEMENT.at - 300)
+    assert refused(two, at=STATEMENT.at - 301) == "approval.invalid"
     same = replace(changed_by(STATEMENT), statement=b"o" * 32)
     assert refused(two, newest=same) == "approval.invalid"
 

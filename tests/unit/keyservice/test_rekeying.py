@@ -18,7 +18,15 @@ from cloister.keyservice.recovering import make_shares
 from cloister.keyservice.recovery_plan import RecoveryPlan
 from cloister.keyservice.rekey import Rekey
 from cloister.keyservice.rekeying import Rekeyed, change_state_key
-from cloister.keyservice.restoring import Place, back_up, look_into, restore
+from cloister.keyservice.restoring import (
+    Place,
+    back_up,
+    look_into,
+    newest_number,
+    propose_reset,
+    reset,
+    restore,
+)
 from cloister.keyservice.state.freshness import SharedFreshness
 from cloister.keyservice.state.key_rows import KeyChange, key_change, put_key_change
 from cloister.keyservice.state.platform_key import (
@@ -27,7 +35,7 @@ from cloister.keyservice.state.platform_key import (
     slots_after,
     unseal_older_state_key,
 )
-from cloister.keyservice.state.record import Snapshot, StateKey
+from cloister.keyservice.state.record import Record, Snapshot, StateKey
 from cloister.keyservice.store import Store
 from cloister.tee.sim.platform import SimPlatform
 from cloister.testing.keyservice import DATA_ID, DATA_KEY, ServiceBench, policy_text
@@ -216,6 +224,39 @@ def test_a_backup_from_before_needs_a_reset(changing: Changing, tmp_path: Path) 
     assert [name for name, _ in _slots(changing)] == [name for name, _ in before]
 
 
+@pytest.mark.spec("BR-13", "KS-73", "KS-74")
+def test_a_reset_to_a_backup_from_before_is_a_decision(changing: Changing, tmp_path: Path) -> None:
+    """It brings the older key back, which this platform opens again; and is changed again."""
+    path = tmp_path / "backup"
+    back_up(changing.place, path, progress=quiet)
+    store = changing.place.open()
+    old = store.key.name
+    store.close()
+    changing.change()
+    for file in changing.place.directory.glob("state.db*"):
+        file.unlink()
+    at, platform = changing.bench.clock.at, changing.bench.platform
+    statement = propose_reset(
+        path,
+        service=changing.bench.domain.identity,
+        platform=platform.anchor,
+        given_up=newest_number(platform),
+        at=at,
+    )
+    approvals, place = changing.yes(statement.subject), changing.place
+    with pytest.raises(CloisterError) as e:
+        reset(path, place, statement, approvals, unlock=place.unlock, at=at)
+    assert e.value.code == "state.rolled-back"
+    reset(path, place, statement, approvals, unlock=place.unlock_older, at=at)
+    store = place.open()
+    assert store.key.name == old
+    store.close()
+    again = changing.change()
+    assert again.changed
+    assert again.name != old
+    assert changing.facts()[1] == DATA_KEY
+
+
 @pytest.mark.spec("BR-53")
 def test_an_earlier_plan_does_not_split_the_new_key(changing: Changing, tmp_path: Path) -> None:
     """Its approvals may still be good, and its holders were chosen for the older key."""
@@ -344,6 +385,24 @@ def test_a_replica_elsewhere_stops(
         with pytest.raises(CloisterError) as e:
             attempt()
         assert e.value.code == "state.key-changed"
+
+
+@pytest.mark.spec("KS-74", "KS-77")
+def test_a_replica_that_is_kept_from_the_change_does_not_go_on(
+    platform: SimPlatform, shared: MemoryBackend
+) -> None:
+    """Whoever has the older key and the database writes on under it; the platform knows better."""
+    one, two = replica(shared, platform), replica(shared, platform)
+    old, before = one.key, shared.copy()
+    rekey(one, platform)
+    head, forged = old.seal_record(Record((), (b"forged",)), after=two.head)
+    shared.rows = before.rows | {head.sequence: forged}
+    shared.kept, shared.log_rows = before.kept, before.log_rows
+    for slots in (shared.slots_by_name, before.slots_by_name):
+        shared.slots_by_name = slots
+        with pytest.raises(CloisterError) as e:
+            two.refresh()
+        assert e.value.code == "state.rolled-back"
 
 
 @pytest.mark.spec("KS-72")

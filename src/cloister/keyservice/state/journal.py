@@ -34,7 +34,7 @@ from cloister.keyservice.state.backend import Backend, LogRow, Rekeyed
 from cloister.keyservice.state.format import FORMAT, NEWEST, sealed_format
 from cloister.keyservice.state.freshness import Freshness
 from cloister.keyservice.state.key_rows import key_change
-from cloister.keyservice.state.reader import StateReader, Unlock, log_changed
+from cloister.keyservice.state.reader import KeySource, StateReader, log_changed
 from cloister.keyservice.state.record import Head, Record, Snapshot, StateKey
 from cloister.keyservice.state.tables import Tables
 
@@ -68,10 +68,10 @@ class Journal(StateReader):
         key: StateKey,
         freshness: Freshness,
         *,
-        unlock: Unlock | None = None,
+        source: KeySource | None = None,
     ) -> None:
         """Take over an open backend and its witness, as `StateReader` does."""
-        super().__init__(backend, key, freshness, unlock=unlock)
+        super().__init__(backend, key, freshness, source=source)
         self._grouped = False
         self._committing_to_log = False
         self._next: tuple[StateKey, NewSlots] | None = None
@@ -149,7 +149,7 @@ class Journal(StateReader):
                 yield
         finally:
             self._next = None
-        if self._unlock is not None and self._unlock().name != self._key.name:
+        if self._source is not None and self._source.unlock().name != self._key.name:
             raise TamperedError(
                 "the key service's state has not the key that it was given", code="state.tampered"
             )

@@ -22,6 +22,7 @@ from cloister.keyservice.state.record import StateKey
 from cloister.tee.sim.platform import MonotonicCounter, SimPlatform
 
 __all__ = [
+    "PlatformKey",
     "require_not_retired",
     "retired_slots",
     "seal_next_state_key",
@@ -53,13 +54,43 @@ def seal_next_state_key(key: StateKey, platform: SimPlatform) -> Slot:
         return _sealed(key, platform, counter.read() + 1)
 
 
-def unseal_state_key(backend: Backend, platform: SimPlatform) -> StateKey:
-    """Unseal the state key of a backend; from then on no older slot opens.
+class PlatformKey:
+    """A platform's slot of one backend, which may be replaced while a replica runs."""
 
-    Raises:
-        TamperedError: It has none for this platform (`state.tampered`), has none since the key was
-            changed (`state.key-changed`), or an older one than was seen (`state.rolled-back`).
-    """
+    def __init__(self, backend: Backend, platform: SimPlatform) -> None:
+        """Nothing is read yet."""
+        self._backend = backend
+        self._platform = platform
+        self._generation = 0
+
+    @property
+    def generation(self) -> int:
+        """That of the key that `unlock` returned last."""
+        return self._generation
+
+    def newest(self) -> int:
+        """Return the newest generation that this platform has seen."""
+        with _counter(self._platform) as counter:
+            return counter.read()
+
+    def unlock(self) -> StateKey:
+        """Unseal the state key; from then on no older slot opens.
+
+        Raises:
+            TamperedError: There is none for this platform (`state.tampered`), none since the key
+                was changed (`state.key-changed`), or an older one than was seen
+                (`state.rolled-back`).
+        """
+        key, self._generation = _newest(self._backend, self._platform)
+        return key
+
+
+def unseal_state_key(backend: Backend, platform: SimPlatform) -> StateKey:
+    """Unseal the state key of a backend once, as `PlatformKey.unlock` does."""
+    return _newest(backend, platform)[0]
+
+
+def _newest(backend: Backend, platform: SimPlatform) -> tuple[StateKey, int]:
     with _counter(platform) as counter:
         expected = counter.read()
         key, generation = _unsealed(backend, platform)
@@ -73,7 +104,7 @@ def unseal_state_key(backend: Backend, platform: SimPlatform) -> StateKey:
             )
         if generation > expected:
             counter.raise_to(generation)
-    return key
+    return key, generation
 
 
 def unseal_older_state_key(backend: Backend, platform: SimPlatform) -> StateKey:

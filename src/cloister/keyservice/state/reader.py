@@ -10,8 +10,7 @@ Spec: keyservice-state-v1, its section Reading.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from cloister.errors import StateMovedError, TamperedError
 from cloister.keyservice import merkle
@@ -23,11 +22,30 @@ from cloister.keyservice.state.key_rows import key_change
 from cloister.keyservice.state.record import FIRST_HEAD, Head, Snapshot, StateKey
 from cloister.keyservice.state.tables import Tables
 
-__all__ = ["StateReader", "Unlock", "log_changed"]
+__all__ = ["KeySource", "StateReader", "log_changed"]
 
 _READS: Final = 4
 
-Unlock = Callable[[], StateKey]
+
+class KeySource(Protocol):
+    """Where the state key comes from, again where it was changed."""
+
+    @property
+    def generation(self) -> int:
+        """That of the key that `unlock` returned last."""
+        ...
+
+    def newest(self) -> int:
+        """Return the newest generation that the platform knows of."""
+        ...
+
+    def unlock(self) -> StateKey:
+        """Return the key that there is now.
+
+        Raises:
+            TamperedError: There is none for this platform, or an older one than it knows of.
+        """
+        ...
 
 
 class StateReader:
@@ -39,7 +57,7 @@ class StateReader:
         key: StateKey,
         freshness: Freshness,
         *,
-        unlock: Unlock | None = None,
+        source: KeySource | None = None,
     ) -> None:
         """Take over an open backend and its witness.
 
@@ -47,7 +65,7 @@ class StateReader:
             backend: What it says is authenticated by the key.
             key: The state key.
             freshness: The witness.
-            unlock: Gives the newest state key, where another replica changed it; with None, such a
+            source: Gives the newest state key, where another replica changed it; with None, such a
                 state does not open.
         """
         self._backend = backend
@@ -61,11 +79,16 @@ class StateReader:
         self._snapshot_at = 0
         self.proofs: Final = Proofs(self._durable_leaves)
         self._behind = False
-        self._unlock = unlock
+        self._source = source
 
     @classmethod
     def load_with(
-        cls, backend: Backend, key: StateKey, freshness: Freshness, *, unlock: Unlock | None = None
+        cls,
+        backend: Backend,
+        key: StateKey,
+        freshness: Freshness,
+        *,
+        source: KeySource | None = None,
     ) -> Self:
         """Read the state of a backend under a key; closes backend and witness where that fails.
 
@@ -73,7 +96,7 @@ class StateReader:
             TamperedError: It was changed (`state.tampered`), or is an old copy
                 (`state.rolled-back`).
         """
-        store = cls(backend, key, freshness, unlock=unlock)
+        store = cls(backend, key, freshness, source=source)
         try:
             store._load()
         except BaseException:
@@ -154,10 +177,15 @@ class StateReader:
 
         Raises:
             TamperedError: They do not continue the state (`state.tampered`), or what there is lacks
-                records that the witness knows of (`state.rolled-back`).
+                records that the witness knows of, or is under an older key than the platform knows
+                of (`state.rolled-back`).
         """
+        self._catch_up(self._expect())
+
+    def _expect(self) -> int:
+        """Note, before anything is read, how new it must be; returns the key's generation."""
         self._freshness.reading()
-        self._catch_up()
+        return 0 if self._source is None else self._source.newest()
 
     def _durable_leaves(self, first: int, count: int) -> list[bytes]:
         return [leaf for _, leaf in self._log(first, count)]
@@ -172,7 +200,9 @@ class StateReader:
             raise
 
     def _key_moved(self) -> bool:
-        return self.shared and self._unlock is not None and self._unlock().name != self._key.name
+        if not self.shared or self._source is None:
+            return False
+        return self._source.unlock().name != self._key.name
 
     def _open_log(self, first: int, count: int) -> list[tuple[bytes, bytes]]:
         """Open rows of the log: none is left out, each is in its place and has its own leaf."""
@@ -192,17 +222,18 @@ class StateReader:
         self._size += 1
 
     def _load(self) -> None:
-        self._freshness.reading()
+        expected = self._expect()
         self._read_snapshot()
-        self._catch_up()
+        self._catch_up(expected)
         if self._head == FIRST_HEAD:
             raise TamperedError("the key service's state is empty", code="state.tampered")
         sealed_format(self._tables)
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, generation: int) -> None:
         """Read what is newer. Snapshots that others take may overtake us, though not for ever."""
         for _ in range(_READS):
             if self._read_records():
+                self._require_generation(generation)
                 self._freshness.opened(self._head)
                 self._behind = False
                 return
@@ -213,6 +244,15 @@ class StateReader:
             code="state.tampered",
             detail=f"the one after {self._head.sequence}",
         )
+
+    def _require_generation(self, expected: int) -> None:
+        """Refuse what goes on under a key that was changed, as whoever has it may for ever."""
+        if self._source is not None and self._source.generation < expected:
+            raise TamperedError(
+                "the key service's state goes on under a key that was changed",
+                code="state.rolled-back",
+                detail=f"slot {self._source.generation}, the platform has seen {expected}",
+            )
 
     def _read_records(self) -> bool:
         """Apply the records behind the head; False where one is missing."""
@@ -236,11 +276,11 @@ class StateReader:
         change = key_change(self._tables)
         if change is None or change.name == self._key.name:
             return True
-        if self._unlock is None:
+        if self._source is None:
             raise TamperedError(
                 "the key service's state is under another key than it says", code="state.tampered"
             )
-        self._key = self._unlock()
+        self._key = self._source.unlock()
         return self._key.name == change.name
 
     def _read_snapshot(self) -> bool:
@@ -263,7 +303,7 @@ class StateReader:
         try:
             return self._key.open_snapshot(sealed, sequence=sequence)
         except TamperedError:
-            newest = self._key if self._unlock is None else self._unlock()
+            newest = self._key if self._source is None else self._source.unlock()
             if newest.name == self._key.name:
                 raise
         self._key = newest
