@@ -252,6 +252,27 @@ def test_a_processor_that_its_manufacturer_calls_out_of_date(
     assert found == refused_and_logged("appraisal.claim")
 
 
+@pytest.mark.spec("KR-36", "KR-88", "POL-62")
+def test_why_a_processor_was_refused_is_told_to_readers_alone(
+    served: Served, world: World, policy: bytes
+) -> None:
+    """Rule, expected and found for who may read the policy; one sentence for who asked."""
+    machine = world.case("tdx", status="OutOfDate")
+    assert isinstance(machine, TdMachine)
+    requester = GenuineRequester(served, *on(machine))
+    assert requester.refused(policy) == refused_and_logged("appraisal.claim")
+    answers = [each.body for each in served.exchanges if each.path == RELEASE_PATH]
+    assert b"OutOfDate" not in answers[-1]
+    assert b"UpToDate" not in answers[-1]
+    note = served.owner().refusals("lab", "digits")[-1]
+    assert (note.instance, note.code) == (requester.instance, "appraisal.claim")
+    assert (note.rule, note.expected, note.found) == (
+        "roots_of_trust.tdx.claims.status",
+        "UpToDate",
+        "OutOfDate",
+    )
+
+
 @pytest.mark.spec("KR-24", "KR-100")
 def test_a_processor_whose_key_is_revoked(served: Served, world: World, policy: bytes) -> None:
     """By the list that came along."""

@@ -28,6 +28,13 @@ _REVOKED: Final = frozenset({"revocation_checked", "snp.revocation_checked"})
 def findings_of_evidence(name: str, root: EvidenceRoot, path: str) -> Iterator[_Found]:
     """Yield what one section leaves open."""
     yield from _anchors(name, root, path)
+    registers = [rule for claim, rule in root.claims.items() if claim.startswith("tpm.pcrs.")]
+    if name.startswith("azure-") and all(isinstance(rule, Unchecked) for rule in registers):
+        message = (
+            "the measurement is that of Azure's firmware: what it started, the launcher among it, "
+            "is in registers of the virtual TPM, of which none is checked"
+        )
+        yield "warning", "lint.launcher-unchecked", f"{path}.claims", message
     for claim, rule in root.claims.items():
         place = join(f"{path}.claims", claim)
         left_out = isinstance(rule, Unchecked)

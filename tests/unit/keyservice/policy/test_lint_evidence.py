@@ -76,3 +76,13 @@ def test_simulation_beside_hardware_is_a_warning() -> None:
     beside = ROOTS.removeprefix("roots_of_trust:\n").rstrip() + "\n"
     found = findings(strict("snp"), beside=beside)
     assert found == {("warning", "lint.simulated", "roots_of_trust.sim")}
+
+
+@pytest.mark.parametrize("kind", ["azure-snp", "azure-tdx"])
+@pytest.mark.spec("POL-72")
+def test_azures_firmware_is_not_the_launcher(kind: str) -> None:
+    """Unless a register of its TPM says what was started."""
+    place = ("warning", "lint.launcher-unchecked", f"roots_of_trust.{kind}.claims")
+    assert place in findings(strict(kind))
+    assert place in findings(strict(kind, **{"tpm.pcrs.sha256.11": LEFT_OUT}))
+    assert place not in findings(strict(kind, **{"tpm.pcrs.sha256.11": '{one_of: ["00"]}'}))
