@@ -158,19 +158,19 @@ def test_what_vouches_goes_along() -> None:
         "tdx",
         roots("tdx"),
         machine(TD.kernel()),
-        endorsements=[*SNP.endorsements, *TD.endorsements],
+        endorsements=lambda: [*SNP.endorsements, *TD.endorsements],
     )
     found = collect_all(attester, BOUND)
     assert found.endorsements == TD.endorsements
     assert attester.collect(BOUND) == found.evidence
     newer = Endorsement("application/pkix-crl", SNP.amd.revocations(validity=(NOW, NOW + 9)))
     attester = hardware_attester(
-        "snp", roots("snp"), machine(SNP.kernel()), endorsements=[newer, *TD.endorsements]
+        "snp", roots("snp"), machine(SNP.kernel()), endorsements=lambda: [newer, *TD.endorsements]
     )
     assert collect_all(attester, BOUND).endorsements == (*SNP.endorsements[:2], newer)
-    plain = hardware_attester("snp", roots("snp"), machine(SNP.kernel()), endorsements=[])
+    plain = hardware_attester("snp", roots("snp"), machine(SNP.kernel()), endorsements=tuple)
     assert collect_all(plain, BOUND).endorsements == SNP.endorsements
-    enclave = hardware_attester("sgx", roots("sgx"), machine(Gramine(ROOT)), endorsements=[])
+    enclave = hardware_attester("sgx", roots("sgx"), machine(Gramine(ROOT)), endorsements=tuple)
     assert collect_all(enclave, BOUND).endorsements == ()
 
 
@@ -190,7 +190,7 @@ def test_a_report_is_asked_for_at_the_level_that_the_policy_wants(rule: Rule, le
 
     files.write = note  # type: ignore[method-assign]  # listens in
     accepted = roots("snp", claims={"vmpl": rule})
-    attester = hardware_attester("snp", accepted, machine(files), endorsements=[])
+    attester = hardware_attester("snp", accepted, machine(files), endorsements=tuple)
     evidence: Evidence = attester.collect(BOUND)
     assert Report.from_bytes(evidence.body).report_data == BOUND.value
     assert asked == [str(level)]
