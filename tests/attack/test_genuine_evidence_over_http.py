@@ -18,6 +18,7 @@ import pytest
 
 from attack.served import Served
 from attack.test_keyservice_over_http import Requester, attack, refused_and_logged
+from cloister.attestation.binding import nonce_of
 from cloister.attestation.evidence import Attester, Endorsement, Evidence, ReportData
 from cloister.attestation.result import AttestationResult
 from cloister.errors import IdentityError
@@ -25,7 +26,6 @@ from cloister.keyservice.bundle import Bundle
 from cloister.keyservice.messages import RELEASE_PATH, ReleaseRequest, Reply, bundle_info
 from cloister.keyservice.renewal import RENEWAL_CHALLENGE_PATH, RENEWAL_PATH
 from cloister.tee.azure.layout import SNP_TYPE as AZURE_SNP
-from cloister.tee.registry import by_name
 from cloister.tee.snp.attester import SnpAttester
 from cloister.tee.tdx.attester import TdxAttester
 from cloister.tee.tsm import TsmInterface
@@ -51,9 +51,7 @@ class AzureMachine:
 
     def collect(self, report_data: ReportData) -> Evidence:
         """Have the vTPM quote what stands for these 64 bytes."""
-        root = by_name("azure-snp")
-        assert root is not None
-        body = self.vm.evidence(root.bound(report_data), measurement=self.measurement)
+        body = self.vm.evidence(nonce_of(report_data), measurement=self.measurement)
         return Evidence(AZURE_SNP, body)
 
 
