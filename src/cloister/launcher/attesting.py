@@ -120,6 +120,18 @@ def choose_kind(roots: RootsOfTrust, machine: Machine, *, named: str) -> str:
         UnavailableError: What is offered cannot be told now.
     """
     accepted = roots.names
+    kind = _choose(accepted, machine, named)
+    section = roots.genuine.get(kind)
+    if section is not None and section.devices:
+        raise UnsupportedError(
+            f"the policy asks for evidence of {_listed([*section.devices])} beside {kind}",
+            code="machine.attester",
+            hint="Cloister judges it, and does not collect it yet",
+        )
+    return kind
+
+
+def _choose(accepted: tuple[str, ...], machine: Machine, named: str) -> str:
     if named:
         if named not in accepted:
             raise ConfigError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,17 @@ def test_what_is_not_accepted_or_not_offered_is_refused(
     with pytest.raises(wrong) as e:
         choose_kind(accepted, machine(files), named=named)
     assert e.value.code == code
+
+
+def test_a_policy_about_accelerators_is_refused_before_anything_is_released() -> None:
+    """Their evidence is judged, and not collected here: the processor's alone would be half."""
+    section = EvidenceRoot(anchors=("manufacturer",), claims={})
+    both = replace(section, devices={"nvidia": section})
+    for named in ("", "tdx"):
+        with pytest.raises(UnsupportedError) as e:
+            choose_kind(RootsOfTrust(genuine={"tdx": both}), machine(TD.kernel()), named=named)
+        assert e.value.code == "machine.attester"
+        assert "nvidia" in e.value.public
 
 
 def test_an_interface_that_cannot_be_opened_is_not_taken_for_none() -> None:

@@ -17,6 +17,7 @@ from cloister.keyservice.policy.difference_claims import (
     Leaf,
     claim_of,
     effect_on_claim,
+    effect_on_device,
 )
 from cloister.keyservice.policy.model import Policy
 from cloister.keyservice.policy.node import join
@@ -130,6 +131,9 @@ _JUDGES: Final[Mapping[str, _Judge]] = {
 def _effect(path: str, before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> Effect:
     if _OTHER.fullmatch(path):
         return "other"
+    about_device = effect_on_device(path, before, after)
+    if about_device is not None:
+        return about_device
     claim = claim_of(path)
     if claim is not None:
         return effect_on_claim(claim, before.get(path), after.get(path), before=before, after=after)

@@ -21,8 +21,8 @@ _Found = tuple[Literal["error", "warning", "note"], str, str, str]
 # Claims that say what was started, and the launcher within it; MRTD alone is a TD's firmware.
 _LAUNCHED: Final = frozenset({"measurement", "rtmr1", "rtmr2", "tdx.rtmr1", "tdx.rtmr2"})
 # Claims that say whether the platform is new enough.
-_VERSIONS: Final = frozenset({"status", "reported_tcb", "snp.reported_tcb"})
-_REVOKED: Final = frozenset({"revocation_checked", "snp.revocation_checked"})
+_VERSIONS: Final = frozenset({"status", "reported_tcb", "snp.reported_tcb", "measres"})
+_REVOKED: Final = frozenset({"revocation_checked", "snp.revocation_checked", "revocation"})
 
 
 def findings_of_evidence(name: str, root: EvidenceRoot, path: str) -> Iterator[_Found]:
@@ -52,9 +52,11 @@ def findings_of_evidence(name: str, root: EvidenceRoot, path: str) -> Iterator[_
         if claim in _VERSIONS and left_out:
             message = "a platform with known weaknesses is accepted: nobody judges its version"
             yield "warning", "lint.platform-unjudged", place, message
-        if claim in _REVOKED and _admits(rule, value=False):
+        if claim in _REVOKED and (_admits(rule, value=False) or _admits(rule, value="unknown")):
             message = "keys that the manufacturer has revoked may pass: no list need be there"
             yield "warning", "lint.revocation-unchecked", place, message
+    for device, section in root.devices.items():
+        yield from findings_of_evidence(device, section, f"{path}.devices.{device}")
 
 
 def _anchors(name: str, root: EvidenceRoot, path: str) -> Iterator[_Found]:
@@ -68,5 +70,5 @@ def _anchors(name: str, root: EvidenceRoot, path: str) -> Iterator[_Found]:
         yield "warning", "lint.simulated", f"{path}.anchors", message
 
 
-def _admits(rule: Rule, *, value: bool) -> bool:
+def _admits(rule: Rule, *, value: bool | str) -> bool:
     return isinstance(rule, Unchecked) or (isinstance(rule, OneOf) and value in rule.values)
