@@ -45,7 +45,7 @@ def releasing_by_hardware(kind: str) -> Callable[..., Step]:
         here = Machine(tsm_root=machine.root, files=machine.kernel())
         given = machine.endorsements if kind == "tdx" else ()  # an SNP host has them
         policy = setting.genuine(kind)
-        attester = hardware_attester(kind, policy.roots_of_trust, here, endorsements=given)
+        attester = hardware_attester(kind, policy.roots_of_trust, here, endorsements=lambda: given)
         return _releasing(setting, number, policy_hash(policy), attester, "")
 
     return make

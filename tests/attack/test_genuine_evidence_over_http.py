@@ -18,6 +18,7 @@ import pytest
 
 from attack.served import Served
 from attack.test_keyservice_over_http import Requester, attack, refused_and_logged
+from cloister.attestation.binding import nonce_of
 from cloister.attestation.evidence import Attester, Endorsement, Evidence, ReportData
 from cloister.attestation.result import AttestationResult
 from cloister.errors import IdentityError
@@ -25,16 +26,21 @@ from cloister.keyservice.bundle import Bundle
 from cloister.keyservice.messages import RELEASE_PATH, ReleaseRequest, Reply, bundle_info
 from cloister.keyservice.renewal import RENEWAL_CHALLENGE_PATH, RENEWAL_PATH
 from cloister.tee.azure.layout import SNP_TYPE as AZURE_SNP
-from cloister.tee.registry import by_name
+from cloister.tee.composite import (
+    CompositeEvidence,
+    accelerator_nonce,
+    composite_report_data,
+)
 from cloister.tee.snp.attester import SnpAttester
 from cloister.tee.tdx.attester import TdxAttester
 from cloister.tee.tsm import TsmInterface
-from cloister.testing.genuine import EnclaveMachine, SnpMachine, TdMachine, section
+from cloister.testing.genuine import EnclaveMachine, SnpMachine, TdMachine, section, with_gpus
 from cloister.testing.keyservice import DATA_KEY, policy_text
 from cloister.testing.manufacturers.amd import SimulatedAmd
 from cloister.testing.manufacturers.azure import SimulatedAzureVm
 from cloister.testing.manufacturers.intel import SimulatedIntel
 from cloister.testing.manufacturers.nitro import SimulatedNitro
+from cloister.testing.manufacturers.nvidia import SimulatedGpu, SimulatedNvidia, evidence_list
 
 DAY_S = 86400
 PARTS = ("pck_crl", "root_crl", "tcb_info", "qe_identity")
@@ -51,9 +57,7 @@ class AzureMachine:
 
     def collect(self, report_data: ReportData) -> Evidence:
         """Have the vTPM quote what stands for these 64 bytes."""
-        root = by_name("azure-snp")
-        assert root is not None
-        body = self.vm.evidence(root.bound(report_data), measurement=self.measurement)
+        body = self.vm.evidence(nonce_of(report_data), measurement=self.measurement)
         return Evidence(AZURE_SNP, body)
 
 
@@ -83,6 +87,7 @@ class World:
         self.enclave = EnclaveMachine(self.intel)
         self.azure = AzureMachine(SimulatedAzureVm(b"azure", now=at))
         self.nitro = NitroMachine(SimulatedNitro("aws", at=at - 60))
+        self.nvidia = SimulatedNvidia("gpus", at=at)
 
     def case(self, kind: str, **changes: Any) -> TdMachine | EnclaveMachine:
         """An Intel machine or collateral that departs in something."""
@@ -252,6 +257,27 @@ def test_a_processor_that_its_manufacturer_calls_out_of_date(
     assert found == refused_and_logged("appraisal.claim")
 
 
+@pytest.mark.spec("KR-36", "KR-88", "POL-62")
+def test_why_a_processor_was_refused_is_told_to_readers_alone(
+    served: Served, world: World, policy: bytes
+) -> None:
+    """Rule, expected and found for who may read the policy; one sentence for who asked."""
+    machine = world.case("tdx", status="OutOfDate")
+    assert isinstance(machine, TdMachine)
+    requester = GenuineRequester(served, *on(machine))
+    assert requester.refused(policy) == refused_and_logged("appraisal.claim")
+    answers = [each.body for each in served.exchanges if each.path == RELEASE_PATH]
+    assert b"OutOfDate" not in answers[-1]
+    assert b"UpToDate" not in answers[-1]
+    note = served.owner().refusals("lab", "digits")[-1]
+    assert (note.instance, note.code) == (requester.instance, "appraisal.claim")
+    assert (note.rule, note.expected, note.found) == (
+        "roots_of_trust.tdx.claims.status",
+        "UpToDate",
+        "OutOfDate",
+    )
+
+
 @pytest.mark.spec("KR-24", "KR-100")
 def test_a_processor_whose_key_is_revoked(served: Served, world: World, policy: bytes) -> None:
     """By the list that came along."""
@@ -394,6 +420,121 @@ def test_a_renewal_without_fresh_endorsements(served: Served, world: World, poli
     member.endorsements = tuple(world.td.endorsements)
     request = member.request(policy, served.challenge(RENEWAL_CHALLENGE_PATH))
     assert isinstance(served.send(RENEWAL_PATH, request.to_bytes()), Reply)
+
+
+# -- a processor with accelerators
+
+
+class GpuMachine(GenuineRequester):
+    """A TD with GPUs: its evidence is of both, made for each other and for the request."""
+
+    def __init__(self, served: Served, world: World, gpus: Sequence[SimulatedGpu]) -> None:
+        """Make fresh keys."""
+        self.gpus = gpus
+        attester, endorsements = on(world.td)
+        made = world.nvidia.endorsements(*gpus)
+        chain = "application/pem-certificate-chain"  # a list of GPUs brings its own
+        vouching = [*endorsements, *(each for each in made if each.media_type != chain)]
+        super().__init__(served, attester, vouching)
+
+    def request(self, policy: bytes, nonce: bytes, **changes: object) -> ReleaseRequest:
+        """Ask with evidence of both parts."""
+        plain = super().request(policy, nonce, **changes)
+        evidence = self.gpu_evidence(plain, plain.nonce)
+        bound = composite_report_data(plain.report_data(), evidence)
+        both = CompositeEvidence(self.attester.collect(bound), evidence)
+        return dataclasses.replace(plain, evidence=both.to_evidence())
+
+    def gpu_evidence(self, request: ReleaseRequest, nonce: bytes) -> Evidence:
+        """Have the GPUs sign for a request."""
+        return evidence_list(self.gpus, accelerator_nonce(nonce, request.report_data()))
+
+
+@pytest.fixture(scope="module")
+def with_devices(served: Served, world: World) -> bytes:
+    """A policy that accepts TDs with GPUs, and no other."""
+    anchors = [f"sha256:{each.hex()}" for each in world.nvidia.anchors]
+    text = with_gpus(world.sections("tdx"), anchors)
+    return served.apply(policy_text(served, name="devices", trust=text))
+
+
+@pytest.mark.spec("KR-104", "POL-36", "CE-15")
+def test_half_of_a_machine(
+    served: Served, world: World, tdx_alone: bytes, with_devices: bytes
+) -> None:
+    """The processor without its GPUs, the GPUs without it, and both where one was asked for."""
+    gpus = [world.nvidia.gpu("HOPPER")]
+    whole = GpuMachine(served, world, gpus)
+    result = AttestationResult.from_bytes(whole.granted(with_devices).result)
+    assert (result.root_of_trust, result.hardware_rooted) == ("tdx", False)
+    assert "roots_of_trust.tdx.devices.nvidia.claims.measres" in {
+        hit.rule for hit in result.checked
+    }
+    found = GenuineRequester(served, *on(world.td)).refused(with_devices)
+    assert found == refused_and_logged("evidence.parts")
+    assert GpuMachine(served, world, gpus).refused(tdx_alone) == refused_and_logged(
+        "appraisal.root-of-trust"
+    )
+    request = whole.request(with_devices, served.challenge())
+    gpu = CompositeEvidence.from_evidence(request.evidence).gpu
+    alone = dataclasses.replace(request, evidence=gpu)
+    assert attack(served, alone) == refused_and_logged("appraisal.root-of-trust")
+
+
+@pytest.mark.spec("KR-104", "POL-36")
+def test_gpus_beside_a_guest_of_amds(served: Served, world: World) -> None:
+    """Both manufacturers have chains and lists: those that came along are the processor's."""
+    anchors = [f"sha256:{each.hex()}" for each in world.nvidia.anchors]
+    text = with_gpus(world.sections("snp"), anchors)
+    policy = served.apply(policy_text(served, name="amd-devices", trust=text))
+    gpu = world.nvidia.gpu("HOPPER")
+    machine = GpuMachine(served, world, [gpu])
+    machine.attester, of_cpu = on(world.snp)
+    machine.endorsements = (*of_cpu, *world.nvidia.rims(gpu), *world.nvidia.ocsp_responses(gpu))
+    result = AttestationResult.from_bytes(machine.granted(policy).result)
+    assert result.root_of_trust == "snp"
+    machine.endorsements = (*of_cpu, *world.nvidia.rims(gpu))
+    assert machine.refused(policy) == refused_and_logged("appraisal.claim")
+
+
+@pytest.mark.spec("KR-104", "CE-13", "CE-14")
+def test_parts_of_two_machines(served: Served, world: World, with_devices: bytes) -> None:
+    """GPUs that signed for another request or nonce, and other GPUs under the processor's name."""
+    machine = GpuMachine(served, world, [world.nvidia.gpu("HOPPER")])
+    other = GpuMachine(served, world, [world.nvidia.gpu("HOPPER", number=7)])
+    other.endorsements = machine.endorsements
+    for change in ("request", "nonce", "gpus"):
+        request = machine.request(with_devices, served.challenge())
+        parts = CompositeEvidence.from_evidence(request.evidence)
+        if change == "gpus":  # the processor bound the first ones
+            parts = CompositeEvidence(parts.cpu, other.gpu_evidence(request, request.nonce))
+        else:
+            another = other.request(with_devices, served.challenge())
+            about = another if change == "request" else request
+            gpu = machine.gpu_evidence(about, another.nonce)
+            bound = composite_report_data(request.report_data(), gpu)
+            parts = CompositeEvidence(machine.attester.collect(bound), gpu)
+        forged = dataclasses.replace(request, evidence=parts.to_evidence())
+        code, logged = attack(served, forged)
+        # Manifests of the first GPUs do for the others of their model, or are about none.
+        assert code in {"evidence.binding", "endorsement.mismatch"}
+        assert logged == [("release", code)]
+
+
+@pytest.mark.spec("KR-104", "POL-36")
+def test_accelerators_whose_software_nobody_vouches_for(
+    served: Served, world: World, with_devices: bytes
+) -> None:
+    """Without manifests or revocation, and of a manufacturer that is not named."""
+    machine = GpuMachine(served, world, [world.nvidia.gpu("HOPPER")])
+    everything = machine.endorsements
+    for media_type in ("application/swid+xml", "application/pkix-crl"):
+        machine.endorsements = tuple(e for e in everything if e.media_type != media_type)
+        assert len(machine.endorsements) < len(everything)
+        assert machine.refused(with_devices) == refused_and_logged("appraisal.claim")
+    stranger = SimulatedNvidia("stranger", at=world.at)
+    forged = GpuMachine(served, world, [stranger.gpu("HOPPER")])
+    assert forged.refused(with_devices) == refused_and_logged("endorsement.anchor")
 
 
 # -- what the host holds back

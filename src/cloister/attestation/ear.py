@@ -76,6 +76,13 @@ _SIMULATED: Final = -33
 _VERSION_RULES: Final = frozenset(
     {"minimum_svn", "status", "tdx.status", "reported_tcb", "snp.reported_tcb", "security_version"}
 )
+# Rules that together say which launcher was started, where `measurement` alone does not: of a TD it
+# is the firmware, and of Azure's VMs too, whose other parts are in registers of a virtual TPM.
+_IMAGE_RULES: Final = {
+    "tdx": frozenset({"measurement", "rtmr1", "rtmr2"}),
+    "azure-tdx": frozenset[str](),
+    "azure-snp": frozenset[str](),
+}
 _CLAIMS: Final = re.compile(r"^claims[.\[]")
 _INSPECTABLE: Final = -34
 
@@ -86,7 +93,8 @@ def trustworthiness(result: AttestationResult) -> dict[str, int]:
     Spec: ear-v1, clause EAR-42.
     """
     held = set(_aspects(result))
-    executables = {"measurement", "code", "runtime"} <= held
+    image = _IMAGE_RULES.get(result.root_of_trust, frozenset({"measurement"}))
+    executables = bool(image) and image | {"code", "runtime"} <= held
     hardware = _AFFIRMED if held & _VERSION_RULES else _NO_CLAIM
     opaque = _AFFIRMED if "debug" in held else _NO_CLAIM
     if result.debug:

@@ -99,7 +99,7 @@ def _genuine(
 ) -> Claims:
     """Collect and verify as a release would; what does not hold is raised as there."""
     roots = policy.roots_of_trust
-    attester = hardware_attester(kind, roots, machine, endorsements=endorsements)
+    attester = hardware_attester(kind, roots, machine, endorsements=lambda: endorsements)
     found = collect_all(attester, _REPORT_DATA)
     verifier = by_media_type(found.evidence.media_type).verifier(
         sorted(accepted_roots(kind, roots.genuine[kind]))

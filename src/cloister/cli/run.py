@@ -132,7 +132,7 @@ def _request(
         fingerprint=fingerprint,
         image=image,
         root_of_trust=root_of_trust,
-        endorsements=OwnEndorsements(endorsements)(),
+        endorsements=OwnEndorsements(endorsements).fresh,
     )
 
 

@@ -56,7 +56,7 @@ ANCHOR_PATH: Final = "/v1/anchor"
 OWNER_PATH: Final = "/v1/owner"
 MAX_REQUEST_BYTES: Final = 1 << 20
 MAX_REPLY_BYTES: Final = 1 << 22
-MAX_ENDORSEMENTS: Final = 8
+MAX_ENDORSEMENTS: Final = 16
 MAX_ENDORSEMENT_BYTES: Final = 327_680  # of all together
 VOLUME_ID_BYTES: Final = 16
 

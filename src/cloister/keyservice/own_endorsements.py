@@ -1,6 +1,7 @@
-"""Endorsements that a key service has itself: read when it starts, and again when it is asked to.
+"""Endorsements in files: a key service's own, or those that a run sends along; read again at need.
 
-A workload's host chooses what comes along with evidence; these are what it cannot hold back.
+A workload's host chooses what comes along with evidence; what the service has is what it cannot
+hold back.
 
 Spec: key-release-v1, clauses KR-100 to KR-104.
 """
@@ -34,6 +35,12 @@ class OwnEndorsements:
 
     def __call__(self) -> tuple[Endorsement, ...]:
         """Return what was read last."""
+        return self._given
+
+    def fresh(self) -> tuple[Endorsement, ...]:
+        """Read again, and return what is there now, or was before."""
+        if self._paths:
+            self.reload()
         return self._given
 
     def reload(self) -> None:

@@ -4,7 +4,7 @@ Run as `python -m cloister.keyservice.server --domain DIR`; its ready line has `
 What connections may do, and how many there may be, stands in `front`.
 
 SIGTERM and SIGINT end it: it listens no more, answers what it has accepted, for `GRACE_S` at most,
-and closes the state. SIGHUP has it read its own endorsements again.
+and closes the state. SIGHUP has it read its own endorsements again, where it has any.
 """
 
 from __future__ import annotations
@@ -198,7 +198,8 @@ async def _run(
         timeout_graceful_shutdown=GRACE_S,
     )
     server = uvicorn.Server(config)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, parts.endorsements.reload)
+    if settings.endorsements:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, parts.endorsements.reload)
     announced = asyncio.create_task(announce(server, lambda: ready(_facts(parts.service, url))))
     idle = asyncio.create_task(_stop_when_idle(server, application, settings.idle_exit_s))
     tasks = [announced, idle]

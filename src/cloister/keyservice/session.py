@@ -27,7 +27,14 @@ from cloister.keyservice.policy import Policy, policy_from_canonical
 from cloister.keyservice.policy.appraisal import appraise_named
 from cloister.keyservice.policy.evidence_roots import accepted_roots
 from cloister.keyservice.policy.model import CodeVolume, Workload
+from cloister.keyservice.policy.rules import NO_DEVICES
 from cloister.keyservice.records import PolicyRecord, Records, VolumeRecord
+from cloister.tee.composite import (
+    COMPOSITE_MEDIA_TYPE,
+    CompositeEvidence,
+    PartVerifier,
+    verify_composite,
+)
 from cloister.tee.registry import RootOfTrust, by_media_type
 
 __all__ = [
@@ -103,14 +110,8 @@ def decide(
             code="release.workload-unknown",
         )
     # KR-23, KR-24. The policy names the root of trust, and the evidence is genuine by its anchors.
-    root = by_media_type(request.evidence.media_type)
-    claims = _verify(request, root, policy, own=own, at=at)
-    # KR-25. The evidence binds this request, and nothing else.
-    require_equal(
-        claims.report_data,
-        root.bound(request.report_data()),
-        error=EvidenceError("the evidence was made for another request", code="evidence.binding"),
-    )
+    # KR-25. It binds this request, and nothing else.
+    claims, devices = _establish(request, policy, own=own, at=at)
     # A volume that another charter governs is as good as none.
     governor = records.governor(policy.namespace)
     # KR-26. Measurement, version, debug, code, runtime and volumes: the policy's own rules.
@@ -126,6 +127,7 @@ def decide(
         claims,
         request.measurement,
         volume_roots={name: volume.root for name, volume in known.items()},
+        devices=devices,
     )
     # KR-27. Every volume that the policy names for the workload is registered.
     return Approval(record, policy, workload, result, _claims_by_mount(workload, known))
@@ -149,18 +151,58 @@ def require_service(named: bytes, service: bytes) -> None:
     )
 
 
-def _verify(
-    request: ReleaseRequest,
-    root: RootOfTrust,
-    policy: Policy,
-    *,
-    own: Sequence[Endorsement],
-    at: int,
-) -> Claims:
+def _establish(
+    request: ReleaseRequest, policy: Policy, *, own: Sequence[Endorsement], at: int
+) -> tuple[Claims, Mapping[str, Claims]]:
+    """Return what genuine evidence for this very request says, of the processor and beside it."""
+    if request.evidence.media_type == COMPOSITE_MEDIA_TYPE:
+        return _establish_composite(request, policy, own=own, at=at)
+    root = by_media_type(request.evidence.media_type)
     anchors = _accepted_anchors(policy, root)
+    section = policy.roots_of_trust.genuine.get(root.name)
+    if section is not None and section.devices:
+        raise EvidenceError(
+            "the policy asks for evidence of the accelerators as well", code="evidence.parts"
+        )
     # KR-100. What was issued last counts, whoever has it: a host cannot hold a newer list back.
     endorsements = root.choose(request.evidence, request.endorsements, own)
-    return root.verifier(anchors).verify(request.evidence, endorsements, at=at)
+    claims = root.verifier(anchors).verify(request.evidence, endorsements, at=at)
+    require_equal(
+        claims.report_data,
+        root.bound(request.report_data()),
+        error=EvidenceError("the evidence was made for another request", code="evidence.binding"),
+    )
+    return claims, NO_DEVICES
+
+
+def _establish_composite(
+    request: ReleaseRequest, policy: Policy, *, own: Sequence[Endorsement], at: int
+) -> tuple[Claims, Mapping[str, Claims]]:
+    """KR-104. Do the same for a processor with accelerators: both for each other, or nothing."""
+    parts = CompositeEvidence.from_evidence(request.evidence)
+    cpu, gpu = by_media_type(parts.cpu.media_type), by_media_type(parts.gpu.media_type)
+    section = policy.roots_of_trust.genuine.get(cpu.name)
+    device = None if section is None else section.devices.get(gpu.name)
+    if section is None or device is None:
+        raise _not_accepted(policy, f"{cpu.name} with {gpu.name}")
+    # What vouches for a processor has media types of its own; the rest is the accelerators'.
+    sent = request.endorsements
+    of_cpu = tuple(each for each in sent if each.media_type in cpu.endorsed_by)
+    of_gpu = tuple(each for each in sent if each.media_type not in cpu.endorsed_by)
+    found = verify_composite(
+        parts,
+        {
+            "cpu": PartVerifier(
+                cpu.verifier(sorted(accepted_roots(cpu.name, section))),
+                cpu.choose(parts.cpu, of_cpu, own),
+            ),
+            "gpu": PartVerifier(gpu.verifier(sorted(accepted_roots(gpu.name, device))), of_gpu),
+        },
+        nonce=request.nonce,
+        request=request.report_data(),
+        at=at,
+    )
+    return found.cpu, {gpu.name: found.gpu}
 
 
 def _accepted_anchors(policy: Policy, root: RootOfTrust) -> list[VerifyingKey] | list[bytes]:
@@ -169,12 +211,16 @@ def _accepted_anchors(policy: Policy, root: RootOfTrust) -> list[VerifyingKey] |
         return [VerifyingKey.from_text(text) for text in roots.sim.anchors]
     if root.name in roots.genuine:
         return sorted(accepted_roots(root.name, roots.genuine[root.name]))
-    raise AppraisalError(
-        f"the policy does not accept evidence of root of trust {root.name}",
+    raise _not_accepted(policy, root.name)
+
+
+def _not_accepted(policy: Policy, found: str) -> AppraisalError:
+    return AppraisalError(
+        f"the policy does not accept evidence of root of trust {found}",
         code="appraisal.root-of-trust",
         rule="roots_of_trust",
-        expected=", ".join(roots.names) or "none",
-        found=root.name,
+        expected=", ".join(policy.roots_of_trust.names) or "none",
+        found=found,
     )
 
 

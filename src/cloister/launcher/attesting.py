@@ -6,7 +6,7 @@ never gives way to simulation because an interface could not be opened.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -120,6 +120,18 @@ def choose_kind(roots: RootsOfTrust, machine: Machine, *, named: str) -> str:
         UnavailableError: What is offered cannot be told now.
     """
     accepted = roots.names
+    kind = _choose(accepted, machine, named)
+    section = roots.genuine.get(kind)
+    if section is not None and section.devices:
+        raise UnsupportedError(
+            f"the policy asks for evidence of {_listed([*section.devices])} beside {kind}",
+            code="machine.attester",
+            hint="Cloister judges it, and does not collect it yet",
+        )
+    return kind
+
+
+def _choose(accepted: tuple[str, ...], machine: Machine, named: str) -> str:
     if named:
         if named not in accepted:
             raise ConfigError(
@@ -161,7 +173,11 @@ def sim_attester(platform: SimPlatform, image: Errand | None) -> Attester:
 
 
 def hardware_attester(
-    kind: str, roots: RootsOfTrust, machine: Machine, *, endorsements: Sequence[Endorsement]
+    kind: str,
+    roots: RootsOfTrust,
+    machine: Machine,
+    *,
+    endorsements: Callable[[], Sequence[Endorsement]],
 ) -> Attester:
     """Return what attests by hardware, with the endorsements that go along.
 
@@ -169,8 +185,8 @@ def hardware_attester(
         kind: From `choose_kind`; not `sim`.
         roots: What the policy accepts: SNP reports are asked for at the level that it wants.
         machine: Where it runs.
-        endorsements: What whoever runs it gives along, beside what the machine's host has; of both
-            only what is about this evidence is sent, each part once.
+        endorsements: Gives, each time, what whoever runs it gives along, beside what the machine's
+            host has; of both only what is about this evidence is sent, each part once.
     """
     section = roots.genuine.get(kind)
     rule = None if section is None else section.claims.get("vmpl")
@@ -182,9 +198,9 @@ def hardware_attester(
 class _Endorsed:
     """An attester whose evidence brings along what vouches for it."""
 
-    def __init__(self, inner: Attester, given: Sequence[Endorsement]) -> None:
+    def __init__(self, inner: Attester, given: Callable[[], Sequence[Endorsement]]) -> None:
         self._inner = inner
-        self._given = tuple(given)
+        self._given = given
 
     def collect(self, report_data: ReportData) -> Evidence:
         return self._inner.collect(report_data)
@@ -194,7 +210,7 @@ class _Endorsed:
 
         found = collect_all(self._inner, report_data)
         root = by_media_type(found.evidence.media_type)
-        chosen = root.choose(found.evidence, found.endorsements, self._given)
+        chosen = root.choose(found.evidence, found.endorsements, self._given())
         return Collected(found.evidence, tuple(chosen))
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -91,7 +91,8 @@ class RunRequest:
         root_of_trust: The kind of evidence to attest by; empty for the only one that both the
             policy accepts and the machine offers.
         machine: Where its interfaces of attestation are.
-        endorsements: What goes along with evidence of hardware.
+        endorsements: Gives what goes along with evidence of hardware; asked for each time, since a
+            run may outlast what its manufacturer said at its start.
         grace_s: Seconds between asking the workload to stop and killing it.
     """
 
@@ -112,7 +113,7 @@ class RunRequest:
     image: Errand | None = None
     root_of_trust: str = ""
     machine: Machine = field(default_factory=Machine)
-    endorsements: tuple[Endorsement, ...] = ()
+    endorsements: Callable[[], Sequence[Endorsement]] = tuple
     grace_s: float = GRACE_S
 
 

@@ -24,7 +24,15 @@ from cloister.testing.kernel import FakeTsm
 from cloister.testing.manufacturers.amd import SimulatedAmd, SimulatedChip
 from cloister.testing.manufacturers.intel import IntelCase, Minted, SimulatedIntel
 
-__all__ = ["ROOT", "EnclaveMachine", "SnpMachine", "TdMachine", "host_table", "section"]
+__all__ = [
+    "ROOT",
+    "EnclaveMachine",
+    "SnpMachine",
+    "TdMachine",
+    "host_table",
+    "section",
+    "with_gpus",
+]
 
 ROOT: Final = Path("/fake/tsm/report")
 _LEFT_OUT: Final = "{unchecked: the test fixes other parts}"
@@ -54,7 +62,19 @@ _CLAIMS: Final[Mapping[str, Mapping[str, str]]] = {
         "revocation_checked": "{one_of: [set]}",
     },
     "nitro": {"debug": "{one_of: [clear]}"},
+    "nvidia": {
+        "measurement": "",
+        "debug": "{one_of: [clear]}",
+        "measres": "{one_of: [success]}",
+        "revocation": "{one_of: [good]}",
+    },
 }
+
+
+def with_gpus(part: str, anchors: Sequence[str], claims: Mapping[str, str] | None = None) -> str:
+    """Write a processor's section with one about NVIDIA's GPUs below it."""
+    own = section("nvidia", anchors=anchors, measurement=b"", claims=claims)
+    return "\n".join([part, "    devices:", *(f"    {line}" for line in own.splitlines())])
 
 
 def section(

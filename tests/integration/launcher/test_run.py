@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -467,7 +468,7 @@ def test_a_long_run_renews_its_certificate_and_keeps_its_leases(user_id: int) ->
 def _genuine(kind: str, at: int) -> tuple[TdMachine | SnpMachine, dict[str, Any]]:
     """A machine of a simulated manufacturer, and what a run on it is given."""
     found: TdMachine | SnpMachine = TdMachine(SimulatedIntel(b"seed", at=at))
-    given: dict[str, Any] = {"endorsements": found.endorsements}
+    given: dict[str, Any] = {"endorsements": lambda: found.endorsements}
     if kind == "snp":  # whose host has the endorsements
         found, given = SnpMachine(SimulatedAmd(b"seed", "Genoa", now=at)), {}
     here = Machine(tsm_root=found.root, gramine_root=found.root, files=found.kernel())
@@ -525,9 +526,12 @@ def test_a_run_on_a_processor_that_is_refused() -> None:
             TdMachine(SimulatedIntel(b"nobody", at=read_clock().at)),
         ):
             here = Machine(tsm_root=other.root, gramine_root=other.root, files=other.kernel())
-            changes = given | {"machine": here, "endorsements": other.endorsements}
+            changes = given | {
+                "machine": here,
+                "endorsements": partial(getattr, other, "endorsements"),
+            }
             codes.append(_outcome(bench, **changes)["code"])
-        codes.append(_outcome(bench, **(given | {"endorsements": ()}))["code"])
+        codes.append(_outcome(bench, **(given | {"endorsements": tuple}))["code"])
         entries, _ = bench.owner.client.read_log(first=0, count=100, old=None)
         return codes, [
             each.code

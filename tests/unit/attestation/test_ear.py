@@ -342,3 +342,41 @@ def test_a_foreign_appraisal_has_no_facts_of_ours() -> None:
     with pytest.raises(AppraisalError) as caught:
         judge(token, accept_simulated=False)
     assert caught.value.found == "not said"
+
+
+def genuine(kind: str, *claims: str) -> AttestationResult:
+    """A result by a policy with a section about a kind, in which these claims were checked."""
+    place = f"roots_of_trust.{kind}"
+    paths = [
+        f"{place}.claims[{claim}]" if "." in claim else f"{place}.claims.{claim}"
+        for claim in claims
+    ]
+    kept = [each.rule for each in RULES if ".sim." not in each.rule]
+    checked = tuple(hit(rule) for rule in [*kept, f"{place}.anchors", *paths])
+    return dataclasses.replace(HARDWARE, root_of_trust=kind, checked=checked)
+
+
+@pytest.mark.spec("EAR-42")
+@pytest.mark.parametrize(
+    ("kind", "claims", "executables", "hardware"),
+    [
+        ("snp", ["measurement", "debug", "reported_tcb"], 3, 2),
+        ("snp", ["measurement", "debug"], 3, 0),
+        ("snp", ["debug", "reported_tcb"], 0, 2),
+        ("sgx", ["measurement", "debug", "status"], 3, 2),
+        ("tdx", ["measurement", "rtmr1", "rtmr2", "debug", "status"], 3, 2),
+        ("tdx", ["measurement", "rtmr1", "debug", "status"], 0, 2),
+        ("tdx", ["measurement", "debug", "advisories"], 0, 0),
+        ("azure-snp", ["measurement", "debug", "snp.reported_tcb"], 0, 2),
+        ("nitro", ["measurement", "debug"], 3, 0),
+    ],
+)
+def test_the_vector_of_genuine_evidence_affirms_what_its_section_checked(
+    kind: str, claims: list[str], executables: int, hardware: int
+) -> None:
+    """Firmware alone is not the launcher's image."""
+    vector = trustworthiness(genuine(kind, *claims))
+    assert vector["instance-identity"] == 2
+    assert (vector["executables"], vector["hardware"]) == (executables, hardware)
+    assert vector["configuration"] == (2 if "debug" in claims else 0)
+    assert vector["runtime-opaque"] == (2 if "debug" in claims else 0)

@@ -117,8 +117,14 @@ def test_what_attests_and_what_vouches_is_handed_on(door: Door, asked: list[RunR
     words = ("--root-of-trust", "tdx", "--endorsements", door.folder / "collateral.json")
     assert door.call(*_RUN, *words).exit_code == 9
     assert door.call(*_RUN).exit_code == 9
-    assert [(each.root_of_trust, len(each.endorsements)) for each in asked] == [("tdx", 1), ("", 0)]
-    assert asked[0].endorsements[0].body == collateral
+    assert [(each.root_of_trust, len(each.endorsements())) for each in asked] == [
+        ("tdx", 1),
+        ("", 0),
+    ]
+    assert asked[0].endorsements()[0].body == collateral
+    newer = SimulatedIntel(b"seed", at=9).mint(IntelCase("tdx5")).collateral
+    (door.folder / "collateral.json").write_bytes(newer)
+    assert asked[0].endorsements()[0].body == newer  # a renewal sends what is there then
     (door.folder / "collateral.json").write_bytes(b"hello")
     error = door.call(*_RUN, *words).exception
     assert isinstance(error, ConfigError)

@@ -81,3 +81,21 @@ def test_an_attempt_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(probe_module, "_TRY_TIMEOUT_S", 0.05)
     monkeypatch.setattr(syscalls, "unshare", lambda _flags: signal.pause())
     assert _by_name(probe())["user-namespaces"].detail == "the attempt did not end"
+
+
+@pytest.mark.parametrize(
+    ("there", "state"),
+    [
+        ({"/dev/tdx_guest"}, "partial"),
+        ({"/dev/tdx_guest", "/sys/kernel/config/tsm/report"}, "ok"),
+        ({"/dev/nvidiactl", "/dev/tpm0"}, "partial"),
+    ],
+)
+def test_hardware_is_of_use_where_the_kernel_offers_its_evidence(
+    monkeypatch: pytest.MonkeyPatch, there: set[str], state: str
+) -> None:
+    """A device alone attests nothing here."""
+    monkeypatch.setattr(Path, "exists", lambda path: str(path) in there)
+    fact = _by_name(probe())["tee"]
+    assert (fact.state, bool(fact.cost)) == (state, state != "ok")
+    assert all(path in fact.detail for path in there)

@@ -64,3 +64,18 @@ def test_reading_again_takes_what_is_there_now(
     own.reload()
     assert [each.body for each in own()] == [COLLATERAL]
     assert "endorsements.kept code=config.value" in caplog.text
+
+
+def test_whoever_sends_some_along_reads_them_each_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that outlasts what was true at its start; without files there is nothing to read."""
+    path = tmp_path / "list"
+    path.write_bytes(LIST)
+    own = OwnEndorsements([path])
+    path.write_bytes(COLLATERAL)
+    assert [each.body for each in own.fresh()] == [COLLATERAL]
+    path.write_bytes(b"")
+    assert [each.body for each in own.fresh()] == [COLLATERAL]
+    assert "endorsements.kept" in caplog.text
+    assert OwnEndorsements([]).fresh() == ()

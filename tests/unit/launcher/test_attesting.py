@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,17 @@ def test_what_is_not_accepted_or_not_offered_is_refused(
     assert e.value.code == code
 
 
+def test_a_policy_about_accelerators_is_refused_before_anything_is_released() -> None:
+    """Their evidence is judged, and not collected here: the processor's alone would be half."""
+    section = EvidenceRoot(anchors=("manufacturer",), claims={})
+    both = replace(section, devices={"nvidia": section})
+    for named in ("", "tdx"):
+        with pytest.raises(UnsupportedError) as e:
+            choose_kind(RootsOfTrust(genuine={"tdx": both}), machine(TD.kernel()), named=named)
+        assert e.value.code == "machine.attester"
+        assert "nvidia" in e.value.public
+
+
 def test_an_interface_that_cannot_be_opened_is_not_taken_for_none() -> None:
     """Else a missing permission would turn hardware into simulation."""
     files = TD.kernel()
@@ -158,19 +170,19 @@ def test_what_vouches_goes_along() -> None:
         "tdx",
         roots("tdx"),
         machine(TD.kernel()),
-        endorsements=[*SNP.endorsements, *TD.endorsements],
+        endorsements=lambda: [*SNP.endorsements, *TD.endorsements],
     )
     found = collect_all(attester, BOUND)
     assert found.endorsements == TD.endorsements
     assert attester.collect(BOUND) == found.evidence
     newer = Endorsement("application/pkix-crl", SNP.amd.revocations(validity=(NOW, NOW + 9)))
     attester = hardware_attester(
-        "snp", roots("snp"), machine(SNP.kernel()), endorsements=[newer, *TD.endorsements]
+        "snp", roots("snp"), machine(SNP.kernel()), endorsements=lambda: [newer, *TD.endorsements]
     )
     assert collect_all(attester, BOUND).endorsements == (*SNP.endorsements[:2], newer)
-    plain = hardware_attester("snp", roots("snp"), machine(SNP.kernel()), endorsements=[])
+    plain = hardware_attester("snp", roots("snp"), machine(SNP.kernel()), endorsements=tuple)
     assert collect_all(plain, BOUND).endorsements == SNP.endorsements
-    enclave = hardware_attester("sgx", roots("sgx"), machine(Gramine(ROOT)), endorsements=[])
+    enclave = hardware_attester("sgx", roots("sgx"), machine(Gramine(ROOT)), endorsements=tuple)
     assert collect_all(enclave, BOUND).endorsements == ()
 
 
@@ -190,7 +202,7 @@ def test_a_report_is_asked_for_at_the_level_that_the_policy_wants(rule: Rule, le
 
     files.write = note  # type: ignore[method-assign]  # listens in
     accepted = roots("snp", claims={"vmpl": rule})
-    attester = hardware_attester("snp", accepted, machine(files), endorsements=[])
+    attester = hardware_attester("snp", accepted, machine(files), endorsements=tuple)
     evidence: Evidence = attester.collect(BOUND)
     assert Report.from_bytes(evidence.body).report_data == BOUND.value
     assert asked == [str(level)]

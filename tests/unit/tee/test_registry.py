@@ -4,6 +4,8 @@ import dataclasses
 
 import pytest
 
+from cloister.attestation.binding import nonce_of
+from cloister.attestation.evidence import ReportData
 from cloister.crypto.signature import SigningKey
 from cloister.errors import ConfigError, EvidenceError, MissingExtraError
 from cloister.tee.registry import ROOTS_OF_TRUST, RootOfTrust, by_media_type, by_name
@@ -62,3 +64,17 @@ def test_a_missing_extra_names_the_install_line() -> None:
         root.verifier((SigningKey.generate().public,))
     assert e.value.code == "extra.missing"
     assert e.value.hint == "pip install 'cloister[x]'"
+
+
+@pytest.mark.spec("BIND-5", "POL-34")
+def test_what_a_kind_binds() -> None:
+    """All 64 bytes, or what stands for them; kinds that no release policy names bind nothing."""
+    value = ReportData(bytes(range(64)))
+    bound = {root.name: root.bound_bytes for root in ROOTS_OF_TRUST}
+    assert [name for name, size in bound.items() if not size] == ["tpm", "nvidia", "cca"]
+    assert [name for name, size in bound.items() if size == 32] == ["azure-snp", "azure-tdx"]
+    for root in ROOTS_OF_TRUST:
+        if root.bound_bytes:
+            wanted = value.value if root.bound_bytes == 64 else nonce_of(value)
+            assert root.bound(value) == wanted
+            assert len(wanted) == root.bound_bytes

@@ -118,7 +118,7 @@ def messages(out: Path) -> None:
             "With what vouches for the evidence.",
             "KR-14",
             "release-request",
-            canonical(REQUEST | {"endorsements": [ENDORSEMENT] * 8}),
+            canonical(REQUEST | {"endorsements": [ENDORSEMENT] * 16}),
             "ok",
         ),
     }
@@ -131,7 +131,7 @@ def messages(out: Path) -> None:
         "request-version": ("Version 2.", {"version": 2}),
         "request-unknown-field": ("One field more.", {"x": 1}),
         "request-no-endorsements": ("An empty list that is there.", {"endorsements": []}),
-        "request-nine-endorsements": ("One too many.", {"endorsements": [ENDORSEMENT] * 9}),
+        "request-many-endorsements": ("One too many.", {"endorsements": [ENDORSEMENT] * 17}),
         "request-empty-endorsement": (
             "An endorsement that says nothing.",
             {"endorsements": [ENDORSEMENT | {"body": b""}]},

@@ -153,6 +153,44 @@ EVIDENCE = [
 ]  # fmt: skip
 
 
+SNP = dict.fromkeys(SGX, "") | {
+    "measurement": SGX["measurement"],
+    "debug": SGX["debug"],
+    "policy.migrate_ma": "{one_of: [clear]}",
+    "reported_tcb": "{at_least: {snp: 20}}",
+    "vmpl": "{one_of: [0]}",
+    "revocation_checked": "{one_of: [set]}",
+}
+GPU = {
+    "debug": "{one_of: [clear]}",
+    "measres": "{one_of: [success]}",
+    "revocation": "{one_of: [good]}",
+}
+DEVICES = [
+    # name, comment, kind, changes of the processor's rules, the accelerators' rules, expect
+    ("nvidia", "a processor with GPUs", "snp", SNP, {"nvidia": GPU}, "ok"),
+    ("enclave", "an enclave has none beside it", "sgx", {}, {"nvidia": GPU}, "policy.invalid"),
+    ("other", "accelerators of a kind that there is not", "snp", SNP, {"amd": GPU},
+     "policy.invalid"),
+    ("no-measres", "nothing about their software", "snp", SNP,
+     {"nvidia": GPU | {"measres": ""}}, "policy.invalid"),
+    ("report-data", "a rule for what the protocol binds", "snp", SNP,
+     {"nvidia": GPU | {"report_data": LEFT_OUT}}, "policy.invalid"),
+    ("nothing", "nothing of them is checked", "snp", SNP,
+     {"nvidia": dict.fromkeys(GPU, LEFT_OUT)}, "policy.invalid"),
+    ("empty", "no kind at all", "snp", SNP, {}, "policy.invalid"),
+]  # fmt: skip
+
+
+def devices(kinds: dict[str, dict[str, str]]) -> str:
+    """Return what stands below a section for accelerators."""
+    found = "    devices:" + ("\n" if kinds else " {}\n")
+    for kind, rules in kinds.items():
+        found += f"      {kind}:\n        anchors: [manufacturer]\n        claims:\n"
+        found += "".join(f"          {name}: {rule}\n" for name, rule in rules.items() if rule)
+    return found
+
+
 def evidence(changes: dict[str, str], kind: str = "sgx") -> str:
     """Return a section about genuine evidence."""
     rules = {name: rule for name, rule in (SGX | changes).items() if rule}
@@ -674,6 +712,16 @@ TEXTS = [
             "policy.invalid",
         )
         for kind in ("tpm", "nvidia", "cca")
+    ),
+    *(
+        (
+            f"{'ok-' if expect == 'ok' else ''}devices-{name}",
+            "POL-36",
+            comment,
+            [("volumes:\n  code", evidence(changes, kind) + devices(inner) + "volumes:\n  code")],
+            expect,
+        )
+        for name, comment, kind, changes, inner, expect in DEVICES
     ),
     ("no-secrets", "SEC-1", "an empty map", [("workloads:", "secrets: {}\nworkloads:")],
      "policy.invalid"),

@@ -17,7 +17,7 @@ from cloister.attestation.result import AttestationResult, NotChecked, RuleHit
 from cloister.errors import AppraisalError, ReleaseDeniedError
 from cloister.keyservice.policy.canonical import policy_hash
 from cloister.keyservice.policy.model import Policy
-from cloister.keyservice.policy.rules import Rule, rules
+from cloister.keyservice.policy.rules import NO_DEVICES, Rule, rules
 
 __all__ = ["appraise", "appraise_named"]
 
@@ -31,6 +31,7 @@ def appraise(
     measurement: LaunchMeasurement,
     *,
     volume_roots: Mapping[str, bytes],
+    devices: Mapping[str, Claims] = NO_DEVICES,
 ) -> AttestationResult:
     """Return what was established, where every rule of the policy holds for this workload.
 
@@ -45,6 +46,7 @@ def appraise(
         measurement: What that evidence binds.
         volume_roots: Name of a volume in the policy to the state that is anchored for it; absent
             where the key service does not know the volume.
+        devices: Kind to the claims of accelerators, bound to the processor's.
 
     Raises:
         AppraisalError: A rule does not hold; the error names it with expected and found.
@@ -54,7 +56,13 @@ def appraise(
     Spec: release-policy-v1, clauses POL-50 to POL-61.
     """
     return appraise_named(
-        policy_hash(policy), policy, workload, claims, measurement, volume_roots=volume_roots
+        policy_hash(policy),
+        policy,
+        workload,
+        claims,
+        measurement,
+        volume_roots=volume_roots,
+        devices=devices,
     )
 
 
@@ -66,6 +74,7 @@ def appraise_named(
     measurement: LaunchMeasurement,
     *,
     volume_roots: Mapping[str, bytes],
+    devices: Mapping[str, Claims] = NO_DEVICES,
 ) -> AttestationResult:
     """Do what `appraise` does, where the caller knows the policy's hash already.
 
@@ -73,7 +82,15 @@ def appraise_named(
     """
     checked: list[RuleHit] = []
     not_checked: list[NotChecked] = []
-    for rule in rules(policy, workload, claims, measurement=measurement, volume_roots=volume_roots):
+    found = rules(
+        policy,
+        workload,
+        claims,
+        measurement=measurement,
+        volume_roots=volume_roots,
+        devices=devices,
+    )
+    for rule in found:
         if rule.verdict == "holds":
             checked.append(RuleHit(rule.path, rule.expected, rule.found))
         elif rule.verdict == "unchecked":
@@ -84,7 +101,8 @@ def appraise_named(
         policy=name,
         workload=workload,
         root_of_trust=claims.root_of_trust,
-        hardware_rooted=claims.hardware_rooted,
+        # Of a machine with accelerators all of it is, or none.
+        hardware_rooted=all(each.hardware_rooted for each in (claims, *devices.values())),
         anchor=claims.anchor,
         measurement=claims.measurement,
         security_version=claims.security_version,

@@ -96,7 +96,11 @@ def tree_value(item: object) -> Value:
     if isinstance(item, Mapping):
         return {str(key): tree_value(part) for key, part in item.items()}
     if isinstance(item, EvidenceRoot):
-        return {"anchors": list(item.anchors), "claims": claims_tree(item.claims)}
+        tree: dict[str, Value] = {
+            "anchors": list(item.anchors),
+            "claims": dict(claims_tree(item.claims)),
+        }
+        return tree | ({"devices": tree_value(item.devices)} if item.devices else {})
     if isinstance(item, RootsOfTrust):
         sim = {} if item.sim is None else {"sim": tree_value(item.sim)}
         return sim | {name: tree_value(root) for name, root in item.genuine.items()}

@@ -193,6 +193,8 @@ def _genuine(name: str, root: EvidenceRoot) -> Iterator[Row]:
             f"not checked: {rule.reason}" if isinstance(rule, ClaimUnchecked) else wanted(rule),
             open_end=isinstance(rule, ClaimUnchecked),
         )
+    for device, section in sorted(root.devices.items()):
+        yield from _genuine(f"{name} with {device}", section)
 
 
 def _workload(policy: Policy, workload: Workload) -> Iterator[Row]:

@@ -17,6 +17,7 @@ from cloister.keyservice.policy.difference_claims import (
     Leaf,
     claim_of,
     effect_on_claim,
+    effect_on_device,
 )
 from cloister.keyservice.policy.model import Policy
 from cloister.keyservice.policy.node import join
@@ -157,6 +158,9 @@ def _effect(path: str, before: Mapping[str, Leaf], after: Mapping[str, Leaf]) ->
         return "other"
     if (region := _REGION.fullmatch(path)) and _volume_stays(region[1], before, after):
         return _region(*(_region_of(region[1], region[2], leaves) for leaves in (before, after)))
+    about_device = effect_on_device(path, before, after)
+    if about_device is not None:
+        return about_device
     claim = claim_of(path)
     if claim is not None:
         return effect_on_claim(claim, before.get(path), after.get(path), before=before, after=after)

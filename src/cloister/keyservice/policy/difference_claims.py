@@ -10,15 +10,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-__all__ = ["NOTHING", "Claim", "Effect", "Leaf", "claim_of", "effect_on_claim"]
+__all__ = [
+    "NOTHING",
+    "Claim",
+    "Effect",
+    "Leaf",
+    "claim_of",
+    "effect_on_claim",
+    "effect_on_device",
+]
 
 Effect = Literal["weaker", "stricter", "other"]
 Leaf = str | int
 NOTHING: Final = "nothing"
 
 _PLACE: Final = re.compile(
-    r"(?P<section>roots_of_trust\.[a-z-]+)\.claims(?P<name>\.[A-Za-z0-9_-]+|\[[^\]]+\])\.[a-z_]+\b.*"
+    r"(?P<section>roots_of_trust\.[a-z-]+(?:\.devices\.[a-z-]+)?)\.claims(?P<name>\.[A-Za-z0-9_-]+|\[[^\]]+\])\.[a-z_]+\b.*"
 )
+_DEVICE: Final = re.compile(r"(?P<processor>roots_of_trust\.[a-z-]+)\.devices\.[a-z-]+")
 _CHECKS_NOTHING: Final = frozenset({"", "unchecked"})
 
 
@@ -53,6 +62,26 @@ def claim_of(path: str) -> Claim | None:
     if found is None:
         return None
     return Claim(found["section"], f"{found['section']}.claims{found['name']}")
+
+
+def effect_on_device(
+    path: str, before: Mapping[str, Leaf], after: Mapping[str, Leaf]
+) -> Effect | None:
+    """Judge a path about accelerators that come or go; None where the section stays.
+
+    To ask for their evidence as well is stricter, unlike to accept another kind of processor.
+    """
+    found = _DEVICE.match(path)
+    if found is None:
+        return None
+    device, processor = Claim(found[0], ""), Claim(found["processor"], "")
+    sides = [(device.has_section(side), processor.has_section(side)) for side in (before, after)]
+    (was, had), (is_now, has) = sides
+    if was == is_now:
+        return None
+    if had and has:
+        return "stricter" if is_now else "weaker"
+    return "weaker" if has else "stricter"
 
 
 def effect_on_claim(

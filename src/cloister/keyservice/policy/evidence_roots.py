@@ -26,6 +26,9 @@ POLICY_KINDS: Final = tuple(
 )
 _BOUND: Final = "report_data"
 _KEYS: Final = ("anchors", "claims")
+# Processors whose evidence binds 64 bytes, and so that of the accelerators beside them.
+_WITH_DEVICES: Final = frozenset({"tdx", "snp"})
+_DEVICES: Final = ("nvidia",)
 
 
 def root_named(name: str) -> RootOfTrust:
@@ -54,7 +57,7 @@ def accepted_roots(name: str, root: EvidenceRoot) -> frozenset[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceRootKind:
-    """The section of one kind of genuine evidence: `anchors` and `claims`."""
+    """The section of one kind of genuine evidence: `anchors` and `claims`, perhaps `devices`."""
 
     name: str
 
@@ -69,9 +72,10 @@ class EvidenceRootKind:
         if not isinstance(node, MapNode):
             problems.add(node, path, message=f"expected {self.allowed}")
             return UNREADABLE
+        known = (*_KEYS, "devices") if self.name in _WITH_DEVICES else _KEYS
         for key, _ in node.entries:
-            if key.text not in _KEYS:
-                message = f"unknown key; known here: {', '.join(_KEYS)}"
+            if key.text not in known:
+                message = f"unknown key; known here: {', '.join(known)}"
                 problems.add(key, join(path, key.text), message=message)
         anchors, claims = (self._part(node, name, path, problems) for name in _KEYS)
         if anchors is None or claims is None:
@@ -83,9 +87,11 @@ class EvidenceRootKind:
         if rules and all(isinstance(rule, Unchecked) for rule in rules.values()):
             message = "nothing of the evidence would be checked"
             problems.add(claims, f"{path}.claims", message=message)
+        listed = node.get("devices") if self.name in _WITH_DEVICES else None
+        devices = {} if listed is None else _read_devices(listed, f"{path}.devices", problems)
         if len(problems.found) > before or problems.full:
             return UNREADABLE
-        return EvidenceRoot(anchors=accepted, claims=rules)
+        return EvidenceRoot(anchors=accepted, claims=rules, devices=devices)
 
     def _part(self, node: MapNode, name: str, path: str, problems: Problems) -> Node | None:
         for key, value in node.entries:
@@ -94,6 +100,24 @@ class EvidenceRootKind:
                 return value
         problems.add(node, path, message=f"the key {quote(name)} is missing")
         return None
+
+
+def _read_devices(node: Node, path: str, problems: Problems) -> dict[str, EvidenceRoot]:
+    if not isinstance(node, MapNode) or not node.entries:
+        problems.add(node, path, message=f"expected a map of {', '.join(_DEVICES)} to what it says")
+        return {}
+    found: dict[str, EvidenceRoot] = {}
+    for key, value in node.entries:
+        place = join(path, key.text)
+        problems.positions[place] = (key.line, key.column)
+        if key.text not in _DEVICES:
+            message = f"unknown key; known here: {', '.join(_DEVICES)}"
+            problems.add(key, place, message=message)
+            continue
+        read = EvidenceRootKind(key.text).read(value, place, problems)
+        if isinstance(read, EvidenceRoot):
+            found[key.text] = read
+    return found
 
 
 def _without_bound(node: MapNode, path: str, problems: Problems) -> MapNode:

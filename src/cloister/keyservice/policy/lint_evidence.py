@@ -22,8 +22,8 @@ _Found = tuple[Literal["error", "warning", "note"], str, str, str]
 # Claims that say what was started, and the launcher within it; MRTD alone is a TD's firmware.
 _LAUNCHED: Final = frozenset({"measurement", "rtmr1", "rtmr2", "tdx.rtmr1", "tdx.rtmr2"})
 # Claims that say whether the platform is new enough.
-_VERSIONS: Final = frozenset({"status", "reported_tcb", "snp.reported_tcb"})
-_REVOKED: Final = frozenset({"revocation_checked", "snp.revocation_checked"})
+_VERSIONS: Final = frozenset({"status", "reported_tcb", "snp.reported_tcb", "measres"})
+_REVOKED: Final = frozenset({"revocation_checked", "snp.revocation_checked", "revocation"})
 # What `lint_evidence_policy` finds wrong in values holds in a section as it does in a file.
 _OF_VALUES: Final = frozenset(
     f"lint.{name}"
@@ -37,12 +37,14 @@ _OF_VALUES: Final = frozenset(
 def findings_of_evidence(name: str, root: EvidenceRoot, path: str) -> Iterator[_Found]:
     """Yield what one section leaves open."""
     yield from _anchors(name, root, path)
-    as_file = EvidencePolicy(name, root.anchors, root.claims)
-    for severity, code, place, message in findings_of_evidence_policy(as_file, table_of(name)):
-        # That debug is accepted, or no revocation looked at, is said below.
-        said = code == "lint.always" and place.removeprefix("claims.") in {"debug", *_REVOKED}
-        if code in _OF_VALUES and not said:
-            yield severity, code, f"{path}.{place}", message
+    yield from _values(name, root, path)
+    registers = [rule for claim, rule in root.claims.items() if claim.startswith("tpm.pcrs.")]
+    if name.startswith("azure-") and all(isinstance(rule, Unchecked) for rule in registers):
+        message = (
+            "the measurement is that of Azure's firmware: what it started, the launcher among it, "
+            "is in registers of the virtual TPM, of which none is checked"
+        )
+        yield "warning", "lint.launcher-unchecked", f"{path}.claims", message
     for claim, rule in root.claims.items():
         place = join(f"{path}.claims", claim)
         left_out = isinstance(rule, Unchecked)
@@ -60,9 +62,20 @@ def findings_of_evidence(name: str, root: EvidenceRoot, path: str) -> Iterator[_
         if claim in _VERSIONS and left_out:
             message = "a platform with known weaknesses is accepted: nobody judges its version"
             yield "warning", "lint.platform-unjudged", place, message
-        if claim in _REVOKED and _admits(rule, value=False):
+        if claim in _REVOKED and (_admits(rule, value=False) or _admits(rule, value="unknown")):
             message = "keys that the manufacturer has revoked may pass: no list need be there"
             yield "warning", "lint.revocation-unchecked", place, message
+    for device, section in root.devices.items():
+        yield from findings_of_evidence(device, section, f"{path}.devices.{device}")
+
+
+def _values(name: str, root: EvidenceRoot, path: str) -> Iterator[_Found]:
+    as_file = EvidencePolicy(name, root.anchors, root.claims)
+    for severity, code, place, message in findings_of_evidence_policy(as_file, table_of(name)):
+        # That debug is accepted, or no revocation looked at, is said by `findings_of_evidence`.
+        said = code == "lint.always" and place.removeprefix("claims.") in {"debug", *_REVOKED}
+        if code in _OF_VALUES and not said:
+            yield severity, code, f"{path}.{place}", message
 
 
 def _anchors(name: str, root: EvidenceRoot, path: str) -> Iterator[_Found]:
@@ -76,5 +89,5 @@ def _anchors(name: str, root: EvidenceRoot, path: str) -> Iterator[_Found]:
         yield "warning", "lint.simulated", f"{path}.anchors", message
 
 
-def _admits(rule: Rule, *, value: bool) -> bool:
+def _admits(rule: Rule, *, value: bool | str) -> bool:
     return isinstance(rule, Unchecked) or (isinstance(rule, OneOf) and value in rule.values)

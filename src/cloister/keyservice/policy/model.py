@@ -70,10 +70,13 @@ class EvidenceRoot:
         anchors: `manufacturer` for the roots that the package pins, or `sha256:` of a root.
         claims: Path of a claim to its rule; what the kind's table requires is there. Report data
             is not among them: the protocol binds it, and no policy can say otherwise.
+        devices: What evidence of accelerators beside the processor must say, by kind; with none the
+            processor's alone is accepted, with some all of it or nothing.
     """
 
     anchors: tuple[str, ...]
     claims: Mapping[str, Rule]
+    devices: Mapping[str, EvidenceRoot] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

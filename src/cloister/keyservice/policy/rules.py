@@ -12,7 +12,8 @@ Spec: release-policy-v1, clauses POL-50 to POL-61.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final, Literal
 
 from cloister.attestation.claims import Claims
@@ -33,10 +34,11 @@ from cloister.keyservice.policy.model import (
 )
 from cloister.keyservice.policy.node import join
 
-__all__ = ["Rule", "Verdict", "rules"]
+__all__ = ["NO_DEVICES", "Rule", "Verdict", "rules"]
 
 Verdict = Literal["holds", "refused", "unchecked", "not reached"]
 
+NO_DEVICES: Final[Mapping[str, Claims]] = MappingProxyType({})
 _MAX_SHOWN: Final = 8
 _MAX_TEXT: Final = 1000
 _KEY_PREFIX: Final = "ed25519:"
@@ -76,6 +78,7 @@ def rules(
     *,
     measurement: LaunchMeasurement,
     volume_roots: Mapping[str, bytes],
+    devices: Mapping[str, Claims] = NO_DEVICES,
 ) -> Iterator[Rule]:
     """Yield every rule that applies, in the order in which they decide.
 
@@ -86,12 +89,14 @@ def rules(
         measurement: Bound by that evidence.
         volume_roots: Name of a volume in the policy to the state that is anchored for its `id`;
             a volume that is not registered is absent.
+        devices: Kind to what genuine evidence of accelerators says that was bound to the
+            processor's; where the policy asks for some and none is here, that refuses.
     """
     # 1  The policy has this workload.
     role = policy.workloads.get(workload)
     yield _workload_is_named(policy, workload)
     # 2 to 6  The environment.
-    yield from _environment_rules(policy, claims)
+    yield from _environment_rules(policy, claims, devices)
     if role is None:
         for number, path in ((7, "code"), (8, "runtime"), (9, "volumes")):
             yield Rule(number, f"workloads.?.{path}", "", "", "not reached", "")
@@ -125,7 +130,9 @@ def _workload_is_named(policy: Policy, workload: str) -> Rule:
     )
 
 
-def _environment_rules(policy: Policy, claims: Claims) -> Iterator[Rule]:
+def _environment_rules(
+    policy: Policy, claims: Claims, devices: Mapping[str, Claims]
+) -> Iterator[Rule]:
     # 2  The root of trust is named; an empty set names none.
     named = policy.roots_of_trust.names
     kind = claims.root_of_trust
@@ -151,6 +158,7 @@ def _environment_rules(policy: Policy, claims: Claims) -> Iterator[Rule]:
         yield from _sim(root, base, claims)
     else:
         yield from _genuine(root, base, claims)
+        yield from _devices(root, f"{base}.devices", devices)
 
 
 def _sim(root: SimRoot, base: str, claims: Claims) -> Iterator[Rule]:
@@ -228,6 +236,26 @@ def _genuine(root: EvidenceRoot, base: str, claims: Claims) -> Iterator[Rule]:
             code,
             "" if judged.holds else f"the evidence is not what the policy asks for: {field.about}",
         )
+
+
+def _devices(root: EvidenceRoot, base: str, devices: Mapping[str, Claims]) -> Iterator[Rule]:
+    # 6  Accelerators beside the processor: those that are asked for, and no others.
+    for kind in sorted({*root.devices, *devices}):
+        section, said = root.devices.get(kind), devices.get(kind)
+        if section is None or said is None or said.root_of_trust != kind:
+            yield Rule(
+                6,
+                join(base, kind),
+                "evidence of it" if section is not None else "no evidence of it",
+                "none" if said is None else "some",
+                "refused",
+                "appraisal.root-of-trust",
+                f"the policy and the evidence do not agree about {kind} beside the processor",
+            )
+            continue
+        for rule in _genuine(section, join(base, kind), said):
+            code = "appraisal.claim" if rule.code != "appraisal.root-of-trust" else rule.code
+            yield replace(rule, number=6, code=code)
 
 
 def _places(path: str) -> tuple[int, str]:

@@ -66,7 +66,7 @@ def _chain(quote: Quote, bundles: Sequence[_Bundle]) -> tuple[Certificate, ...]:
     return next((each.read.pck_chain for each in bundles if each.read.pck_chain), ())
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _newest(
     chain: tuple[Certificate, ...], bodies: tuple[bytes, ...], tee_type: int
 ) -> bytes | None:
@@ -80,13 +80,14 @@ def _newest(
         and each.tcb_info.id == ("TDX" if tdx else "SGX")
         and each.identity.id == ("TD_QE" if tdx else "QE")
         and (each.tcb_info.fmspc, each.tcb_info.pceid) == (platform.fmspc, platform.pceid)
-        and each.read.pck_crl.issuer == chain[0].issuer
     ]
     if not about:
         return None
+    # A model may be certified by either authority; each has a list of its own.
+    listed = [each for each in about if each.read.pck_crl.issuer == chain[0].issuer] or about
     parts = (
         (_ROOT_LIST, max(about, key=lambda each: each.read.root_crl.this_update)),
-        (_PCK_LIST, max(about, key=lambda each: each.read.pck_crl.this_update)),
+        (_PCK_LIST, max(listed, key=lambda each: each.read.pck_crl.this_update)),
         (_TCB, max(about, key=lambda each: (each.tcb_info.evaluation, each.tcb_info.issued))),
         (_QE, max(about, key=lambda each: (each.identity.evaluation, each.identity.issued))),
     )

@@ -110,11 +110,11 @@ def _leaf(der: bytes) -> ChipCertificate:
     return ChipCertificate.from_der(der)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def _chain(pem: bytes) -> tuple[Certificate, ...]:
     return tuple(read_pem_chain(pem, max_certificates=2))
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def _listed(der: bytes) -> RevocationList:
     return RevocationList.from_der(der)

@@ -13,7 +13,9 @@ from cloister.keyservice.policy.model import (
     Policy,
     RootsOfTrust,
 )
-from cloister.testing.policies import sample_policy
+from cloister.keyservice.policy.reader import parse_policy
+from cloister.testing.genuine import section, with_gpus
+from cloister.testing.policies import sample_policy, sample_text
 
 
 def test_every_fact_is_shown() -> None:
@@ -93,3 +95,29 @@ def test_regions_are_shown_with_what_the_operator_gets() -> None:
         ("model", False),
     ]
     assert "reads and changes it" in shown[4].value
+
+
+def test_a_section_about_genuine_evidence_is_shown_rule_by_rule() -> None:
+    """Who vouches, what each claim must be, and every open end."""
+    before, mark, after = sample_text().partition("# Sealed")
+    part = section("snp", anchors=["manufacturer"], measurement=b"\xab" * 4)
+    part = with_gpus(part, ["manufacturer"])
+    part += "\n" + section("tdx", anchors=["sha256:" + "a1" * 32], measurement=b"m")
+    policy = parse_policy((before.rstrip() + f"\n{part}\n" + mark + after).encode(), source="p")
+    rows = {row.label: row for row in describe(policy)[1].rows}
+    assert rows["sim"].open_end
+    assert (rows["snp vouched for by"].value, rows["snp vouched for by"].open_end) == (
+        "manufacturer",
+        False,
+    )
+    assert rows["tdx vouched for by"].open_end
+    assert rows["snp measurement"].value == "abababab"
+    assert rows["snp with nvidia measres"].value == "success"
+    assert rows["snp with nvidia vouched for by"].value == "manufacturer"
+    assert rows["snp reported_tcb"].value == "at least {snp: 20, microcode: 200}"
+    assert rows["snp debug"].value == "false"
+    assert rows["tdx rtmr1"].value == "not checked: the test fixes other parts"
+    assert rows["tdx rtmr1"].open_end
+    alone = describe(replace(policy, roots_of_trust=replace(policy.roots_of_trust, sim=None)))
+    assert "sim" not in {row.label for row in alone[1].rows}
+    assert "none" not in {row.label for row in alone[1].rows}

@@ -7,7 +7,7 @@ import pytest
 from cloister.keyservice.policy import parse_policy
 from cloister.keyservice.policy.difference import compare
 from cloister.keyservice.policy.difference_claims import claim_of
-from cloister.testing.genuine import section
+from cloister.testing.genuine import section, with_gpus
 from cloister.testing.policies import sample_text
 
 ANCHOR = "sha256:" + "a1" * 32
@@ -65,6 +65,19 @@ def test_a_kind_that_comes_or_goes() -> None:
     part = with_rule("vmpl", "{one_of: [0]}")
     assert set(effects("", part)) == {"weaker"}
     assert set(effects(part, "")) == {"stricter"}
+
+
+def test_accelerators_that_are_asked_for_as_well_are_stricter() -> None:
+    """And no longer asking for them is weaker; with their processor they come and go like it."""
+    alone = with_rule("vmpl", "{one_of: [0]}")
+    both = with_gpus(alone, [ANCHOR])
+    assert set(effects(alone, both)) == {"stricter"}
+    assert set(effects(both, alone)) == {"weaker"}
+    assert set(effects("", both)) == {"weaker"}
+    assert set(effects(both, "")) == {"stricter"}
+    loose = with_gpus(alone, [ANCHOR, OTHER], {"measres": LEFT_OUT})
+    assert effects(both, loose) == ["weaker"] * 3
+    assert effects(loose, both) == ["stricter"] * 3
 
 
 def test_another_root_is_weaker() -> None:

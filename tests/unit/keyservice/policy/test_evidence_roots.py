@@ -20,7 +20,7 @@ from cloister.keyservice.policy.model import EvidenceRoot, Policy
 from cloister.keyservice.policy.reader import diagnose, parse_policy
 from cloister.tee.intel.roots import INTEL_ROOTS
 from cloister.tee.registry import ROOTS_OF_TRUST
-from cloister.testing.genuine import section
+from cloister.testing.genuine import section, with_gpus
 from cloister.testing.policies import sample_text
 from cloister.wire import decode
 
@@ -161,6 +161,28 @@ def test_values_are_spelled_as_people_write_them() -> None:
     assert said["claims"]["reported_tcb"] == {"at_least": {"snp": 20, "microcode": 200}}
 
 
+@pytest.mark.spec("POL-36")
+def test_accelerators_stand_below_their_processor() -> None:
+    """In the form and the hash, and read again the same; only where the processor can bind them."""
+    part = with_gpus(strict("tdx"), ["manufacturer"])
+    policy = policy_with(part)
+    device = policy.roots_of_trust.genuine["tdx"].devices["nvidia"]
+    assert set(device.claims) == {"debug", "measres", "revocation"}
+    assert policy_from_canonical(canonical_bytes(policy)).roots_of_trust == policy.roots_of_trust
+    assert policy_hash(policy) != policy_hash(policy_with(strict("tdx")))
+    for kind in POLICY_KINDS:
+        text = text_with(with_gpus(strict(kind), ["manufacturer"])).encode()
+        accepted = diagnose(text, source="p").policy is not None
+        assert accepted == (kind in {"tdx", "snp"})
+    for old, new in (
+        ("nvidia:", "amd:"),
+        ('"measres": {one_of: [success]}', ""),
+        ("devices:", "d:"),
+    ):
+        assert old in part
+        assert diagnose(text_with(part.replace(old, new)).encode(), source="p").policy is None
+
+
 @pytest.mark.spec("POL-62")
 def test_the_manufacturer_stands_for_the_pinned_roots() -> None:
     """And a digest for itself."""
@@ -176,7 +198,7 @@ def test_no_verifier_is_loaded_for_a_policy_about_simulated_evidence() -> None:
         "from cloister.keyservice.policy import parse_policy\n"
         "import cloister.keyservice.session\n"
         "parse_policy(sys.stdin.buffer.read(), source='p')\n"
-        "print([m for m in sys.modules if m.startswith('cloister.tee.')])\n"
+        "print(sorted(m for m in sys.modules if m.startswith('cloister.tee.')))\n"
     )
     found = subprocess.run(
         [sys.executable, "-c", program],
@@ -184,4 +206,5 @@ def test_no_verifier_is_loaded_for_a_policy_about_simulated_evidence() -> None:
         capture_output=True,
         check=True,
     )
-    assert found.stdout.decode().strip() == "['cloister.tee.registry']"
+    # Neither a verifier nor a table of claims: the registry, and how two parts are bound.
+    assert found.stdout.decode().strip() == "['cloister.tee.composite', 'cloister.tee.registry']"

@@ -6,7 +6,7 @@ import pytest
 
 from cloister.keyservice.policy.lint import lint_text
 from cloister.tee.intel.roots import INTEL_ROOTS
-from cloister.testing.genuine import section
+from cloister.testing.genuine import section, with_gpus
 from cloister.testing.policies import sample_text
 
 ROOTS = sample_text()[sample_text().index("roots_of_trust:") : sample_text().index("# Sealed")]
@@ -90,3 +90,29 @@ def test_simulation_beside_hardware_is_a_warning() -> None:
     beside = ROOTS.removeprefix("roots_of_trust:\n").rstrip() + "\n"
     found = findings(strict("snp"), beside=beside)
     assert found == {("warning", "lint.simulated", "roots_of_trust.sim")}
+
+
+@pytest.mark.parametrize("kind", ["azure-snp", "azure-tdx"])
+@pytest.mark.spec("POL-72")
+def test_azures_firmware_is_not_the_launcher(kind: str) -> None:
+    """Unless a register of its TPM says what was started."""
+    place = ("warning", "lint.launcher-unchecked", f"roots_of_trust.{kind}.claims")
+    assert place in findings(strict(kind))
+    assert place in findings(strict(kind, **{"tpm.pcrs.sha256.11": LEFT_OUT}))
+    assert place not in findings(strict(kind, **{"tpm.pcrs.sha256.11": '{one_of: ["00"]}'}))
+
+
+@pytest.mark.spec("POL-72")
+def test_open_ends_of_accelerators_are_warnings_too() -> None:
+    """Manifests and revocation are what says that their software is good."""
+    place = "roots_of_trust.snp.devices.nvidia"
+    assert findings(with_gpus(strict("snp"), ["manufacturer"])) == set()
+    loose = {"measres": LEFT_OUT, "revocation": "{one_of: [good, unknown]}", "debug": LEFT_OUT}
+    found = findings(with_gpus(strict("snp"), ["sha256:" + "a1" * 32], loose))
+    assert {code for severity, code, _ in found if severity == "warning"} == {
+        "lint.simulated",
+        "lint.platform-unjudged",
+        "lint.revocation-unchecked",
+        "lint.debug",
+    }
+    assert all(path.startswith(place) for _, _, path in found)

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from cloister.attestation.claims import Claims
 from cloister.keyservice.policy.reader import parse_policy
 from cloister.keyservice.policy.rules import Rule, rules
-from cloister.testing.genuine import section
+from cloister.testing.genuine import section, with_gpus
 from cloister.testing.policies import (
     VOLUME_ROOTS,
     sample_claims,
@@ -162,3 +163,72 @@ def test_simulation_that_claims_hardware_is_refused_and_hardware_is_not() -> Non
     )
     assert found[1].verdict == "refused"
     assert "claiming hardware" in found[1].found
+
+
+def beside(devices: dict[str, Claims] | None, *, asked: bool = True) -> list[Rule]:
+    """The rules about accelerators of an SNP guest that satisfies its own section."""
+    before, mark, after = sample_text().partition("# Sealed")
+    part = section("snp", anchors=["sha256:" + "a1" * 32], measurement=b"m" * 48)
+    part = with_gpus(part, ["sha256:" + "a2" * 32]) if asked else part
+    policy = parse_policy((before.rstrip() + f"\n{part}\n" + mark + after).encode(), source="p")
+    cpu = replace(
+        sample_claims(), root_of_trust="snp", anchor=b"\xa1" * 32, measurement=b"m" * 48,
+        vendor=GENUINE["snp"],
+    )  # fmt: skip
+    given = {} if devices is None else {"devices": devices}
+    found = list(
+        rules(
+            policy,
+            "train",
+            cpu,
+            measurement=sample_measurement(),
+            volume_roots=VOLUME_ROOTS,
+            **given,
+        )
+    )
+    numbers = [rule.number for rule in found]
+    assert numbers == sorted(numbers)
+    return [rule for rule in found if ".devices." in rule.path]
+
+
+def gpu(**changes: Any) -> Claims:
+    """Claims of GPUs that satisfy the section."""
+    facts: dict[str, Any] = {"root_of_trust": "nvidia", "anchor": b"\xa2" * 32}
+    vendor = {"measres": "success", "revocation": "good"} | changes.pop("vendor", {})
+    return replace(sample_claims(), **(facts | changes), vendor=vendor)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "path"),
+    [
+        ({"anchor": b"\xa3" * 32}, "appraisal.root-of-trust", "anchors"),
+        ({"debug": True}, "appraisal.claim", "claims.debug"),
+        ({"vendor": {"measres": "unknown"}}, "appraisal.claim", "claims.measres"),
+        ({"vendor": {"revocation": "unknown"}}, "appraisal.claim", "claims.revocation"),
+    ],
+)
+@pytest.mark.spec("POL-36")
+def test_accelerators_are_judged_after_their_processor(
+    changes: dict[str, Any], code: str, path: str
+) -> None:
+    """By rules of their own, in step 6."""
+    held = beside({"nvidia": gpu()})
+    assert {rule.verdict for rule in held} == {"holds"}
+    assert len(held) == 4
+    refused = [rule for rule in beside({"nvidia": gpu(**changes)}) if rule.verdict == "refused"]
+    (rule,) = refused
+    assert (rule.number, rule.code) == (6, code)
+    assert rule.path == f"roots_of_trust.snp.devices.nvidia.{path}"
+
+
+@pytest.mark.spec("POL-36")
+def test_half_of_a_machine_is_refused() -> None:
+    """Accelerators that were asked for and are not there, and the other way round."""
+    for rule in (
+        *beside(None),
+        *beside({}),
+        *beside({"nvidia": gpu(root_of_trust="snp")}),
+        *beside({"nvidia": gpu()}, asked=False),
+    ):
+        assert (rule.verdict, rule.code) == ("refused", "appraisal.root-of-trust")
+    assert beside(None, asked=False) == []

@@ -85,6 +85,22 @@ def test_what_is_about_another_platform_is_left_out() -> None:
         assert newest_collateral(Quote.from_bytes(old.quote), [body]) is None
 
 
+@pytest.mark.spec("INTEL-19")
+def test_a_list_of_another_authority_does_not_count_and_what_comes_with_it_does() -> None:
+    """A model may be certified by either of Intel's two; each keeps a list of its own."""
+    old, other = minted(days_ago=9), minted(names={"ca": "Intel SGX PCK Processor CA"})
+    for order in ((old, other), (old, other, minted(days_ago=12))):
+        found = choose(*order)
+        assert found is not None
+        for member in ("pck_crl", "pck_crl_issuer_chain"):
+            assert found[member] == old.bundle[member]
+        for member in ("tcb_info", "qe_identity", "root_ca_crl"):
+            assert found[member] == other.bundle[member]
+        TdxVerifier((INTEL.anchor,)).verify(
+            old.evidence, [Endorsement(COLLATERAL_TYPE, json.dumps(found).encode())], at=NOW
+        )
+
+
 def test_one_bundle_is_used_as_it_is() -> None:
     """So that its bytes stay known to whoever remembers signatures by them."""
     one = minted()
