@@ -4,8 +4,8 @@ The classes of changes without meaning, each of them counted by the test that us
 
 - `padding`: zero bytes behind an Intel quote, which guest interfaces leave there (INTEL-6), and the
   last line feed, or a string's terminator, of the PEM chain in it;
-- `ciphertext`: a PPID that is encrypted for Intel, in a quote that has no chain: nobody else can
-  read it, and it decides nothing;
+- `ciphertext`: in a quote that has no chain, a PPID that is encrypted for Intel, which nobody else can
+  read, and a TD's PCE SVN beside it, which stands in nothing that is signed: both decide nothing;
 - `twin`: an ECDSA signature (r, n - s) in the place of (r, s). No signer here promises the lower s,
   and about half of the genuine samples have the higher one: both are what the key's owner signed,
   of the same bytes. Nothing is granted or refused because its evidence's bytes were seen before:
@@ -33,7 +33,7 @@ from cloister.attestation.evidence import Evidence
 from cloister.crypto.chain import read_plain_chain
 from cloister.tee.azure.layout import AzureEvidence
 from cloister.tee.cca.layout import CcaToken
-from cloister.tee.intel.layout import PCK_CHAIN, PLAIN_PPID, Quote
+from cloister.tee.intel.layout import PCK_CHAIN, PLAIN_PPID, SGX_BODY, Quote
 from cloister.tee.intel.pck import read_chain
 from cloister.tee.nitro.layout import read_document
 from cloister.tee.nvidia.evidence_list import devices_from_json, unpack_devices
@@ -102,8 +102,10 @@ def _intel(body: bytes) -> object:
     chain: object = signature.certification
     if signature.certification_type == PCK_CHAIN:
         chain = [_certificate(each.der) for each in read_chain(signature.certification)]
-    elif signature.certification_type != PLAIN_PPID:
-        chain = signature.certification[-20:]
+    else:
+        ppid, svns = signature.certification[:-20], signature.certification[-20:]
+        plain = ppid if signature.certification_type == PLAIN_PPID else b""
+        chain = plain, svns if quote.body_type == SGX_BODY else svns[:-4] + svns[-2:]
     return (
         quote.signed,
         lower(signature.signature),
