@@ -4,8 +4,8 @@ The classes of changes without meaning, each of them counted by the test that us
 
 - `padding`: zero bytes behind an Intel quote, which guest interfaces leave there (INTEL-6), and the
   last line feed, or a string's terminator, of the PEM chain in it;
-- `ciphertext`: in a quote that has no chain, a PPID that is encrypted for Intel, which nobody else can
-  read, and a TD's PCE SVN beside it, which stands in nothing that is signed: both decide nothing;
+- `ciphertext`: in a quote that has no chain, a PPID that is encrypted for Intel, which nobody else
+  can read, and a TD's PCE SVN beside it, which stands in nothing signed: both decide nothing;
 - `twin`: an ECDSA signature (r, n - s) in the place of (r, s). No signer here promises the lower s,
   and about half of the genuine samples have the higher one: both are what the key's owner signed,
   of the same bytes. Nothing is granted or refused because its evidence's bytes were seen before:
