@@ -22,7 +22,15 @@ from cloister.crypto.digest import require_equal, sha256
 from cloister.errors import ConfigError, EvidenceError, MalformedError
 from cloister.wire.strict_json import read_json
 
-__all__ = ["Given", "read_anchor", "read_beside", "read_endorsements", "read_evidence"]
+__all__ = [
+    "Given",
+    "certificate_blocks",
+    "pem_body",
+    "read_anchor",
+    "read_beside",
+    "read_endorsements",
+    "read_evidence",
+]
 
 _MAX_FILE: Final = 4 << 20
 _MAX_FILES: Final = 64
@@ -37,6 +45,9 @@ _PEM_KEY: Final = b"-----BEGIN PUBLIC KEY-----"
 _PEM_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
 _PEM: Final = re.compile(
     rb"-----BEGIN (CERTIFICATE|PUBLIC KEY)-----\n([A-Za-z0-9+/=\n]+)\n-----END \1-----"
+)
+_PEM_BLOCK: Final = re.compile(
+    rb"^-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+\n-----END CERTIFICATE-----", re.MULTILINE
 )
 _HEX: Final = re.compile("(?:[0-9a-f]{2})+")
 _MAX_REGISTERS: Final = 16384
@@ -158,9 +169,9 @@ def read_anchor(text: str) -> bytes:
         return digest
     data = _read(Path(text))
     if _PEM_KEY in data:
-        return sha256(_pem_body(data))
+        return sha256(pem_body(data))
     if data.startswith(_PEM_CERTIFICATE):
-        data = _pem_body(data)
+        data = pem_body(data)
     return Certificate.from_der(data).fingerprint
 
 
@@ -216,7 +227,7 @@ def _tpm(path: Path) -> Evidence:
     message, signature, values = _quote(path, "quote")
     log = path / "event_log.bin"
     parts = QuoteParts(message, signature, values, _read(log) if log.is_file() else b"")
-    key = _pem_body(_read(path / "ak_pub.pem"))
+    key = pem_body(_read(path / "ak_pub.pem"))
     return Evidence(MEDIA_TYPE, TpmEvidence(key, parts).to_bytes())
 
 
@@ -237,7 +248,7 @@ def _azure(path: Path, kind: str) -> Evidence:
     key = path / "ak_pub.pem"
     if key.is_file():
         require_equal(
-            _pem_body(_read(key)),
+            pem_body(_read(key)),
             RuntimeData.from_bytes(hcl.runtime_data).ak,
             error=EvidenceError("ak_pub.pem is another VM's key", code="evidence.parts"),
         )
@@ -299,6 +310,12 @@ def _pointed_at(path: Path) -> Iterator[Path]:
             yield path / name
 
 
+def certificate_blocks(data: bytes) -> list[bytes]:
+    """Return each certificate's PEM; tools leave words between them, which vouch for nothing."""
+    found = _PEM_BLOCK.findall(data.replace(b"\r\n", b"\n"))
+    return [block + b"\n" for block in found] if len(found) <= _MAX_FILES else []
+
+
 def _sorted_out(data: bytes, name: str, *, named: bool) -> Given:
     """Say what a file is by what is in it.
 
@@ -308,19 +325,23 @@ def _sorted_out(data: bytes, name: str, *, named: bool) -> Given:
         named: Whether the user named it, so that a bare key is pinned.
     """
     start = data.lstrip()[:64]
-    if _PEM_KEY in data:
-        return Given(pinned=[sha256(_pem_body(data))] if named else [])
-    if start.startswith(_PEM_CERTIFICATE):
-        alone = data.count(_PEM_CERTIFICATE) == 1
-        return Given(
-            [Endorsement(_CERTIFICATE, _pem_body(data)) if alone else Endorsement(_CHAIN, data)]
-        )
     if start.startswith(b"{"):
         return _json(data, name, named=named)
     if start.startswith(b"<"):
         return Given([Endorsement(_RIM, data)])
     if data.startswith(b"0"):
         return Given([Endorsement(_der(data, name), data)])
+    if _PEM_KEY in data:
+        return Given(pinned=[sha256(pem_body(data))] if named else [])
+    if blocks := certificate_blocks(data):
+        alone = len(blocks) == 1
+        return Given(
+            [
+                Endorsement(_CERTIFICATE, pem_body(blocks[0]))
+                if alone
+                else Endorsement(_CHAIN, b"".join(blocks))
+            ]
+        )
     raise _unknown(name)
 
 
@@ -368,7 +389,7 @@ def _object(data: bytes, name: str) -> dict[str, Any]:
     return found
 
 
-def _pem_body(data: bytes) -> bytes:
+def pem_body(data: bytes) -> bytes:
     """Return what one block of PEM holds; nothing else may stand in the file."""
     wrong = MalformedError("not a PEM file", code="certificate.malformed")
     match = _PEM.fullmatch(data.replace(b"\r\n", b"\n").strip())

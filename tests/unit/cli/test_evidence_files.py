@@ -18,7 +18,7 @@ from cloister.cli.evidence_files import (
     read_endorsements,
     read_evidence,
 )
-from cloister.crypto.chain import Certificate
+from cloister.crypto.chain import Certificate, read_pem_chain
 from cloister.crypto.digest import sha256
 from cloister.errors import CloisterError, MalformedError
 from cloister.tee.azure.layout import AzureEvidence, HclReport
@@ -65,6 +65,20 @@ def test_each_form_gets_its_media_type(tmp_path: Path) -> None:
     assert [(each.media_type, each.body) for each in one.endorsements] == [
         ("application/pkix-cert", tpm.root)
     ]
+
+
+def test_words_between_certificates_vouch_for_nothing(tmp_path: Path) -> None:
+    """Tools write subjects and attributes there; what is read is the certificates."""
+    tpm = SimulatedTpm(b"seed", now=NOW)
+    chain = pem(tpm.issuer) + pem(tpm.root)
+    said = b"subject=x\n" + pem(tpm.issuer) + b"issuer=y\n" + pem(tpm.root) + b"words\n"
+    for text in (chain, said, said.replace(b"\n", b"\r\n")):
+        (found,) = read_endorsements([write(tmp_path / "file", text)]).endorsements
+        assert [each.der for each in read_pem_chain(found.body)] == [tpm.issuer, tpm.root]
+    for text in (b"words", pem(tpm.root, "X509 CRL"), pem(tpm.root)[:-5], pem(tpm.root) * 65):
+        with pytest.raises(CloisterError) as e:
+            read_endorsements([write(tmp_path / "file", text)])
+        assert e.value.code == "endorsement.malformed"
 
 
 def test_a_folder_gives_each_of_its_files_once(tmp_path: Path) -> None:
