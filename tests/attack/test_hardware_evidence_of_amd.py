@@ -20,7 +20,7 @@ from cloister.attestation.verdict import (
     require_complete,
 )
 from cloister.crypto.digest import sha256
-from cloister.errors import CloisterError, EvidenceError, MalformedError
+from cloister.errors import CloisterError, EndorsementError, EvidenceError, MalformedError
 from cloister.tee.azure.fields import SNP_FIELDS_OF_AZURE
 from cloister.tee.azure.layout import SNP_TYPE, AzureEvidence
 from cloister.tee.azure.verifier import AzureSnpVerifier
@@ -60,6 +60,23 @@ def test_snpguest_57_amds_certificates_are_read_as_they_are() -> None:
 def test_c8s_72_zen4c_parts_are_genoa() -> None:
     """Their reports are judged under Genoa's chain and no other."""
     assert snp(CHIP.report(cpuid=b"\x19\xa0\x02")).vendor["product"] == "Genoa"
+    verifier = SnpVerifier([AMD.anchor])
+    for name in ("Siena", "Bergamo-A0", "Genoa-B1"):
+        chip = AMD.chip(product_name=name)
+        report = Evidence(SNP_REPORT, chip.report(cpuid=b"\x19\xa0\x02"))
+        claims = verifier.verify(report, AMD.endorsements(chip), at=AMD.now)
+        assert claims.vendor["product"] == "Genoa"
+    for name in ("Milan-B0", "Sienna", "genoa", "-Genoa"):
+        chip = AMD.chip(product_name=name)
+        with pytest.raises(EndorsementError) as e:
+            verifier.verify(Evidence(SNP_REPORT, chip.report()), AMD.endorsements(chip), at=AMD.now)
+        assert e.value.code == "endorsement.mismatch"
+    other = SimulatedAmd(b"field", "Turin", now=AMD.now)
+    chip = other.chip(product_name="Siena")
+    with pytest.raises(EndorsementError):
+        SnpVerifier([other.anchor]).verify(
+            Evidence(SNP_REPORT, chip.report()), other.endorsements(chip), at=AMD.now
+        )
 
 
 @pytest.mark.parametrize("fields", [SNP_FIELDS, TPM_FIELDS, SNP_FIELDS_OF_AZURE])

@@ -342,20 +342,63 @@ def test_statements_of_another_kind_are_refused(kind: Kind, knobs: Any, code: st
     assert refused(kind, **knobs) == code
 
 
-@pytest.mark.spec("INTEL-31")
-def test_a_quote_without_its_chain_decides_nothing() -> None:
-    """Unless the collateral brings the chain."""
-    case = IntelCase("sgx3", certification_type=3)
-    minted = INTEL.mint(case)
-    with pytest.raises(CloisterError) as e:
-        verify(minted, "sgx3")
-    assert e.value.code == "endorsement.missing"
+def _with_chain(minted: Minted) -> tuple[Endorsement, ...]:
+    """Return the collateral with the platform's chain in it."""
     chain = to_pem(minted.chain).decode()
     body = json.dumps(dict(minted.bundle) | {"pck_certificate_chain": chain}).encode()
-    claims = SgxVerifier((INTEL.anchor,)).verify(
-        minted.evidence, (Endorsement(COLLATERAL_TYPE, body),), at=AT
-    )
+    return (Endorsement(COLLATERAL_TYPE, body),)
+
+
+@pytest.mark.parametrize("certification_type", [1, 2, 3])
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.spec("INTEL-31")
+def test_a_quote_without_its_chain_decides_nothing(kind: Kind, certification_type: int) -> None:
+    """Unless the collateral brings the chain."""
+    minted = INTEL.mint(IntelCase(kind, certification_type=certification_type))
+    with pytest.raises(CloisterError) as e:
+        verify(minted, kind)
+    assert e.value.code == "endorsement.missing"
+    verifier = SgxVerifier if kind == "sgx3" else TdxVerifier
+    claims = verifier((INTEL.anchor,)).verify(minted.evidence, _with_chain(minted), at=AT)
     assert claims.status == "UpToDate"
+
+
+@pytest.mark.spec("INTEL-31")
+def test_what_stands_in_the_place_of_a_chain_is_about_the_platform() -> None:
+    """Nobody signed it, so it agrees with what was signed; only ciphertext may be anything."""
+    for certification_type in (1, 2, 3):
+        minted = INTEL.mint(IntelCase("sgx3", certification_type=certification_type))
+        quote = Quote.from_bytes(minted.quote)
+        good = quote.signature.certification
+        passed = set()
+        for at in range(len(good)):
+            changed = good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :]
+            signature = replace(quote.signature, certification=changed)
+            evidence = Evidence(
+                minted.evidence.media_type, replace(quote, signature=signature).to_bytes()
+            )
+            code = "evidence.parts"
+            try:
+                SgxVerifier((INTEL.anchor,)).verify(evidence, _with_chain(minted), at=AT)
+                passed.add(at)
+            except EvidenceError as e:
+                code = e.code
+            assert code == "evidence.parts"
+        assert passed == (set() if certification_type == 1 else set(range(len(good) - 20)))
+
+
+@pytest.mark.parametrize("certification_type", [0, 4, 6, 7])
+@pytest.mark.spec("INTEL-31")
+def test_other_certification_data_is_refused(certification_type: int) -> None:
+    """Also of a known type and another length: nothing unread comes along."""
+    minted = INTEL.mint(IntelCase("sgx3", certification_type=certification_type))
+    for other in (minted, INTEL.mint(IntelCase("sgx3", certification_type=2))):
+        quote = Quote.from_bytes(other.quote)
+        longer = replace(quote.signature, certification=quote.signature.certification + b"x")
+        evidence = Evidence(minted.evidence.media_type, replace(quote, signature=longer).to_bytes())
+        with pytest.raises(EvidenceError) as e:
+            SgxVerifier((INTEL.anchor,)).verify(evidence, _with_chain(other), at=AT)
+        assert e.value.code == "evidence.kind"
 
 
 @pytest.mark.parametrize("kind", BOTH)

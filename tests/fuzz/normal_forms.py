@@ -4,6 +4,8 @@ The classes of changes without meaning, each of them counted by the test that us
 
 - `padding`: zero bytes behind an Intel quote, which guest interfaces leave there (INTEL-6), and the
   last line feed, or a string's terminator, of the PEM chain in it;
+- `ciphertext`: in a quote that has no chain, a PPID that is encrypted for Intel, which nobody else
+  can read, and a TD's PCE SVN beside it, which stands in nothing signed: both decide nothing;
 - `twin`: an ECDSA signature (r, n - s) in the place of (r, s). No signer here promises the lower s,
   and about half of the genuine samples have the higher one: both are what the key's owner signed,
   of the same bytes. Nothing is granted or refused because its evidence's bytes were seen before:
@@ -31,7 +33,7 @@ from cloister.attestation.evidence import Evidence
 from cloister.crypto.chain import read_plain_chain
 from cloister.tee.azure.layout import AzureEvidence
 from cloister.tee.cca.layout import CcaToken
-from cloister.tee.intel.layout import Quote
+from cloister.tee.intel.layout import PCK_CHAIN, PLAIN_PPID, SGX_BODY, Quote
 from cloister.tee.intel.pck import read_chain
 from cloister.tee.nitro.layout import read_document
 from cloister.tee.nvidia.evidence_list import devices_from_json, unpack_devices
@@ -56,6 +58,9 @@ def class_of(good: Evidence, changed: Evidence) -> str:
         return "folder"
     if good.media_type.endswith(("sgx", "tdx")):
         quotes = [Quote.from_bytes(each.body) for each in (good, changed)]
+        kind = quotes[0].signature.certification_type
+        if kind != PCK_CHAIN and len({each.signature.certification for each in quotes}) > 1:
+            return "ciphertext"
         first, second = (_unended(each) for each in quotes)
         return "padding" if first == second else "twin"
     if "json" in good.media_type:
@@ -94,7 +99,13 @@ def _unended(quote: Quote) -> object:
 def _intel(body: bytes) -> object:
     quote = Quote.from_bytes(body)
     signature = quote.signature
-    chain = tuple(_certificate(each.der) for each in read_chain(signature.certification))
+    chain: object = signature.certification
+    if signature.certification_type == PCK_CHAIN:
+        chain = [_certificate(each.der) for each in read_chain(signature.certification)]
+    else:
+        ppid, svns = signature.certification[:-20], signature.certification[-20:]
+        plain = ppid if signature.certification_type == PLAIN_PPID else b""
+        chain = plain, svns if quote.body_type == SGX_BODY else svns[:-4] + svns[-2:]
     return (
         quote.signed,
         lower(signature.signature),

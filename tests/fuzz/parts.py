@@ -19,7 +19,7 @@ from cloister.crypto.chain import read_pem_chain, to_pem
 from cloister.tee.azure.layout import AzureEvidence
 from cloister.tee.cca.layout import CcaToken
 from cloister.tee.cose import TAG, CoseSign1
-from cloister.tee.intel.layout import Quote
+from cloister.tee.intel.layout import PCK_CHAIN, Quote
 from cloister.tee.nvidia.layout import GpuReport
 from cloister.tee.snp.layout import Report
 from cloister.tee.tpm.layout import Signature, TpmEvidence
@@ -73,20 +73,33 @@ def _intel(body: bytes, others: Sequence[bytes]) -> Changed:
     for version in (3, 4, 5):
         header = dataclasses.replace(quote.header, version=version)
         yield "version", dataclasses.replace(quote, header=header).to_bytes()
-    ders = [each.der for each in read_pem_chain(signature.certification.rstrip(b"\0"))]
-    for label, path in _paths(ders):
+    ders = []
+    if signature.certification_type == PCK_CHAIN:
+        ders = [each.der for each in read_pem_chain(signature.certification.rstrip(b"\0"))]
+    for label, path in _paths(ders) if ders else ():
         yield label, put(certification=to_pem(path))
     for number in range(len(ders) - 1):
         path = [*ders[:number], twin_certificate(ders[number]), *ders[number + 1 :]]
         yield "twin", put(certification=to_pem(path))
-    for other in map(Quote.from_bytes, others):
+    yield from _other_quotes(quote, [Quote.from_bytes(each) for each in others])
+
+
+def _other_quotes(quote: Quote, others: Sequence[Quote]) -> Changed:
+    signature = quote.signature
+    for other in others:
         for name in ("signature", "attestation_key", "qe_report", "qe_report_signature",
                      "qe_auth_data", "certification"):  # fmt: skip
             value = getattr(other.signature, name)
             if value != getattr(signature, name):
-                yield f"another's {name}", put(**{name: value})
+                yield f"another's {name}", _with(quote, name, value)
         if other.signed != quote.signed:
             yield "another's signature", dataclasses.replace(other, signature=signature).to_bytes()
+
+
+def _with(quote: Quote, name: str, value: bytes) -> bytes:
+    changed: Any = {name: value}
+    signature = dataclasses.replace(quote.signature, **changed)
+    return dataclasses.replace(quote, signature=signature).to_bytes()
 
 
 def _paths(path: Sequence[bytes]) -> Iterator[tuple[str, list[bytes]]]:

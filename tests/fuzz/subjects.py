@@ -19,6 +19,7 @@ from cloister.attestation.evidence import Evidence
 from cloister.attestation.verdict import Verdict
 from cloister.cli import evidence as command
 from cloister.cli.evidence_files import read_evidence
+from cloister.crypto.chain import to_pem
 from cloister.crypto.digest import sha256
 from cloister.crypto.signature import SigningKey
 from cloister.tee.cca.endorsements import anchor_of_key
@@ -224,15 +225,22 @@ def _at(seconds: int) -> str:
 def _intel() -> list[Subject]:
     maker = SimulatedIntel(b"mutants", at=AT)
     found = []
-    for kind in ("sgx3", "sgx5", "tdx4", "tdx15", "tdx15ex"):
-        minted = maker.mint(IntelCase(kind))
+    for kind, certification in (
+        ("sgx3", 5), ("sgx3", 1), ("sgx3", 3), ("sgx5", 5),
+        ("tdx4", 5), ("tdx4", 2), ("tdx15", 5), ("tdx15ex", 5),
+    ):  # fmt: skip
+        case = IntelCase(kind, certification_type=certification)  # type: ignore[arg-type]
+        minted = maker.mint(case)
+        chain = {} if certification == 5 else {
+            "pck_certificate_chain": to_pem(minted.chain).decode()
+        }  # fmt: skip
         found.append(
             Subject(
-                f"simulated {kind}",
+                f"simulated {kind} {certification}",
                 kind[:3],
                 _at(AT),
                 {"quote.bin": minted.quote},
-                {"collateral.json": minted.collateral},
+                {"collateral.json": json.dumps(dict(minted.bundle) | chain).encode()},
                 _named(maker.anchor),
                 alone=True,
             )

@@ -394,7 +394,25 @@ def _fitting(root: RootOfTrust, endorsements: Sequence[Endorsement]) -> list[End
     """Leave out what is of no use to a kind: a folder may vouch for several machines' parts."""
     wanted = _WANTED.get(root.name, frozenset())
     fitting = [each for each in endorsements if each.media_type in wanted]
+    if root.name in {"snp", "azure-snp"}:
+        return _leaf_apart(fitting)
     return _one_path(fitting) if root.name in {"tpm", "nvidia"} else fitting
+
+
+def _leaf_apart(endorsements: Sequence[Endorsement]) -> list[Endorsement]:
+    """Take the chip's certificate out of a file that has it before its issuer and the root."""
+    from cloister.attestation.evidence import Endorsement
+    from cloister.tee.endorsement_files import certificate_blocks, pem_body
+
+    found: list[Endorsement] = []
+    for each in endorsements:
+        blocks = certificate_blocks(each.body) if "pem" in each.media_type else []
+        if len(blocks) == 3:  # noqa: PLR2004  # the chip's, its issuer's, the root's
+            found.append(Endorsement("application/pkix-cert", pem_body(blocks[0])))
+            found.append(Endorsement(each.media_type, b"".join(blocks[1:])))
+        else:
+            found.append(each)
+    return found
 
 
 def _one_path(endorsements: Sequence[Endorsement]) -> list[Endorsement]:

@@ -23,6 +23,7 @@ from cloister.errors import ConfigError, EndorsementError, MalformedError
 
 __all__ = [
     "Given",
+    "certificate_blocks",
     "files_of",
     "is_bundle",
     "open_bundle",
@@ -48,6 +49,9 @@ PEM_KEY: Final = b"-----BEGIN PUBLIC KEY-----"
 PEM_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
 _PEM: Final = re.compile(
     rb"-----BEGIN (CERTIFICATE|PUBLIC KEY)-----\n([A-Za-z0-9+/=\n]+)\n-----END \1-----"
+)
+_PEM_BLOCK: Final = re.compile(
+    rb"^-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+\n-----END CERTIFICATE-----", re.MULTILINE
 )
 _BUNDLE_START: Final = b"\xa3"  # a map of three, in CBOR: nothing else here begins so
 _SEQUENCE, _INTEGER, _ENUMERATED, _VERSION_TAG = b"\x30", b"\x02", b"\x0a", b"\xa0"
@@ -163,20 +167,26 @@ def sorted_out(data: bytes, name: str, *, named: bool) -> Given:
         named: Whether the user named it, so that a bare key is pinned.
     """
     start = data.lstrip()[:64]
-    if PEM_KEY in data:
-        return Given(pinned=[sha256(pem_body(data))] if named else [])
-    if start.startswith(PEM_CERTIFICATE):
-        alone = data.count(PEM_CERTIFICATE) == 1
-        return Given(
-            [Endorsement(_CERTIFICATE, pem_body(data)) if alone else Endorsement(_CHAIN, data)]
-        )
     if start.startswith(b"{"):
         return _json(data, name, named=named)
     if start.startswith(b"<"):
         return Given([Endorsement(_RIM, data)])
     if data.startswith(b"0"):
         return Given([Endorsement(_der(data, name), data)])
+    if PEM_KEY in data:
+        return Given(pinned=[sha256(pem_body(data))] if named else [])
+    blocks = certificate_blocks(data)
+    if len(blocks) == 1:
+        return Given([Endorsement(_CERTIFICATE, pem_body(blocks[0]))])
+    if blocks:
+        return Given([Endorsement(_CHAIN, b"".join(blocks))])
     raise _unknown(name)
+
+
+def certificate_blocks(data: bytes) -> list[bytes]:
+    """Return each certificate's PEM; tools leave words between them, which vouch for nothing."""
+    found = _PEM_BLOCK.findall(data.replace(b"\r\n", b"\n"))
+    return [block + b"\n" for block in found] if len(found) <= _MAX_FILES else []
 
 
 def _der(data: bytes, name: str) -> str:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from cloister.cli import evidence
 from cloister.crypto.signature import SigningKey
 from cloister.errors import CloisterError
+from cloister.testing.manufacturers import der
 from cloister.testing.manufacturers.amd import SimulatedAmd
 from cloister.testing.manufacturers.intel import IntelCase, SimulatedIntel
 from cloister.testing.manufacturers.tpm import SimulatedTpm
@@ -201,6 +202,28 @@ def test_revocation_is_left_out_by_name_where_no_list_was_given(tmp_path: Path) 
         77,
         "endorsement.revoked",
     )
+
+
+def test_one_file_with_the_whole_chain_of_a_chip(tmp_path: Path) -> None:
+    """Its own certificate, its issuer's and the root's, with the words that tools put between."""
+    amd = SimulatedAmd(b"whole", "Genoa", now=NOW)
+    chip = amd.chip()
+    report, whole = tmp_path / "report.bin", tmp_path / "chain.pem"
+    report.write_bytes(chip.report())
+    leaf = der.pem(chip.certificate)
+    anchor = f"sha256:{amd.anchor.hex()}"
+    words = ("verify", report, "--kind", "snp", "--at", INSTANT, "--anchor", anchor)
+    for text in (
+        leaf + amd.chain(),
+        b"# SEV-VCEK\n" + leaf + b"# the rest\n" + amd.chain(),
+        (leaf + amd.chain()).replace(b"\n", b"\r\n"),
+    ):
+        whole.write_bytes(text)
+        done = run(*words, "--endorsements", whole, "--json")
+        assert done.exit_code == 0, done.output
+    for text in (amd.chain(), amd.chain() + leaf):
+        whole.write_bytes(text)
+        assert run(*words, "--endorsements", whole, "--json").exit_code != 0
 
 
 def test_a_folder_of_a_tpm_and_the_key_that_the_user_pins(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cloister.crypto.chain import read_pem_chain
 from cloister.errors import CloisterError
 from cloister.tee.endorsement_files import read_endorsements
 from cloister.testing.manufacturers.cca import SimulatedCca
@@ -69,3 +70,17 @@ def test_what_vouches_for_nothing_is_refused(tmp_path: Path, data: bytes) -> Non
     with pytest.raises(CloisterError) as e:
         read_endorsements([write(tmp_path / "file", data)])
     assert e.value.code == "endorsement.malformed"
+
+
+def test_words_between_certificates_vouch_for_nothing(tmp_path: Path) -> None:
+    """Tools write subjects and attributes there; what is read is the certificates."""
+    tpm = SimulatedTpm(b"seed", now=NOW)
+    chain = pem(tpm.issuer) + pem(tpm.root)
+    said = b"subject=x\n" + pem(tpm.issuer) + b"issuer=y\n" + pem(tpm.root) + b"words\n"
+    for text in (chain, said, said.replace(b"\n", b"\r\n")):
+        (found,) = read_endorsements([write(tmp_path / "file", text)]).endorsements
+        assert [each.der for each in read_pem_chain(found.body)] == [tpm.issuer, tpm.root]
+    for text in (b"words", pem(tpm.root, "X509 CRL"), pem(tpm.root)[:-5], pem(tpm.root) * 65):
+        with pytest.raises(CloisterError) as e:
+            read_endorsements([write(tmp_path / "file", text)])
+        assert e.value.code == "endorsement.malformed"

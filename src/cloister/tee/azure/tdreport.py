@@ -7,8 +7,8 @@ and the MAC, which only that processor checks) stays unjudged, and counts for no
 
 Intel TDX Module ABI specification, section 4.4 (TDREPORT_STRUCT); offsets:
 
-    REPORTMACSTRUCT 0: type 4 (81 00 00 00), reserved 12, CPU SVN 16, SHA-384 of TEE_TCB_INFO 48,
-        SHA-384 of TDINFO 48, report data 64, reserved 32, MAC 32
+    REPORTMACSTRUCT 0: type 4 (81, 00, version 0 or 1, 00), reserved 12, CPU SVN 16,
+        SHA-384 of TEE_TCB_INFO 48, SHA-384 of TDINFO 48, report data 64, reserved 32, MAC 32
     TEE_TCB_INFO 256: valid 8, tee_tcb_svn 16, mr_seam 48, mr_signer_seam 48, attributes 8,
         reserved or tee_tcb_svn2 111; then 17 reserved
     TDINFO 512: attributes 8, xfam 8, mr_td 48, mr_config_id 48, mr_owner 48, mr_owner_config 48,
@@ -29,7 +29,8 @@ from cloister.tee.tdx.layout import read_quote
 __all__ = ["require_same_td"]
 
 _BYTES: Final = 1024
-_TYPE: Final = b"\x81\0\0\0" + bytes(12)
+# Type 81, subtype 0; the version is 1 where service TDs are bound.
+_TYPES: Final = tuple(bytes([0x81, 0, version]).ljust(16, b"\0") for version in (0, 1))
 _TCB_INFO: Final = slice(256, 495)
 _TD_INFO: Final = slice(512, 1024)
 
@@ -54,7 +55,6 @@ def require_same_td(hardware: bytes, td_quote: bytes) -> None:
     said = b"".join(getattr(td, name) for name in names)
     platform = td.tee_tcb_svn + td.mr_seam + td.mr_signer_seam + td.seam_attributes
     found = (
-        hardware[:16],
         hardware[32:80],
         hardware[80:128],
         hardware[128:192],
@@ -65,7 +65,6 @@ def require_same_td(hardware: bytes, td_quote: bytes) -> None:
         hardware[_BYTES:],
     )
     wanted = (
-        _TYPE,
         hashlib.sha384(tcb_info).digest(),
         hashlib.sha384(td_info).digest(),
         td.report_data,
@@ -76,5 +75,7 @@ def require_same_td(hardware: bytes, td_quote: bytes) -> None:
         bytes(max(0, len(hardware) - _BYTES)),
     )
     error = EvidenceError("the TD quote is not of this TD's report", code="evidence.parts")
+    if hardware[:16] not in _TYPES:
+        raise error
     for have, want in zip(found, wanted, strict=True):
         require_equal(have, want, error=error)

@@ -30,6 +30,8 @@ __all__ = [
     "INTEL_QE",
     "MAX_QUOTE_BYTES",
     "PCK_CHAIN",
+    "PLAIN_PPID",
+    "PLATFORM_BYTES",
     "SGX_BODY",
     "TDX_BODIES",
     "TEE_SGX",
@@ -46,6 +48,9 @@ TEE_SGX: Final = 0x00
 TEE_TDX: Final = 0x81
 ECDSA_P256: Final = 2
 PCK_CHAIN: Final = 5
+# Certification data in the place of a chain: a PPID, plain or encrypted, CPU SVN, PCE SVN, PCE-ID.
+PLAIN_PPID: Final = 1
+PLATFORM_BYTES: Final = {PLAIN_PPID: 16 + 20, 2: 256 + 20, 3: 384 + 20}
 INTEL_QE: Final = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 SGX_BODY: Final = 1
 TDX_BODIES: Final = frozenset({2, 3, 4})

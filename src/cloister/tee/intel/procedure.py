@@ -18,6 +18,9 @@ from cloister.tee.intel.layout import (
     ECDSA_P256,
     INTEL_QE,
     PCK_CHAIN,
+    PLAIN_PPID,
+    PLATFORM_BYTES,
+    SGX_BODY,
     EnclaveReport,
     Quote,
     QuoteSignature,
@@ -113,6 +116,7 @@ def vouch(
     platform = PckExtension.of(pck)
     # 3. Its key signed an enclave's report, which binds the key that signed the quote.
     qe_report = _signed(quote.signature, pck)
+    _require_certification(quote, qe_report, platform)
     EcdsaKey.from_point(quote.signature.attestation_key, "P-256").verify(
         quote.signed,
         quote.signature.signature,
@@ -168,6 +172,27 @@ def _pck_chain(quote: Quote, endorsements: Sequence[Endorsement]) -> tuple[Certi
         code="endorsement.missing",
         hint="fetch the PCK certificate for this platform",
     )
+
+
+def _require_certification(quote: Quote, report: EnclaveReport, platform: PckExtension) -> None:
+    """Check what a quote says of its platform in the place of a chain, as far as anybody can.
+
+    It says where the chain is to be had, and decides nothing; what was signed must agree with it.
+    An encrypted PPID is readable by nobody but Intel.
+    """
+    kind, content = quote.signature.certification_type, quote.signature.certification
+    if kind == PCK_CHAIN:
+        return
+    if len(content) != PLATFORM_BYTES.get(kind):
+        raise EvidenceError("certification data of another type or length", code="evidence.kind")
+    ppid, cpu_svn, pce_svn = content[:-20], content[-20:-4], content[-4:-2]
+    header = quote.header.pce_svn.to_bytes(2, "little")
+    if (
+        (cpu_svn, content[-2:]) != (report.cpu_svn, platform.pceid)
+        or (quote.body_type == SGX_BODY and pce_svn != header)
+        or (kind == PLAIN_PPID and ppid != platform.ppid)
+    ):
+        raise EvidenceError("certification data is about another platform", code="evidence.parts")
 
 
 def _signed(signature: QuoteSignature, pck: Certificate) -> EnclaveReport:

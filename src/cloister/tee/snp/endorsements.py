@@ -49,6 +49,8 @@ _ALGORITHMS: Final = (RSA_PSS,)
 _HASH: Final = "sha384"
 # Common names, of the key that signs reports and of its issuer.
 _NAMES: Final = {"VCEK": ("SEV-VCEK", "SEV-"), "VLEK": ("SEV-VLEK", "SEV-VLEK-")}
+# Parts with Zen 4c cores whose certificates may bear their own name under Genoa's chain.
+_CERTIFIED_AS: Final = {"Bergamo": "Genoa", "Siena": "Genoa"}
 _REMEMBERED_CHAINS: Final = 32
 _REMEMBERED_CHIPS: Final = 512
 _REMEMBERED_LISTS: Final = 8
@@ -182,7 +184,8 @@ def require_key_of(
     if issuers.intermediate.common_name != issuer_prefix + product:
         raise _mismatch(f"{kind} of {product} under {issuers.intermediate.common_name}")
     name = certificate.text(PRODUCT_NAME)
-    if name.partition("-")[0] != product:
+    named = name.partition("-")[0]
+    if _CERTIFIED_AS.get(named, named) != product:
         raise _mismatch(f"the certificate is for {name or 'no product'}, not {product}")
     for part, version in zip(TCB_PARTS[product], report.reported_tcb, strict=True):
         if certificate.number(SPL[part]) != version:

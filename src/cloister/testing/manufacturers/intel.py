@@ -32,6 +32,8 @@ from cloister.tee.intel.layout import (
     ECDSA_P256,
     INTEL_QE,
     PCK_CHAIN,
+    PLAIN_PPID,
+    PLATFORM_BYTES,
     SGX_BODY,
     TEE_SGX,
     TEE_TDX,
@@ -352,11 +354,22 @@ class SimulatedIntel:
             qe_report_signature=self._sign(case, "qe_report", "pck", report),
             qe_auth_data=case.auth_data,
             certification_type=case.certification_type,
-            certification=chain,
+            certification=self._certification(case, header, chain),
         )
         quote = Quote(header, body_type, body, unsigned)
         signature = self._sign(case, "quote", "attestation", quote.signed)
         return replace(quote, signature=replace(unsigned, signature=signature))
+
+    def _certification(self, case: IntelCase, header: QuoteHeader, chain: bytes) -> bytes:
+        """Return the chain, or what stands in its place; a PPID that is encrypted for nobody."""
+        length = PLATFORM_BYTES.get(case.certification_type)
+        if length is None:
+            return chain
+        ppid = self._name_of(case, "ppid")
+        if case.certification_type != PLAIN_PPID:
+            ppid = ppid.ljust(length - 20, b"\x01")
+        svns = self._enclave(case).cpu_svn + header.pce_svn.to_bytes(2, "little")
+        return ppid + svns + bytes(2)
 
     def _enclave(self, case: IntelCase) -> EnclaveReport:
         return EnclaveReport(

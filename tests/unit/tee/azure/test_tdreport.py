@@ -13,7 +13,7 @@ from cloister.testing.manufacturers.intel import IntelCase, SimulatedIntel
 INTEL = SimulatedIntel(b"td report", at=1_800_000_000)
 QUOTE = INTEL.mint(IntelCase("tdx4", report_data=b"r" * 64)).quote
 REPORT = td_report(read_quote(QUOTE)[1])
-UNJUDGED = {*range(16, 32), *range(224, 256)}  # the processor's SVN, the MAC
+UNJUDGED = {2, *range(16, 32), *range(224, 256)}  # version 0 or 1, the processor's SVN, the MAC
 
 
 @pytest.mark.spec("AZ-5")
@@ -21,6 +21,10 @@ def test_a_report_goes_with_its_quote() -> None:
     """Also with what fills its place up."""
     require_same_td(REPORT, QUOTE)
     require_same_td(REPORT + bytes(160), QUOTE)
+    bound = REPORT[:2] + b"\1" + REPORT[3:]  # service TDs are
+    require_same_td(bound, QUOTE)
+    with pytest.raises(EvidenceError):
+        require_same_td(REPORT[:2] + b"\2" + REPORT[3:], QUOTE)
 
 
 @pytest.mark.spec("AZ-5")
