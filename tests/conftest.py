@@ -13,6 +13,7 @@ import importlib.util
 import logging
 import os
 import re
+import resource
 import subprocess
 import sys
 from functools import cache
@@ -49,6 +50,14 @@ if "CLOISTER_FUZZ" in os.environ:
 
 _covered: dict[str, list[str]] = {}
 _uncovered: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _limits_stay() -> Iterator[None]:
+    """A limit that a test lowers for good breaks later ones: the culprit fails instead."""
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    yield
+    assert resource.getrlimit(resource.RLIMIT_CORE) == before, "lowered in the tests' own process"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -18,6 +18,7 @@ from cryptography.x509.ocsp import OCSPCertStatus
 
 from cloister.attestation.endorsement_bundle import Collected, EndorsementBundle
 from cloister.attestation.evidence import Endorsement, Evidence
+from cloister.cli import evidence_files
 from cloister.crypto import chain
 from cloister.crypto.digest import sha256
 from cloister.crypto.jose import KeySet
@@ -195,6 +196,15 @@ def _gpu_part(media_type: str) -> Reader:
 def _tpm_chain(data: bytes) -> object:
     given = [Endorsement("application/pem-certificate-chain", data)]
     return TpmVerifier([TPM.anchor]).verify(Evidence(TPM_TYPE, TPM.evidence(NONCE)), given, at=AT)
+
+
+def _file(data: bytes) -> object:
+    """As the command reads a file that somebody names, whatever is in it."""
+    return evidence_files._sorted_out(data, "file", named=True)
+
+
+def _registers(data: bytes) -> object:
+    return evidence_files._registers(data, [("sha256", 0)])
 
 
 def _bundle(data: bytes) -> object:
@@ -447,6 +457,11 @@ TARGETS: Final[dict[str, Target]] = {
         (_gpu_part(RIM_MEDIA_TYPE), [each.body for each in NVIDIA.rims(GPU)]),
     ),
     "endorsement bundle": Target((_bundle, [_BUNDLE])),
+    "files": Target(
+        (_file, [PEM_PATH, AMD.root, AMD.revocations(), CCA.key.body, MINTED["sgx3"].collateral,
+                 NVIDIA.rims(GPU)[0].body, _RESPONSES[0]]),
+        (_registers, [json.dumps({"bank": "sha256", "pcrs": {"0": "00" * 32}}).encode()]),
+    ),
     "policies": Target(
         (_evidence_policy, [_EVIDENCE_POLICY.encode()]),
         (test_release_policy.read, [test_release_policy.TEXT]),

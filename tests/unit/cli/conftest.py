@@ -38,6 +38,12 @@ class Door:
         return record
 
 
+@pytest.fixture(autouse=True)
+def _memory_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run inside this process here, which nobody could open again for what comes after."""
+    monkeypatch.setattr(settings, "hide_memory", lambda: None)
+
+
 @pytest.fixture
 def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
     """A new trust domain, and a working directory of its own."""
@@ -51,7 +57,6 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
         )
 
     monkeypatch.setattr(settings, "owner", as_key)
-    monkeypatch.setattr(settings, "hide_memory", lambda: None)
     monkeypatch.delenv(settings.KEY_VARIABLE, raising=False)
     monkeypatch.setenv(settings.DOMAIN_VARIABLE, str(bench.domain.directory))
     monkeypatch.chdir(tmp_path)

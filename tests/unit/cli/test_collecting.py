@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cloister.cli import collecting, settings
+from cloister.cli import collecting
 from cloister.crypto.signature import SigningKey
 from cloister.errors import CloisterError
 
@@ -14,7 +14,6 @@ from cloister.errors import CloisterError
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Nobody's home."""
-    monkeypatch.setattr(settings, "hide_memory", lambda: None)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path

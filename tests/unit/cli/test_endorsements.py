@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from cloister.attestation.endorsement_bundle import Collected, EndorsementBundle
 from cloister.attestation.evidence import Endorsement
-from cloister.cli import endorsements, settings
+from cloister.cli import endorsements
 from cloister.cli.main import app
 from cloister.crypto.chain import Certificate
 from cloister.crypto.signature import SigningKey
@@ -83,7 +83,6 @@ class Shop:
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     """A simulated Intel's, for a start."""
-    monkeypatch.setattr(settings, "hide_memory", lambda: None)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cloister.cli import settings
 from cloister.cli.main import app
 from cloister.errors import CloisterError, ConfigError
 from cloister.keyservice import server, witness_server
@@ -181,7 +180,6 @@ def test_serve_passes_the_logs_format_on(door: Door, monkeypatch: pytest.MonkeyP
 @pytest.mark.spec("KH-21")
 def test_a_view_token_is_made_offline(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """The service is not asked; the token is for it, and nothing else is printed."""
-    monkeypatch.setattr(settings, "hide_memory", lambda: None)
     door.bench.down = True
     found = door.call("keyservice", "view-token", "--offline", "--hours", "2", "--scope", "metrics")
     domain, at = door.bench.domain, read_clock().at
@@ -195,7 +193,6 @@ def test_a_view_token_is_made_offline(door: Door, monkeypatch: pytest.MonkeyPatc
 
 def test_a_view_token_needs_the_owners_key(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has the public facts alone makes none."""
-    monkeypatch.setattr(settings, "hide_memory", lambda: None)
     (door.bench.domain.directory / "owner" / "owner.key").unlink()
     error = door.call("keyservice", "view-token", "--offline").exception
     assert isinstance(error, ConfigError)
@@ -206,7 +203,6 @@ def test_the_doctor_says_what_is_risky_and_fails_on_problems(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For people and machines; a problem is the exit status."""
-    monkeypatch.setattr(settings, "hide_memory", lambda: None)
     found = door.record("keyservice", "doctor", "--listen", "0.0.0.0:1")["findings"]
     states = {finding["name"]: finding["state"] for finding in found}
     assert states["address"] == states["owner's key"] == states["clock"] == "warning"

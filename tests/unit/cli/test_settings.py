@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloister.cli import settings
+from cloister.cli.settings import hide_memory
 from cloister.errors import ConfigError, MalformedError
 from unit.cli.conftest import Door
 
@@ -56,7 +57,7 @@ def test_memory_is_hidden_before_keys_come() -> None:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        settings.hide_memory()
+        hide_memory()
         dumpable = ctypes.CDLL(None).prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0)
         limits = resource.getrlimit(resource.RLIMIT_CORE)
         os.write(writer, repr((dumpable, limits)).encode())
