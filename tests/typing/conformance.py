@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from cloister.attestation.evidence import Attester, EvidenceVerifier
+from cloister.attestation.evidence import Attester, EndorsingAttester, EvidenceVerifier
 from cloister.inference import Client
 from cloister.inference.model import LiteRTModel, Model
 from cloister.keyservice.anchors import KeyServiceAnchor
@@ -18,10 +18,13 @@ from cloister.tee.azure.verifier import AzureSnpVerifier, AzureTdxVerifier, Veri
 from cloister.tee.cca.verifier import CcaVerifier
 from cloister.tee.nitro.verifier import NitroVerifier
 from cloister.tee.nvidia.verifier import NvidiaVerifier
+from cloister.tee.sgx.attester import SgxAttester
 from cloister.tee.sgx.verifier import SgxVerifier
 from cloister.tee.sim.attester import SimAttester
 from cloister.tee.sim.verifier import SimVerifier
+from cloister.tee.snp.attester import SnpAttester
 from cloister.tee.snp.verifier import SnpVerifier
+from cloister.tee.tdx.attester import TdxAttester
 from cloister.tee.tdx.verifier import TdxVerifier
 from cloister.tee.tpm.verifier import TpmVerifier
 from cloister.testing.anchor import MemoryAnchor
@@ -53,6 +56,13 @@ def stores(a: PosixStore, b: MemoryStore) -> list[Store]:
 def sim(attester: SimAttester, verifier: SimVerifier) -> tuple[Attester, EvidenceVerifier]:
     """Both sides of the simulated root of trust."""
     return attester, verifier
+
+
+def collectors(
+    sgx: SgxAttester, tdx: TdxAttester, snp: SnpAttester
+) -> tuple[Attester, Attester, EndorsingAttester]:
+    """What runs attest by; the host gives endorsements along with SNP reports."""
+    return sgx, tdx, snp
 
 
 def intel(sgx: SgxVerifier, tdx: TdxVerifier) -> list[EvidenceVerifier]:
