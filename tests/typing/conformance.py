@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from cloister.attestation.evidence import Attester, EvidenceVerifier
+from cloister.attestation.evidence import Attester, EndorsingAttester, EvidenceVerifier
 from cloister.endorsing.amd import AmdWish
 from cloister.endorsing.asking import Asking
 from cloister.endorsing.cache import Cache
@@ -78,6 +78,13 @@ def stores(a: PosixStore, b: MemoryStore) -> list[Store]:
 def sim(attester: SimAttester, verifier: SimVerifier) -> tuple[Attester, EvidenceVerifier]:
     """Both sides of the simulated root of trust."""
     return attester, verifier
+
+
+def collectors(
+    sgx: SgxAttester, tdx: TdxAttester, snp: SnpAttester
+) -> tuple[Attester, Attester, EndorsingAttester]:
+    """What runs attest by; the host gives endorsements along with SNP reports."""
+    return sgx, tdx, snp
 
 
 def intel(sgx: SgxVerifier, tdx: TdxVerifier) -> list[EvidenceVerifier]:

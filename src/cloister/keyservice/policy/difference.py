@@ -15,6 +15,7 @@ from cloister.keyservice.policy.difference_claims import (
     NOTHING,
     Effect,
     Leaf,
+    Side,
     claim_of,
     effect_on_claim,
     effect_on_device,
@@ -61,8 +62,9 @@ class Difference:
 def compare(old: Policy, new: Policy) -> tuple[Difference, ...]:
     """Return every change from one policy to another, by path."""
     before, after = dict(_leaves(tree_value(old), "")), dict(_leaves(tree_value(new), ""))
+    sides = (Side.of(before), Side.of(after))
     return tuple(
-        Difference(path, before.get(path), after.get(path), _effect(path, before, after))
+        Difference(path, before.get(path), after.get(path), _effect(path, before, after, sides))
         for path in sorted(before.keys() | after.keys())
         if before.get(path) != after.get(path)
     )
@@ -153,17 +155,23 @@ _JUDGES: Final[Mapping[str, _Judge]] = {
 }
 
 
-def _effect(path: str, before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> Effect:
+def _effect(
+    path: str,
+    before: Mapping[str, Leaf],
+    after: Mapping[str, Leaf],
+    sides: tuple[Side, Side],
+) -> Effect:
     if _OTHER.fullmatch(path):
         return "other"
     if (region := _REGION.fullmatch(path)) and _volume_stays(region[1], before, after):
         return _region(*(_region_of(region[1], region[2], leaves) for leaves in (before, after)))
-    about_device = effect_on_device(path, before, after)
+    about_device = effect_on_device(path, *sides)
     if about_device is not None:
         return about_device
     claim = claim_of(path)
     if claim is not None:
-        return effect_on_claim(claim, before.get(path), after.get(path), before=before, after=after)
+        old, new = before.get(path), after.get(path)
+        return effect_on_claim(claim, old, new, before=sides[0], after=sides[1])
     old, new = before.get(path), after.get(path)
     if old is not None and new is not None:
         judge = _JUDGES.get(path.rpartition(".")[2])

@@ -15,6 +15,7 @@ __all__ = [
     "Claim",
     "Effect",
     "Leaf",
+    "Side",
     "claim_of",
     "effect_on_claim",
     "effect_on_device",
@@ -25,8 +26,11 @@ Leaf = str | int
 NOTHING: Final = "nothing"
 
 _PLACE: Final = re.compile(
-    r"(?P<section>roots_of_trust\.[a-z-]+(?:\.devices\.[a-z-]+)?)\.claims(?P<name>\.[A-Za-z0-9_-]+|\[[^\]]+\])\.[a-z_]+\b.*"
+    r"(?P<section>roots_of_trust\.[a-z-]+(?:\.devices\.[a-z-]+)?)\.claims"
+    r"(?P<name>\.[A-Za-z0-9_-]+|\[[^\]]+\])\.(?P<word>[a-z_]+)\b.*",
+    re.DOTALL,
 )
+_ANCHOR: Final = re.compile(r"(roots_of_trust\.[a-z-]+(?:\.devices\.[a-z-]+)?)\.anchors\b")
 _DEVICE: Final = re.compile(r"(?P<processor>roots_of_trust\.[a-z-]+)\.devices\.[a-z-]+")
 _CHECKS_NOTHING: Final = frozenset({"", "unchecked"})
 
@@ -43,17 +47,30 @@ class Claim:
     section: str
     place: str
 
-    def word(self, paths: Iterable[str]) -> str:
-        """Return the one word that judges it, empty where there is no rule."""
-        begin = f"{self.place}."
-        for path in paths:
-            if path.startswith(begin):
-                return re.split(r"[.\[]", path.removeprefix(begin), maxsplit=1)[0]
-        return ""
 
-    def has_section(self, paths: Iterable[str]) -> bool:
-        """Tell whether evidence of that kind is accepted at all."""
-        return any(path.startswith(f"{self.section}.anchors") for path in paths)
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one of two policies says of evidence.
+
+    Attributes:
+        sections: Paths of the kinds that are accepted.
+        words: Place of a claim to the one word that judges it.
+    """
+
+    sections: frozenset[str]
+    words: Mapping[str, str]
+
+    @classmethod
+    def of(cls, paths: Iterable[str]) -> Side:
+        """Read the paths of all leaves, once."""
+        sections: set[str] = set()
+        words: dict[str, str] = {}
+        for path in paths:
+            if anchor := _ANCHOR.match(path):
+                sections.add(anchor[1])
+            elif found := _PLACE.fullmatch(path):
+                words[f"{found['section']}.claims{found['name']}"] = found["word"]
+        return cls(frozenset(sections), words)
 
 
 def claim_of(path: str) -> Claim | None:
@@ -64,9 +81,7 @@ def claim_of(path: str) -> Claim | None:
     return Claim(found["section"], f"{found['section']}.claims{found['name']}")
 
 
-def effect_on_device(
-    path: str, before: Mapping[str, Leaf], after: Mapping[str, Leaf]
-) -> Effect | None:
+def effect_on_device(path: str, before: Side, after: Side) -> Effect | None:
     """Judge a path about accelerators that come or go; None where the section stays.
 
     To ask for their evidence as well is stricter, unlike to accept another kind of processor.
@@ -74,14 +89,13 @@ def effect_on_device(
     found = _DEVICE.match(path)
     if found is None:
         return None
-    device, processor = Claim(found[0], ""), Claim(found["processor"], "")
-    sides = [(device.has_section(side), processor.has_section(side)) for side in (before, after)]
-    (was, had), (is_now, has) = sides
-    if was == is_now:
+    device, processor = found[0], found["processor"]
+    is_now = device in after.sections
+    if (device in before.sections) == is_now:
         return None
-    if had and has:
+    if processor in before.sections and processor in after.sections:
         return "stricter" if is_now else "weaker"
-    return "weaker" if has else "stricter"
+    return "weaker" if processor in after.sections else "stricter"
 
 
 def effect_on_claim(
@@ -89,8 +103,8 @@ def effect_on_claim(
     old: Leaf | None,
     new: Leaf | None,
     *,
-    before: Mapping[str, Leaf],
-    after: Mapping[str, Leaf],
+    before: Side,
+    after: Side,
 ) -> Effect:
     """Judge one change of a rule.
 
@@ -98,14 +112,14 @@ def effect_on_claim(
         claim: What it is about.
         old: What stood there; None for nothing.
         new: What stands there now; None for nothing.
-        before: The whole policy of before, by path.
-        after: The whole policy of now.
+        before: The policy of before.
+        after: The policy of now.
     """
-    if not claim.has_section(before):
+    if claim.section not in before.sections:
         return "weaker"  # a kind of evidence that was refused
-    if not claim.has_section(after):
+    if claim.section not in after.sections:
         return "stricter"
-    was, is_now = claim.word(before), claim.word(after)
+    was, is_now = before.words.get(claim.place, ""), after.words.get(claim.place, "")
     if was in _CHECKS_NOTHING or is_now in _CHECKS_NOTHING:
         if was in _CHECKS_NOTHING and is_now in _CHECKS_NOTHING:
             return "other"
