@@ -126,7 +126,8 @@ def _plot_rates(axes: object, rows: Sequence[Row]) -> None:
         )
     names = [f"{row.facts['clients']} at a time" for row in found]
     axes.set_xticks(range(len(found)), names)
-    axes.set_yscale("log")
+    if found:
+        axes.set_yscale("log")
     axes.set_title("attest and release a key: p50 and p99, ms")
 
 
@@ -152,9 +153,9 @@ def _plot_verdicts(axes: object, rows: Sequence[Row]) -> None:
         axes.barh(places, times, 0.38, color=color, label=label)
     axes.set_yticks([n + 0.2 for n in range(len(found))], [str(row.facts["kind"]) for row in found])
     axes.invert_yaxis()
-    axes.set_xscale("log")
     axes.set_title("a verdict about evidence: p50, ms")
     if found:
+        axes.set_xscale("log")
         axes.legend(fontsize=8)
 
 
@@ -169,5 +170,6 @@ def _plot_ratios(axes: object, rows: Sequence[Row]) -> None:
         range(len(found)), [f"{row.facts['kind']}\n{row.facts['other']}" for row in found]
     )
     axes.axhline(1, color="black", linewidth=0.8)
-    axes.set_yscale("log")
+    if found:
+        axes.set_yscale("log")
     axes.set_title("the other's time, times ours (higher is faster here)")

@@ -91,7 +91,8 @@ def _keys_of(desk: Desk) -> list[bytes]:
     """Secrets that exist as files of this trust domain."""
     domain = desk.folder / ".cloister"
     secret_files = [domain / "owner" / "owner.key", *(domain / "platform").iterdir()]
-    return [path.read_bytes()[:32] for path in secret_files if path.stat().st_mode & 0o77 == 0]
+    closed = [path.read_bytes()[:32] for path in secret_files if path.stat().st_mode & 0o77 == 0]
+    return [each for each in closed if each]  # a counter that never counted is an empty file
 
 
 def test_no_process_shows_a_key(desk: Desk) -> None:
