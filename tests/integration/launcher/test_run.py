@@ -26,9 +26,11 @@ from cloister.errors import CloisterError
 from cloister.keyservice.clock import Moment, read_clock
 from cloister.keyservice.log import LogEntry
 from cloister.launcher import renewer
-from cloister.launcher.attesting import Machine
+from cloister.launcher.attesting import knows_nothing
 from cloister.launcher.receipt import verify_run_receipt
 from cloister.launcher.run import RunOutcome
+from cloister.tee.offers import Machine
+from cloister.tee.places import Places
 from cloister.testing.genuine import SnpMachine, TdMachine, section
 from cloister.testing.manufacturers.amd import SimulatedAmd
 from cloister.testing.manufacturers.intel import SimulatedIntel
@@ -468,15 +470,19 @@ def test_a_long_run_renews_its_certificate_and_keeps_its_leases(user_id: int) ->
 def _genuine(kind: str, at: int) -> tuple[TdMachine | SnpMachine, dict[str, Any]]:
     """A machine of a simulated manufacturer, and what a run on it is given."""
     found: TdMachine | SnpMachine = TdMachine(SimulatedIntel(b"seed", at=at))
-    given: dict[str, Any] = {"endorsements": lambda: found.endorsements}
+    given: dict[str, Any] = {"vouching": lambda *_: found.endorsements}
     if kind == "snp":  # whose host has the endorsements
         found, given = SnpMachine(SimulatedAmd(b"seed", "Genoa", now=at)), {}
-    here = Machine(tsm_root=found.root, gramine_root=found.root, files=found.kernel())
+    here = Machine(Places(tsm=found.root, gramine=found.root), files=found.kernel())
 
     def no_platform() -> Any:
         raise AssertionError("a run on hardware has no simulated platform")
 
     return found, given | {"machine": here, "load_platform": no_platform}
+
+
+def _endorsed(machine: TdMachine, *_: object) -> Any:
+    return machine.endorsements
 
 
 @needs_python
@@ -492,7 +498,7 @@ def test_a_run_on_a_processor_of_a_simulated_manufacturer(kind: str) -> None:
         )
         refused = _outcome(bench)  # on this machine, which has no such processor
         other = dataclasses.replace(machine, root=Path("/other"))
-        elsewhere = Machine(tsm_root=machine.root, files=other.kernel())
+        elsewhere = Machine(Places(tsm=machine.root), files=other.kernel())
         nothing = _outcome(bench, **(given | {"machine": elsewhere}))
         found = _outcome(bench, **given)
         entries, _ = bench.owner.client.read_log(first=0, count=100, old=None)
@@ -525,13 +531,13 @@ def test_a_run_on_a_processor_that_is_refused() -> None:
             dataclasses.replace(machine, case=dataclasses.replace(machine.case, debug=True)),
             TdMachine(SimulatedIntel(b"nobody", at=read_clock().at)),
         ):
-            here = Machine(tsm_root=other.root, gramine_root=other.root, files=other.kernel())
+            here = Machine(Places(tsm=other.root, gramine=other.root), files=other.kernel())
             changes = given | {
                 "machine": here,
-                "endorsements": partial(getattr, other, "endorsements"),
+                "vouching": partial(_endorsed, other),
             }
             codes.append(_outcome(bench, **changes)["code"])
-        codes.append(_outcome(bench, **(given | {"endorsements": tuple}))["code"])
+        codes.append(_outcome(bench, **(given | {"vouching": knows_nothing}))["code"])
         entries, _ = bench.owner.client.read_log(first=0, count=100, old=None)
         return codes, [
             each.code

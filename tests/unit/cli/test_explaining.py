@@ -14,7 +14,8 @@ from cloister.cli.explaining import explain_here
 from cloister.errors import ConfigError, ReleaseDeniedError, UnavailableError, UnsupportedError
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.policy.explain import Explanation
-from cloister.launcher.attesting import Machine
+from cloister.tee.offers import Machine
+from cloister.tee.places import Places
 from cloister.testing.genuine import TdMachine, section
 from cloister.testing.manufacturers.intel import SimulatedIntel
 from unit.cli.conftest import Door
@@ -76,8 +77,8 @@ def test_a_processor_is_explained_rule_by_rule(policy: Path, plain: Path) -> Non
             code=plain,
             domain=None,
             quiet=True,
-            endorsements=endorsements,
-            machine=Machine(tsm_root=made.root, gramine_root=made.root, files=made.kernel()),
+            vouching=lambda *_: endorsements,
+            machine=Machine(Places(tsm=made.root, gramine=made.root), files=made.kernel()),
         )
 
     found = explained(machine, machine.endorsements)
