@@ -1,7 +1,8 @@
 """Which roots of trust this machine offers, by which interface, and what is missing of the others.
 
 Each is asked as its attester would ask, but for nothing: no evidence is made, and nothing leaves
-the machine. Whatever goes wrong is an answer, not an error. Nothing here is evidence.
+the machine. Whatever goes wrong is an answer, not an error; what cannot be used now is told from
+what is not there. Nothing here is evidence.
 """
 
 from __future__ import annotations
