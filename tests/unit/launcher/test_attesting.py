@@ -271,6 +271,17 @@ def test_without_its_gpus_the_processor_gives_nothing(nvml: FakeNvml) -> None:
     assert not hasattr(attester, "collect")
 
 
+def test_a_gpu_that_is_missing_does_not_choose_another_kind() -> None:
+    """A machine whose GPU was taken away is not attested by less than before."""
+    section = EvidenceRoot(anchors=("manufacturer",), claims={})
+    both = replace(section, devices={"nvidia": section})
+    one = RootsOfTrust(genuine={"tdx": both})
+    assert choose_kind(one, machine(TD.kernel()), named="") == "tdx"
+    with pytest.raises(ConfigError) as e:
+        choose_kind(replace(one, sim=SIM), machine(TD.kernel()), named="")
+    assert "offers sim, tdx" in e.value.public
+
+
 @pytest.mark.spec("BIND-5")
 def test_a_vm_of_azures_quotes_what_stands_for_the_request(swtpm: SoftwareTpm) -> None:
     """Found by its vTPM; the quote is over 32 bytes, and AMD's endorsements are those given."""
