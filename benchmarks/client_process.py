@@ -19,7 +19,7 @@ from pathlib import Path
 import vendor
 from setting import GENUINE, MEASUREMENT, Setting
 
-from cloister.attestation.evidence import Attester, ReportData
+from cloister.attestation.evidence import AnsweringAttester, Attester, ReportData
 from cloister.crypto.kdf import random_bytes
 from cloister.crypto.signature import VerifyingKey
 from cloister.keyservice.anchors import AnchoredState, KeyServiceAnchor
@@ -27,7 +27,9 @@ from cloister.keyservice.client import ReleaseClient
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.policy import policy_hash
 from cloister.keyservice.transport import HTTPTransport
-from cloister.launcher.attesting import Machine, hardware_attester
+from cloister.launcher.attesting import hardware_attester
+from cloister.tee.offers import Machine
+from cloister.tee.places import Places
 
 Step = Callable[[], None]
 
@@ -42,16 +44,18 @@ def releasing_by_hardware(kind: str) -> Callable[..., Step]:
 
     def make(setting: Setting, number: int) -> Step:
         machine = setting.machine(kind)
-        here = Machine(tsm_root=machine.root, files=machine.kernel())
+        here = Machine(Places(tsm=machine.root), files=machine.kernel())
         given = machine.endorsements if kind == "tdx" else ()  # an SNP host has them
         policy = setting.genuine(kind)
-        attester = hardware_attester(kind, policy.roots_of_trust, here, endorsements=lambda: given)
+        attester = hardware_attester(kind, policy.roots_of_trust, here, vouching=lambda *_: given)
         return _releasing(setting, number, policy_hash(policy), attester, "")
 
     return make
 
 
-def _releasing(setting: Setting, number: int, policy: bytes, attester: Attester, url: str) -> Step:
+def _releasing(
+    setting: Setting, number: int, policy: bytes, attester: Attester | AnsweringAttester, url: str
+) -> Step:
     client = ReleaseClient(HTTPTransport(url or setting.url), setting.pinned, clock=read_clock)
     instance = f"run-{number}-{os.urandom(8).hex()}"  # of a key that no other run has
 

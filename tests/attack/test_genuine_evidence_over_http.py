@@ -19,8 +19,10 @@ import pytest
 from attack.served import Served
 from attack.test_keyservice_over_http import Requester, attack, refused_and_logged
 from cloister.attestation.binding import nonce_of
+from cloister.attestation.endorsement_bundle import Collected, EndorsementBundle
 from cloister.attestation.evidence import Attester, Endorsement, Evidence, ReportData
 from cloister.attestation.result import AttestationResult
+from cloister.crypto.signature import SigningKey
 from cloister.errors import IdentityError
 from cloister.keyservice.bundle import Bundle
 from cloister.keyservice.messages import RELEASE_PATH, ReleaseRequest, Reply, bundle_info
@@ -43,6 +45,7 @@ from cloister.testing.manufacturers.nitro import SimulatedNitro
 from cloister.testing.manufacturers.nvidia import SimulatedGpu, SimulatedNvidia, evidence_list
 
 DAY_S = 86400
+COLLECTOR = SigningKey.generate()
 PARTS = ("pck_crl", "root_crl", "tcb_info", "qe_identity")
 KINDS = ("tdx", "snp", "sgx", "azure-snp", "nitro")
 
@@ -608,3 +611,55 @@ def test_older_endorsements_of_the_service_do_not_make_a_machine_good(
     assert isinstance(other, TdMachine)
     found = GenuineRequester(served, on(other)[0], ()).refused(policy)
     assert found == refused_and_logged("endorsement.missing")
+
+
+def bundle(path: Path, at: int, *endorsements: Endorsement, by: SigningKey = COLLECTOR) -> None:
+    """Write what a collector signed."""
+    items = [Collected(each, "https://here.example", at) for each in endorsements]
+    path.write_bytes(EndorsementBundle.make(items, by)[1])
+
+
+@pytest.mark.spec("KR-100", "KR-105")
+def test_a_newer_revocation_in_a_bundle_of_a_collectors(tmp_path: Path) -> None:
+    """It counts as in a file, of a collector who was named; another's is as good as none."""
+    path = tmp_path / "all.bundle"
+    bundle(path, 0, *World(0).nvidia.revocation_lists())
+    words = ("--endorsements", str(path), "--collector", COLLECTOR.public.text)
+    served = Served.create(tmp_path, "bundled.test", *words)
+    try:
+        served.register_volumes()
+        world = World(served.clock().at)
+        policy = served.apply(policy_text(served, trust=world.sections("tdx", "snp")))
+        last_week = world.case("tdx", windows=world.issued(8))
+        assert isinstance(last_week, TdMachine)
+        GenuineRequester(served, *on(last_week)).granted(policy)
+        newer = (
+            *world.case("tdx", windows=world.issued(1), status="OutOfDate").endorsements,
+            *world.case("tdx", fmspc=bytes.fromhex("00906ed50001")).endorsements,
+            *world.nvidia.endorsements(world.nvidia.gpu("HOPPER")),
+        )
+
+        def read_again(said: str) -> None:
+            assert served.process is not None
+            before = served.log.read_text().count(said)
+            served.process.send_signal(signal.SIGHUP)
+            end = time.monotonic() + 30
+            while served.log.read_text().count(said) == before:
+                assert time.monotonic() < end
+                time.sleep(0.02)
+
+        bundle(path, world.at, *newer, by=SigningKey.generate())
+        read_again("endorsements.kept")
+        GenuineRequester(served, *on(last_week)).granted(policy)
+        bundle(path, world.at, *newer)
+        read_again("endorsements.read")
+        found = GenuineRequester(served, *on(last_week)).refused(policy)
+        assert found == refused_and_logged("appraisal.claim")
+        # Nobody's bundle is taken where nobody is named.
+        served.end()
+        served.options = words[:2]
+        facts = served.start()
+        assert served.ended() == 77
+        assert facts["error"]["code"] == "endorsement.collector"
+    finally:
+        served.close()

@@ -99,6 +99,33 @@ def collect_all(attester: Attester, report_data: ReportData) -> Collected:
     return Collected(attester.collect(report_data), ())
 
 
+@runtime_checkable
+class AnsweringAttester(Protocol):
+    """Makes evidence in answer to a challenge, whose parts bind the nonce by itself as well.
+
+    It is no `Attester` on purpose: over 64 bytes alone it has half of its evidence to give.
+    """
+
+    def answer(self, report_data: ReportData, *, nonce: bytes) -> Collected:
+        """Ask for evidence over these 64 bytes and the verifier's nonce, and what goes along."""
+        ...
+
+
+def answer_all(
+    attester: Attester | AnsweringAttester, report_data: ReportData, *, nonce: bytes
+) -> Collected:
+    """Collect evidence for a challenge, with endorsements where the attester has some.
+
+    Args:
+        attester: The root of trust that this process runs under.
+        report_data: What it is to bind; it holds the nonce already.
+        nonce: The verifier's own, for parts that bind it by itself.
+    """
+    if isinstance(attester, AnsweringAttester):
+        return attester.answer(report_data, nonce=nonce)
+    return collect_all(attester, report_data)
+
+
 class EvidenceVerifier(Protocol):
     """Judges whether evidence is genuine; a pure function of its arguments."""
 

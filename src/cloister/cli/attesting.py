@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from cloister.cli import settings
-from cloister.errors import ConfigError, UnsupportedError
+from cloister.errors import ConfigError
 
 if TYPE_CHECKING:
     from cloister.attestation.evidence import Endorsement, Evidence
     from cloister.tee.azure.layout import Platform
+    from cloister.tee.offers import Machine
     from cloister.tee.places import Places
     from cloister.tee.tpm.attester import PersistentAk, PrimaryAk, TemplateAk, TpmAttester
     from cloister.tee.tpm.commands import Tpm
@@ -32,6 +33,7 @@ __all__ = [
     "Wish",
     "collect",
     "collect_composite",
+    "machine_at",
     "octets",
     "places",
 ]
@@ -132,7 +134,7 @@ def collect_composite(kind: str, nonce: bytes, gpu_nonce: bytes, wish: Wish) -> 
         UnsupportedError: Too many GPUs for one envelope (`machine.attester`).
         CloisterError: As either attester raises.
     """
-    from cloister.attestation.evidence import MAX_EVIDENCE_BYTES, ReportData
+    from cloister.attestation.evidence import ReportData
     from cloister.tee.composite import attest_composite
     from cloister.tee.nvidia.attester import NvidiaAttester
 
@@ -150,12 +152,7 @@ def collect_composite(kind: str, nonce: bytes, gpu_nonce: bytes, wish: Wish) -> 
         return processor[-1].evidence
 
     gpu = NvidiaAttester(wish.places.nvml).collect
-    both = attest_composite(cpu, gpu, nonce=gpu_nonce, request=request).to_evidence()
-    if len(both.body) > MAX_EVIDENCE_BYTES:
-        raise UnsupportedError(
-            "evidence of this processor and so many GPUs does not fit into an envelope",
-            code="machine.attester",
-        )
+    both = attest_composite(cpu, gpu, nonce=gpu_nonce, request=request).to_envelope()
     [found] = processor
     return Collected(both, found.endorsements, found.key)
 
@@ -181,6 +178,22 @@ def places(
         nvml=nvml or usual.nvml,
         registers=registers or usual.registers,
     )
+
+
+def machine_at(
+    *,
+    tsm: Path | None,
+    gramine: Path | None,
+    tpm: Path | None,
+    metadata: str | None,
+    nvml: Path | None,
+) -> Machine | None:
+    """Return a machine with interfaces where they were named; None where nothing was."""
+    if not any((tsm, gramine, tpm, metadata, nvml)):
+        return None
+    from cloister.tee.offers import Machine
+
+    return Machine(places(tsm=tsm, gramine=gramine, tpm=tpm, metadata=metadata, nvml=nvml))
 
 
 def octets(text: str, name: str) -> bytes:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cloister.cli import settings
-from cloister.errors import ConfigError
 
 if TYPE_CHECKING:
     from cloister.crypto.signature import SigningKey, VerifyingKey
@@ -58,19 +57,13 @@ def accepted(named: Sequence[str]) -> list[VerifyingKey]:
     Raises:
         ConfigError: A key is not written as one, or the user's own cannot be read.
     """
-    from cloister.crypto.signature import VerifyingKey
-    from cloister.errors import MalformedError
+    from cloister.tee.endorsement_files import collectors_of
 
     texts = list(named)
     public = _public_file()
     if not named and public.exists():
         texts = [public.read_bytes()[:_MAX_PUBLIC].decode("utf-8", "replace").strip()]
-    try:
-        return [VerifyingKey.from_text(text) for text in texts]
-    except MalformedError as e:
-        raise ConfigError(
-            f"a collector's key: {e.public}", code="config.value", hint="ed25519:…"
-        ) from e
+    return collectors_of(texts)
 
 
 def _public_file() -> Path:

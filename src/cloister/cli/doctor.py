@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 
 import typer
@@ -29,7 +28,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
 
     facts = probe()
     where = attesting.places(tsm=tsm, gramine=gramine, tpm=tpm, metadata=metadata, nvml=nvml)
-    roots = offers(Machine(where, platform.release()))
+    roots = offers(Machine(where))
     if as_json:
         console.emit(
             {

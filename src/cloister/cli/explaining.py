@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cloister.attestation.claims import Claims
-from cloister.attestation.evidence import Endorsement, ReportData, collect_all
+from cloister.attestation.evidence import ReportData
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.cli import console, settings
 from cloister.cli.evidence_explaining import WOULD_HOLD, WOULD_NOT_HOLD
@@ -15,24 +15,30 @@ from cloister.crypto.digest import DIGEST_BYTES
 from cloister.errors import ConfigError, ReleaseDeniedError
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.policy import Policy, parse_policy
-from cloister.keyservice.policy.evidence_roots import accepted_roots
 from cloister.keyservice.policy.explain import Explanation, explain, rule_changes
 from cloister.keyservice.policy.model import CodeVolume, Workload
-from cloister.launcher.attesting import Machine, choose_kind, hardware_attester
+from cloister.keyservice.policy.rules import NO_DEVICES
+from cloister.keyservice.session import establish
+from cloister.launcher.attesting import (
+    Vouching,
+    choose_kind,
+    hardware_attester,
+    knows_nothing,
+)
 from cloister.launcher.code import read_code
 from cloister.launcher.local import layout_of, runtime_digest
-from cloister.tee.registry import by_media_type
 from cloister.tee.sim.attester import SimAttester
 from cloister.tee.sim.verifier import SimVerifier
 from cloister.volume.opening import observe
 
 if TYPE_CHECKING:
     from cloister.launcher.owner import Owner
+    from cloister.tee.offers import Machine
 
 __all__ = ["dry_run", "explain_here"]
 
-_HERE: Final = Machine()
 _REPORT_DATA: Final = ReportData(bytes(64))  # binds nothing: an explanation releases nothing
+_NONCE: Final = bytes(32)
 
 
 def explain_here(
@@ -43,8 +49,8 @@ def explain_here(
     domain: Path | None,
     quiet: bool,
     root_of_trust: str = "",
-    endorsements: Sequence[Endorsement] = (),
-    machine: Machine = _HERE,
+    vouching: Vouching = knows_nothing,
+    machine: Machine | None = None,
 ) -> Explanation:
     """Return what the key service would find, as far as this machine can know.
 
@@ -55,8 +61,8 @@ def explain_here(
         domain: The trust domain.
         quiet: No progress.
         root_of_trust: The kind of evidence, where several would do.
-        endorsements: What vouches for this machine's hardware.
-        machine: Where its interfaces of attestation are.
+        vouching: Gives what vouches for this machine's hardware.
+        machine: Where its interfaces of attestation are; None for this machine.
     """
     policy = parse_policy(settings.read_policy_bytes(file), source=str(file))
     role = policy.workloads.get(workload)
@@ -72,7 +78,7 @@ def explain_here(
     with console.progress("measuring the runtime", quiet=quiet) as step:
         if kind == "sim":
             facts = settings.measure_local(domain, program=role.command[0], progress=step)
-            runtime, claims = facts.runtime, _simulated(domain)
+            runtime, claims, devices = facts.runtime, _simulated(domain), NO_DEVICES
         else:
             runtime = runtime_digest(
                 layout_of(role.command[0]),
@@ -82,10 +88,10 @@ def explain_here(
                 progress=step,
                 fingerprint=None,
             )
-            claims = _genuine(kind, policy, machine, endorsements)
+            claims, devices = _genuine(kind, policy, machine, vouching)
     measured = LaunchMeasurement(_code(policy, role, file.parent, code), runtime)
     anchored = _anchored_roots(policy, settings.owner(domain))
-    return explain(policy, workload, claims, measured, volume_roots=anchored)
+    return explain(policy, workload, claims, measured, volume_roots=anchored, devices=devices)
 
 
 def _simulated(domain: Path | None) -> Claims:
@@ -95,16 +101,20 @@ def _simulated(domain: Path | None) -> Claims:
 
 
 def _genuine(
-    kind: str, policy: Policy, machine: Machine, endorsements: Sequence[Endorsement]
-) -> Claims:
+    kind: str, policy: Policy, machine: Machine | None, vouching: Vouching
+) -> tuple[Claims, Mapping[str, Claims]]:
     """Collect and verify as a release would; what does not hold is raised as there."""
-    roots = policy.roots_of_trust
-    attester = hardware_attester(kind, roots, machine, endorsements=lambda: endorsements)
-    found = collect_all(attester, _REPORT_DATA)
-    verifier = by_media_type(found.evidence.media_type).verifier(
-        sorted(accepted_roots(kind, roots.genuine[kind]))
+    attester = hardware_attester(kind, policy.roots_of_trust, machine, vouching=vouching)
+    found = attester.answer(_REPORT_DATA, nonce=_NONCE)
+    return establish(
+        found.evidence,
+        found.endorsements,
+        policy,
+        nonce=_NONCE,
+        request=_REPORT_DATA,
+        own=(),
+        at=read_clock().at,
     )
-    return verifier.verify(found.evidence, found.endorsements, at=read_clock().at)
 
 
 def dry_run(before: Explanation, after: Explanation, *, as_json: bool) -> int:

@@ -52,8 +52,11 @@ def serve(
     ),
     endorsements: list[Path] = typer.Option(
         [],
-        help="A file or folder of collateral, certificates and revocation lists that count beside "
-        "what workloads send, where they are newer; read again on SIGHUP.",
+        help="A file, folder or bundle of collateral, certificates and revocation lists that count "
+        "beside what workloads send, where they are newer; read again on SIGHUP.",
+    ),
+    collector: list[str] = typer.Option(
+        [], help="Whose bundles are taken, ed25519:…; nobody's where none is named."
     ),
 ) -> None:
     """Run the trust domain's key service in the foreground until interrupted."""
@@ -71,6 +74,7 @@ def serve(
     arguments += ["--database", database] if database else []
     arguments += [part for each in external_source for part in ("--external-source", each)]
     arguments += [part for each in endorsements for part in ("--endorsements", str(each))]
+    arguments += [part for each in collector for part in ("--collector", each)]
     raise typer.Exit(main(arguments, get=get))
 
 

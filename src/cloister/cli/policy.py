@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cloister.cli import approving, console, settings
+from cloister.cli import approving, attesting, console, settings, vouching
 from cloister.errors import ConfigError, MalformedError
 
 if TYPE_CHECKING:
@@ -224,11 +224,18 @@ def explain(  # noqa: PLR0917  # options: typer passes them by name
     workload: str = typer.Option(help="The role to explain."),
     code: Path | None = typer.Option(None, help="Plain code, where the policy digests it."),
     root_of_trust: str = typer.Option(
-        "", help="What to attest by, where several would do: sim, sgx, tdx or snp."
+        "",
+        help="What to attest by, where several would do: sim, sgx, tdx, snp, azure-snp, azure-tdx.",
     ),
     endorsements: list[Path] = typer.Option(
-        [], help="A file or folder that vouches for this machine's hardware."
+        [], help="A file, folder or bundle that vouches for this machine's hardware."
     ),
+    collector: list[str] = vouching.COLLECTOR,
+    tsm: Path | None = attesting.TSM,
+    gramine: Path | None = attesting.GRAMINE,
+    tpm: Path | None = attesting.TPM,
+    metadata: str | None = attesting.METADATA,
+    nvml: Path | None = attesting.NVML,
     against: Path | None = typer.Option(
         None, help="Another policy, for a dry run: what would it say otherwise of this machine?"
     ),
@@ -241,7 +248,10 @@ def explain(  # noqa: PLR0917  # options: typer passes them by name
     not.
     """
     from cloister.cli.explaining import dry_run, explain_here
-    from cloister.keyservice.own_endorsements import OwnEndorsements
+    from cloister.launcher.attesting import knows_nothing
+
+    machine = attesting.machine_at(tsm=tsm, gramine=gramine, tpm=tpm, metadata=metadata, nvml=nvml)
+    given = vouching.given_endorsements(endorsements, collector) or knows_nothing
 
     def explained(policy: Path) -> Explanation:
         return explain_here(
@@ -251,7 +261,8 @@ def explain(  # noqa: PLR0917  # options: typer passes them by name
             domain=domain,
             quiet=as_json,
             root_of_trust=root_of_trust,
-            endorsements=OwnEndorsements(endorsements)(),
+            vouching=given,
+            machine=machine,
         )
 
     found = explained(file)

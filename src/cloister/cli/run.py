@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from cloister.cli import console, settings
+from cloister.cli import attesting, console, settings, vouching
 from cloister.cli.loading import loading
 from cloister.errors import AppraisalError, ConfigError
 
 if TYPE_CHECKING:
     from cloister.keyservice.client import ReleaseClient
+    from cloister.launcher.attesting import Vouching
     from cloister.launcher.errand import Errand
     from cloister.launcher.fingerprint import Fingerprint
     from cloister.launcher.run import RunHooks, RunOutcome, RunRequest
+    from cloister.tee.offers import Machine
 
 __all__ = ["command"]
 
@@ -39,11 +41,18 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         None, help="Where the receipt goes (default: a new file in receipts/)."
     ),
     root_of_trust: str = typer.Option(
-        "", help="What to attest by, where several would do: sim, sgx, tdx or snp."
+        "",
+        help="What to attest by, where several would do: sim, sgx, tdx, snp, azure-snp, azure-tdx.",
     ),
     endorsements: list[Path] = typer.Option(
-        [], help="A file or folder that vouches for this machine's hardware; goes along."
+        [], help="A file, folder or bundle that vouches for this machine's hardware; goes along."
     ),
+    collector: list[str] = vouching.COLLECTOR,
+    tsm: Path | None = attesting.TSM,
+    gramine: Path | None = attesting.GRAMINE,
+    tpm: Path | None = attesting.TPM,
+    metadata: str | None = attesting.METADATA,
+    nvml: Path | None = attesting.NVML,
     domain: Path | None = settings.DOMAIN,
     as_json: bool = typer.Option(False, "--json", help="One JSON object; logs go to stderr."),
 ) -> None:
@@ -75,7 +84,10 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
                 host=host,
                 receipt=receipt,
                 root_of_trust=root_of_trust,
-                endorsements=tuple(endorsements),
+                machine=attesting.machine_at(
+                    tsm=tsm, gramine=gramine, tpm=tpm, metadata=metadata, nvml=nvml
+                ),
+                given=vouching.given_endorsements(endorsements, collector),
                 fingerprint=fingerprint,
                 image=image,
             )
@@ -101,14 +113,15 @@ def _request(
     host: str,
     receipt: Path | None,
     root_of_trust: str,
-    endorsements: tuple[Path, ...],
+    machine: Machine | None,
+    given: Vouching | None,
     fingerprint: Fingerprint,
     image: Errand,
 ) -> RunRequest:
     from cloister.keyservice.clock import read_clock
-    from cloister.keyservice.own_endorsements import OwnEndorsements
     from cloister.keyservice.pinned import PinnedService
     from cloister.keyservice.policy import parse_policy
+    from cloister.launcher.attesting import knows_nothing
     from cloister.launcher.run import RunRequest
 
     domain = connection.domain
@@ -132,7 +145,8 @@ def _request(
         fingerprint=fingerprint,
         image=image,
         root_of_trust=root_of_trust,
-        endorsements=OwnEndorsements(endorsements).fresh,
+        machine=machine,
+        vouching=given or knows_nothing,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cloister.attestation.binding import bind
-from cloister.attestation.evidence import Attester, collect_all
+from cloister.attestation.evidence import AnsweringAttester, Attester, answer_all
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.attestation.result import AttestationResult
 from cloister.crypto.digest import sha256
@@ -74,7 +74,7 @@ class ReleaseClient:
         workload: str,
         instance: str,
         measurement: LaunchMeasurement,
-        attester: Attester,
+        attester: Attester | AnsweringAttester,
     ) -> Release:
         """Prove what runs here and get what the policy grants it.
 
@@ -112,7 +112,7 @@ class ReleaseClient:
         workload: str,
         instance: str,
         measurement: LaunchMeasurement,
-        attester: Attester,
+        attester: Attester | AnsweringAttester,
     ) -> Renewal:
         """Prove it afresh and get a new certificate for the same key; leases stay as they are.
 
@@ -146,7 +146,7 @@ class ReleaseClient:
         workload: str,
         instance: str,
         measurement: LaunchMeasurement,
-        attester: Attester,
+        attester: Attester | AnsweringAttester,
     ) -> ReleaseRequest:
         binding = {
             "service": self._call.service.identity.raw,
@@ -156,7 +156,7 @@ class ReleaseClient:
             "certificate_request": self._csr,
         }
         report_data = bind(**binding, workload=workload, instance=instance, measurement=measurement)
-        collected = collect_all(attester, report_data)
+        collected = answer_all(attester, report_data, nonce=nonce)
         return ReleaseRequest(
             **binding,
             workload=workload,

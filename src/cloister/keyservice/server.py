@@ -17,7 +17,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,6 +26,7 @@ import uvicorn
 import uvloop
 
 from cloister.attestation.evidence import Evidence, ReportData
+from cloister.crypto.signature import VerifyingKey
 from cloister.errors import ConfigError, TamperedError, UnavailableError
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.domain import TrustDomain
@@ -72,7 +73,8 @@ class ServerSettings:
             nothing else is reached.
         database: `postgresql://` address of a state that replicas share; empty for the embedded
             one in `DIR/keyservice`. It holds no password.
-        endorsements: Files and folders with endorsements of the service's own.
+        endorsements: Files, folders and bundles with endorsements of the service's own.
+        collectors: Whose bundles are taken, as text.
     """
 
     domain: Path
@@ -85,6 +87,7 @@ class ServerSettings:
     database: str = ""
     sources: tuple[str, ...] = ()
     endorsements: tuple[Path, ...] = ()
+    collectors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,9 @@ def serve(
             code="config.value",
             hint="cloister keyservice serve --external-source HOST:PORT",
         )
-    endorsements = OwnEndorsements(settings.endorsements)
+    endorsements = OwnEndorsements(
+        settings.endorsements, collectors=_collectors(settings.collectors)
+    )
     domain = TrustDomain.load(settings.domain)
     store = _open(settings, domain)
     with contextlib.ExitStack() as stack:
@@ -342,6 +347,14 @@ def _listen_unix(path: Path) -> socket.socket:
     return listener
 
 
+def _collectors(texts: Sequence[str]) -> Sequence[VerifyingKey]:
+    if not texts:
+        return ()
+    from cloister.tee.endorsement_files import collectors_of  # noqa: PLC0415  # as own endorsements
+
+    return collectors_of(texts)
+
+
 def _read_arguments(arguments: list[str]) -> ServerSettings:
     parser = argparse.ArgumentParser(prog="python -m cloister.keyservice.server")
     parser.add_argument("--domain", type=Path, required=True, help="the trust domain's directory")
@@ -351,6 +364,7 @@ def _read_arguments(arguments: list[str]) -> ServerSettings:
     parser.add_argument("--witness-quorum", type=int, default=0, metavar="K")
     parser.add_argument("--external-source", action="append", default=[], metavar="HOST:PORT")
     parser.add_argument("--endorsements", action="append", default=[], type=Path, metavar="PATH")
+    parser.add_argument("--collector", action="append", default=[], metavar="KEY")
     parser.add_argument("--lease-ttl", type=int, default=LEASE_TTL_S, metavar="SECONDS")
     parser.add_argument("--log-format", choices=("text", "json"), default="text")
     parser.add_argument(
@@ -371,6 +385,7 @@ def _read_arguments(arguments: list[str]) -> ServerSettings:
         found.database,
         tuple(found.external_source),
         tuple(found.endorsements),
+        tuple(found.collector),
     )
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Final
 
 from cloister.attestation.claims import Claims
-from cloister.attestation.evidence import Endorsement
+from cloister.attestation.evidence import Endorsement, Evidence, ReportData
 from cloister.attestation.result import AttestationResult
 from cloister.crypto.digest import require_equal
 from cloister.crypto.signature import VerifyingKey
@@ -42,6 +42,7 @@ __all__ = [
     "Approval",
     "Claim",
     "decide",
+    "establish",
     "require_service",
 ]
 
@@ -111,7 +112,15 @@ def decide(
         )
     # KR-23, KR-24. The policy names the root of trust, and the evidence is genuine by its anchors.
     # KR-25. It binds this request, and nothing else.
-    claims, devices = _establish(request, policy, own=own, at=at)
+    claims, devices = establish(
+        request.evidence,
+        request.endorsements,
+        policy,
+        nonce=request.nonce,
+        request=request.report_data(),
+        own=own,
+        at=at,
+    )
     # A volume that another charter governs is as good as none.
     governor = records.governor(policy.namespace)
     # KR-26. Measurement, version, debug, code, runtime and volumes: the policy's own rules.
@@ -151,13 +160,37 @@ def require_service(named: bytes, service: bytes) -> None:
     )
 
 
-def _establish(
-    request: ReleaseRequest, policy: Policy, *, own: Sequence[Endorsement], at: int
+def establish(
+    evidence: Evidence,
+    endorsements: Sequence[Endorsement],
+    policy: Policy,
+    *,
+    nonce: bytes,
+    request: ReportData,
+    own: Sequence[Endorsement],
+    at: int,
 ) -> tuple[Claims, Mapping[str, Claims]]:
-    """Return what genuine evidence for this very request says, of the processor and beside it."""
-    if request.evidence.media_type == COMPOSITE_MEDIA_TYPE:
-        return _establish_composite(request, policy, own=own, at=at)
-    root = by_media_type(request.evidence.media_type)
+    """Return what genuine evidence for this very request says, of the processor and beside it.
+
+    Args:
+        evidence: Untrusted.
+        endorsements: Untrusted; what came along with it.
+        policy: Whose anchors count.
+        nonce: The judge's own, never used before.
+        request: What the evidence must have bound.
+        own: Endorsements that the judge has himself.
+        at: Now, in seconds since the epoch.
+
+    Raises:
+        RefusedError: It is not what the policy accepts, not genuine, or made for something else.
+        MalformedError: The evidence, or an endorsement, does not parse.
+        UnavailableError: An endorsement is missing, or does not count now.
+    """
+    if evidence.media_type == COMPOSITE_MEDIA_TYPE:
+        return _establish_composite(
+            evidence, endorsements, policy, nonce=nonce, request=request, own=own, at=at
+        )
+    root = by_media_type(evidence.media_type)
     anchors = _accepted_anchors(policy, root)
     section = policy.roots_of_trust.genuine.get(root.name)
     if section is not None and section.devices:
@@ -165,28 +198,34 @@ def _establish(
             "the policy asks for evidence of the accelerators as well", code="evidence.parts"
         )
     # KR-100. What was issued last counts, whoever has it: a host cannot hold a newer list back.
-    endorsements = root.choose(request.evidence, request.endorsements, own)
-    claims = root.verifier(anchors).verify(request.evidence, endorsements, at=at)
+    chosen = root.choose(evidence, endorsements, own)
+    claims = root.verifier(anchors).verify(evidence, chosen, at=at)
     require_equal(
         claims.report_data,
-        root.bound(request.report_data()),
+        root.bound(request),
         error=EvidenceError("the evidence was made for another request", code="evidence.binding"),
     )
     return claims, NO_DEVICES
 
 
 def _establish_composite(
-    request: ReleaseRequest, policy: Policy, *, own: Sequence[Endorsement], at: int
+    evidence: Evidence,
+    sent: Sequence[Endorsement],
+    policy: Policy,
+    *,
+    nonce: bytes,
+    request: ReportData,
+    own: Sequence[Endorsement],
+    at: int,
 ) -> tuple[Claims, Mapping[str, Claims]]:
     """KR-104. Do the same for a processor with accelerators: both for each other, or nothing."""
-    parts = CompositeEvidence.from_evidence(request.evidence)
+    parts = CompositeEvidence.from_evidence(evidence)
     cpu, gpu = by_media_type(parts.cpu.media_type), by_media_type(parts.gpu.media_type)
     section = policy.roots_of_trust.genuine.get(cpu.name)
     device = None if section is None else section.devices.get(gpu.name)
     if section is None or device is None:
         raise _not_accepted(policy, f"{cpu.name} with {gpu.name}")
     # What vouches for a processor has media types of its own; the rest is the accelerators'.
-    sent = request.endorsements
     of_cpu = tuple(each for each in sent if each.media_type in cpu.endorsed_by)
     of_gpu = tuple(each for each in sent if each.media_type not in cpu.endorsed_by)
     found = verify_composite(
@@ -198,8 +237,8 @@ def _establish_composite(
             ),
             "gpu": PartVerifier(gpu.verifier(sorted(accepted_roots(gpu.name, device))), of_gpu),
         },
-        nonce=request.nonce,
-        request=request.report_data(),
+        nonce=nonce,
+        request=request,
         at=at,
     )
     return found.cpu, {gpu.name: found.gpu}

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +31,12 @@ from cloister.crypto.kdf import random_bytes
 from cloister.errors import CloisterError
 from cloister.keyservice.policy.canonical import policy_hash
 from cloister.launcher import plan as planning
-from cloister.launcher.attesting import Machine, choose_kind, hardware_attester, sim_attester
+from cloister.launcher.attesting import (
+    choose_kind,
+    hardware_attester,
+    knows_nothing,
+    sim_attester,
+)
 from cloister.launcher.code import CodeTree, read_code
 from cloister.launcher.listening import Listeners, listeners_document
 from cloister.launcher.local import layout_of, runtime_digest
@@ -44,16 +49,18 @@ from cloister.launcher.supervision import StopRequests, supervise
 from cloister.launcher.volumes import ServerSettings, VolumeServers
 
 if TYPE_CHECKING:
-    from cloister.attestation.evidence import Attester, Endorsement
+    from cloister.attestation.evidence import AnsweringAttester, Attester
     from cloister.keyservice.bundle import Bundle
     from cloister.keyservice.client import Release, ReleaseClient
     from cloister.keyservice.clock import Clock
     from cloister.keyservice.pinned import PinnedService
     from cloister.keyservice.policy.model import Policy
+    from cloister.launcher.attesting import Vouching
     from cloister.launcher.errand import Errand
     from cloister.launcher.fingerprint import Fingerprint
     from cloister.launcher.measure import Progress
     from cloister.launcher.plan import RunPlan
+    from cloister.tee.offers import Machine
     from cloister.tee.sim.platform import SimPlatform
 
 __all__ = ["RunHooks", "RunOutcome", "RunRequest", "run_workload"]
@@ -90,9 +97,9 @@ class RunRequest:
         image: The launcher's own measurement, begun earlier; saves waiting for it.
         root_of_trust: The kind of evidence to attest by; empty for the only one that both the
             policy accepts and the machine offers.
-        machine: Where its interfaces of attestation are.
-        endorsements: Gives what goes along with evidence of hardware; asked for each time, since a
-            run may outlast what its manufacturer said at its start.
+        machine: Where its interfaces of attestation are; None for this machine.
+        vouching: Gives what goes along with a piece of evidence of hardware; asked for each time,
+            since a run may outlast what its manufacturer said at its start.
         grace_s: Seconds between asking the workload to stop and killing it.
     """
 
@@ -112,8 +119,8 @@ class RunRequest:
     fingerprint: Fingerprint | None = None
     image: Errand | None = None
     root_of_trust: str = ""
-    machine: Machine = field(default_factory=Machine)
-    endorsements: Callable[[], Sequence[Endorsement]] = tuple
+    machine: Machine | None = None
+    vouching: Vouching = knows_nothing
     grace_s: float = GRACE_S
 
 
@@ -215,12 +222,13 @@ class _Run:
             servers = self._fork_servers(plan)
         with self._stage("measure"):
             platform: SimPlatform | None = None
+            attester: Attester | AnsweringAttester
             if kind == "sim":
                 platform = request.load_platform()
                 attester = sim_attester(platform, request.image)
             else:
                 attester = hardware_attester(
-                    kind, roots, request.machine, endorsements=request.endorsements
+                    kind, roots, request.machine, vouching=request.vouching
                 )
             code = None if plan.code_folder is None else read_code(plan.code_folder)
             measured = LaunchMeasurement(
@@ -273,7 +281,10 @@ class _Run:
         )
 
     def _ask(
-        self, how: Callable[..., _Granted], attester: Attester, measured: LaunchMeasurement
+        self,
+        how: Callable[..., _Granted],
+        attester: Attester | AnsweringAttester,
+        measured: LaunchMeasurement,
     ) -> _Granted:
         return how(
             policy=policy_hash(self._request.policy),

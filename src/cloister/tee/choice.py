@@ -29,6 +29,7 @@ __all__ = [
     "choose_for_azure_snp",
     "choose_for_azure_tdx",
     "choose_for_intel",
+    "may_be_others",
     "require_usable",
 ]
 
@@ -99,6 +100,13 @@ def require_usable(endorsement: Endorsement) -> None:
         )
 
 
-def _inner(evidence: Evidence) -> Evidence:
+def may_be_others(endorsement: Endorsement) -> bool:
+    """Tell whether this may be about a kind that is not chosen for here, by its media type.
 
+    Certificates and chains are GPUs' and TPMs' as well; lists have one form, whoever signs them.
+    """
+    return endorsement.media_type not in {COLLATERAL_TYPE, LIST_TYPE}
+
+
+def _inner(evidence: Evidence) -> Evidence:
     return Evidence("", AzureEvidence.from_bytes(evidence.body).report)

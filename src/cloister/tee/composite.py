@@ -21,11 +21,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from cloister.attestation.claims import Claims
-from cloister.attestation.evidence import Endorsement, Evidence, EvidenceVerifier, ReportData
+from cloister.attestation.evidence import (
+    MAX_EVIDENCE_BYTES,
+    Endorsement,
+    Evidence,
+    EvidenceVerifier,
+    ReportData,
+)
 from cloister.attestation.evidence_rules import Field, Rule
 from cloister.attestation.verdict import Verdict, appraise_claims
 from cloister.crypto.digest import framed, require_equal, sha256, sha512
-from cloister.errors import EvidenceError, MalformedError
+from cloister.errors import EvidenceError, MalformedError, UnsupportedError
 from cloister.wire import Fields, encode
 
 __all__ = [
@@ -64,6 +70,20 @@ class CompositeEvidence:
         """Return it as one piece of evidence."""
         parts = {"cpu": _as_map(self.cpu), "gpu": _as_map(self.gpu)}
         return Evidence(COMPOSITE_MEDIA_TYPE, encode({"version": _VERSION, **parts}))
+
+    def to_envelope(self) -> Evidence:
+        """Return it as one piece of evidence that fits into an envelope.
+
+        Raises:
+            UnsupportedError: There are too many accelerators for that (`machine.attester`).
+        """
+        found = self.to_evidence()
+        if len(found.body) > MAX_EVIDENCE_BYTES:
+            raise UnsupportedError(
+                "evidence of this processor and so many GPUs does not fit into an envelope",
+                code="machine.attester",
+            )
+        return found
 
     @classmethod
     def from_evidence(cls, evidence: Evidence) -> CompositeEvidence:

@@ -24,6 +24,7 @@ from cloister.errors import ConfigError, EndorsementError, MalformedError
 __all__ = [
     "Given",
     "certificate_blocks",
+    "collectors_of",
     "files_of",
     "is_bundle",
     "open_bundle",
@@ -103,6 +104,20 @@ def read_endorsements(paths: Sequence[Path], *, collectors: Collection[Verifying
             else:
                 given.add(sorted_out(read_file(each), str(each), named=alone))
     return given
+
+
+def collectors_of(texts: Sequence[str]) -> list[VerifyingKey]:
+    """Read the keys of collectors whose bundles are taken.
+
+    Raises:
+        ConfigError: One is not written as a key.
+    """
+    try:
+        return [VerifyingKey.from_text(text) for text in texts]
+    except MalformedError as e:
+        raise ConfigError(
+            f"a collector's key: {e.public}", code="config.value", hint="ed25519:…"
+        ) from e
 
 
 def open_bundle(data: bytes, *, collectors: Collection[VerifyingKey]) -> EndorsementBundle:

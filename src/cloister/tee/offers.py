@@ -1,7 +1,8 @@
 """Which roots of trust this machine offers, by which interface, and what is missing of the others.
 
 Each is asked as its attester would ask, but for nothing: no evidence is made, and nothing leaves
-the machine. Whatever goes wrong is an answer, not an error. Nothing here is evidence.
+the machine. Whatever goes wrong is an answer, not an error; what cannot be used now is told from
+what is not there. Nothing here is evidence.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,12 +22,13 @@ from cloister.tee.gramine import require_dcap
 from cloister.tee.kernel import KernelFiles
 from cloister.tee.nvidia.nvml import Nvml
 from cloister.tee.places import Places
+from cloister.tee.registry import ROOTS_OF_TRUST
 from cloister.tee.tpm.commands import Tpm
 from cloister.tee.tpm.layout import Selection
 from cloister.tee.tpm.transport import TpmPath
 from cloister.tee.tsm import TsmInterface
 
-__all__ = ["Machine", "Offer", "offers"]
+__all__ = ["Machine", "Offer", "offer_of", "offers"]
 
 _TSM_SINCE: Final = (6, 7)
 _PROVIDERS: Final = {"tdx": "tdx_guest", "snp": "sev_guest"}
@@ -50,6 +52,8 @@ class Offer:
         interface: By which interface; where it is not offered, the one that was asked.
         missing: What is missing; empty where it is offered.
         remedy: What to do about that; empty where there is nothing.
+        trouble: What went wrong where the interface is there and cannot be used now, so that what
+            it offers is not known; else None.
     """
 
     kind: str
@@ -57,6 +61,7 @@ class Offer:
     interface: str
     missing: str = ""
     remedy: str = ""
+    trouble: CloisterError | None = None
 
     def as_record(self) -> dict[str, object]:
         """Return what `--json` prints."""
@@ -75,13 +80,13 @@ class Machine:
 
     Attributes:
         places: Where the interfaces are.
-        kernel: The kernel's release, such as `6.8.0-45-generic`.
+        kernel: The kernel's release, such as `6.8.0-45-generic`; this one's by default.
         root: Under which `/dev` is looked at, for hints.
-        files: Who answers for the kernel; None for the kernel.
+        files: Who answers for the kernel's and Gramine's files; None for those.
     """
 
-    places: Places
-    kernel: str
+    places: Places = field(default_factory=Places)
+    kernel: str = field(default_factory=lambda: os.uname().release)
     root: Path = Path("/")
     files: KernelFiles | None = None
 
@@ -99,26 +104,23 @@ class Machine:
 
 def offers(machine: Machine) -> list[Offer]:
     """Return an offer for each root of trust, in the order of the registry."""
-    return [
-        Offer("sim", offered=True, interface="a simulated platform, made by cloister init"),
-        _asked("sgx", f"Gramine, {machine.places.gramine}", lambda: _sgx(machine)),
-        _tsm(machine, "tdx"),
-        _tsm(machine, "snp"),
-        _asked("tpm", f"TPM 2.0, {machine.places.tpm}", lambda: _tpm(machine)),
-        _azure(machine, "snp"),
-        _azure(machine, "tdx"),
-        _asked("nvidia", f"NVML, {machine.places.nvml}", lambda: _nvidia(machine)),
-        _verified_only(machine, "nitro", str(_NSM), "use AWS's tools inside the enclave"),
-        _verified_only(machine, "cca", "configfs-tsm, provider arm_cca_guest", ""),
-    ]
+    return [offer_of(machine, root.name) for root in ROOTS_OF_TRUST]
+
+
+def offer_of(machine: Machine, kind: str) -> Offer:
+    """Return the offer for one root of trust, by its name; no other interface is touched."""
+    return _OFFERS[kind](machine)
 
 
 def _asked(kind: str, interface: str, ask: Callable[[], str]) -> Offer:
     """Ask an interface; it returns what more there is to say of it."""
     try:
         more = ask()
-    except CloisterError as e:
+    except UnsupportedError as e:
         return Offer(kind, offered=False, interface=interface, missing=e.public, remedy=_remedy(e))
+    except CloisterError as e:
+        known = Offer(kind, offered=False, interface=interface, missing=e.public)
+        return replace(known, remedy=_remedy(e), trouble=e)
     return Offer(kind, offered=True, interface=f"{interface}{more}")
 
 
@@ -131,15 +133,19 @@ def _remedy(error: CloisterError) -> str:
 
 
 def _sgx(machine: Machine) -> str:
-    device = machine.has(*_SGX_DEVICES)
-    if not machine.places.gramine.exists():
+    root = machine.places.gramine
+    try:
+        require_dcap(root, files=machine.files)
+    except UnsupportedError as e:
+        if e.__cause__ is None or root.exists():  # an enclave, and not one that attests so
+            raise
+        device = machine.has(*_SGX_DEVICES)
         raise UnsupportedError(
-            f"there is no {machine.places.gramine}: this is no enclave under Gramine",
+            f"there is no {root}: this is no enclave under Gramine",
             code="machine.attester",
             hint="run the program under Gramine"
             + (f"; the processor has SGX, {device}" if device else " on a processor with SGX"),
-        )
-    require_dcap(machine.places.gramine)
+        ) from e
     return ", DCAP"
 
 
@@ -235,3 +241,27 @@ def _verified_only(machine: Machine, kind: str, interface: str, remedy: str) -> 
     there = kind == "nitro" and machine.has(_NSM) is not None
     missing = _VERIFIED_ONLY + (f"; there is {_NSM}" if there else "")
     return Offer(kind, offered=False, interface=interface, missing=missing, remedy=remedy)
+
+
+_OFFERS: Final[dict[str, Callable[[Machine], Offer]]] = {
+    "sim": lambda _: Offer(
+        "sim", offered=True, interface="a simulated platform, made by cloister init"
+    ),
+    "sgx": lambda machine: _asked(
+        "sgx", f"Gramine, {machine.places.gramine}", lambda: _sgx(machine)
+    ),
+    "tdx": lambda machine: _tsm(machine, "tdx"),
+    "snp": lambda machine: _tsm(machine, "snp"),
+    "tpm": lambda machine: _asked("tpm", f"TPM 2.0, {machine.places.tpm}", lambda: _tpm(machine)),
+    "azure-snp": lambda machine: _azure(machine, "snp"),
+    "azure-tdx": lambda machine: _azure(machine, "tdx"),
+    "nvidia": lambda machine: _asked(
+        "nvidia", f"NVML, {machine.places.nvml}", lambda: _nvidia(machine)
+    ),
+    "nitro": lambda machine: _verified_only(
+        machine, "nitro", str(_NSM), "use AWS's tools inside the enclave"
+    ),
+    "cca": lambda machine: _verified_only(
+        machine, "cca", "configfs-tsm, provider arm_cca_guest", ""
+    ),
+}

@@ -3,13 +3,18 @@
 Structures and functions are declared as NVIDIA's `nvml.h` has them. What it answers lies in a
 folder that the variable `FAKE_NVML` names: `report0` and `certificates0` are blobs of the first
 GPU; `count0`, `architecture0`, `feature0` and sizes are numbers; `report.code0` is what the
-function returns. It keeps the nonces that it got, and when it was started and stopped.
+function returns. It keeps the nonces that it got, and when it was started and stopped. Where a test
+cannot know the nonce before, `answering` makes each report when it is asked for.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -131,6 +136,27 @@ class FakeNvml:
         """Have it answer so."""
         data = value if isinstance(value, bytes) else str(value).encode()
         (self.folder / name).write_bytes(data)
+
+    @contextmanager
+    def answering(self, report: Callable[[bytes], bytes]) -> Iterator[None]:
+        """Have the first GPU report over whatever nonce it gets, through pipes that block."""
+        nonces, reports = self.folder / "nonces", self.folder / "report0"
+        for path in (nonces, reports):
+            path.unlink(missing_ok=True)
+            os.mkfifo(path)
+
+        def answer() -> None:
+            while nonce := nonces.read_bytes():
+                with reports.open("wb") as out:
+                    out.write(report(nonce))
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            nonces.open("wb").close()  # no nonce: the end
+            thread.join()
 
     def written(self, name: str) -> bytes:
         """Return what it kept: `nonces`, or `log` with `i` for each start and `s` for each stop."""

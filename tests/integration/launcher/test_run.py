@@ -14,24 +14,40 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cloister.attestation.endorsement_bundle import Collected, EndorsementBundle
+from cloister.attestation.measurement import LaunchMeasurement
+from cloister.cli.vouching import GivenEndorsements
 from cloister.confinement import syscalls
 from cloister.crypto.digest import digest_to_text, sha256
+from cloister.crypto.signature import SigningKey
 from cloister.errors import CloisterError
+from cloister.keyservice.client import ReleaseClient
 from cloister.keyservice.clock import Moment, read_clock
 from cloister.keyservice.log import LogEntry
+from cloister.keyservice.policy.canonical import policy_hash
+from cloister.keyservice.transport import HTTPTransport
 from cloister.launcher import renewer
-from cloister.launcher.attesting import Machine
+from cloister.launcher.attesting import hardware_attester, knows_nothing
 from cloister.launcher.receipt import verify_run_receipt
 from cloister.launcher.run import RunOutcome
-from cloister.testing.genuine import SnpMachine, TdMachine, section
+from cloister.tee.offers import Machine
+from cloister.tee.places import Places
+from cloister.tee.tdx.layout import read_quote
+from cloister.testing.azure import Firmware, MetadataFake
+from cloister.testing.genuine import SnpMachine, TdMachine, section, with_gpus
 from cloister.testing.manufacturers.amd import SimulatedAmd
+from cloister.testing.manufacturers.azure import SimulatedAzureTd, SimulatedAzureVm
 from cloister.testing.manufacturers.intel import SimulatedIntel
+from cloister.testing.manufacturers.nvidia import SimulatedNvidia
+from cloister.testing.nvml import FakeNvml
+from cloister.testing.swtpm import SoftwareTpm
 from cloister.volume.opening import observe
 from integration.apart import run_apart, users
 from integration.launcher.launchbench import LaunchBench
@@ -468,15 +484,19 @@ def test_a_long_run_renews_its_certificate_and_keeps_its_leases(user_id: int) ->
 def _genuine(kind: str, at: int) -> tuple[TdMachine | SnpMachine, dict[str, Any]]:
     """A machine of a simulated manufacturer, and what a run on it is given."""
     found: TdMachine | SnpMachine = TdMachine(SimulatedIntel(b"seed", at=at))
-    given: dict[str, Any] = {"endorsements": lambda: found.endorsements}
+    given: dict[str, Any] = {"vouching": lambda *_: found.endorsements}
     if kind == "snp":  # whose host has the endorsements
         found, given = SnpMachine(SimulatedAmd(b"seed", "Genoa", now=at)), {}
-    here = Machine(tsm_root=found.root, gramine_root=found.root, files=found.kernel())
+    here = Machine(Places(tsm=found.root, gramine=found.root), files=found.kernel())
 
     def no_platform() -> Any:
         raise AssertionError("a run on hardware has no simulated platform")
 
     return found, given | {"machine": here, "load_platform": no_platform}
+
+
+def _endorsed(machine: TdMachine, *_: object) -> Any:
+    return machine.endorsements
 
 
 @needs_python
@@ -492,7 +512,7 @@ def test_a_run_on_a_processor_of_a_simulated_manufacturer(kind: str) -> None:
         )
         refused = _outcome(bench)  # on this machine, which has no such processor
         other = dataclasses.replace(machine, root=Path("/other"))
-        elsewhere = Machine(tsm_root=machine.root, files=other.kernel())
+        elsewhere = Machine(Places(tsm=machine.root), files=other.kernel())
         nothing = _outcome(bench, **(given | {"machine": elsewhere}))
         found = _outcome(bench, **given)
         entries, _ = bench.owner.client.read_log(first=0, count=100, old=None)
@@ -511,6 +531,136 @@ def test_a_run_on_a_processor_of_a_simulated_manufacturer(kind: str) -> None:
     assert (result["root_of_trust"], result["hardware_rooted"]) == (kind, False)
 
 
+def _with_gpu(
+    kind: str, at: int, nvml: FakeNvml, folder: Path
+) -> tuple[str, dict[str, Any], SimulatedNvidia]:
+    """What a policy says of a guest with a GPU, what a run on it is given, and who made the GPU."""
+    machine, given = _genuine(kind, at)
+    maker = SimulatedNvidia("run", at=at)
+    gpu = maker.gpu("HOPPER")
+    nvml.put("certificates0", gpu.chain.body)
+    vouching = [*machine.endorsements, *maker.rims(gpu), *maker.ocsp_responses(gpu)]
+    stranger = SimulatedAmd(b"stranger", "Milan", now=at)
+    vouching += [*maker.rims(maker.gpu("BLACKWELL")), *stranger.endorsements(stranger.chip())]
+    key = SigningKey.generate()
+    items = [Collected(each, "https://here.example", at) for each in vouching]
+    bundle = folder / "all.bundle"
+    bundle.write_bytes(EndorsementBundle.make(items, key)[1])
+    places = dataclasses.replace(given["machine"].places, nvml=nvml.library)
+    given |= {
+        "machine": dataclasses.replace(given["machine"], places=places),
+        "vouching": GivenEndorsements([bundle], collectors=[key.public], clock=read_clock),
+    }
+    processor = section(kind, anchors=[machine.anchor], measurement=machine.measurement)
+    anchors = [f"sha256:{each.hex()}" for each in maker.anchors]
+    return with_gpus(processor, anchors), given, maker
+
+
+@needs_python
+@pytest.mark.parametrize("kind", ["tdx", "snp"])
+@pytest.mark.spec("CE-5", "KR-104")
+def test_a_run_on_a_machine_with_a_gpu(kind: str, nvml: FakeNvml) -> None:
+    """Both parts of one machine, vouched for from a bundle about several; half of it gets nothing.
+
+    A machine without the GPU fails before it asks; one that sends the processor's half is refused.
+    """
+
+    def inside(folder: Path) -> Any:
+        trust, given, maker = _with_gpu(kind, read_clock().at, nvml, folder)
+        bench = LaunchBench.create(folder / "bench").prepare(
+            _COPY, command=_PYTHON, environment={"SEED": "7"}, trust=trust
+        )
+        here = given["machine"]
+        without = dataclasses.replace(here.places, nvml=Path("/nowhere"))
+        gone = _outcome(bench, **(given | {"machine": dataclasses.replace(here, places=without)}))
+        half = _half_of_it(bench, kind, given)
+        with nvml.answering(lambda nonce: maker.gpu("HOPPER").report(nonce).to_bytes()):
+            found = _outcome(bench, **given)
+        altered = maker.gpu("HOPPER", altered=[3])
+        with nvml.answering(lambda nonce: altered.report(nonce).to_bytes()):
+            changed = _outcome(bench, **given)
+        entries, _ = bench.owner.client.read_log(first=0, count=100, old=None)
+        logged = [
+            each.code
+            for each in entries
+            if isinstance(each, LogEntry) and each.operation == "release"
+        ]
+        return found, gone["code"], half, changed["code"], logged
+
+    found, gone, half, changed, logged = _apart(0, inside)
+    assert (found.get("status"), gone) == (3, "machine.attester"), found
+    assert (half, changed) == ("evidence.parts", "appraisal.claim")
+    assert logged == ["evidence.parts", "", "appraisal.claim"]
+    result = found["body"]["attestation"]
+    assert (result["root_of_trust"], result["hardware_rooted"]) == (kind, False)
+    checked = json.dumps(result)
+    assert f"roots_of_trust.{kind}.devices.nvidia.claims.measres" in checked
+
+
+def _half_of_it(bench: LaunchBench, kind: str, given: dict[str, Any]) -> str:
+    """Ask with the processor's evidence alone, as a launcher would that knows no GPUs."""
+    sections = bench.policy().roots_of_trust
+    alone = dataclasses.replace(sections.genuine[kind], devices={})
+    attester = hardware_attester(
+        kind,
+        dataclasses.replace(sections, genuine={kind: alone}),
+        given["machine"],
+        vouching=given["vouching"],
+    )
+    request = bench.request()
+    client = ReleaseClient(HTTPTransport(request.url), request.service, clock=read_clock)
+    try:
+        client.release(
+            policy=policy_hash(bench.policy()),
+            workload="main",
+            instance="half-1",
+            measurement=LaunchMeasurement(bytes(32), bytes(32)),
+            attester=attester,
+        )
+    except CloisterError as e:
+        return e.code
+    return ""
+
+
+@needs_python
+@pytest.mark.parametrize("kind", ["azure-snp", "azure-tdx"])
+def test_a_run_on_a_vm_of_azures(kind: str, swtpm: SoftwareTpm) -> None:
+    """From the vTPM, and for TDX the metadata service, to sealed data."""
+
+    def inside(folder: Path) -> Any:
+        at = read_clock().at
+        with ExitStack() as stack:
+            places = Places(tsm=Path("/nowhere"), tpm=swtpm.path)
+            if kind == "azure-snp":
+                vm = SimulatedAzureVm(b"run", now=at)
+                Firmware(swtpm, vm.hcl)
+                anchor, vouching, measurement = vm.amd.anchor, vm.endorsements(), b"m" * 48
+            else:
+                td = SimulatedAzureTd(b"run", now=at)
+                Firmware(swtpm, td.hcl)
+                minted = td.mint(bytes(1024))
+                fake = stack.enter_context(MetadataFake(lambda report: td.mint(report).quote))
+                places = dataclasses.replace(places, metadata=fake.address)
+                anchor, vouching = td.intel.anchor, [*minted.endorsements]
+                measurement = read_quote(minted.quote)[1].mr_td
+            trust = section(kind, anchors=[f"sha256:{anchor.hex()}"], measurement=measurement)
+            bench = LaunchBench.create(folder).prepare(
+                _COPY, command=_PYTHON, environment={"SEED": "7"}, trust=trust
+            )
+            here = Machine(places)
+            found = _outcome(bench, machine=here, vouching=lambda *_: vouching)
+            other = "azure-tdx" if kind == "azure-snp" else "azure-snp"
+            named = _outcome(bench, machine=here, root_of_trust=other)
+            missing = _outcome(bench, machine=here)
+        return found, named["code"], missing["code"]
+
+    found, named, missing = _apart(0, inside)
+    assert found.get("status") == 3, found
+    assert (named, missing) == ("config.value", "endorsement.missing")
+    result = found["body"]["attestation"]
+    assert (result["root_of_trust"], result["hardware_rooted"]) == (kind, False)
+
+
 @needs_python
 def test_a_run_on_a_processor_that_is_refused() -> None:
     """In debug mode, and by a manufacturer whom nobody named: no key, and the code in the log."""
@@ -525,13 +675,13 @@ def test_a_run_on_a_processor_that_is_refused() -> None:
             dataclasses.replace(machine, case=dataclasses.replace(machine.case, debug=True)),
             TdMachine(SimulatedIntel(b"nobody", at=read_clock().at)),
         ):
-            here = Machine(tsm_root=other.root, gramine_root=other.root, files=other.kernel())
+            here = Machine(Places(tsm=other.root, gramine=other.root), files=other.kernel())
             changes = given | {
                 "machine": here,
-                "endorsements": partial(getattr, other, "endorsements"),
+                "vouching": partial(_endorsed, other),
             }
             codes.append(_outcome(bench, **changes)["code"])
-        codes.append(_outcome(bench, **(given | {"endorsements": tuple}))["code"])
+        codes.append(_outcome(bench, **(given | {"vouching": knows_nothing}))["code"])
         entries, _ = bench.owner.client.read_log(first=0, count=100, old=None)
         return codes, [
             each.code

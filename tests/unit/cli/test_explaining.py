@@ -14,9 +14,12 @@ from cloister.cli.explaining import explain_here
 from cloister.errors import ConfigError, ReleaseDeniedError, UnavailableError, UnsupportedError
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.policy.explain import Explanation
-from cloister.launcher.attesting import Machine
-from cloister.testing.genuine import TdMachine, section
+from cloister.tee.offers import Machine
+from cloister.tee.places import Places
+from cloister.testing.genuine import TdMachine, section, with_gpus
 from cloister.testing.manufacturers.intel import SimulatedIntel
+from cloister.testing.manufacturers.nvidia import SimulatedGpu, SimulatedNvidia
+from cloister.testing.nvml import FakeNvml
 from unit.cli.conftest import Door
 
 
@@ -76,8 +79,8 @@ def test_a_processor_is_explained_rule_by_rule(policy: Path, plain: Path) -> Non
             code=plain,
             domain=None,
             quiet=True,
-            endorsements=endorsements,
-            machine=Machine(tsm_root=made.root, gramine_root=made.root, files=made.kernel()),
+            vouching=lambda *_: endorsements,
+            machine=Machine(Places(tsm=made.root, gramine=made.root), files=made.kernel()),
         )
 
     found = explained(machine, machine.endorsements)
@@ -92,6 +95,42 @@ def test_a_processor_is_explained_rule_by_rule(policy: Path, plain: Path) -> Non
     assert e.value.code == "endorsement.missing"
     with pytest.raises(UnsupportedError):  # this very machine is none
         explain_here(policy, workload="w", code=plain, domain=None, quiet=True)
+
+
+def test_gpus_are_explained_with_their_processor(policy: Path, plain: Path, nvml: FakeNvml) -> None:
+    """As a release would judge both; one that measures something else is found out by its rule."""
+    at = read_clock().at
+    machine, maker = TdMachine(SimulatedIntel(b"seed", at=at)), SimulatedNvidia("seed", at=at)
+    before, _, rest = policy.read_text().partition("roots_of_trust:\n")
+    trust = with_gpus(
+        section("tdx", anchors=[machine.anchor], measurement=machine.measurement),
+        [f"sha256:{each.hex()}" for each in maker.anchors],
+    )
+    policy.write_text(f"{before}roots_of_trust:\n{trust}\n" + rest[rest.index("\n\n") :])
+    good, altered = maker.gpu("HOPPER"), maker.gpu("HOPPER", altered=[3])
+    nvml.put("certificates0", good.chain.body)
+    vouching = [*machine.endorsements, *maker.rims(good), *maker.ocsp_responses(good)]
+    where = Machine(Places(tsm=machine.root, nvml=nvml.library), files=machine.kernel())
+
+    def explained(gpu: SimulatedGpu) -> Explanation:
+        with nvml.answering(lambda nonce: gpu.report(nonce).to_bytes()):
+            return explain_here(
+                policy,
+                workload="w",
+                code=plain,
+                domain=None,
+                quiet=True,
+                vouching=lambda *_: vouching,
+                machine=where,
+            )
+
+    found = explained(good)
+    assert (found.refused_by, found.hardware_rooted) == (None, False)
+    rule = "roots_of_trust.tdx.devices.nvidia.claims.measres"
+    assert rule in {each.path for each in found.rules}
+    refused = explained(altered).refused_by
+    assert refused is not None
+    assert refused.path == rule
 
 
 @pytest.mark.spec("POL-64")

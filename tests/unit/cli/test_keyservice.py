@@ -229,6 +229,28 @@ def test_view_tokens_are_issued_listed_and_revoked(door: Door) -> None:
     assert door.record("keyservice", "view-tokens", "lab")["tokens"] == []
 
 
+def test_a_services_own_endorsements_are_handed_on(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With whose bundles are taken: of nobody where nobody is named."""
+    asked: list[server.ServerSettings] = []
+
+    def main(arguments: list[str], **_: object) -> int:
+        asked.append(server._read_arguments(arguments))
+        return 0
+
+    monkeypatch.setattr(server, "main", main)
+    words = ("--endorsements", "a", "--endorsements", "b")
+    assert door.call("keyservice", "serve", *words).exit_code == 0
+    words += ("--collector", "k", "--collector", "l")
+    assert door.call("keyservice", "serve", *words).exit_code == 0
+    assert [each.endorsements for each in asked] == [(Path("a"), Path("b"))] * 2
+    assert [each.collectors for each in asked] == [(), ("k", "l")]
+    with pytest.raises(ConfigError) as e:
+        server._collectors(["k"])
+    assert e.value.code == "config.value"
+
+
 def test_a_token_made_offline_is_revoked_by_its_text(door: Door) -> None:
     """Which standard input brings; nothing shows it again."""
     text = door.call("keyservice", "view-token", "--offline").stdout

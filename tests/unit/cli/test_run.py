@@ -9,10 +9,17 @@ from typing import Any
 
 import pytest
 
+from cloister.attestation.endorsement_bundle import Collected, EndorsementBundle
+from cloister.attestation.evidence import Evidence
 from cloister.cli import run, settings
-from cloister.errors import ConfigError, StorageFullError
+from cloister.cli.collecting import collector_key
+from cloister.crypto.signature import SigningKey
+from cloister.errors import ConfigError, EndorsementError, StorageFullError
 from cloister.launcher import run as launcher
 from cloister.launcher.run import RunHooks, RunOutcome, RunRequest
+from cloister.tee.offers import Machine
+from cloister.tee.places import Places
+from cloister.tee.tdx.layout import MEDIA_TYPE as QUOTE_TYPE
 from cloister.testing.keyservice import policy_text
 from cloister.testing.manufacturers.intel import IntelCase, SimulatedIntel
 from unit.cli.conftest import Door
@@ -112,20 +119,63 @@ def test_a_run_loads_what_it_needs_and_no_more() -> None:
 
 def test_what_attests_and_what_vouches_is_handed_on(door: Door, asked: list[RunRequest]) -> None:
     """The kind as it was named, and endorsements read; a file that is none is refused at once."""
-    collateral = SimulatedIntel(b"seed", at=0).mint(IntelCase("tdx5")).collateral
+    intel = SimulatedIntel(b"seed", at=0)
+    collateral = intel.mint(IntelCase("tdx5")).collateral
     (door.folder / "collateral.json").write_bytes(collateral)
     words = ("--root-of-trust", "tdx", "--endorsements", door.folder / "collateral.json")
     assert door.call(*_RUN, *words).exit_code == 9
     assert door.call(*_RUN).exit_code == 9
-    assert [(each.root_of_trust, len(each.endorsements())) for each in asked] == [
-        ("tdx", 1),
-        ("", 0),
-    ]
-    assert asked[0].endorsements()[0].body == collateral
+    quote = Evidence(QUOTE_TYPE, intel.mint(IntelCase("tdx5")).quote)
+    first, second = asked
+    assert (first.root_of_trust, second.root_of_trust) == ("tdx", "")
+    assert [each.body for each in first.vouching(quote, "tdx")] == [collateral]
+    assert second.vouching(quote, "tdx") == ()
+    assert (first.machine, second.machine) == (None, None)
     newer = SimulatedIntel(b"seed", at=9).mint(IntelCase("tdx5")).collateral
     (door.folder / "collateral.json").write_bytes(newer)
-    assert asked[0].endorsements()[0].body == newer  # a renewal sends what is there then
+    [found] = first.vouching(quote, "tdx")
+    assert found.body == newer  # a renewal sends what is there then
     (door.folder / "collateral.json").write_bytes(b"hello")
     error = door.call(*_RUN, *words).exception
     assert isinstance(error, ConfigError)
     assert error.code == "config.value"
+
+
+def test_where_the_machine_has_its_interfaces_is_handed_on(
+    door: Door, asked: list[RunRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By options and by the environment, as `evidence collect` takes them."""
+    monkeypatch.setenv("CLOISTER_TPM", "/a/tpm")
+    words = ("--tsm", "/a/tsm", "--gramine", "/a/gramine", "--nvml", "/a/nvml")
+    assert door.call(*_RUN, *words, "--metadata", "http://127.0.0.1:9").exit_code == 9
+    [request] = asked
+    assert request.machine == Machine(
+        Places(
+            tsm=Path("/a/tsm"),
+            gramine=Path("/a/gramine"),
+            tpm=Path("/a/tpm"),
+            metadata="http://127.0.0.1:9",
+            nvml=Path("/a/nvml"),
+        )
+    )
+
+
+def test_bundles_are_taken_of_collectors_who_are_named(
+    door: Door, asked: list[RunRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user's own where none is; nobody else's."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(door.folder / "config"))
+    minted = SimulatedIntel(b"seed", at=0).mint(IntelCase("tdx5"))
+    quote = Evidence(QUOTE_TYPE, minted.quote)
+    other = SigningKey.generate()
+    for name, key in (("own", collector_key(None)), ("other", other)):
+        items = [Collected(each, "https://here.example", 0) for each in minted.endorsements]
+        (door.folder / name).write_bytes(EndorsementBundle.make(items, key)[1])
+    for name, words in (("own", ()), ("other", ("--collector", other.public.text))):
+        assert door.call(*_RUN, "--endorsements", door.folder / name, *words).exit_code == 9
+        assert tuple(asked[-1].vouching(quote, "tdx")) == minted.endorsements
+    error = door.call(*_RUN, "--endorsements", door.folder / "other").exception
+    assert isinstance(error, EndorsementError)
+    assert error.code == "endorsement.collector"
+    wrong = door.call(*_RUN, "--endorsements", door.folder / "own", "--collector", "x").exception
+    assert isinstance(wrong, ConfigError)

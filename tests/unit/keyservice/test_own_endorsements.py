@@ -6,13 +6,30 @@ from pathlib import Path
 
 import pytest
 
-from cloister.errors import ConfigError
+from cloister.attestation.endorsement_bundle import Collected, EndorsementBundle
+from cloister.attestation.evidence import Endorsement
+from cloister.crypto.signature import SigningKey
+from cloister.errors import ConfigError, EndorsementError
 from cloister.keyservice.own_endorsements import OwnEndorsements
+from cloister.tee.intel.endorsements import COLLATERAL_TYPE
+from cloister.tee.snp.endorsements import LIST_TYPE
 from cloister.testing.manufacturers.amd import NOW, SimulatedAmd
 from cloister.testing.manufacturers.intel import IntelCase, SimulatedIntel
+from cloister.testing.manufacturers.nvidia import SimulatedNvidia
 
 COLLATERAL = SimulatedIntel(b"seed", at=NOW).mint(IntelCase("tdx5")).collateral
-LIST = SimulatedAmd(b"seed", "Milan").revocations()
+MAKER = SimulatedAmd(b"seed", "Milan")
+LIST = MAKER.revocations()
+AMD = MAKER.endorsements(MAKER.chip())
+COLLECTOR = SigningKey.generate()
+
+
+def bundle(folder: Path, *endorsements: Endorsement, by: SigningKey = COLLECTOR) -> Path:
+    """Write a bundle."""
+    path = folder / "all.bundle"
+    items = [Collected(each, "https://here.example", NOW) for each in endorsements]
+    path.write_bytes(EndorsementBundle.make(items, by)[1])
+    return path
 
 
 @pytest.mark.spec("KR-103")
@@ -66,16 +83,53 @@ def test_reading_again_takes_what_is_there_now(
     assert "endorsements.kept code=config.value" in caplog.text
 
 
-def test_whoever_sends_some_along_reads_them_each_time(
+@pytest.mark.spec("KR-105")
+def test_bundles_of_named_collectors_count(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A run that outlasts what was true at its start; without files there is nothing to read."""
-    path = tmp_path / "list"
-    path.write_bytes(LIST)
-    own = OwnEndorsements([path])
-    path.write_bytes(COLLATERAL)
-    assert [each.body for each in own.fresh()] == [COLLATERAL]
-    path.write_bytes(b"")
-    assert [each.body for each in own.fresh()] == [COLLATERAL]
-    assert "endorsements.kept" in caplog.text
-    assert OwnEndorsements([]).fresh() == ()
+    """As what is in them; what is about GPUs and TPMs is left out."""
+    maker = SimulatedNvidia("own", at=NOW)
+    of_gpus = maker.endorsements(maker.gpu("HOPPER"))
+    path = bundle(tmp_path, *AMD, Endorsement(COLLATERAL_TYPE, COLLATERAL), *of_gpus)
+    found = OwnEndorsements([path], collectors=[COLLECTOR.public])()
+    lists = [each for each in of_gpus if each.media_type == LIST_TYPE]
+    assert {each.body for each in found} == {COLLATERAL, *(e.body for e in [*AMD, *lists])}
+    # A list of another issuer's is about no report of AMD's; the rest would be no use at all.
+    path = bundle(tmp_path, *maker.rims(maker.gpu("HOPPER")))
+    with pytest.raises(ConfigError) as e:
+        OwnEndorsements([path], collectors=[COLLECTOR.public])
+    assert e.value.code == "config.value"
+    own = OwnEndorsements([bundle(tmp_path, *AMD)], collectors=[COLLECTOR.public])
+    caplog.set_level("INFO")
+    bundle(tmp_path, Endorsement(COLLATERAL_TYPE, COLLATERAL))
+    own.reload()
+    assert [each.body for each in own()] == [COLLATERAL]
+    bundle(tmp_path, *AMD, by=SigningKey.generate())
+    own.reload()
+    assert [each.body for each in own()] == [COLLATERAL]
+    assert "endorsements.kept code=endorsement.collector" in caplog.text
+
+
+@pytest.mark.spec("KR-105")
+def test_a_bundle_of_somebody_else_is_refused_at_the_start(tmp_path: Path) -> None:
+    """Of whoever was not named, of everybody where nobody was, and one that was changed."""
+    path = bundle(tmp_path, *AMD)
+    another = SigningKey.generate().public
+    for named in ([], [another]):
+        with pytest.raises(EndorsementError) as e:
+            OwnEndorsements([path], collectors=named)
+        assert e.value.code == "endorsement.collector"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(EndorsementError) as e:
+        OwnEndorsements([path], collectors=[COLLECTOR.public])
+    assert e.value.code == "endorsement.signature"
+
+
+@pytest.mark.parametrize("media_type", [COLLATERAL_TYPE, LIST_TYPE])
+@pytest.mark.spec("KR-105")
+def test_what_cannot_be_read_in_a_bundle_is_refused(tmp_path: Path, media_type: str) -> None:
+    """Where nothing else could be meant: a list that is passed over would revoke nobody."""
+    path = bundle(tmp_path, *AMD, Endorsement(media_type, b"0hello"))
+    with pytest.raises(ConfigError) as e:
+        OwnEndorsements([path], collectors=[COLLECTOR.public])
+    assert e.value.code == "config.value"

@@ -9,24 +9,42 @@ from pathlib import Path
 
 import pytest
 
-from cloister.attestation.evidence import Endorsement, Evidence, ReportData, collect_all
+from cloister.attestation.binding import nonce_of
+from cloister.attestation.evidence import Endorsement, EndorsingAttester, Evidence, ReportData
 from cloister.attestation.evidence_rules import OneOf, Rule, Unchecked
 from cloister.errors import CloisterError, ConfigError, UnavailableError, UnsupportedError
 from cloister.keyservice.policy.model import EvidenceRoot, RootsOfTrust, SimRoot
-from cloister.launcher.attesting import Machine, choose_kind, hardware_attester, sim_attester
+from cloister.launcher.attesting import (
+    _fitting,
+    choose_kind,
+    hardware_attester,
+    knows_nothing,
+    sim_attester,
+)
+from cloister.tee.azure.verifier import AzureSnpVerifier
+from cloister.tee.composite import CompositeEvidence, accelerator_nonce, composite_report_data
 from cloister.tee.kernel import KernelFiles
+from cloister.tee.offers import Machine
+from cloister.tee.places import Places
 from cloister.tee.sim.image import installed_image
 from cloister.tee.sim.platform import SimPlatform
 from cloister.tee.snp.layout import Report
+from cloister.tee.tdx.layout import read_quote
+from cloister.testing.azure import Firmware
 from cloister.testing.genuine import ROOT, EnclaveMachine, SnpMachine, TdMachine
 from cloister.testing.kernel import FakeTsm
 from cloister.testing.manufacturers.amd import NOW, SimulatedAmd
+from cloister.testing.manufacturers.azure import SimulatedAzureVm
 from cloister.testing.manufacturers.intel import SimulatedIntel
+from cloister.testing.manufacturers.nvidia import SimulatedNvidia
+from cloister.testing.nvml import FakeNvml
+from cloister.testing.swtpm import SoftwareTpm
 
 SIM = SimRoot(anchors=(), measurement=(), minimum_svn=1, debug="refused")
 TD = TdMachine(SimulatedIntel(b"seed", at=NOW))
 SNP = SnpMachine(SimulatedAmd(b"seed", "Genoa"))
 BOUND = ReportData(bytes(range(64)))
+NONCE = b"n" * 32
 
 
 class Gramine:
@@ -66,7 +84,9 @@ def roots(*kinds: str, sim: bool = False, claims: Mapping[str, Rule] | None = No
 
 def machine(files: KernelFiles | None) -> Machine:
     """A machine whose kernel is a test's."""
-    return Machine(tsm_root=ROOT, gramine_root=ROOT, files=files)
+    nowhere = Path("/nowhere")
+    places = Places(tsm=ROOT, gramine=ROOT, tpm=nowhere, nvml=nowhere)
+    return Machine(places, files=files)
 
 
 NOTHING = FakeTsm(Path("/elsewhere"), "tdx_guest", lambda data: data)
@@ -135,15 +155,15 @@ def test_what_is_not_accepted_or_not_offered_is_refused(
     assert e.value.code == code
 
 
-def test_a_policy_about_accelerators_is_refused_before_anything_is_released() -> None:
-    """Their evidence is judged, and not collected here: the processor's alone would be half."""
+def test_accelerators_of_a_kind_that_is_not_collected_are_refused() -> None:
+    """Before anything is asked for: the processor's evidence alone would be half."""
     section = EvidenceRoot(anchors=("manufacturer",), claims={})
-    both = replace(section, devices={"nvidia": section})
+    both = replace(section, devices={"another": section})
     for named in ("", "tdx"):
         with pytest.raises(UnsupportedError) as e:
             choose_kind(RootsOfTrust(genuine={"tdx": both}), machine(TD.kernel()), named=named)
         assert e.value.code == "machine.attester"
-        assert "nvidia" in e.value.public
+        assert "another" in e.value.public
 
 
 def test_an_interface_that_cannot_be_opened_is_not_taken_for_none() -> None:
@@ -166,24 +186,135 @@ def test_a_provider_that_is_not_known_offers_nothing() -> None:
 
 def test_what_vouches_goes_along() -> None:
     """What was given for a TD, what the host has for an SNP guest; each part once."""
-    attester = hardware_attester(
-        "tdx",
-        roots("tdx"),
-        machine(TD.kernel()),
-        endorsements=lambda: [*SNP.endorsements, *TD.endorsements],
-    )
-    found = collect_all(attester, BOUND)
+    asked: list[tuple[str, str]] = []
+
+    def given(evidence: Evidence, kind: str) -> list[Endorsement]:
+        asked.append((evidence.media_type, kind))
+        return [*SNP.endorsements, *TD.endorsements]
+
+    attester = hardware_attester("tdx", roots("tdx"), machine(TD.kernel()), vouching=given)
+    found = attester.answer(BOUND, nonce=NONCE)
     assert found.endorsements == TD.endorsements
-    assert attester.collect(BOUND) == found.evidence
+    assert asked == [(found.evidence.media_type, "tdx")]
     newer = Endorsement("application/pkix-crl", SNP.amd.revocations(validity=(NOW, NOW + 9)))
     attester = hardware_attester(
-        "snp", roots("snp"), machine(SNP.kernel()), endorsements=lambda: [newer, *TD.endorsements]
+        "snp", roots("snp"), machine(SNP.kernel()), vouching=lambda *_: [newer, *TD.endorsements]
     )
-    assert collect_all(attester, BOUND).endorsements == (*SNP.endorsements[:2], newer)
-    plain = hardware_attester("snp", roots("snp"), machine(SNP.kernel()), endorsements=tuple)
-    assert collect_all(plain, BOUND).endorsements == SNP.endorsements
-    enclave = hardware_attester("sgx", roots("sgx"), machine(Gramine(ROOT)), endorsements=tuple)
-    assert collect_all(enclave, BOUND).endorsements == ()
+    assert attester.answer(BOUND, nonce=NONCE).endorsements == (*SNP.endorsements[:2], newer)
+    for kind, files, wanted in (
+        ("snp", SNP.kernel(), SNP.endorsements),
+        ("sgx", Gramine(ROOT), ()),
+    ):
+        plain = hardware_attester(kind, roots(kind), machine(files), vouching=knows_nothing)
+        assert plain.answer(BOUND, nonce=NONCE).endorsements == wanted
+
+
+def test_more_than_a_request_holds_is_told_before_it_is_sent() -> None:
+    """With what fits."""
+    large = [Endorsement(TD.endorsements[0].media_type, bytes(327_681))]
+    with pytest.raises(ConfigError) as e:
+        _fitting(large)
+    assert e.value.code == "config.value"
+    assert "327681" in e.value.public
+    assert _fitting(TD.endorsements) == TD.endorsements
+
+
+def with_gpu(nvml: FakeNvml, files: KernelFiles) -> tuple[RootsOfTrust, Machine]:
+    """A policy about a TD or a guest with GPUs, and a machine that has one."""
+    here = machine(files)
+    section = EvidenceRoot(anchors=("manufacturer",), claims={})
+    both = replace(section, devices={"nvidia": section})
+    where = replace(here.places, nvml=nvml.library)
+    return RootsOfTrust(genuine={"tdx": both, "snp": both}), replace(here, places=where)
+
+
+@pytest.mark.spec("CE-5")
+def test_gpus_and_processor_are_asked_for_each_other(nvml: FakeNvml) -> None:
+    """The GPU for the nonce and the request, the processor for the GPU's evidence."""
+    maker = SimulatedNvidia("launcher", at=NOW)
+    gpu = maker.gpu("HOPPER")
+    nvml.put("report0", gpu.report(accelerator_nonce(NONCE, BOUND)).to_bytes())
+    nvml.put("certificates0", gpu.chain.body)
+    others = maker.gpu("BLACKWELL")
+    listed = [e for e in maker.endorsements(gpu) if e.media_type != "application/swid+xml"]
+    of_gpu = {*maker.rims(gpu), *listed}
+
+    def given(_: Evidence, kind: str) -> list[Endorsement]:
+        return [*of_gpu] if kind == "nvidia" else [*TD.endorsements, *maker.rims(others)]
+
+    accepted, here = with_gpu(nvml, TD.kernel())
+    assert choose_kind(accepted, here, named="tdx") == "tdx"
+    found = hardware_attester("tdx", accepted, here, vouching=given).answer(BOUND, nonce=NONCE)
+    parts = CompositeEvidence.from_evidence(found.evidence)
+    _, td = read_quote(parts.cpu.body)
+    assert td.report_data == composite_report_data(BOUND, parts.gpu).value
+    assert {*found.endorsements} == {*TD.endorsements, *of_gpu}
+    # What has a media type of AMD's would be taken for the processor's.
+    accepted, here = with_gpu(nvml, SNP.kernel())
+    found = hardware_attester("snp", accepted, here, vouching=given).answer(BOUND, nonce=NONCE)
+    types = [each.media_type for each in found.endorsements[3:]]
+    assert found.endorsements[:3] == SNP.endorsements
+    assert set(types) == {"application/swid+xml"}
+
+
+def test_without_its_gpus_the_processor_gives_nothing(nvml: FakeNvml) -> None:
+    """No driver, and a driver that makes no reports: an error, and never half of the evidence."""
+    accepted, here = with_gpu(nvml, TD.kernel())
+    without = replace(here, places=replace(here.places, nvml=Path("/nowhere")))
+    nvml.put("feature0", 0)
+    for each in (without, here):
+        attester = hardware_attester("tdx", accepted, each, vouching=knows_nothing)
+        with pytest.raises(UnsupportedError) as e:
+            attester.answer(BOUND, nonce=NONCE)
+        assert e.value.code == "machine.attester"
+    assert not isinstance(attester, EndorsingAttester)
+    assert not hasattr(attester, "collect")
+
+
+def test_a_gpu_that_is_missing_does_not_choose_another_kind() -> None:
+    """A machine whose GPU was taken away is not attested by less than before."""
+    section = EvidenceRoot(anchors=("manufacturer",), claims={})
+    both = replace(section, devices={"nvidia": section})
+    one = RootsOfTrust(genuine={"tdx": both})
+    assert choose_kind(one, machine(TD.kernel()), named="") == "tdx"
+    with pytest.raises(ConfigError) as e:
+        choose_kind(replace(one, sim=SIM), machine(TD.kernel()), named="")
+    assert "offers sim, tdx" in e.value.public
+
+
+@pytest.mark.spec("BIND-5")
+def test_a_vm_of_azures_quotes_what_stands_for_the_request(swtpm: SoftwareTpm) -> None:
+    """Found by its vTPM; the quote is over 32 bytes, and AMD's endorsements are those given."""
+    vm = SimulatedAzureVm(b"launcher", now=NOW)
+    Firmware(swtpm, vm.hcl)
+    here = machine(NOTHING)
+    here = replace(here, places=replace(here.places, tpm=swtpm.path))
+    accepted = roots("azure-snp", "azure-tdx", "tdx", "snp")
+    assert choose_kind(accepted, here, named="") == "azure-snp"
+    attester = hardware_attester(
+        "azure-snp", accepted, here, vouching=lambda *_: [*TD.endorsements, *vm.endorsements()]
+    )
+    found = attester.answer(BOUND, nonce=NONCE)
+    assert [*found.endorsements] == vm.endorsements()
+    verifier = AzureSnpVerifier([vm.amd.anchor])
+    claims = verifier.verify(found.evidence, found.endorsements, at=NOW)
+    assert claims.report_data == nonce_of(BOUND)
+    wrong = hardware_attester("azure-tdx", accepted, here, vouching=knows_nothing)
+    with pytest.raises(UnsupportedError):
+        wrong.answer(BOUND, nonce=NONCE)
+
+
+def test_a_tpm_that_is_not_azures_offers_nothing(swtpm: SoftwareTpm) -> None:
+    """And one that cannot be opened is not taken for none."""
+    here = machine(NOTHING)
+    there = replace(here, places=replace(here.places, tpm=swtpm.path))
+    with pytest.raises(UnsupportedError):
+        choose_kind(roots("azure-snp"), there, named="")
+    assert choose_kind(roots("azure-snp", sim=True), there, named="") == "sim"
+    broken = replace(here, places=replace(here.places, tpm=Path("/dev/null")))
+    with pytest.raises(UnavailableError) as e:  # a device that does not answer
+        choose_kind(roots("azure-snp", sim=True), broken, named="")
+    assert e.value.code == "attester.failed"
 
 
 @pytest.mark.parametrize(
@@ -202,8 +333,8 @@ def test_a_report_is_asked_for_at_the_level_that_the_policy_wants(rule: Rule, le
 
     files.write = note  # type: ignore[method-assign]  # listens in
     accepted = roots("snp", claims={"vmpl": rule})
-    attester = hardware_attester("snp", accepted, machine(files), endorsements=tuple)
-    evidence: Evidence = attester.collect(BOUND)
+    attester = hardware_attester("snp", accepted, machine(files), vouching=knows_nothing)
+    evidence = attester.answer(BOUND, nonce=NONCE).evidence
     assert Report.from_bytes(evidence.body).report_data == BOUND.value
     assert asked == [str(level)]
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cloister.errors import UnavailableError
 from cloister.tee.azure.attester import AK_HANDLE, HCL_INDEX
-from cloister.tee.offers import Machine, Offer, offers
+from cloister.tee.kernel import KernelFiles
+from cloister.tee.offers import Machine, Offer, offer_of, offers
 from cloister.tee.places import Places
 from cloister.tee.registry import ROOTS_OF_TRUST
 from cloister.testing.azure import Firmware
@@ -66,6 +69,38 @@ def test_a_machine_with_nothing_says_what_is_missing(bare: Machine) -> None:
         assert each.interface
         assert each.missing
     assert json.loads(json.dumps([each.as_record() for each in made]))[0]["offered"] is True
+
+
+def test_what_cannot_be_used_now_is_told_from_what_is_not_there(bare: Machine) -> None:
+    """Neither is offered; of the first it is not known what it would be."""
+    assert [each.kind for each in offers(bare) if each.trouble is not None] == []
+    shut = with_tsm(bare, "tdx_guest", fail={"provider": errno.EACCES})
+    for kind in ("tdx", "snp"):
+        asked = offer_of(shut, kind)
+        assert (asked.offered, asked.remedy) == (
+            False,
+            "run as root, or let this user read and write it",
+        )
+        assert isinstance(asked.trouble, UnavailableError)
+    silent = replace(bare, places=replace(bare.places, tpm=Path("/dev/null")))
+    for kind in ("tpm", "azure-snp", "azure-tdx"):
+        asked = offer_of(silent, kind)
+        assert asked.trouble is not None
+        assert asked.missing == asked.trouble.public
+    # Of a machine that is not named, this one's kernel is meant.
+    assert Machine().kernel == os.uname().release
+
+
+def test_one_root_of_trust_is_asked_alone(bare: Machine) -> None:
+    """The kernel is not touched for what a TPM offers."""
+
+    class Untouchable:
+        def __getattr__(self, name: str) -> object:
+            raise AssertionError(name)
+
+    files: KernelFiles = Untouchable()  # type: ignore[assignment]  # nobody may call it
+    assert not offer_of(replace(bare, files=files), "azure-snp").offered
+    assert offer_of(replace(bare, files=files), "sim").offered
 
 
 @pytest.mark.parametrize(("provider", "kind"), [("tdx_guest", "tdx"), ("sev_guest", "snp")])

@@ -14,7 +14,7 @@ from cloister.crypto.digest import digest_to_text
 from cloister.keyservice.policy.canonical import policy_hash
 from cloister.keyservice.policy.description import secrets_of
 from cloister.keyservice.policy.model import Policy
-from cloister.keyservice.policy.rules import Rule, rules
+from cloister.keyservice.policy.rules import NO_DEVICES, Rule, rules
 
 __all__ = ["Explanation", "RuleChange", "explain", "rule_changes"]
 
@@ -78,18 +78,27 @@ def explain(
     measurement: LaunchMeasurement,
     *,
     volume_roots: Mapping[str, bytes],
+    devices: Mapping[str, Claims] = NO_DEVICES,
 ) -> Explanation:
     """Judge every rule, without stopping at the first that does not hold.
 
     Arguments are those of `appraise`; so is the order, and by construction the outcome.
     """
     found = tuple(
-        rules(policy, workload, claims, measurement=measurement, volume_roots=volume_roots)
+        rules(
+            policy,
+            workload,
+            claims,
+            measurement=measurement,
+            volume_roots=volume_roots,
+            devices=devices,
+        )
     )
     named = policy.workloads.get(workload)
     rows = () if named is None else secrets_of(policy, named)
     secrets = {row.label: row.value for row in rows}
-    return Explanation(policy_hash(policy), workload, claims.hardware_rooted, found, secrets)
+    rooted = all(each.hardware_rooted for each in (claims, *devices.values()))
+    return Explanation(policy_hash(policy), workload, rooted, found, secrets)
 
 
 @dataclass(frozen=True, slots=True)

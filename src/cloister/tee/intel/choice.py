@@ -44,6 +44,11 @@ class _Bundle:
         return cls(body, found, tcb_info, read_qe_identity(found.qe_identity.text))
 
 
+@lru_cache(maxsize=64)  # a judge's own are looked at for each quote
+def _bundle(body: bytes) -> _Bundle:
+    return _Bundle.of(body)
+
+
 def newest_collateral(quote: Quote, bodies: Sequence[bytes]) -> bytes | None:
     """Return one bundle made of the newest parts about a quote's platform; None for none about it.
 
@@ -54,7 +59,7 @@ def newest_collateral(quote: Quote, bodies: Sequence[bytes]) -> bytes | None:
     Raises:
         MalformedError: One of them, or the quote's certificates, cannot be read.
     """
-    bundles = [_Bundle.of(body) for body in bodies]
+    bundles = [_bundle(body) for body in bodies]
     chain = _chain(quote, bundles)
     return None if not chain else _newest(chain, tuple(bodies), quote.header.tee_type)
 
@@ -74,7 +79,7 @@ def _newest(
     tdx = tee_type == TEE_TDX
     about = [
         each
-        for each in map(_Bundle.of, bodies)
+        for each in map(_bundle, bodies)
         # Another manufacturer's statements about a platform of the same model are none about it.
         if each.read.tcb_info.path[-1].fingerprint == chain[-1].fingerprint
         and each.tcb_info.id == ("TDX" if tdx else "SGX")
@@ -107,4 +112,4 @@ def read_own(endorsement: Endorsement) -> None:
     Raises:
         MalformedError: It is no bundle of collateral with statements that can be read.
     """
-    _Bundle.of(endorsement.body)
+    _bundle(endorsement.body)
