@@ -47,7 +47,7 @@ _HASH_BYTES: Final = 48
 _SIGNATURE_BYTES: Final = 96
 _MAX_INDEX: Final = 253
 _MAX_ALTERNATIVES: Final = 64
-# Drivers and VBIOS of several fleets; one manifest read is at most half a MiB, usually a tenth.
+# Drivers and VBIOS of several fleets; one read takes 75 KiB, and at most half a MiB.
 _REMEMBERED: Final = 16
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,2}")
 _DIGEST_TEXT: Final = re.compile(r"[0-9a-fA-F]{96}")
