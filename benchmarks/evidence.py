@@ -30,6 +30,7 @@ from pairs import Spread
 from cloister.attestation.evidence import Endorsement, Evidence, EvidenceVerifier, ReportData
 from cloister.attestation.evidence_rules import Field
 from cloister.attestation.verdict import appraise_claims, default_rules
+from cloister.crypto import ocsp
 from cloister.crypto.digest import sha256
 from cloister.tee.azure.fields import SNP_FIELDS_OF_AZURE
 from cloister.tee.azure.layout import SNP_TYPE as AZURE_TYPE
@@ -41,6 +42,8 @@ from cloister.tee.cca.verifier import CcaVerifier
 from cloister.tee.intel import endorsements, pck, qe_identity, tcb_info
 from cloister.tee.nitro.fields import FIELDS as NITRO_FIELDS
 from cloister.tee.nitro.verifier import NitroVerifier
+from cloister.tee.nvidia import paths as nvidia_paths
+from cloister.tee.nvidia import rim as nvidia_rim
 from cloister.tee.nvidia.fields import FIELDS as NVIDIA_FIELDS
 from cloister.tee.nvidia.verifier import NvidiaVerifier
 from cloister.tee.sgx.fields import FIELDS as SGX_FIELDS
@@ -245,6 +248,7 @@ def _verdict(
 def _forget() -> None:
     _forget_amd()
     _forget_intel()
+    _forget_nvidia()
 
 
 def _forget_amd() -> None:
@@ -267,6 +271,20 @@ def _forget_intel() -> None:
         pck._require_sound,  # noqa: SLF001  # its cache
         qe_identity.read_qe_identity,
         tcb_info.read_tcb_info,
+    ):
+        cached.cache_clear()
+
+
+def _forget_nvidia() -> None:
+    for cached in (
+        nvidia_paths.read_certificate,
+        nvidia_paths.read_chain,
+        nvidia_paths.read_listed_chain,
+        nvidia_paths._require_sound,  # noqa: SLF001  # its cache
+        nvidia_paths._require_signed,  # noqa: SLF001  # its cache
+        nvidia_rim._read,  # noqa: SLF001  # its cache
+        nvidia_rim._require_signature,  # noqa: SLF001  # its cache
+        ocsp._signer,  # noqa: SLF001  # its cache
     ):
         cached.cache_clear()
 

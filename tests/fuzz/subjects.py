@@ -92,13 +92,13 @@ class Subject:
         """Judge it, or what became of it, with the function under the command.
 
         Raises:
-            CloisterError: A file that was named is nothing that vouches.
+            CloisterError: A mistake of the user's.
         """
         return command._judge(
             self.written(place, self.parts if parts is None else parts),
             kind=self.kind,
             endorsements=self._named(place, endorsements),
-            collector=[],
+            collector=(),
             instant=command.instant_of(at or self.at),
             policy=self._policy(place, debug),
             nonce="",

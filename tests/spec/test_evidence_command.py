@@ -74,6 +74,77 @@ def test_every_sample_gets_its_verdict(family: str) -> None:
     assert judged
 
 
+RAW: Final = {
+    "sgx": "quote.bin",
+    "tdx": "quote.bin",
+    "snp": "report.bin",
+    "nvidia": "report.bin",
+    "nitro": "document.cbor",
+    "cca": "token.cbor",
+}
+
+
+@pytest.mark.parametrize("family", RAW)
+def test_a_raw_file_gets_the_verdict_of_its_folder(family: str, tmp_path: Path) -> None:
+    """Its endorsements behind one option; the record is the same, and so is one of its text."""
+    judged = 0
+    for described in sorted(folder(family).glob("*/sample.json")):
+        facts, path = json.loads(described.read_text("utf-8")), described.parent
+        raw = path / RAW[family]
+        if not raw.is_file() or ("checks" in facts and not facts["checks"]):
+            continue
+        usual = {"verify_at": facts.get("verify_at", ALWAYS), "expect": facts.get("expect")}
+        for check in facts.get("checks", [usual])[-1:]:
+            given = endorsements(path, family, facts, check)
+            if family == "nvidia":
+                given = [path / "cert_chain.pem"]
+            at = check["verify_at"]
+            expected = verdict(path, family, at, given)
+            text = tmp_path / "text"
+            text.write_text(raw.read_bytes().hex())
+            for file in (raw, text):
+                words = ["verify", str(file), "--kind", family, "--at", at, "--json"]
+                if given:
+                    words += ["--endorsements", *map(str, given)]
+                done = RUN.invoke(evidence.app, words)
+                assert (done.exit_code, json.loads(done.stdout)) == expected, (path, check)
+            judged += 1
+    assert judged
+
+
+def test_folders_of_collateral_and_chains_serve_every_sample() -> None:
+    """Named whole, they give what the one that is about the evidence gives."""
+    intel, amd = folder("dcap-collateral"), folder("snp") / "_amd"
+    judged = 0
+    for family in ("tdx", "snp"):
+        for described in sorted(folder(family).glob("*/sample.json")):
+            facts, path = json.loads(described.read_text("utf-8")), described.parent
+            for check in facts["checks"][-1:]:
+                given = [intel]
+                if family == "snp":
+                    given = [path / facts["certificates"]["leaf"], amd]
+                    if not check.get("crl"):
+                        continue  # of those that have no list, a folder with lists says so
+                status, record = verdict(path, family, check["verify_at"], given)
+                alone = verdict(
+                    path, family, check["verify_at"], endorsements(path, family, facts, check)
+                )
+                assert (status, record["verdict"]) == (alone[0], alone[1]["verdict"]), path
+                judged += 1
+    assert judged
+
+
+def test_certificates_of_other_chips_are_refused() -> None:
+    """For every report, alone and beside nothing else that fits."""
+    for described in sorted(folder("snp").glob("*/sample.json")):
+        facts, path = json.loads(described.read_text("utf-8")), described.parent
+        chain = path / facts["certificates"]["chain"]
+        for other in sorted((folder("snp") / "_other_vcek").glob("*.der")):
+            at = facts["checks"][0]["verify_at"]
+            status, record = verdict(path / "report.bin", "snp", at, [other, chain])
+            assert (status, record["verdict"]) == (77, "reject"), (path, other)
+
+
 def test_one_second_outside_decides_or_refuses() -> None:
     """Both ends of what is valid."""
     for family in ("tdx", "snp"):

@@ -16,7 +16,7 @@ from cloister.attestation.evidence_rules import Unchecked
 from cloister.attestation.verdict import appraise_claims, default_rules
 from cloister.crypto.chain import read_pem_chain, require_path
 from cloister.errors import CloisterError
-from cloister.tee.nvidia.endorsements import ALGORITHMS, CHAIN_MEDIA_TYPE
+from cloister.tee.nvidia.endorsements import CHAIN_MEDIA_TYPE
 from cloister.tee.nvidia.evidence_list import (
     LIST_MEDIA_TYPE,
     PACKED_MEDIA_TYPE,
@@ -26,6 +26,7 @@ from cloister.tee.nvidia.evidence_list import (
 )
 from cloister.tee.nvidia.fields import FIELDS
 from cloister.tee.nvidia.layout import OPAQUE, REPORT_MEDIA_TYPE, GpuReport
+from cloister.tee.nvidia.paths import ALGORITHMS
 from cloister.tee.nvidia.rim import RIM_MEDIA_TYPE, Rim
 from cloister.tee.nvidia.roots import DEVICE_ROOTS, NVIDIA_ROOTS, RIM_ROOTS
 from cloister.tee.nvidia.verifier import NvidiaVerifier, mismatches

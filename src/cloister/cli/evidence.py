@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cloister.attestation.verdict import Verdict
     from cloister.tee.registry import RootOfTrust
 
-__all__ = ["app", "fitting", "instant_of", "judge", "octets", "read_policy", "require_root", "tell"]
+__all__ = ["app", "instant_of", "judge", "octets", "read_policy", "require_root", "tell"]
 
 app = typer.Typer(help="Judge evidence of any manufacturer, offline.", no_args_is_help=True)
 app.command("verify-composite")(evidence_composite.verify_composite)
@@ -42,6 +42,9 @@ REFUSED: Final = 77
 UNDECIDED: Final = 75
 _KIND = typer.Option(help="sgx, tdx, snp, tpm, azure-snp, azure-tdx, nvidia, nitro, cca or sim.")
 _EVIDENCE = typer.Argument(metavar="EVIDENCE", help="A raw file, or a folder with its parts.")
+_MORE = typer.Argument(
+    None, metavar="[ENDORSEMENT]...", help="With --endorsements: more that vouch."
+)
 _JSON = typer.Option(False, "--json", help="One JSON object.")
 _FORM = typer.Option("auto", "--format", help=FORM_HELP)
 _EVENT_LOG = typer.Option(None, help="For tdx: the log that explains the registers.")
@@ -63,9 +66,10 @@ _BY_ENDORSEMENT: Final[Mapping[str, tuple[frozenset[str], str]]] = {
 @app.command()
 def verify(  # noqa: PLR0917  # options: typer passes them by name
     evidence: Path = _EVIDENCE,
+    more: list[Path] | None = _MORE,
     kind: str = _KIND,
     endorsements: list[Path] = typer.Option(
-        [], help="A file, folder or bundle that vouches; once for each. A bare key is pinned."
+        [], help="Files, folders or bundles that vouch, after EVIDENCE. A bare key is pinned."
     ),
     collector: list[str] = typer.Option(
         [], help="Whose bundles are taken, ed25519:…; default: your own collector's."
@@ -93,6 +97,12 @@ def verify(  # noqa: PLR0917  # options: typer passes them by name
     """
     from cloister.cli.evidence_ear import read_telling
 
+    if more and not endorsements:
+        raise ConfigError(
+            f"{more[0]} is one too many: one piece of evidence is judged at a time",
+            code="config.value",
+            hint="put what vouches for it behind --endorsements",
+        )
     instant = instant_of(at)
     telling = read_telling(
         ear,
@@ -105,7 +115,7 @@ def verify(  # noqa: PLR0917  # options: typer passes them by name
     verdict = _judge(
         evidence,
         kind=kind,
-        endorsements=endorsements,
+        endorsements=[*endorsements, *(more or ())],
         collector=collector,
         instant=instant,
         policy=policy,
@@ -291,22 +301,28 @@ def _judge(
     from cloister.attestation.verdict import appraise_claims, refusal
     from cloister.cli.collecting import accepted
     from cloister.cli.evidence_files import choose_bundled, read_beside
-    from cloister.tee.endorsement_files import read_endorsements
+    from cloister.cli.evidence_fitting import fit
+    from cloister.tee.endorsement_files import Given, read_endorsements
 
     # What the user wrote comes first: his mistakes are no verdicts.
     root = _root(kind)
     table = root.fields()
-    given = read_endorsements(endorsements, collectors=accepted(collector) if endorsements else ())
+    collectors = accepted(collector) if endorsements else ()
+    try:
+        given = read_endorsements(endorsements, collectors=collectors, foreign=True)
+    except MalformedError as e:  # it came along with the evidence, and is as little trusted
+        return refusal(e)
     anchors, written = _anchors(root, policy, anchor, given.pinned)
     answered = _octets(nonce) if nonce else None
-    vouching = [] if endorsements else read_beside(evidence, root.name)
+    if not endorsements:
+        given = Given(read_beside(evidence, root.name))
     verifier = root.verifier(anchors)
     try:
         opened = open_evidence(evidence, root.name, form=form, event_log=event_log, at=instant)
-        if endorsements:
-            vouching = choose_bundled(given, opened.evidence, root.name, at=instant)
-        rules = _rules(table, written, vouching)
-        claims = verifier.verify(opened.evidence, _fitting(root, vouching), at=instant)
+        vouching = choose_bundled(given, opened.evidence, root.name, at=instant)
+        # What was given and is about something else excuses nothing.
+        rules = _rules(table, written, [*given.endorsements, *vouching])
+        claims = verifier.verify(opened.evidence, fit(root.name, vouching), at=instant)
         opened.require_bound(claims, answered)
     except CallerError:
         raise
@@ -390,62 +406,6 @@ def _rules(
     return rules
 
 
-def _fitting(root: RootOfTrust, endorsements: Sequence[Endorsement]) -> list[Endorsement]:
-    """Leave out what is of no use to a kind: a folder may vouch for several machines' parts."""
-    wanted = _WANTED.get(root.name, frozenset())
-    fitting = [each for each in endorsements if each.media_type in wanted]
-    if root.name in {"snp", "azure-snp"}:
-        return _leaf_apart(fitting)
-    return _one_path(fitting) if root.name in {"tpm", "nvidia"} else fitting
-
-
-def _leaf_apart(endorsements: Sequence[Endorsement]) -> list[Endorsement]:
-    """Take the chip's certificate out of a file that has it before its issuer and the root."""
-    from cloister.attestation.evidence import Endorsement
-    from cloister.tee.endorsement_files import certificate_blocks, pem_body
-
-    found: list[Endorsement] = []
-    for each in endorsements:
-        blocks = certificate_blocks(each.body) if "pem" in each.media_type else []
-        if len(blocks) == 3:  # noqa: PLR2004  # the chip's, its issuer's, the root's
-            found.append(Endorsement("application/pkix-cert", pem_body(blocks[0])))
-            found.append(Endorsement(each.media_type, b"".join(blocks[1:])))
-        else:
-            found.append(each)
-    return found
-
-
-def _one_path(endorsements: Sequence[Endorsement]) -> list[Endorsement]:
-    """Put single certificates before the chain that they belong to, as one path."""
-    from cloister.attestation.evidence import Endorsement
-    from cloister.crypto.chain import to_pem
-
-    single = [each.body for each in endorsements if each.media_type == "application/pkix-cert"]
-    others = [each for each in endorsements if each.media_type != "application/pkix-cert"]
-    if not single:
-        return others
-    chain = "application/pem-certificate-chain"
-    rest = b"".join(each.body for each in others if each.media_type == chain)
-    path = to_pem(single) + rest
-    return [Endorsement(chain, path), *(each for each in others if each.media_type != chain)]
-
-
-_X509: Final = frozenset(
-    {"application/pkix-cert", "application/pem-certificate-chain", "application/pkix-crl"}
-)
-_INTEL: Final = frozenset({"application/vnd.cloister.intel-collateral+json"})
-_WANTED: Final[Mapping[str, frozenset[str]]] = {
-    "sgx": _INTEL,
-    "tdx": _INTEL,
-    "snp": _X509,
-    "tpm": _X509,
-    "azure-snp": _X509,
-    "azure-tdx": _INTEL,
-    "nvidia": _X509 | _MANIFESTS | {"application/ocsp-response"},
-    "cca": frozenset({"application/jwk+json"}),
-}
-
-
 def instant_of(text: str) -> int:
     """Read an instant with its time zone; now, where there is none."""
     from cloister.keyservice.clock import read_clock
@@ -504,4 +464,4 @@ def _flat(prefix: str, value: object) -> list[tuple[str, object]]:
 
 # For `explain` and `verify-composite`, which judge as `verify` does, and for `policy`.
 judge, octets, read_policy, require_root = _judge, _octets, _policy, _root
-fitting, tell = _fitting, _tell
+tell = _tell

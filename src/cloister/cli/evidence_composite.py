@@ -130,7 +130,7 @@ def _judge(
 ) -> CompositeVerdict | Verdict:
     from cloister.attestation.evidence_rules import OneOf
     from cloister.attestation.verdict import refusal
-    from cloister.cli.evidence import fitting
+    from cloister.cli.evidence_fitting import fit
     from cloister.endorsing.choosing import choose
     from cloister.tee.composite import (
         PartVerifier,
@@ -142,7 +142,7 @@ def _judge(
 
     def vouching(part: _Part, of: Evidence) -> list[Endorsement]:
         bundled = choose(of, part.root.name, given.bundled, at=at) if given.bundled else []
-        return fitting(part.root, [*given.endorsements, *bundled])
+        return fit(part.root.name, [*given.endorsements, *bundled])
 
     if len(nonce) != 32:  # noqa: PLR2004  # SHA-256
         raise ConfigError("--gpu-nonce takes 32 bytes as 64 hex digits", code="config.value")

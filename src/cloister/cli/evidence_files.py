@@ -6,6 +6,7 @@ folder has beside its evidence are endorsements: they vouch by their own signatu
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -37,6 +38,12 @@ __all__ = ["choose_bundled", "read_anchor", "read_beside", "read_collected", "re
 
 _MAX_SOURCE: Final = 2048
 _HEX: Final = re.compile("(?:[0-9a-f]{2})+")
+_HEX_TEXT: Final = re.compile(rb"(?:[0-9a-fA-F]{2}){64,}")
+_BASE64_TEXT: Final = re.compile(rb"[A-Za-z0-9+/]{128,}={0,2}")
+# Kinds whose one file is ours, a map in CBOR; what others have of them is parts in a folder.
+_OF_PARTS: Final = frozenset({"tpm", "azure-snp", "azure-tdx"})
+_MAPS: Final = frozenset(bytes([first]) for first in range(0xA0, 0xC0))
+_GZIP: Final = b"\x1f\x8b"
 _MAX_REGISTERS: Final = 16384
 _FACTS: Final = "sample.json"
 # Files of a folder that are parts of evidence, or describe it.
@@ -94,7 +101,8 @@ def read_beside(path: Path, kind: str) -> list[Endorsement]:
 def choose_bundled(given: Given, evidence: Evidence, kind: str, *, at: int) -> list[Endorsement]:
     """Return what vouches: what was named by itself, and of bundles what is about the evidence.
 
-    What was named by itself stands for its kind of endorsement, where evidence takes one of each.
+    What was named by itself stands for its kind of endorsement, where evidence takes one of each;
+    of several that were named, or lay in a folder, those are chosen that are about the evidence.
 
     Args:
         given: What the user named.
@@ -102,15 +110,19 @@ def choose_bundled(given: Given, evidence: Evidence, kind: str, *, at: int) -> l
         kind: A root of trust's name.
         at: The instant to judge at.
     """
-    if not given.bundled:
-        return given.endorsements
+    from cloister.cli.evidence_fitting import fit, several
     from cloister.endorsing.choosing import choose
 
+    named = fit(kind, given.endorsements)
+    if several(kind, named) or (given.mixed and kind == "nvidia"):
+        named = choose(evidence, kind, named, at=at)
+    if not given.bundled:
+        return named
     chosen = choose(evidence, kind, given.bundled, at=at)
-    named = {each.media_type for each in given.endorsements}
+    forms = {each.media_type for each in named}
     if kind not in {"tpm", "nvidia"}:
-        chosen = [each for each in chosen if each.media_type not in named]
-    return [*given.endorsements, *(each for each in chosen if each not in given.endorsements)]
+        chosen = [each for each in chosen if each.media_type not in forms]
+    return [*named, *(each for each in chosen if each not in named)]
 
 
 def read_collected(
@@ -209,6 +221,7 @@ def _from_bytes(data: bytes, kind: str) -> Evidence:
     root = by_name(kind)
     if root is None:
         raise ConfigError(f"there is no kind of evidence called {kind!r}", code="config.value")
+    data = as_octets(data)
     try:
         envelope = Evidence.from_bytes(data)
     except MalformedError:
@@ -217,7 +230,34 @@ def _from_bytes(data: bytes, kind: str) -> Evidence:
         return envelope
     if kind == "nvidia" and data.lstrip()[:1] in (b"[", b"{"):
         return Evidence("application/vnd.cloister.nvidia+json", data)
+    if kind in _OF_PARTS and data[:1] not in _MAPS:
+        raise MalformedError(
+            f"one file is not all of {kind} evidence: name the folder that has its parts",
+            code="evidence.malformed",
+        )
     return Evidence(root.media_types[0], data)
+
+
+def as_octets(data: bytes) -> bytes:
+    """Take hexadecimal digits or base64 for the bytes that they stand for.
+
+    No kind's own bytes are a text of these characters alone; and what was meant is judged.
+
+    Raises:
+        MalformedError: It is packed.
+    """
+    if data.startswith(_GZIP):
+        raise MalformedError(
+            "the evidence is packed: unpack it with gunzip first", code="evidence.malformed"
+        )
+    text = b"".join(data.split())
+    digits = text.removeprefix(b"0x")
+    if _HEX_TEXT.fullmatch(digits):
+        return bytes.fromhex(digits.decode("ascii"))
+    if _BASE64_TEXT.fullmatch(text):
+        with contextlib.suppress(ValueError):
+            return base64.b64decode(text, validate=True)
+    return data
 
 
 def _with_log(evidence: Evidence, kind: str, path: Path) -> Evidence:

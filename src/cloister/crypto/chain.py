@@ -242,6 +242,14 @@ class RevocationList:
             raise wrong from e
         if not genuine:
             raise wrong
+        self.require_current(at=at)
+
+    def require_current(self, *, at: int) -> None:
+        """Check that it counts at an instant, both ends included.
+
+        Raises:
+            UnavailableError: It is from later, or too old (`endorsement.stale`).
+        """
         if not self.this_update <= at <= self.next_update:
             raise UnavailableError(
                 "a revocation list does not count at that time",

@@ -5,12 +5,16 @@ Invariants:
        issuer certified for nothing but that.
     2. It has a next update; after that it counts no more.
     3. "Unknown" is not "good".
+
+Who signed a response does not depend on the time: what held is remembered by all of its bytes, and
+what counts when, and of whom, is judged every time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -29,6 +33,7 @@ __all__ = ["MAX_OCSP_BYTES", "OCSP_NONCE_BYTES", "OcspResponse", "ocsp_request"]
 MAX_OCSP_BYTES: Final = 65536
 OCSP_NONCE_BYTES: Final = 32  # RFC 9654
 _MAX_ENTRIES: Final = 8
+_REMEMBERED: Final = 32
 _EXTENDED_KEY_USAGE: Final = "2.5.29.37"
 _HASHES: Final[dict[str, HashAlgorithm]] = {ECDSA_SHA256: SHA256(), ECDSA_SHA384: SHA384()}
 _MALFORMED: Final = (ValueError, TypeError, UnsupportedAlgorithm)
@@ -121,7 +126,9 @@ class OcspResponse:
         entries = self._about(certificate, issuer)
         if not entries:
             return False
-        self._require_signed(issuer, algorithms, at=at)
+        signer = _signer(self.der, issuer.der, frozenset(algorithms))
+        if signer.der != issuer.der:  # whose own validity was checked with his path
+            signer.require_valid(at=at)
         if any(each.status is ocsp.OCSPCertStatus.REVOKED for each in entries):
             raise EndorsementError(
                 f"the certificate of {certificate.common_name or 'an endorser'} is revoked",
@@ -146,7 +153,12 @@ class OcspResponse:
             == _identity(certificate, issuer, each.hash_name)
         ]
 
-    def _require_signed(self, issuer: Certificate, algorithms: Collection[str], *, at: int) -> None:
+    def signer(self, issuer: Certificate, algorithms: Collection[str]) -> Certificate:
+        """Return who signed it: the issuer, or a responder that he certified for nothing but that.
+
+        Raises:
+            EndorsementError: Somebody else did (`endorsement.signature`).
+        """
         wrong = EndorsementError(
             "an OCSP response was not signed for the issuer that it speaks of",
             code="endorsement.signature",
@@ -154,12 +166,11 @@ class OcspResponse:
         if self.signature_algorithm not in algorithms:
             raise wrong
         if self._signed_by(issuer):
-            return
+            return issuer
         for responder in self.responders:
             if self._signed_by(responder) and _answers_only(responder):
                 responder.require_issued_by(issuer, algorithms)
-                responder.require_valid(at=at)
-                return
+                return responder
         raise wrong
 
     def _signed_by(self, signer: Certificate) -> bool:
@@ -172,6 +183,12 @@ class OcspResponse:
         except (InvalidSignature, KeyError, *_MALFORMED):
             return False
         return True
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _signer(der: bytes, issuer: bytes, algorithms: frozenset[str]) -> Certificate:
+    """Return who signed a response; what held is remembered by all of its bytes."""
+    return OcspResponse.from_der(der).signer(Certificate.from_der(issuer), algorithms)
 
 
 def ocsp_request(certificate: Certificate, issuer: Certificate, nonce: bytes) -> bytes:

@@ -11,7 +11,6 @@ Spec: endorsement-sources-v1, clauses ES-13 and ES-14.
 
 from __future__ import annotations
 
-import json
 import re
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -27,19 +26,17 @@ from cloister.tee.intel.endorsements import COLLATERAL_TYPE, read_collateral
 from cloister.tee.intel.layout import PCK_CHAIN, TEE_SGX, Quote
 from cloister.tee.intel.pck import PCK_CA_NAMES, ROOT_NAME, SIGNER_NAME, PckExtension, read_chain
 from cloister.tee.intel.qe_identity import read_qe_identity
-from cloister.tee.intel.statement import MAX_STATEMENT_BYTES
+from cloister.tee.intel.spellings import signed_text
 from cloister.tee.intel.tcb_info import read_tcb_info
-from cloister.wire.strict_json import read_json, write_json
+from cloister.wire.strict_json import write_json
 
 __all__ = ["IntelWish", "signed_text"]
 
 _TCB_CHAIN: Final = ("tcb-info-issuer-chain", "sgx-tcb-info-issuer-chain")
 _QE_CHAIN: Final = ("sgx-enclave-identity-issuer-chain",)
 _CRL_CHAIN: Final = ("sgx-pck-crl-issuer-chain",)
-_SIGNATURE: Final = re.compile(r'\s*,\s*"signature"\s*:\s*"([0-9a-fA-F]{128})"\s*\}\s*')
 _HEX: Final = re.compile(rb"(?:[0-9a-fA-F]{2})+")
 _MAX_CHAIN: Final = 3
-_MAX_DEPTH: Final = 9
 _FMSPC_BYTES: Final = 6
 
 
@@ -188,35 +185,6 @@ def _judge_root_list(answer: Answer) -> Window:
     return Window(found.this_update, found.next_update)
 
 
-def signed_text(body: bytes, member: str) -> tuple[str, str]:
-    """Return the text that was signed, byte for byte, and the signature in hexadecimal.
-
-    Args:
-        body: Untrusted: an object of exactly the member and then `signature`.
-        member: The member's name.
-
-    Raises:
-        MalformedError: It is no such object (`endorsement.malformed`, `wire.too-large`).
-    """
-    read_json(
-        body,
-        what="an answer of Intel's",
-        max_bytes=MAX_STATEMENT_BYTES + 1024,
-        max_depth=_MAX_DEPTH,
-        code="endorsement.malformed",
-    )
-    text = body.decode()
-    head = re.match(rf'\s*\{{\s*"{member}"\s*:\s*(?=\{{)', text)
-    if head is None:
-        raise _malformed(member)
-    # It was read as a whole: here only its end is looked for.
-    _, end = json.JSONDecoder().raw_decode(text, head.end())
-    tail = _SIGNATURE.fullmatch(text, end)
-    if tail is None:
-        raise _malformed("signature")
-    return text[head.end() : end], tail[1].lower()
-
-
 def _der(body: bytes) -> bytes:
     """Take DER, or hexadecimal text as a PCCS gives it."""
     text = body.strip()
@@ -246,12 +214,4 @@ def _window(chain: Sequence[Certificate]) -> Window:
 def _other(detail: str) -> EndorsementError:
     return EndorsementError(
         "an answer is about another platform or issuer", code="endorsement.mismatch", detail=detail
-    )
-
-
-def _malformed(detail: str) -> MalformedError:
-    return MalformedError(
-        "an answer of Intel's is not a statement and its signature",
-        code="endorsement.malformed",
-        detail=detail,
     )

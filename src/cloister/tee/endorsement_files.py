@@ -20,6 +20,7 @@ from cloister.attestation.evidence import Endorsement
 from cloister.crypto.digest import sha256
 from cloister.crypto.signature import VerifyingKey
 from cloister.errors import ConfigError, EndorsementError, MalformedError
+from cloister.tee.intel.spellings import is_collateral, respelled
 
 __all__ = [
     "Given",
@@ -54,6 +55,11 @@ _PEM: Final = re.compile(
 _PEM_BLOCK: Final = re.compile(
     rb"^-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+\n-----END CERTIFICATE-----", re.MULTILINE
 )
+_LIST_BEGIN: Final = b"-----BEGIN X509 CRL-----"
+_PEM_LIST: Final = re.compile(
+    rb"^-----BEGIN X509 CRL-----\n([A-Za-z0-9+/=\n]+)\n-----END X509 CRL-----", re.MULTILINE
+)
+_BOM, _GZIP = b"\xef\xbb\xbf", b"\x1f\x8b"
 _BUNDLE_START: Final = b"\xa3"  # a map of three, in CBOR: nothing else here begins so
 _SEQUENCE, _INTEGER, _ENUMERATED, _VERSION_TAG = b"\x30", b"\x02", b"\x0a", b"\xa0"
 
@@ -66,20 +72,25 @@ class Given:
         endorsements: Untrusted.
         pinned: SHA-256 of each bare public key that the user named.
         bundled: Untrusted: what bundles hold, which may be about other machines too.
+        mixed: Whether a folder was named, in which the same may be.
     """
 
     endorsements: list[Endorsement] = field(default_factory=list)
     pinned: list[bytes] = field(default_factory=list)
     bundled: list[Endorsement] = field(default_factory=list)
+    mixed: bool = False
 
     def add(self, other: Given) -> None:
         """Take what another has, each endorsement once."""
         self.endorsements += [each for each in other.endorsements if each not in self.endorsements]
         self.pinned += other.pinned
         self.bundled += [each for each in other.bundled if each not in self.bundled]
+        self.mixed |= other.mixed
 
 
-def read_endorsements(paths: Sequence[Path], *, collectors: Collection[VerifyingKey] = ()) -> Given:
+def read_endorsements(
+    paths: Sequence[Path], *, collectors: Collection[VerifyingKey] = (), foreign: bool = False
+) -> Given:
     """Read files, the files of folders, and bundles, by what is in them.
 
     A bare public key vouches by its file being named here: it is pinned. One that lies in a folder
@@ -88,6 +99,7 @@ def read_endorsements(paths: Sequence[Path], *, collectors: Collection[Verifying
     Args:
         paths: What the user named.
         collectors: Whose bundles are taken; none of them takes none.
+        foreign: Whether a folder may have JSON objects beside, which describe what lies there.
 
     Raises:
         ConfigError: One cannot be read, or there are too many.
@@ -102,7 +114,10 @@ def read_endorsements(paths: Sequence[Path], *, collectors: Collection[Verifying
                 opened = open_bundle(read_bundle_bytes(each), collectors=collectors)
                 given.add(Given(bundled=list(opened.endorsements)))
             else:
-                given.add(sorted_out(read_file(each), str(each), named=alone))
+                data = read_file(each)
+                if alone or not (foreign and _describes(data)):
+                    given.add(sorted_out(data, str(each), named=alone))
+        given.mixed |= not alone
     return given
 
 
@@ -181,9 +196,14 @@ def sorted_out(data: bytes, name: str, *, named: bool) -> Given:
         name: For messages.
         named: Whether the user named it, so that a bare key is pinned.
     """
+    data = data.removeprefix(_BOM)
     start = data.lstrip()[:64]
     if start.startswith(b"{"):
         return _json(data, name, named=named)
+    if data.startswith(_GZIP):
+        raise MalformedError(
+            f"{name} is packed: unpack it with gunzip first", code="endorsement.malformed"
+        )
     if start.startswith(b"<"):
         return Given([Endorsement(_RIM, data)])
     if data.startswith(b"0"):
@@ -191,17 +211,46 @@ def sorted_out(data: bytes, name: str, *, named: bool) -> Given:
     if PEM_KEY in data:
         return Given(pinned=[sha256(pem_body(data))] if named else [])
     blocks = certificate_blocks(data)
+    lists = _lists(data, name)
+    if not blocks and not lists:
+        raise _unknown(name)
     if len(blocks) == 1:
-        return Given([Endorsement(_CERTIFICATE, pem_body(blocks[0]))])
-    if blocks:
-        return Given([Endorsement(_CHAIN, b"".join(blocks))])
-    raise _unknown(name)
+        return Given([Endorsement(_CERTIFICATE, pem_body(blocks[0])), *lists])
+    return Given([*([Endorsement(_CHAIN, b"".join(blocks))] if blocks else []), *lists])
 
 
 def certificate_blocks(data: bytes) -> list[bytes]:
     """Return each certificate's PEM; tools leave words between them, which vouch for nothing."""
     found = _PEM_BLOCK.findall(data.replace(b"\r\n", b"\n"))
     return [block + b"\n" for block in found] if len(found) <= _MAX_FILES else []
+
+
+def _lists(data: bytes, name: str) -> list[Endorsement]:
+    """Return the revocation lists of a file of PEM: one that was given is never passed over."""
+    found = _PEM_LIST.findall(data.replace(b"\r\n", b"\n"))
+    if len(found) != data.count(_LIST_BEGIN) or len(found) > _MAX_FILES:
+        raise _unknown(name)
+    lists: list[Endorsement] = []
+    for text in found:
+        try:
+            body = base64.b64decode(text.replace(b"\n", b""), validate=True)
+        except ValueError as e:
+            raise _unknown(name) from e
+        if _der(body, name) != _LIST:
+            raise _unknown(name)
+        lists.append(Endorsement(_LIST, body))
+    return lists
+
+
+def _describes(data: bytes) -> bool:
+    """Tell a JSON object that vouches for nothing, such as a folder's own description."""
+    try:
+        found = json.loads(data) if data.lstrip()[:1] == b"{" else None
+    except (ValueError, RecursionError):  # whoever reads it says why
+        return False
+    if not isinstance(found, dict) or "kty" in found:
+        return False
+    return not is_collateral(found) or any(isinstance(each, dict) for each in found.values())
 
 
 def _der(data: bytes, name: str) -> str:
@@ -229,8 +278,8 @@ def _inside(data: bytes, at: int) -> int | None:
 
 def _json(data: bytes, name: str, *, named: bool) -> Given:
     found = read_object(data, name)
-    if "tcb_info" in found:
-        return Given([Endorsement(_COLLATERAL, data)])
+    if is_collateral(found):
+        return Given([Endorsement(_COLLATERAL, respelled(data))])
     if "kty" in found:
         from cloister.tee.cca.endorsements import anchor_of_key  # noqa: PLC0415  # when a key of Arm's is read
 

@@ -221,9 +221,8 @@ def test_one_file_with_the_whole_chain_of_a_chip(tmp_path: Path) -> None:
         whole.write_bytes(text)
         done = run(*words, "--endorsements", whole, "--json")
         assert done.exit_code == 0, done.output
-    for text in (amd.chain(), amd.chain() + leaf):
-        whole.write_bytes(text)
-        assert run(*words, "--endorsements", whole, "--json").exit_code != 0
+    whole.write_bytes(amd.chain())
+    assert run(*words, "--endorsements", whole, "--json").exit_code != 0
 
 
 def test_a_folder_of_a_tpm_and_the_key_that_the_user_pins(tmp_path: Path) -> None:

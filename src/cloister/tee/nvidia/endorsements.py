@@ -9,7 +9,7 @@ media type                                 body
 `application/ocsp-response`                an OCSP response, DER
 ========================================== =====================================================
 
-Spec: nvidia-evidence-v1, clauses NV-10, NV-11 and NV-27 to NV-29.
+Spec: nvidia-evidence-v1, clauses NV-10, NV-11 and NV-27 to NV-30.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from itertools import pairwise
 from typing import Final
 
 from cloister.attestation.evidence import Endorsement
-from cloister.crypto.chain import ECDSA_SHA384, Certificate, RevocationList, read_pem_chain
+from cloister.crypto.chain import Certificate, RevocationList
 from cloister.crypto.ocsp import OcspResponse
 from cloister.errors import MalformedError
+from cloister.tee.nvidia.paths import ALGORITHMS, read_chain, require_list
 from cloister.tee.nvidia.rim import RIM_MEDIA_TYPE, Rim
 
-__all__ = ["ALGORITHMS", "CHAIN_MEDIA_TYPE", "CRL_MEDIA_TYPE", "OCSP_MEDIA_TYPE", "Collateral"]
+__all__ = ["CHAIN_MEDIA_TYPE", "CRL_MEDIA_TYPE", "OCSP_MEDIA_TYPE", "Collateral"]
 
 CHAIN_MEDIA_TYPE: Final = "application/pem-certificate-chain"
 CRL_MEDIA_TYPE: Final = "application/pkix-crl"
 OCSP_MEDIA_TYPE: Final = "application/ocsp-response"
-ALGORITHMS: Final = frozenset({ECDSA_SHA384})
 _MAX_ENDORSEMENTS: Final = 64
 _MAX_TOTAL_BYTES: Final = 1 << 21
 
@@ -73,7 +73,7 @@ class Collateral:
                 )
             bodies[each.media_type].append(each.body)
         return cls(
-            chains=tuple(tuple(read_pem_chain(body)) for body in bodies[CHAIN_MEDIA_TYPE]),
+            chains=tuple(read_chain(body) for body in bodies[CHAIN_MEDIA_TYPE]),
             rims=tuple(Rim.from_xml(body) for body in bodies[RIM_MEDIA_TYPE]),
             lists=tuple(RevocationList.from_der(body) for body in bodies[CRL_MEDIA_TYPE]),
             responses=tuple(OcspResponse.from_der(body) for body in bodies[OCSP_MEDIA_TYPE]),
@@ -97,7 +97,7 @@ class Collateral:
         good = False
         for each in self.lists:
             if each.issuer == issuer.subject:
-                each.require_from(issuer, ALGORITHMS, at=at)
+                require_list(each, issuer, at=at)
                 each.require_not_revoked(certificate)
                 good = True
         for response in self.responses:

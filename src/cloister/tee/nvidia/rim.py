@@ -5,7 +5,10 @@ A manifest is a SWID tag (ISO/IEC 19770-2:2015) with TCG's attributes (TCG RIM I
 the signature, canonical XML 1.1, SHA-384, ECDSA on P-384. What is read here is what was signed:
 the same tree gives the measurements and the digest, and the signature is the last element of it.
 
-Spec: nvidia-evidence-v1, clauses NV-20 to NV-26.
+Manifests are large, and many verdicts use the same ones: the last few stay read, by all of their
+bytes, and so does a signature that held. Whose path it is and when is judged elsewhere, every time.
+
+Spec: nvidia-evidence-v1, clauses NV-20 to NV-26 and NV-30.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cloister.crypto.chain import MAX_PATH, Certificate
@@ -43,6 +47,8 @@ _HASH_BYTES: Final = 48
 _SIGNATURE_BYTES: Final = 96
 _MAX_INDEX: Final = 253
 _MAX_ALTERNATIVES: Final = 64
+# Drivers and VBIOS of several fleets; one read takes 75 KiB, and at most half a MiB.
+_REMEMBERED: Final = 16
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,2}")
 _DIGEST_TEXT: Final = re.compile(r"[0-9a-fA-F]{96}")
 _VERSION: Final = re.compile(r"[0-9A-Za-z.]{1,64}")
@@ -130,34 +136,15 @@ class Rim:
     signature: bytes
     path: tuple[Certificate, ...]
 
-    @classmethod
-    def from_xml(cls, data: bytes) -> Rim:
+    @staticmethod
+    def from_xml(data: bytes) -> Rim:
         """Read untrusted bytes.
 
         Raises:
             MalformedError: They are no manifest of this form (`endorsement.malformed`), or hold
                 certificates that cannot be read (`certificate.malformed`).
         """
-        root = read_xml(data)
-        _require(root, _SWID, "SoftwareIdentity")
-        parts = root.elements
-        if [part.name for part in parts] != ["Entity", "Meta", "Payload", "Signature"]:
-            raise _malformed("does not have the parts of a manifest")
-        _, meta, payload, signature = parts
-        for part in parts[:3]:
-            _require(part, _SWID, part.name)
-        signed_info, value, key_info = _named(
-            signature, "Signature", ("SignedInfo", "SignatureValue", "KeyInfo")
-        )
-        scope = root.namespaces | signature.namespaces
-        return cls(
-            content=_content(root, meta, payload),
-            digest=_sha384(canonical(root, inherited={}, without=signature)),
-            signed_digest=_signed_digest(signed_info),
-            signed=canonical(signed_info, inherited=scope, without=None),
-            signature=_base64(value.text, _SIGNATURE_BYTES),
-            path=_certificates(key_info),
-        )
+        return _read(data)
 
     def require_signed(self) -> None:
         """Check that the first certificate's key signed what was read; judge the path elsewhere.
@@ -165,13 +152,8 @@ class Rim:
         Raises:
             EndorsementError: It did not (`endorsement.signature`).
         """
-        error = EndorsementError(
-            "a reference integrity manifest was changed, or not signed by its signer",
-            code="endorsement.signature",
-        )
-        require_equal(self.digest, self.signed_digest, error=error)
-        key = EcdsaKey.from_spki(self.path[0].public_key, "P-384")
-        key.verify(self.signed, self.signature, "SHA-384", error=error)
+        require_equal(self.digest, self.signed_digest, error=_forged())
+        _require_signature(self.path[0].public_key, self.signed, self.signature)
 
     @staticmethod
     def to_be_signed(content: RimContent) -> bytes:
@@ -200,6 +182,44 @@ class Rim:
         )
         end = "</SoftwareIdentity>"
         return (document.removesuffix(end) + element + end + "\n").encode("ascii")
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _read(data: bytes) -> Rim:
+    root = read_xml(data)
+    _require(root, _SWID, "SoftwareIdentity")
+    parts = root.elements
+    if [part.name for part in parts] != ["Entity", "Meta", "Payload", "Signature"]:
+        raise _malformed("does not have the parts of a manifest")
+    _, meta, payload, signature = parts
+    for part in parts[:3]:
+        _require(part, _SWID, part.name)
+    signed_info, value, key_info = _named(
+        signature, "Signature", ("SignedInfo", "SignatureValue", "KeyInfo")
+    )
+    scope = root.namespaces | signature.namespaces
+    return Rim(
+        content=_content(root, meta, payload),
+        digest=_sha384(canonical(root, inherited={}, without=signature)),
+        signed_digest=_signed_digest(signed_info),
+        signed=canonical(signed_info, inherited=scope, without=None),
+        signature=_base64(value.text, _SIGNATURE_BYTES),
+        path=_certificates(key_info),
+    )
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _require_signature(public_key: bytes, signed: bytes, signature: bytes) -> None:
+    """Check the signature over exactly these bytes; what held is remembered by all of them."""
+    key = EcdsaKey.from_spki(public_key, "P-384")
+    key.verify(signed, signature, "SHA-384", error=_forged())
+
+
+def _forged() -> EndorsementError:
+    return EndorsementError(
+        "a reference integrity manifest was changed, or not signed by its signer",
+        code="endorsement.signature",
+    )
 
 
 def _content(root: Element, meta: Element, payload: Element) -> RimContent:

@@ -1,6 +1,6 @@
 """Judge evidence of NVIDIA GPUs, one or several, with the manifests and revocations that came.
 
-Spec: nvidia-evidence-v1, clauses NV-10 to NV-34.
+Spec: nvidia-evidence-v1, clauses NV-10 to NV-41.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Final
 
 from cloister.attestation.claims import Claims
 from cloister.attestation.evidence import Endorsement, Evidence
-from cloister.crypto.chain import Certificate, read_plain_chain, require_path
+from cloister.crypto.chain import Certificate
 from cloister.crypto.digest import require_equal
 from cloister.crypto.vendor_keys import EcdsaKey
 from cloister.errors import EndorsementError, EvidenceError, UnavailableError
 from cloister.tee.anchors import require_anchors
 from cloister.tee.nvidia.dice import DiceIdentity, is_device
-from cloister.tee.nvidia.endorsements import ALGORITHMS, Collateral
+from cloister.tee.nvidia.endorsements import Collateral
 from cloister.tee.nvidia.evidence_list import (
     LIST_MEDIA_TYPE,
     PACKED_MEDIA_TYPE,
@@ -26,6 +26,11 @@ from cloister.tee.nvidia.evidence_list import (
     unpack_devices,
 )
 from cloister.tee.nvidia.layout import OPAQUE, REPORT_MEDIA_TYPE, GpuReport
+from cloister.tee.nvidia.paths import (
+    read_certificate,
+    read_listed_chain,
+    require_nvidia_path,
+)
 from cloister.tee.nvidia.rim import Rim, RimContent
 from cloister.tee.nvidia.roots import DEVICE_ROOTS, RIM_ROOTS
 
@@ -120,7 +125,7 @@ class NvidiaVerifier:
         self, arch: str | None, path: tuple[Certificate, ...], report: GpuReport, *, at: int
     ) -> _Device:
         # 2.1 The chain ends in an accepted root, and its leaf is a device's firmware.
-        anchor = require_path(path, anchors=self._device_anchors, algorithms=ALGORITHMS, at=at)
+        anchor = require_nvidia_path(path, anchors=self._device_anchors, at=at)
         dice = DiceIdentity.of(path[0])
         name = _CHIP.fullmatch(path[0].common_name)
         if name is None or name[1][:2] not in _ARCHITECTURES:
@@ -147,7 +152,7 @@ class NvidiaVerifier:
 
     def _rim(self, rim: Rim, *, at: int) -> bytes:
         """Check one manifest; returns the root that vouches for it."""
-        anchor = require_path(rim.path, anchors=self._rim_anchors, algorithms=ALGORITHMS, at=at)
+        anchor = require_nvidia_path(rim.path, anchors=self._rim_anchors, at=at)
         if is_device(rim.path[0]):
             raise EndorsementError(
                 "a device signed a reference integrity manifest", code="endorsement.signature"
@@ -177,11 +182,10 @@ def _parts(
         raise EndorsementError("a list brings its own chains", code="endorsement.mismatch")
     if evidence.media_type == PACKED_MEDIA_TYPE:
         devices = unpack_devices(evidence.body)
-        read = {der: Certificate.from_der(der) for device in devices for der in device.path}
-        return [(None, tuple(read[der] for der in each.path), each.report) for each in devices]
+        return [(None, tuple(map(read_certificate, each.path)), each.report) for each in devices]
     if evidence.media_type == LIST_MEDIA_TYPE:
         return [
-            (each.arch, tuple(read_plain_chain(each.chain)), each.report)
+            (each.arch, read_listed_chain(each.chain), each.report)
             for each in devices_from_json(evidence.body)
         ]
     if evidence.media_type != REPORT_MEDIA_TYPE:
