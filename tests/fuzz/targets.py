@@ -25,7 +25,6 @@ from cloister.crypto.jose import KeySet
 from cloister.crypto.ocsp import OcspResponse
 from cloister.crypto.signature import SigningKey
 from cloister.crypto.vendor_keys import EcdsaKey, RsaKey
-from cloister.crypto.x509 import read_peer_certificate
 from cloister.errors import CloisterError
 from cloister.inference.message import Body
 from cloister.keyservice.policy.charter import parse_charter
@@ -37,6 +36,7 @@ from cloister.tee.azure.layout import SNP_TYPE, AzureEvidence, HclReport, Runtim
 from cloister.tee.azure.tdreport import require_same_td
 from cloister.tee.azure.verifier import AzureSnpVerifier
 from cloister.tee.cca.verifier import CcaVerifier
+from cloister.tee.endorsement_files import sorted_out
 from cloister.tee.intel.endorsements import read_collateral
 from cloister.tee.intel.layout import EnclaveReport, Quote
 from cloister.tee.intel.pck import SGX_EXTENSION, read_chain, read_extension
@@ -77,6 +77,7 @@ from cloister.wire import decode
 from cloister.wire.foreign_cbor import read_foreign
 from cloister.wire.strict_json import read_json
 from fuzz import (
+    readers,
     test_device_parsers,
     test_ear_parsers,
     test_fuse_session,
@@ -121,13 +122,20 @@ class Target:
             for good in goods
         ]
 
+    @property
+    def readers(self) -> int:
+        """How many there are."""
+        return len(self._readers)
+
+    def reader_of(self, data: bytes) -> int:
+        """Return the number of the reader that an input picks."""
+        return data[0] % len(self._readers) if len(self._readers) > 1 and data else 0
+
     def read(self, data: bytes) -> object:
         """Give an input to the reader that it picks."""
         if len(self._readers) == 1:
             return self._readers[0](data)
-        if not data:
-            return None
-        return self._readers[data[0] % len(self._readers)](data[1:])
+        return self._readers[self.reader_of(data)](data[1:]) if data else None
 
 
 def one_input(target: Target, data: bytes) -> None:
@@ -200,7 +208,7 @@ def _tpm_chain(data: bytes) -> object:
 
 def _file(data: bytes) -> object:
     """As the command reads a file that somebody names, whatever is in it."""
-    return evidence_files._sorted_out(data, "file", named=True)
+    return sorted_out(data, "file", named=True)
 
 
 def _registers(data: bytes) -> object:
@@ -209,6 +217,10 @@ def _registers(data: bytes) -> object:
 
 def _bundle(data: bytes) -> object:
     return EndorsementBundle.open(data, collectors=[KEY.public])
+
+
+def _bundle_file(data: bytes) -> object:
+    return readers.bundle_of(data, KEY.public)
 
 
 def _fields_of(name: str) -> Any:
@@ -268,10 +280,6 @@ def _fuse(data: bytes) -> object:
 
 def _requests(*requests: bytes | memoryview) -> bytes:
     return b"".join(len(each).to_bytes(2, "little") + bytes(each) for each in requests)
-
-
-def _peer(data: bytes) -> object:
-    return read_peer_certificate(data, ca_pem=CHAIN, at=AT)
 
 
 def _as_json(data: bytes) -> object:
@@ -433,7 +441,6 @@ TARGETS: Final[dict[str, Target]] = {
         (_tpm_chain, [TPM.endorsements()[0].body]),
         (_gpu_part("application/pem-certificate-chain"), [GPU.chain.body]),
         (read_host_table, [_table()]),
-        (_peer, [AMD.root]),
     ),
     "revocation": Target(
         (chain.RevocationList.from_der, [AMD.revocations(), TPM.revocations("root")]),
@@ -456,7 +463,12 @@ TARGETS: Final[dict[str, Target]] = {
     "manifests": Target(
         (_gpu_part(RIM_MEDIA_TYPE), [each.body for each in NVIDIA.rims(GPU)]),
     ),
-    "endorsement bundle": Target((_bundle, [_BUNDLE])),
+    "endorsement bundle": Target((_bundle, [_BUNDLE]), (_bundle_file, [_BUNDLE])),
+    "wrappers": Target(*readers.WRAPPERS),
+    "endorsement answers": Target(*readers.ANSWERS),
+    "endorsement choice": Target(*readers.CHOOSING),
+    "reference values": Target(*readers.REFERENCES),
+    "tpm answers": Target(*readers.DEVICES),
     "files": Target(
         (_file, [PEM_PATH, AMD.root, AMD.revocations(), CCA.key.body, MINTED["sgx3"].collateral,
                  NVIDIA.rims(GPU)[0].body, _RESPONSES[0]]),
@@ -469,6 +481,9 @@ TARGETS: Final[dict[str, Target]] = {
         (test_release_policy.policy_from_canonical, [test_release_policy.FORM]),
     ),
     "key service": _tables(_KEYSERVICE),
+    "key service replies": Target(*readers.REPLIES),
+    "certificate requests": Target(*readers.REQUESTS),
+    "backups": Target(*readers.BACKUPS),
     "key service state": Target(
         (Record.from_bytes, [Record((), (b"entry",)).to_bytes()]),
         (Snapshot.from_bytes, [Snapshot(3, (b"p" * 32,), {"t": {b"a": b"1"}}).to_bytes()]),
@@ -480,6 +495,7 @@ TARGETS: Final[dict[str, Target]] = {
         (EntryHeader.from_bytes, [_entry_header()]),
         (_index, [test_volume_fuzz.index_items(rotations=2)]),
     ),
+    "volume index": Target(*readers.INDEXES),
     "inference": Target(
         (_inference, [b"\xff\xff" + b'{"inputs": []}', b"\x0e\x00" + b'{"inputs": []}' + bytes(8)]),
     ),

@@ -21,6 +21,7 @@ RUNTIME = json.dumps(VM.runtime()).encode()
 HCL = HclReport("snp", VM.chip.report(), RUNTIME).to_bytes()
 BODY = VM.evidence(b"nonce")
 VERIFIER = AzureSnpVerifier([VM.amd.anchor])
+ENDORSEMENTS = VM.endorsements()
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
@@ -68,11 +69,11 @@ def test_parts(name: str, value: Any) -> None:
     """Any value of each part of the body."""
     body = cbor2.dumps(cbor2.loads(BODY) | {name: value}, canonical=True)
     with contextlib.suppress(CloisterError):
-        VERIFIER.verify(Evidence(SNP_TYPE, body), VM.endorsements(), at=VM.amd.now)
+        VERIFIER.verify(Evidence(SNP_TYPE, body), ENDORSEMENTS, at=VM.amd.now)
 
 
 @given(changed(BODY))
 def test_bodies(data: bytes) -> None:
     """Changed anywhere."""
     with contextlib.suppress(CloisterError):
-        VERIFIER.verify(Evidence(SNP_TYPE, data), VM.endorsements(), at=VM.amd.now)
+        VERIFIER.verify(Evidence(SNP_TYPE, data), ENDORSEMENTS, at=VM.amd.now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from cryptography.x509.ocsp import OCSPCertStatus
@@ -90,19 +90,21 @@ def test_parsers_raise_our_errors_only(name: str, data: st.DataObject) -> None:
         parse(data.draw(st.binary(max_size=300) | edits(good)))
 
 
-@pytest.mark.parametrize("kind", ["nvidia", "nitro", "cca"])
+ENDORSEMENTS: Final = NVIDIA.endorsements(GPU)
+EVIDENCE: Final = GPU.evidence(bytes(32))
+# For each kind its verifier, what is good, and what vouches for it.
+ACCEPTED: Final[dict[str, tuple[Any, Evidence, list[Endorsement]]]] = {
+    "nvidia": (NvidiaVerifier(NVIDIA.anchors), EVIDENCE, [GPU.chain]),
+    "nitro": (NitroVerifier([NITRO.anchor]), NITRO.evidence(), []),
+    "cca": (CcaVerifier([CCA.anchor]), CCA.evidence(), [CCA.key]),
+}
+
+
+@pytest.mark.parametrize("kind", ACCEPTED)
 @given(data=st.data())
 def test_verifiers_accept_nothing_that_was_edited(kind: str, data: st.DataObject) -> None:
     """What is not the good evidence itself is refused, with our errors."""
-    endorsements: list[Endorsement] = []
-    if kind == "nvidia":
-        verifier, good = NvidiaVerifier(NVIDIA.anchors), GPU.evidence(bytes(32))
-        endorsements = [GPU.chain]
-    elif kind == "nitro":
-        verifier, good = NitroVerifier([NITRO.anchor]), NITRO.evidence()
-    else:
-        verifier, good = CcaVerifier([CCA.anchor]), CCA.evidence()
-        endorsements = [CCA.key]
+    verifier, good, endorsements = ACCEPTED[kind]
     body = data.draw(edits(good.body))
     try:
         verifier.verify(Evidence(good.media_type, body), endorsements, at=AT)
@@ -114,12 +116,12 @@ def test_verifiers_accept_nothing_that_was_edited(kind: str, data: st.DataObject
 @given(data=st.data())
 def test_collateral_raises_our_errors_only(data: st.DataObject) -> None:
     """Every kind of endorsement, edited."""
-    good = data.draw(st.sampled_from(NVIDIA.endorsements(GPU)))
+    good = data.draw(st.sampled_from(ENDORSEMENTS))
     edited = Endorsement(good.media_type, data.draw(edits(good.body)))
     with contextlib.suppress(CloisterError):
         Collateral.from_endorsements([edited])
     with contextlib.suppress(CloisterError):
-        NvidiaVerifier(NVIDIA.anchors).verify(GPU.evidence(bytes(32)), [GPU.chain, edited], at=AT)
+        NvidiaVerifier(NVIDIA.anchors).verify(EVIDENCE, [GPU.chain, edited], at=AT)
 
 
 @given(data=st.data())

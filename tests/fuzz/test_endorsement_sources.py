@@ -24,6 +24,7 @@ from cloister.endorsing.services import Service
 from cloister.endorsing.wishes import KINDS, wish_of
 from cloister.errors import CloisterError
 from cloister.tee.registry import by_name
+from cloister.tee.snp.layout import Report
 from cloister.testing.manufacturers.amd import SimulatedAmd
 from cloister.testing.manufacturers.intel import IntelCase, SimulatedIntel
 from cloister.testing.manufacturers.nvidia import SimulatedNvidia
@@ -35,7 +36,7 @@ CHIP: Final = AMD.chip()
 NVIDIA: Final = SimulatedNvidia("fuzz", at=AT)
 GPU: Final = NVIDIA.gpu("HOPPER")
 INTEL: Final = IntelWish("tdx", bytes.fromhex("00906ed50000"), "platform").questions()
-VCEK: Final = AmdWish("Milan", "VCEK", CHIP.chip_id, bytes(8)).questions()
+VCEK: Final = AmdWish.of(Report.from_bytes(CHIP.report()), product="Milan").questions()
 STATUS: Final = ocsp_question(*GPU.device.path[1:3])
 BUNDLE: Final = MINTED.bundle
 STATEMENT: Final = (

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import given, settings
@@ -77,6 +79,7 @@ from cloister.keyservice.witness import AddCheckpoint
 from cloister.tee.sim.layout import SignedReport, SimReport
 from cloister.wire import decode, encode
 
+LARGE: Final = "CLOISTER_FUZZ" in os.environ
 KEY = SigningKey(b"k" * 32)
 LAUNCH = LaunchMeasurement(b"c" * 32, b"r" * 32)
 RECEIPT = Receipt(b"entry", 0, (b"h" * 32,), "note")
@@ -445,7 +448,7 @@ def test_every_prefix_is_malformed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PARSERS))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=300 if LARGE else 40, deadline=None)
 @given(data=st.binary(max_size=300))
 def test_any_bytes(name: str, data: bytes) -> None:
     """Bytes out of nowhere."""
@@ -453,7 +456,7 @@ def test_any_bytes(name: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PARSERS))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=600 if LARGE else 60, deadline=None)
 @given(
     changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6),
     cut=st.integers(0, 3),

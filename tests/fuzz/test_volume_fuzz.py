@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
+from typing import Final
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from cloister.volume.index import Index
 from cloister.volume.reader import verify_tree
 from cloister.volume.regions import RegionClass, Regions
 
+LARGE: Final = "CLOISTER_FUZZ" in os.environ
 CONTENT = {
     b"i": b"inline",
     b"p": b"p" * 300,
@@ -52,7 +55,7 @@ def index_items(*, rotations: int) -> bytes:
     return items
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=2000 if LARGE else 200, deadline=None)
 @given(st.data())
 def test_damaged_volume(data: st.DataObject) -> None:
     """Any file changed, cut, extended, exchanged or removed: an error of ours, or the content."""
@@ -92,7 +95,7 @@ def test_damaged_volume(data: st.DataObject) -> None:
         assert found == CONTENT
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=3000 if LARGE else 200, deadline=None)
 @given(st.data())
 def test_index_items_from_a_hostile_key_holder(data: st.DataObject) -> None:
     """Items changed anywhere parse strictly: a tree, or a MalformedError."""

@@ -38,6 +38,7 @@ __all__ = [
     "RSA_PKCS1_SHA256",
     "RSA_PKCS1_SHA384",
     "RSA_PSS",
+    "UNREADABLE",
     "Certificate",
     "RevocationList",
     "read_pem_chain",
@@ -64,7 +65,8 @@ _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
 # The library warns of a name whose lengths X.520 does not have, and reads it; where warnings are
 # errors, that one would escape. A warning is no verdict: here such a name is malformed, always.
 warnings.filterwarnings("error", message="Attribute's length must be", category=UserWarning)
-_MALFORMED: Final = (
+# What the library raises at bytes that it cannot read, or of a kind that it does not know.
+UNREADABLE: Final = (
     UserWarning,
     ValueError,
     TypeError,
@@ -132,7 +134,7 @@ class Certificate:
             raise MalformedError("a certificate is too long", code="certificate.malformed")
         try:
             return _read_certificate(der)
-        except _MALFORMED as e:
+        except UNREADABLE as e:
             raise MalformedError(
                 "a certificate cannot be read", code="certificate.malformed", detail=str(e)
             ) from e
@@ -152,7 +154,7 @@ class Certificate:
             raise wrong
         try:
             issuer.require_issued(self._parsed)
-        except (InvalidSignature, *_MALFORMED) as e:
+        except (InvalidSignature, *UNREADABLE) as e:
             raise wrong from e
 
     def require_issued(self, certificate: x509.Certificate) -> None:
@@ -217,7 +219,7 @@ class RevocationList:
             raise MalformedError("a revocation list is too long", code="certificate.malformed")
         try:
             return _read_list(der)
-        except _MALFORMED as e:
+        except UNREADABLE as e:
             raise MalformedError(
                 "a revocation list cannot be read", code="certificate.malformed", detail=str(e)
             ) from e
@@ -238,7 +240,7 @@ class RevocationList:
             raise wrong
         try:
             genuine = issuer.signed(self._parsed)
-        except _MALFORMED as e:
+        except UNREADABLE as e:
             raise wrong from e
         if not genuine:
             raise wrong
@@ -290,7 +292,7 @@ def read_pem_chain(text: bytes, *, max_certificates: int = MAX_PATH) -> list[Cer
     try:
         parsed = x509.load_pem_x509_certificates(text)
         return [Certificate.from_der(each.public_bytes(Encoding.DER)) for each in parsed]
-    except _MALFORMED as e:
+    except UNREADABLE as e:
         raise wrong from e
 
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
+from cloister.crypto.chain import UNREADABLE
 from cloister.crypto.digest import framed
 from cloister.errors import CloisterError, MalformedError
 
@@ -41,7 +42,7 @@ def certificate_der(pem: bytes) -> bytes:
     """
     try:
         return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
-    except ValueError as e:
+    except UNREADABLE as e:
         raise MalformedError("not a certificate", code="certificate.malformed") from e
 
 
@@ -57,5 +58,5 @@ def verify_instance(
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise error
         key.verify(signature, framed(label, message), ec.ECDSA(SHA256()))
-    except (ValueError, InvalidSignature) as e:
+    except (*UNREADABLE, InvalidSignature) as e:
         raise error from e

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from cloister.crypto.chain import UNREADABLE
 from cloister.crypto.digest import DIGEST_BYTES, sha256
 from cloister.errors import CloisterError, IdentityError, MalformedError
 from cloister.wire import Fields, encode
@@ -321,7 +322,7 @@ def read_peer_certificate(leaf_der: bytes, *, ca_pem: bytes, at: int) -> PeerCer
         leaf = x509.load_der_x509_certificate(leaf_der)
         ca = x509.load_pem_x509_certificate(ca_pem)
         leaf.verify_directly_issued_by(ca)
-    except (ValueError, TypeError, InvalidSignature) as e:
+    except (*UNREADABLE, InvalidSignature) as e:
         raise IdentityError(
             "the peer's certificate was not issued by the pinned authority", code="identity.tls"
         ) from e
@@ -348,7 +349,7 @@ def require_authorities(pem: bytes) -> None:
     try:
         pem.decode("ascii")
         x509.load_pem_x509_certificates(pem)
-    except ValueError as e:
+    except UNREADABLE as e:
         raise MalformedError("not a CA certificate in PEM", code="certificate.malformed") from e
 
 
@@ -360,7 +361,7 @@ def _read_profile(leaf: x509.Certificate) -> tuple[Identity, bytes, bool]:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
         note = leaf.extensions.get_extension_for_oid(x509.ObjectIdentifier(POLICY_OID)).value
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError) as e:
+    except (x509.ExtensionNotFound, *UNREADABLE) as e:
         raise error from e
     if len(list(names)) != 1 or len(uris) != 1 or not isinstance(note, x509.UnrecognizedExtension):
         raise error
@@ -379,7 +380,7 @@ def _read_request(request_der: bytes) -> ec.EllipticCurvePublicKey:
         request = x509.load_der_x509_csr(request_der)
         public = request.public_key()
         valid = request.is_signature_valid
-    except (ValueError, TypeError) as e:
+    except UNREADABLE as e:
         raise error from e
     if not valid or not isinstance(public, ec.EllipticCurvePublicKey):
         raise error

@@ -88,11 +88,12 @@ def test_no_mount_of_a_run_is_seen_outside(desk: Desk) -> None:
 
 
 def _keys_of(desk: Desk) -> list[bytes]:
-    """Secrets that exist as files of this trust domain."""
+    """Secrets that exist as files of this trust domain; a counter that never moved is empty."""
     domain = desk.folder / ".cloister"
     secret_files = [domain / "owner" / "owner.key", *(domain / "platform").iterdir()]
-    closed = [path.read_bytes()[:32] for path in secret_files if path.stat().st_mode & 0o77 == 0]
-    return [each for each in closed if each]  # a counter that never counted is an empty file
+    private = [path for path in secret_files if path.stat().st_mode & 0o77 == 0]
+    assert {"owner.key", "signing.key", "sealing.key"} <= {path.name for path in private}
+    return [found for path in private if (found := path.read_bytes()[:32])]
 
 
 def test_no_process_shows_a_key(desk: Desk) -> None:

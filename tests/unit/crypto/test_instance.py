@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cloister.crypto.chain import to_pem
 from cloister.crypto.instance import certificate_der, sign_as_instance, verify_instance
 from cloister.crypto.x509 import CertificateAuthority, Identity, TLSKey
 from cloister.errors import IdentityError, MalformedError
@@ -52,3 +53,16 @@ def test_bytes_that_are_no_key_or_certificate_are_malformed() -> None:
     with pytest.raises(MalformedError) as caught:
         certificate_der(b"no")
     assert caught.value.code == "certificate.malformed"
+
+
+def test_a_certificate_of_a_version_that_there_is_not_is_refused() -> None:
+    """The library raises another error for it than for bytes that are no certificate."""
+    key = TLSKey.generate()
+    leaf = _leaf(key).replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020107"), 1)
+    with pytest.raises(MalformedError) as caught:
+        certificate_der(to_pem([leaf]))
+    assert caught.value.code == "certificate.malformed"
+    error = IdentityError("no", code="identity.peer")
+    with pytest.raises(IdentityError) as refused:
+        verify_instance(leaf, b"", b"", sign_as_instance(key.pem(), b"", b""), error=error)
+    assert refused.value.code == "identity.peer"

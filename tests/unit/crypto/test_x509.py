@@ -4,7 +4,14 @@ import ssl
 
 import pytest
 
-from cloister.crypto.x509 import CertificateAuthority, Identity, TLSKey, read_peer_certificate
+from cloister.crypto.chain import to_pem
+from cloister.crypto.x509 import (
+    CertificateAuthority,
+    Identity,
+    TLSKey,
+    read_peer_certificate,
+    require_authorities,
+)
 from cloister.errors import IdentityError, MalformedError
 
 AT = 1_800_000_000
@@ -117,3 +124,40 @@ def test_requests_must_prove_possession_of_a_p256_key() -> None:
             at=AT,
             lifetime_s=60,
         )
+
+
+def exchanged(data: bytes, old: str, new: str) -> bytes:
+    """Other bytes in the first place where these stand."""
+    assert bytes.fromhex(old) in data
+    return data.replace(bytes.fromhex(old), bytes.fromhex(new), 1)
+
+
+@pytest.mark.spec("KR-30")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("020100", "020101"),
+        ("06072a8648ce3d0201", "06072a8648ce3d0202"),
+        ("06082a8648ce3d030107", "06082a8648ce3d030102"),
+        ("06082a8648ce3d040302", "06082a8648ce3d04037f"),
+    ],
+    ids=["version", "key", "curve", "signature"],
+)
+def test_requests_of_kinds_that_the_library_does_not_know_are_malformed(old: str, new: str) -> None:
+    """It raises other errors for them than for bytes that are no request."""
+    ca, request = authority(), exchanged(TLSKey.generate().request(), old, new)
+    with pytest.raises(MalformedError) as e:
+        ca.issue(request, WHO, policy_hash=b"p" * 32, hardware_rooted=False, at=AT, lifetime_s=60)
+    assert e.value.code == "certificate.malformed"
+
+
+def test_certificates_of_a_version_that_there_is_not() -> None:
+    """From a peer, and as authorities."""
+    ca = authority()
+    leaf = exchanged(issue(ca), "a003020102", "a003020107")
+    with pytest.raises(IdentityError) as e:
+        read_peer_certificate(leaf, ca_pem=ca.certificate_pem, at=AT)
+    assert e.value.code == "identity.tls"
+    with pytest.raises(MalformedError) as malformed:
+        require_authorities(to_pem([leaf]))
+    assert malformed.value.code == "certificate.malformed"
