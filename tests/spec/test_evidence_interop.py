@@ -17,7 +17,7 @@ from cloister.attestation import cmw, ratls
 from cloister.attestation.claims import Claims
 from cloister.attestation.ear_claims import read_claims
 from cloister.attestation.media_types import THEIR_MEDIA_TYPES
-from cloister.cli import evidence
+from cloister.cli import evidence, settings
 from cloister.cli import token as token_command
 from cloister.crypto.carrier import CarrierCertificate
 from cloister.crypto.chain import MAX_CERTIFICATE_BYTES
@@ -131,6 +131,12 @@ def test_numbers_and_names_stand_on_the_page_and_in_the_code() -> None:
     assert f"{cmw.MAX_CMW_BYTES:,}".replace(",", " ") in PAGE
     assert f"{MAX_CERTIFICATE_BYTES:,}".replace(",", " ") in PAGE
     assert f"CBOR tag {ratls.INTEL_QUOTE_TAG}" in PAGE
+
+
+@pytest.fixture(autouse=True)
+def _memory_stays_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run inside this process here, which nobody could open again for what comes after."""
+    monkeypatch.setattr(settings, "hide_memory", lambda: None)
 
 
 def _told(folder: Path, words: list[str], out: str) -> tuple[int, dict[str, Any], Path]:
