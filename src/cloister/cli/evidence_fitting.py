@@ -14,6 +14,7 @@ from cloister.attestation.evidence import Endorsement
 from cloister.crypto.chain import Certificate, to_pem
 from cloister.errors import CloisterError
 from cloister.tee.endorsement_files import certificate_blocks, pem_body
+from cloister.tee.snp.certificate import ChipCertificate
 
 __all__ = ["fit", "several"]
 
@@ -62,8 +63,8 @@ def _amd(endorsements: Sequence[Endorsement]) -> list[Endorsement]:
     issuers: list[Certificate] = []
     roots: list[Certificate] = []
     for body in dict.fromkeys(bodies):
-        found = _read(body)
-        if found is None or found.common_name in {"SEV-VCEK", "SEV-VLEK"}:
+        found = None if _is_chips(body) else _read(body)
+        if found is None:
             chips.append(body)
         else:
             (roots if found.common_name.startswith("ARK-") else issuers).append(found)
@@ -80,6 +81,14 @@ def _amd(endorsements: Sequence[Endorsement]) -> list[Endorsement]:
         *(Endorsement(_CHAIN, to_pem(pair)) for pair in pairs),
         *(each for each in endorsements if each.media_type not in {_CERTIFICATE, _CHAIN}),
     ]
+
+
+def _is_chips(der: bytes) -> bool:
+    """Tell a chip's certificate by AMD's own reader; its serial number, zero, is against X.509."""
+    try:
+        return ChipCertificate.from_der(der).common_name in {"SEV-VCEK", "SEV-VLEK"}
+    except CloisterError:
+        return False
 
 
 def _one_path(endorsements: Sequence[Endorsement]) -> list[Endorsement]:

@@ -7,6 +7,7 @@ import datetime as dt
 import gzip
 import json
 import textwrap
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ from typing import Any, Final
 import pytest
 from typer.testing import CliRunner, Result
 
+from cloister.attestation.evidence import Endorsement
 from cloister.cli import evidence
 from cloister.cli.evidence_fitting import fit
 from cloister.crypto.chain import read_pem_chain, to_pem
@@ -22,6 +24,7 @@ from cloister.testing.manufacturers.amd import SimulatedAmd
 from cloister.testing.manufacturers.intel import IntelCase, SimulatedIntel
 from cloister.testing.manufacturers.nvidia import SimulatedNvidia
 from cloister.testing.manufacturers.tpm import SimulatedTpm
+from evidence_samples import folder
 
 NOW: Final = 1_800_000_000
 INSTANT: Final = dt.datetime.fromtimestamp(NOW, dt.UTC).isoformat()
@@ -329,3 +332,15 @@ def test_what_is_of_no_use_to_a_kind_is_left_out() -> None:
         once = fit(kind, given)
         assert fit(kind, once) == once
     assert fit("nitro", given) == []
+
+
+def test_a_genuine_chips_certificate_is_read_without_a_warning() -> None:
+    """Its serial number is zero: a library that is to read X.509 alone says so to every user."""
+    found = [Endorsement("application/pkix-cert", path.read_bytes())
+             for path in sorted(folder("snp").glob("*/vcek.der"))]  # fmt: skip
+    chain = Endorsement("application/pem-certificate-chain", AMD.chain())
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fitted = fit("snp", [*found, chain])
+    assert [each.body for each in fitted[: len(found)]] == [each.body for each in found]
+    assert not said
