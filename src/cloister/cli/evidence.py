@@ -27,9 +27,19 @@ if TYPE_CHECKING:
     from cloister.attestation.evidence import Endorsement
     from cloister.attestation.evidence_rules import Field, Rule
     from cloister.attestation.verdict import Verdict
+    from cloister.keyservice.policy.evidence import EvidencePolicy
     from cloister.tee.registry import RootOfTrust
 
-__all__ = ["app", "instant_of", "judge", "octets", "read_policy", "require_root", "tell"]
+__all__ = [
+    "app",
+    "instant_of",
+    "judge",
+    "octets",
+    "read_policy",
+    "read_policy_file",
+    "require_root",
+    "tell",
+]
 
 app = typer.Typer(help="Judge evidence of any manufacturer, offline.", no_args_is_help=True)
 app.command("verify-composite")(evidence_composite.verify_composite)
@@ -364,7 +374,13 @@ def _anchors(
     return found, rules
 
 
-def _policy(path: Path, root: RootOfTrust) -> Any:
+def read_policy_file(path: Path) -> EvidencePolicy:
+    """Read an evidence policy of any kind.
+
+    Raises:
+        ConfigError: The file cannot be read.
+        MalformedError: It is none.
+    """
     from cloister.keyservice.policy.evidence import (
         MAX_EVIDENCE_POLICY_BYTES,
         parse_evidence_policy,
@@ -381,7 +397,11 @@ def _policy(path: Path, root: RootOfTrust) -> Any:
         found = by_name(name)
         return None if found is None else found.fields()
 
-    parsed = parse_evidence_policy(data, source=str(path), fields=table)
+    return parse_evidence_policy(data, source=str(path), fields=table)
+
+
+def _policy(path: Path, root: RootOfTrust) -> EvidencePolicy:
+    parsed = read_policy_file(path)
     if parsed.kind != root.name:
         raise MalformedError(
             f"{path} is about {parsed.kind} evidence, not {root.name}", code="policy.invalid"

@@ -14,7 +14,7 @@ from cloister.errors import CallerError, CloisterError, ConfigError, MalformedEr
 
 if TYPE_CHECKING:
     from cloister.attestation.evidence import Endorsement, Evidence, ReportData
-    from cloister.attestation.evidence_rules import Field, Rule
+    from cloister.attestation.evidence_rules import Rule
     from cloister.attestation.verdict import Verdict
     from cloister.tee.composite import CompositeEvidence, CompositeVerdict
     from cloister.tee.endorsement_files import Given
@@ -87,24 +87,11 @@ class _Part:
     @classmethod
     def read(cls, path: Path) -> _Part:
         """Read its policy."""
+        from cloister.cli.evidence import read_policy_file
         from cloister.cli.evidence_files import read_anchor
-        from cloister.keyservice.policy.evidence import (
-            MAX_EVIDENCE_POLICY_BYTES,
-            parse_evidence_policy,
-        )
         from cloister.tee.registry import by_name
 
-        try:
-            with path.open("rb") as file:
-                data = file.read(MAX_EVIDENCE_POLICY_BYTES + 1)
-        except OSError as e:
-            raise ConfigError(f"cannot read {path}: {e.strerror}", code="config.file") from e
-
-        def table(name: str) -> Sequence[Field] | None:
-            found = by_name(name)
-            return None if found is None else found.fields()
-
-        parsed = parse_evidence_policy(data, source=str(path), fields=table)
+        parsed = read_policy_file(path)
         root = by_name(parsed.kind)
         if root is None or root.name == "sim":
             raise ConfigError(
