@@ -159,7 +159,7 @@ def test_a_genuine_machine_of_the_attackers_is_nobody_in_tls() -> None:
 
 def test_a_simulated_manufacturers_quote_under_genuine_roots() -> None:
     """A certificate brings no anchor of its own."""
-    from cloister.tee.intel.roots import INTEL_ROOTS  # noqa: PLC0415
+    from cloister.tee.intel.roots import INTEL_ROOTS  # noqa: PLC0415  # where it is used
 
     pem = certificate(VICTIM, DICE_EXTENSION, tagged_evidence(GENUINE.evidence, BUFFER))
     found = CarrierCertificate.from_pem(pem)

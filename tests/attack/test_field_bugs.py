@@ -88,7 +88,7 @@ def test_guest_components_1538_a_nonce_that_nobody_signed_counts_for_nothing() -
 @pytest.mark.parametrize("status", ["OutOfDate", "ConfigurationNeeded", "SWHardeningNeeded"])
 def test_dcap_qvl_a_status_that_is_returned_is_not_accepted(kind: str, status: str) -> None:
     """Genuine and out of date is no error of the verifier, and no acceptance either."""
-    minted = INTEL.mint(IntelCase(kind, status=status))  # type: ignore[arg-type]
+    minted = INTEL.mint(IntelCase(kind, status=status))
     verifier = SgxVerifier if kind.startswith("sgx") else TdxVerifier
     fields = SGX_FIELDS if kind.startswith("sgx") else TDX_FIELDS
     claims = verifier([INTEL.anchor]).verify(minted.evidence, minted.endorsements, at=AT)

@@ -143,7 +143,7 @@ def test_the_content_of_one_class_in_the_place_of_the_other() -> None:
 
 
 @pytest.mark.parametrize("readable", [True, False])
-def test_a_class_that_was_changed_in_the_index(readable: bool) -> None:  # noqa: FBT001
+def test_a_class_that_was_changed_in_the_index(readable: bool) -> None:  # noqa: FBT001  # parametrized
     """Even who can seal an index cannot have blocks of one class opened as the other."""
     bench = make()
     fs = bench.writer()

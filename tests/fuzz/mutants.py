@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-import random  # noqa: TID251
+import random  # noqa: TID251  # seeded, picks what is changed
 import re
 from collections.abc import Iterator
 from typing import Any, Final

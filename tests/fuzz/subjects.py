@@ -139,7 +139,7 @@ class Subject:
             if each.required
         }
         if debug:
-            rules["debug"] = {"one_of": debug}  # type: ignore[dict-item]
+            rules["debug"] = {"one_of": debug}
         lines = [f"  {name}: {_rule(rule)}" for name, rule in rules.items()]
         anchors = [each for each in self.anchors if not each.startswith("ed25519:")]
         named = anchors or ["sha256:" + "00" * 32]
@@ -231,7 +231,7 @@ def _intel() -> list[Subject]:
         ("sgx3", 5), ("sgx3", 1), ("sgx3", 3), ("sgx5", 5),
         ("tdx4", 5), ("tdx4", 2), ("tdx15", 5), ("tdx15ex", 5),
     ):  # fmt: skip
-        case = IntelCase(kind, certification_type=certification)  # type: ignore[arg-type]
+        case = IntelCase(kind, certification_type=certification)
         minted = maker.mint(case)
         chain = {} if certification == 5 else {
             "pck_certificate_chain": to_pem(minted.chain).decode()
@@ -255,8 +255,8 @@ def _amd() -> list[Subject]:
     for product, version, key in (
         ("Milan", 2, "VCEK"), ("Genoa", 3, "VLEK"), ("Genoa", 4, "VCEK"), ("Turin", 5, "VCEK"),
     ):  # fmt: skip
-        maker = SimulatedAmd(b"mutants", product, now=AT)  # type: ignore[arg-type]
-        chip = maker.chip(kind=key)  # type: ignore[arg-type]
+        maker = SimulatedAmd(b"mutants", product, now=AT)
+        chip = maker.chip(kind=key)
         found.append(
             Subject(
                 f"simulated snp {product} v{version}",
@@ -265,7 +265,7 @@ def _amd() -> list[Subject]:
                 {"report.bin": chip.report(version=version)},
                 {
                     "chip.der": chip.certificate,
-                    "chain.pem": maker.chain(key),  # type: ignore[arg-type]
+                    "chain.pem": maker.chain(key),
                     "list.crl": maker.revocations(),
                 },
                 _named(maker.anchor),
@@ -302,7 +302,7 @@ def _vendors() -> list[Subject]:
         add(f"tpm {scheme}", "tpm", quoted, tpm.endorsements(), tpm.anchor)
     nvidia = SimulatedNvidia("mutants", at=AT)
     for arch in ("HOPPER", "BLACKWELL"):
-        gpu = nvidia.gpu(arch)  # type: ignore[arg-type]
+        gpu = nvidia.gpu(arch)
         add(
             f"nvidia {arch}",
             "nvidia",

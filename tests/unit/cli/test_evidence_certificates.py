@@ -73,7 +73,7 @@ def test_a_tds_certificate_is_interoperable_and_answers_its_nonce(
 
 
 def _now() -> int:
-    from cloister.keyservice.clock import read_clock  # noqa: PLC0415
+    from cloister.keyservice.clock import read_clock  # noqa: PLC0415  # where it is used
 
     return read_clock().at
 

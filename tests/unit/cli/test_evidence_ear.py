@@ -151,7 +151,7 @@ def test_a_key_is_its_owners_only(tmp_path: Path) -> None:
 
 def test_a_key_of_openssl_is_read(tmp_path: Path) -> None:
     """PKCS#8 in PEM, of either kind."""
-    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415  # where it is used
         Encoding,
         NoEncryption,
         PrivateFormat,
@@ -167,9 +167,9 @@ def test_a_key_of_openssl_is_read(tmp_path: Path) -> None:
 
 def test_people_read_what_a_token_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`cloister token verify` is the reader."""
-    import base64  # noqa: PLC0415
+    import base64  # noqa: PLC0415  # where it is used
 
-    from cloister.keyservice import clock  # noqa: PLC0415
+    from cloister.keyservice import clock  # noqa: PLC0415  # where it is used
 
     quoted, told = Quoted(tmp_path), Told(tmp_path)
     assert quoted.judge("--nonce", NONCE.hex(), *told.words)[0] == 0

@@ -122,7 +122,7 @@ def test_the_nonce_of_a_certificate_is_the_one_that_was_given_out(tmp_path: Path
 @pytest.mark.spec("INT-31")
 def test_a_policys_own_rule_for_the_report_data_holds_besides(tmp_path: Path) -> None:
     """The certificate's key does not take its place."""
-    from unit.cli.test_evidence import POLICY  # noqa: PLC0415
+    from unit.cli.test_evidence import POLICY  # noqa: PLC0415  # where it is used
 
     made = Certified(tmp_path, DICE_EXTENSION)
     _, record = made.judge()
@@ -183,7 +183,7 @@ def test_a_cmw_is_found_by_itself(tmp_path: Path, name: str) -> None:
 @pytest.mark.spec("INT-40")
 def test_a_raw_report_and_an_envelope_are_no_cmw(tmp_path: Path) -> None:
     """They are read as before."""
-    from cloister.attestation.evidence import Evidence  # noqa: PLC0415
+    from cloister.attestation.evidence import Evidence  # noqa: PLC0415  # where it is used
 
     report, words = snp(tmp_path)
     path = tmp_path / "evidence"

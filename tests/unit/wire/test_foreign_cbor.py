@@ -96,12 +96,12 @@ def test_the_caller_says_which_tags_and_how_deep() -> None:
     """A tag that the library knows comes as it is; one that was not named is refused."""
     data = bytes.fromhex("d901f5a101c11a6b49d200")  # 501({1: 1(1800000000)})
     words = {"what": "it", "max_bytes": 99, "code": "evidence.malformed"}
-    found = read_foreign(data, tags=frozenset({1, 501}), **words)  # type: ignore[arg-type]
+    found = read_foreign(data, tags=frozenset({1, 501}), **words)
     assert found == Tagged(501, {1: Tagged(1, 1_800_000_000)})
     for tags in (frozenset({501}), frozenset({1}), frozenset({18, 399})):
         with pytest.raises(MalformedError):
-            read_foreign(data, tags=tags, **words)  # type: ignore[arg-type]
+            read_foreign(data, tags=tags, **words)
     nested = b"\x81" * 9 + b"\x00"
-    assert read_foreign(nested, max_depth=9, **words)  # type: ignore[arg-type]
+    assert read_foreign(nested, max_depth=9, **words)
     with pytest.raises(MalformedError):
-        read_foreign(nested, max_depth=8, **words)  # type: ignore[arg-type]
+        read_foreign(nested, max_depth=8, **words)

@@ -59,7 +59,7 @@ def test_every_changed_byte_is_noticed() -> None:
     data = bytes.fromhex(case["file"])
     assert corim.signature is not None
     start = data.index(corim.signature.payload)
-    from cloister.errors import CloisterError  # noqa: PLC0415
+    from cloister.errors import CloisterError  # noqa: PLC0415  # where it is used
 
     for at_byte in range(start, start + len(corim.signature.payload), 7):
         changed = data[:at_byte] + bytes([data[at_byte] ^ 1]) + data[at_byte + 1 :]
