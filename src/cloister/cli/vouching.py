@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
+from cloister.cli import console
 from cloister.errors import CloisterError, ConfigError, MalformedError
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class GivenEndorsements:
         try:
             self._given = self._read()
         except CloisterError as e:
-            _LOG.error("endorsements.kept code=%s detail=%s", e.code, e.detail or e.public)
+            detail = console.printable(e.detail or e.public)  # it may quote the file
+            _LOG.error("endorsements.kept code=%s detail=%s", e.code, detail)
         return self._about(evidence, kind)
 
     def _about(self, evidence: Evidence, kind: str) -> list[Endorsement]:

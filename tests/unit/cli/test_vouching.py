@@ -91,6 +91,18 @@ def test_files_are_read_each_time_and_kept_where_that_fails(
     assert "endorsements.kept code=endorsement.collector" in caplog.text
 
 
+def test_what_a_file_holds_does_not_reach_the_terminal_as_it_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The message that says why the older ones are kept has no character that moves a cursor."""
+    path = write(tmp_path / "a\x1b[2J", *HERE.endorsements)
+    found = given(path)
+    path.unlink()
+    assert found(TD, "tdx")
+    assert "endorsements.kept" in caplog.text
+    assert "\x1b" not in caplog.text
+
+
 def test_what_cannot_be_meant_is_told_at_once(tmp_path: Path) -> None:
     """Files that are none, empty folders, other collectors; nothing named is nothing given."""
     (tmp_path / "file").write_bytes(b"hello")
