@@ -34,4 +34,8 @@ if [ "$extra" = dev ]; then
     echo "That includes PyTorch: the build that pip finds first. The public registry's has CUDA and is 2 GB larger;" >&2
     echo "for the small one: make test PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'" >&2
 fi
-exec "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --constraint constraints.txt "$@" --editable ".[$extra]"
+"$venv/bin/python" -m pip --disable-pip-version-check install --quiet --constraint constraints.txt "$@" --editable ".[$extra]"
+if [ "$extra" = dev ]; then
+    # Asks for the full tensorflow, which would overwrite tensorflow-cpu's files; it works with either.
+    "$venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps "$@" tf_keras==2.21.0
+fi
