@@ -307,6 +307,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "extra.missing": MissingExtraError,
     "machine.fuse": UnsupportedError,
     "machine.namespaces": UnsupportedError,
+    "machine.nftables": UnsupportedError,
     "machine.kernel": UnsupportedError,
     "machine.attester": UnsupportedError,
     "machine.program": UnsupportedError,

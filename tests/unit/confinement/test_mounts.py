@@ -20,20 +20,30 @@ _HOST = HostView(
 
 
 def _targets(*binds: Bind) -> list[str]:
-    plan = plan_root(binds, (), host=_HOST, user_id=7, group_id=8)
+    plan = plan_root(
+        binds, (), host=_HOST, user_id=7, group_id=8, hostname="cloister", network=None
+    )
     return [bind.target for bind in plan.binds]
 
 
 def test_links_stay_links_and_folders_are_bound() -> None:
     """A merged /usr keeps its links; a separate /sbin is bound."""
-    plan = plan_root((), (), host=_HOST, user_id=7, group_id=8)
+    plan = plan_root((), (), host=_HOST, user_id=7, group_id=8, hostname="cloister", network=None)
     assert {link.path for link in plan.links} == {"/bin", "/lib", "/etc/localtime"}
     assert [bind.target for bind in plan.binds] == ["/sbin", "/usr", "/etc/ld.so.cache"]
 
 
 def test_what_the_host_lacks_is_left_out() -> None:
     """Nothing is bound that was not found."""
-    plan = plan_root((), (), host=HostView({}, frozenset()), user_id=7, group_id=8)
+    plan = plan_root(
+        (),
+        (),
+        host=HostView({}, frozenset()),
+        user_id=7,
+        group_id=8,
+        hostname="cloister",
+        network=None,
+    )
     assert plan.binds == plan.links == ()
 
 
@@ -47,7 +57,7 @@ def test_a_bind_inside_another_with_the_same_source_is_left_out() -> None:
 
 def test_only_one_user_exists_inside() -> None:
     """The settings that Cloister writes name the workload's user and nobody else."""
-    plan = plan_root((), (), host=_HOST, user_id=7, group_id=8)
+    plan = plan_root((), (), host=_HOST, user_id=7, group_id=8, hostname="cloister", network=None)
     files = {file.path: file.content for file in plan.files}
     assert files["/etc/passwd"].startswith("workload:x:7:8:")
     assert files["/etc/passwd"].count("\n") == 1
