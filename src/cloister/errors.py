@@ -397,6 +397,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "approval.repeated": ReleaseDeniedError,
     "approval.pending": ReleaseDeniedError,
     "quota.exceeded": ReleaseDeniedError,
+    "release.instance-index": ReleaseDeniedError,
     "release.instance-taken": ReleaseDeniedError,
     "release.too-many": ReleaseDeniedError,
     "release.expelled": ReleaseDeniedError,

@@ -17,7 +17,15 @@ from typing import Any, Final
 
 from cloister.confinement import syscalls
 
-__all__ = ["PROGRAMS", "RefusedPackets", "apply_rules", "count_refused", "read_counters", "rules"]
+__all__ = [
+    "PROGRAMS",
+    "RefusedPackets",
+    "apply_rules",
+    "count_refused",
+    "keep_half_closed",
+    "read_counters",
+    "rules",
+]
 
 # Looked for here alone: no PATH of anybody's decides what pid 1 executes.
 PROGRAMS: Final = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft")
@@ -69,7 +77,6 @@ def apply_rules(address: str, port: int) -> None:
         OSError: ENOENT where there is no `nft`; the kernel or the program refused otherwise.
     """
     _nft("-f", "-", text=rules(address, port))
-    _keep_half_closed()
 
 
 def count_refused() -> RefusedPackets:
@@ -104,11 +111,14 @@ def _count(value: Any) -> int:
     return value
 
 
-def _keep_half_closed() -> None:
-    """Let a connection that is closed in one direction wait as long as any other.
+def keep_half_closed() -> None:
+    """Let a connection that is closed in one direction be silent as long as any other.
 
     The kernel forgets such a one after a minute or two of silence; what comes back later would then
     no longer find the program, which sees a reset where a peer was only slow.
+
+    Raises:
+        OSError: A switch cannot be written; this namespace's own /proc has them.
     """
     for state in ("close_wait", "fin_wait", "established"):
         Path(_TIMEOUTS + state).write_text(str(_FIVE_DAYS_S), encoding="ascii")

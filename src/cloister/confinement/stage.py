@@ -234,6 +234,7 @@ class _Init:
         if self.inside.redirected:
             with _Step("nftables"):
                 network.redirect(spec, self.inside)
+                nftables.keep_half_closed()
 
     def obey(self) -> NoReturn:
         """Do what the launcher asks until the workload has ended or the launcher is gone."""

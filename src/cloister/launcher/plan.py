@@ -96,20 +96,21 @@ def plan_run(
     base: Path,
     code_folder: Path | None,
     stores: Mapping[str, Path],
-    instance: str,
+    instance: str = "",
 ) -> RunPlan:
     """Decide what to mount and measure.
 
     Args:
         policy: The operator's copy.
         workload: The role to run.
-        instance: The run's name; where a role has shards, its index says which is its own.
         base: The folder that the policy's `location` hints are relative to.
         code_folder: Where plain code lies, for a workload that names digests.
         stores: Volume name to store, before any hint.
+        instance: The run's name for itself, whose index says which shard it has.
 
     Raises:
-        ReleaseDeniedError: The policy has no such workload (`release.workload-unknown`).
+        ReleaseDeniedError: The policy has no such workload (`release.workload-unknown`), or
+            there are shards and the instance has none (`release.instance-index`).
         ConfigError: A volume's store or the code is not named, or is named and not used.
     """
     role = policy.workloads.get(workload)

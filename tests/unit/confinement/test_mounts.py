@@ -11,6 +11,7 @@ from cloister.confinement.mounts import (
     plan_root,
     require_volume_target,
 )
+from cloister.confinement.network import NetworkSpec
 from cloister.errors import ConfigError
 
 _HOST = HostView(
@@ -63,6 +64,20 @@ def test_only_one_user_exists_inside() -> None:
     assert files["/etc/passwd"].count("\n") == 1
     assert files["/etc/resolv.conf"] == ""
     assert "/etc/shadow" not in files
+
+
+def test_with_a_network_names_come_from_a_file_and_then_from_its_relay() -> None:
+    """The hostname is the workload's own; questions go to the loopback, and wait a second."""
+    network = NetworkSpec("10.77.4.1", (("10.77.0.1", ("ps-0", "ps")),), None)
+    plan = plan_root(
+        (), (), host=_HOST, user_id=7, group_id=8, hostname="worker-0", network=network
+    )
+    files = {file.path: file.content for file in plan.files}
+    assert files["/etc/hosts"].splitlines()[2:] == ["10.77.4.1 worker-0", "10.77.0.1 ps-0 ps"]
+    assert files["/etc/hostname"] == "worker-0\n"
+    assert files["/etc/resolv.conf"] == "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
+    assert "hosts: files dns\n" in files["/etc/nsswitch.conf"]
+    assert len({file.path for file in plan.files}) == len(plan.files)
 
 
 @pytest.mark.parametrize("target", ["/data", "/data/in", "/tmp/x", "/home/me", "/code", "/usr2"])  # noqa: S108  # in the sandbox
