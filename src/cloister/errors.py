@@ -413,6 +413,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     # identity
     "identity.keyservice": IdentityError,
     "identity.peer": IdentityError,
+    "identity.member": IdentityError,
     "identity.tls": IdentityError,
     "identity.clock": IdentityError,
     "log.witnesses": WitnessError,
@@ -435,6 +436,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "confinement.setup": ConfinementError,
     "workload.start": WorkloadError,
     "workload.failed": WorkloadError,
+    "workload.relay": WorkloadError,
     "workload.volume-server": WorkloadError,
     # unavailable
     "keyservice.unreachable": UnavailableError,

@@ -120,7 +120,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
 class _Network(NamedTuple):
     """The options of a workload's network."""
 
-    index: int | None
+    number: int | None
     peers: Path | None
     relay: str
     fixed_ports: bool
@@ -165,7 +165,7 @@ def _request(
         cache_directory=domain.directory / "platform",
         clock=read_clock,
         receipt=receipt,
-        index=network.index,
+        index=network.number,
         peers=network.peers,
         relay=parse_address(network.relay, what="--relay"),
         redirected=not network.fixed_ports,

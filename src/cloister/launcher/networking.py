@@ -67,7 +67,7 @@ def require_index(policy: Policy, workload: str, index: int | None) -> int | Non
     if workload not in indexed_roles(policy):
         if index is not None:
             raise ConfigError(
-                f"the instances of {workload} are not numbered: it has neither a network nor shards",
+                f"instances of {workload} are not numbered: it has neither network nor shards",
                 code="config.value",
                 hint="leave --index out",
             )

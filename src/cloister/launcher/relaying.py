@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from cloister.keyservice.client import Release
     from cloister.keyservice.pinned import PinnedService
     from cloister.launcher.networking import NetworkPlan
-    from cloister.network.counters import Event
+    from cloister.network.counters import Event, Traffic
 
 __all__ = ["RelaySettings", "RunRelay"]
 
@@ -58,6 +58,7 @@ _LOG: Final = logging.getLogger(__name__)
 _OPEN_TIMEOUT_S: Final = 30.0
 _FINISH_TIMEOUT_S: Final = 5.0
 _ROSTER_EVERY_S: Final = 1.0
+_ROSTER_SOON_S: Final = 0.25  # while somebody is missing, who will not be let in before we know him
 _ROSTER_DEADLINE_S: Final = 5.0
 _MEMBERS_A_SECOND: Final = 100  # of one job asking: the key service has others to serve
 _BATCH: Final = 16  # descriptors in one message
@@ -119,7 +120,6 @@ class RunRelay:
         self.address: tuple[str, int] = self._outer.getsockname()[:2]
         self._announced = False
         self._failure: CloisterError | None = None
-        self._epoch = 0
         self._channel, theirs = Channel.pair(gone=_gone)
         parent = os.getpid()
         sys.stderr.flush()
@@ -205,16 +205,18 @@ class RunRelay:
         except (CloisterError, OSError) as e:
             _LOG.info("relay.uncounted detail=%r", e)
         self.abandon()
-        found = {} if counts is None else _as_counts(counts)
-        totals = {name: number for name, number in dict(found.get("refused", {})).items() if number}
+        totals: dict[str, Value] = {}
+        if counts is not None:
+            said = counts.submap("refused")
+            totals = {reason: said.integer(reason) for reason in said.keys()}  # noqa: SIM118  # not a mapping
         if refused is not None:
             totals |= {"udp": refused.udp, "other": refused.other}
         return {
             "task": str(self._plan.task),
             "address": self._plan.address,
-            "epoch": found.get("epoch", self._epoch),
-            "peers": found.get("peers", {}),
-            "egress": found.get("egress", {}),
+            "epoch": None if counts is None else counts.integer("epoch"),
+            "peers": None if counts is None else counts.anything("peers"),
+            "egress": None if counts is None else counts.anything("egress"),
             "refused": totals,
         }
 
@@ -259,10 +261,6 @@ def _sentence(message: Fields) -> str:
     return f"{said}; the policy would allow it by {line}" if line else said
 
 
-def _as_counts(fields: Fields) -> dict[str, Value]:
-    return {name: fields.value(name) for name in fields.keys()}  # noqa: SIM118  # not a mapping
-
-
 def _listen(address: tuple[str, int]) -> socket.socket:
     host, port = address
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -277,9 +275,7 @@ def _listen(address: tuple[str, int]) -> socket.socket:
 
 
 def _gone(detail: str) -> CloisterError:
-    return WorkloadError(
-        "the network's relay ended early", code="workload.relay", detail=detail
-    )
+    return WorkloadError("the network's relay ended early", code="workload.relay", detail=detail)
 
 
 # The child.
@@ -372,6 +368,7 @@ class _Child:
                 ),
                 maker=socket.socket(fileno=maker),
                 names=socket.socket(fileno=names),
+                inside=self.plan.address,
             ),
             locate=lambda task: self.settings.peers.locate(str(task)),
             report=self._refused,
@@ -386,7 +383,9 @@ class _Child:
         )
         self._ask(client)  # the first before anything is carried
         threading.Thread(target=self._carry, name="relay", daemon=True).start()
-        threading.Thread(target=self._keep_asking, args=(client,), name="roster", daemon=True).start()
+        threading.Thread(
+            target=self._keep_asking, args=(client,), name="roster", daemon=True
+        ).start()
 
     def _carry(self) -> None:
         if self._relay is None:
@@ -399,7 +398,7 @@ class _Child:
 
     def _keep_asking(self, client: MemberClient) -> None:
         pause = threading.Event()
-        every = _ROSTER_EVERY_S
+        every = _ROSTER_SOON_S
         while not pause.wait(every):
             try:
                 count = self._ask(client)
@@ -410,7 +409,9 @@ class _Child:
                 # Not a member any more, or another service: nothing may be carried from here on.
                 self._tell({"told": "failed", "code": e.code, "message": e.public})
                 os._exit(0)
-            every = max(_ROSTER_EVERY_S, count / _MEMBERS_A_SECOND)
+            missing = count < sum(number for _, number in self.plan.rules.plan.counts)
+            every = _ROSTER_SOON_S if missing else _ROSTER_EVERY_S
+            every = max(every, count / _MEMBERS_A_SECOND)
 
     def _ask(self, client: MemberClient) -> int:
         """Ask who is in the job and tell the relay; return how many there are."""
@@ -424,9 +425,11 @@ class _Child:
             epoch=roster.epoch,
             fetched=fetched,
         )
-        return len(roster.members)
+        return sum(self.plan.rules.plan.count(member.role) > 0 for member in roster.members)
 
     def _refused(self, event: Event) -> None:
+        if event.reason == "identity.member":
+            return  # counted; whoever has just come is not known yet, and tries again
         self._tell(
             {
                 "told": "refused",
@@ -437,15 +440,26 @@ class _Child:
         )
 
     def _finish(self) -> None:
-        counts: dict[str, Value] = {"epoch": self._epoch}
+        counts: dict[str, Value] = {"epoch": self._epoch, "peers": {}, "egress": {}, "refused": {}}
         if self._relay is not None:
             self._relay.stop()
-            found = self._relay.counters.snapshot()
-            refused = dict(found.pop("refused"))
-            refused["name"] = found.pop("names")
-            counts |= {**found, "refused": refused}
-        self._tell({"counts": counts})
+            counters = self._relay.counters
+            counts |= {
+                "peers": {str(task): _traffic(found) for task, found in counters.peers.items()},
+                "egress": {host: _traffic(found) for host, found in counters.egress.items()},
+                "refused": dict(counters.refused),
+            }
+        self._tell({"told": "counts", "counts": counts})
 
     def _tell(self, message: Mapping[str, Value]) -> None:
         with self._lock:
             _report(self.channel, message)
+
+
+def _traffic(found: Traffic) -> dict[str, Value]:
+    return {
+        "opened": found.opened,
+        "accepted": found.accepted,
+        "sent": found.sent,
+        "received": found.received,
+    }

@@ -51,8 +51,8 @@ from cloister.launcher.supervision import StopRequests, supervise
 from cloister.launcher.volumes import ServerSettings, VolumeServers
 
 if TYPE_CHECKING:
-    from cloister.confinement.network import NetworkSpec
     from cloister.attestation.evidence import AnsweringAttester, Attester
+    from cloister.confinement.network import NetworkSpec
     from cloister.keyservice.bundle import Bundle
     from cloister.keyservice.client import Release, ReleaseClient
     from cloister.keyservice.clock import Clock
@@ -302,7 +302,10 @@ class _Run:
     def _fork_relay(self) -> RunRelay | None:
         if self._network is None:
             return None
-        from cloister.launcher.relaying import RelaySettings, RunRelay  # not every run has a network
+        from cloister.launcher.relaying import (
+            RelaySettings,
+            RunRelay,
+        )  # not every run has a network
 
         request = self._request
         settings = RelaySettings(

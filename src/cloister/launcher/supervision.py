@@ -125,9 +125,7 @@ def supervise(
         _pass_on(renewer, place)
         if failure is None and ready - ours:
             try:
-                servers.check()
-                if relay is not None:
-                    relay.check()
+                _require_well(servers, relay)
             except CloisterError as e:
                 failure = e
                 deadline = time.monotonic()
@@ -135,6 +133,12 @@ def supervise(
                     poll.unregister(descriptor)
         if deadline is not None and time.monotonic() >= deadline:
             return _kill(sandbox, servers), failure
+
+
+def _require_well(servers: VolumeServers, relay: RunRelay | None) -> None:
+    servers.check()
+    if relay is not None:
+        relay.check()
 
 
 def _pass_on(renewer: Renewer, place: Callable[[bytes], None]) -> None:
