@@ -411,6 +411,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     # identity
     "identity.keyservice": IdentityError,
     "identity.peer": IdentityError,
+    "identity.member": IdentityError,
     "identity.tls": IdentityError,
     "identity.clock": IdentityError,
     "log.witnesses": WitnessError,
