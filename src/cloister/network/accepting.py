@@ -14,7 +14,7 @@ from typing import Final
 from cloister.errors import CloisterError, MalformedError
 from cloister.network.addresses import Task
 from cloister.network.carrying import Buffers, abandon, prepare_link
-from cloister.network.frames import ALPN, GREETING_BYTES, Answer, Greeting
+from cloister.network.frames import ABORT, ALPN, GREETING_BYTES, Answer, Greeting
 from cloister.network.loop import BROKEN, READ, WRITE, Loop, Timer
 from cloister.network.makers import Maker
 from cloister.network.members import task_of
@@ -147,7 +147,11 @@ class Acceptance:
         plain = self._plain
         if self._over or plain is None:
             return
-        if events & BROKEN and plain.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        number = plain.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if events & BROKEN else 0
+        if number == errno.ECONNRESET:  # it accepted, and had enough at once
+            self._part(Answer.ACCEPTED.encoded() + ABORT, "")
+            return
+        if number:
             self._not_there()
             return
         try:
@@ -167,11 +171,14 @@ class Acceptance:
 
     def _refuse(self, answer: Answer, reason: str) -> None:
         """Say no to a peer who was judged; he may know why."""
+        self._part(answer.encoded(), reason)
+
+    def _part(self, last: bytes, reason: str) -> None:
         if self._over:
             return
         self._end()
         try:
-            self._send(self.records.seal(memoryview(answer.encoded())))
+            self._send(self.records.seal(memoryview(last)))
         except OSError as e:
             _LOG.debug("no answer was sent: %s", e)
         self._loop.forget(self.outer)

@@ -12,6 +12,7 @@ import itertools
 import os
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -64,7 +65,8 @@ class Loop:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake, READ)
         self._pool = ThreadPoolExecutor(_HELPERS, thread_name_prefix="relay")
-        self._stopped = False
+        self._stopped = self._closed = False
+        self._lock = threading.Lock()
         self.now = since_boot()
 
     def watch(self, sock: socket.socket, handler: Handler, mask: int) -> None:
@@ -101,9 +103,11 @@ class Loop:
         return timer
 
     def post(self, call: Call) -> None:
-        """Call soon, in the loop's thread. For every thread."""
-        self._posted.append(call)
-        os.eventfd_write(self._wake, 1)
+        """Call soon, in the loop's thread; not at all once it is closed. For every thread."""
+        with self._lock:
+            if not self._closed:
+                self._posted.append(call)
+                os.eventfd_write(self._wake, 1)
 
     def aside(self, work: Callable[[], _T], done: Callable[[Future[_T]], None]) -> None:
         """Do `work` in a thread of the pool, and then `done` here with what came of it."""
@@ -130,10 +134,11 @@ class Loop:
 
     def close(self) -> None:
         """Give the loop's own descriptors back, after `run`."""
-        self._stopped = True
+        with self._lock:
+            self._closed = self._stopped = True
+            os.close(self._wake)
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._epoll.close()
-        os.close(self._wake)
 
     def _ready(self, fd: int, events: int) -> None:
         handler = self._handlers.get(fd)

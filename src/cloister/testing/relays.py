@@ -171,7 +171,7 @@ def make_sockets(channel: socket.socket) -> None:
     with contextlib.closing(channel):
         for count in _asked(channel):
             made = [socket.socket() for _ in range(count)]
-            socket.send_fds(channel, b"s", [each.fileno() for each in made])
+            socket.send_fds(channel, [b"s"], [each.fileno() for each in made])
             for each in made:
                 each.close()
 
