@@ -374,6 +374,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "appraisal.claim": AppraisalError,
     # appraisal of a volume: its files are where the policy wants others
     "volume.region": AppraisalError,
+    # appraisal of a job by its receipts
+    "job.shards": AppraisalError,
     # appraisal by others, told in a token
     "token.simulated": AppraisalError,
     "token.status": AppraisalError,
@@ -432,12 +434,15 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "log.truncated": LogTruncatedError,
     "log.forked": LogForkedError,
     "log.rolled-back": LogRolledBackError,
+    "job.receipt": TamperedError,
     # confinement and workload
     "confinement.setup": ConfinementError,
     "workload.start": WorkloadError,
     "workload.failed": WorkloadError,
     "workload.relay": WorkloadError,
     "workload.volume-server": WorkloadError,
+    "cluster.failed": WorkloadError,
+    "cluster.stopped": WorkloadError,
     # unavailable
     "keyservice.unreachable": UnavailableError,
     "keyservice.slow": UnavailableError,
@@ -457,6 +462,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "volume.anchor": UnavailableError,
     "server.unreachable": UnavailableError,
     "server.busy": UnavailableError,
+    "cluster.running": UnavailableError,
     "storage.full": StorageFullError,
 }
 
