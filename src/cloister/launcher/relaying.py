@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import select
 import signal
 import socket
@@ -65,6 +66,7 @@ _BATCH: Final = 16  # descriptors in one message
 _BACKLOG: Final = 1024
 _MAX_TEXT: Final = 4096
 _FIRST_OTHER: Final = 3
+_OPEN_FILES: Final = 65536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,6 +308,9 @@ def _harden(channel: Channel, parent: int) -> None:
         os._exit(1)
     os.closerange(_FIRST_OTHER, channel.fileno())
     syscalls.close_from(channel.fileno() + 1)
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = min(hard, _OPEN_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     namespaces.forbid_core_dumps()
     syscalls.set_dumpable(0)
     syscalls.forbid_new_privileges()
@@ -428,8 +433,10 @@ class _Child:
         return sum(self.plan.rules.plan.count(member.role) > 0 for member in roster.members)
 
     def _refused(self, event: Event) -> None:
-        if event.reason == "identity.member":
-            return  # counted; whoever has just come is not known yet, and tries again
+        # Counted all the same: who has just come is not known yet, and tries again; and resolvers
+        # ask for the names of addresses that they know.
+        if event.reason == "identity.member" or event.place.endswith(".in-addr.arpa"):
+            return
         self._tell(
             {
                 "told": "refused",

@@ -1,1 +1,1 @@
-"""Several roles of one job, here, elsewhere or in a federation; and training that keeps promises."""
+"""Several roles of one job, here, elsewhere or in federations; training that keeps promises."""
