@@ -1,4 +1,4 @@
-"""Answer a member's own operations: the roster of its job, tokens for others, and leaving.
+"""Answer a member's own operations: its job's roster and refusals, tokens for others, leaving.
 
 Who is meant, and when, is settled before; here it is decided whether the sender is that member.
 
@@ -27,9 +27,10 @@ from cloister.keyservice.member_messages import (
 )
 from cloister.keyservice.member_records import Job, Member
 from cloister.keyservice.messages import PROTOCOL_VERSION
+from cloister.keyservice.refusals import Refusals
 from cloister.keyservice.roster import SignedRoster, make_roster
 from cloister.keyservice.store import Store
-from cloister.wire import encode
+from cloister.wire import Value, encode
 
 __all__ = ["TOKEN_KEY_LABEL", "MemberService", "token_issuer"]
 
@@ -42,10 +43,18 @@ class MemberService:
     """Members' operations over one store."""
 
     def __init__(
-        self, *, store: Store, jobs: Jobs, key: SigningKey, secret: bytes, trust_domain: str
+        self,
+        *,
+        store: Store,
+        jobs: Jobs,
+        refusals: Refusals,
+        key: SigningKey,
+        secret: bytes,
+        trust_domain: str,
     ) -> None:
         """Share the service's parts; `secret` is what members' secrets derive from."""
         self._store = store
+        self._refusals = refusals
         self._jobs = jobs
         self._key = key
         self._secret = secret
@@ -81,12 +90,19 @@ class MemberService:
         sealed.require(member_secret(self._secret, job, member))
         if request.of is not None:
             return self.roster(job, of=request.of, at=at).to_bytes()
+        if request.since is not None:
+            return self._told(job, request.since)
         if request.token is not None:
             return self._token(member, request.token, at)
         with self._store.transaction():
             left = self._jobs.leave(job, member, at=at)
         _LOG.info("member.left identity=%s epoch=%d", member.identity, left.epoch)
         return encode({"version": PROTOCOL_VERSION, "epoch": left.epoch})
+
+    def _told(self, job: Job, since: int) -> bytes:
+        notices = self._refusals.notices(job.namespace, job.name, policy=job.policy, since=since)
+        told: list[Value] = [notice.to_value() for notice in notices]
+        return encode({"version": PROTOCOL_VERSION, "refusals": told})
 
     def _token(self, member: Member, demand: TokenDemand, at: int) -> bytes:
         # MEM-51. The result is the one that the newest release of this member came to.
