@@ -53,10 +53,14 @@ class Jobs:
             job = member_rows.job_from_row(row)
             yield from (job.namespace for _ in range(sum(job.live.values())))
 
+    def rows(self, job: Job) -> tuple[bytes, ...]:
+        """Return the rows of a job's members, as they are kept; equal rows say the same."""
+        table = member_rows.members_table(job.namespace, job.name)
+        return tuple(row for _, row in self._store.tables.rows(table))
+
     def members(self, job: Job) -> list[Member]:
         """Return every member of a job."""
-        table = member_rows.members_table(job.namespace, job.name)
-        return [member_rows.member_from_row(row) for _, row in self._store.tables.rows(table)]
+        return [member_rows.member_from_row(row) for row in self.rows(job)]
 
     def member(self, job: Job, role: str, instance: str) -> Member | None:
         """Return the member of that name."""

@@ -8,6 +8,7 @@ Spec: membership-v1, clauses MEM-20 to MEM-28.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from typing import Final
 
 from cloister.attestation.ear import issue_ear
@@ -36,6 +37,8 @@ __all__ = ["TOKEN_KEY_LABEL", "MemberService", "token_issuer"]
 
 TOKEN_KEY_LABEL: Final = b"cloister/membership/v1/token-key"
 TOKEN_LIFETIME_S: Final = 300
+_ROSTERS_KEPT: Final = 8
+_MadeOf = tuple[Job, str, int, tuple[bytes, ...]]
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -55,6 +58,7 @@ class MemberService:
         """Share the service's parts; `secret` is what members' secrets derive from."""
         self._store = store
         self._refusals = refusals
+        self._signed: deque[tuple[_MadeOf, SignedRoster]] = deque(maxlen=_ROSTERS_KEPT)
         self._jobs = jobs
         self._key = key
         self._secret = secret
@@ -129,10 +133,21 @@ class MemberService:
         return encode({"version": PROTOCOL_VERSION, "token": token})
 
     def roster(self, job: Job, *, of: str, at: int) -> SignedRoster:
-        """Return the signed roster of a job that has been settled."""
+        """Return the signed roster of a job that has been settled.
+
+        Every member of a large job asks each second, and within one second all get the same. What
+        was signed is given again only for the very rows that it was made from: whatever was undone
+        meanwhile, or renewed without a new epoch, makes other rows.
+        """
+        made_of = (job, of, at, self._jobs.rows(job))
+        for before, signed in self._signed:
+            if before == made_of:
+                return signed
         members = self._jobs.members(job)
         roster = make_roster(job, members, domain=self._trust_domain, of=of, epoch_at=at)
-        return roster.signed(self._key)
+        signed = roster.signed(self._key)
+        self._signed.append((made_of, signed))
+        return signed
 
 
 def token_issuer(trust_domain: str) -> str:
