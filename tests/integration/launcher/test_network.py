@@ -80,7 +80,7 @@ def probe():
     fails("port", lambda: socket.create_connection(("server", 5001), timeout=5).recv(1))
     fails("name", lambda: socket.create_connection(("nobody.example.net", 443), timeout=5))
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    fails("udp", lambda: udp.sendto(b"x", ("10.77.0.1", 9)))
+    fails("udp", lambda: udp.sendto(b"x", ("10.77.4.1", 9)))
     fails("six", lambda: socket.create_connection(("2001:db8::1", 443), timeout=5))
 
 def outside(host, port, size):
@@ -265,7 +265,7 @@ def test_whoever_is_expelled_is_cut_off_within_seconds(job: Job) -> None:
     with job.run("server") as server, job.run("client") as client:
         server.says("held")
         members = job.desk.json("keyservice", "members", "job").good().record
-        instance = next(m["instance"] for m in members["members"] if m["role"] == "client")
+        instance = next(m["instance"] for m in members["members"] if m["workload"] == "client")
         began = time.monotonic()
         job.desk.run("keyservice", "expel", "job", "client", instance).good()
         server.says("cut 104", timeout_s=10)
