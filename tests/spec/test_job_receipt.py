@@ -24,7 +24,7 @@ def judge(vector: dict[str, Any], job: bytes | None = None) -> VerifiedJob:
 
     def read(name: str) -> bytes:
         if name not in vector["files"]:
-            raise ConfigError(f"{name} is not there", code="config.missing")
+            raise ConfigError(f"{name} is not there", code="config.file")
         return str(vector["files"][name]).encode()
 
     return verify_job_receipt(
