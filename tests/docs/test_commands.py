@@ -108,7 +108,7 @@ def test_every_command_named_exists(page: Path) -> None:
         )
     }
     groups = {"volume", "policy", "secret", "keyservice", "evidence", "audit"}
-    groups |= {"namespace", "key", "source", "endorsements"}
+    groups |= {"namespace", "key", "source", "endorsements", "cluster"}
     for words in sorted(used):
         asked = words if words[0] in groups else words[:1]
         done = subprocess.run(
