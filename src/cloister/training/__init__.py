@@ -1,0 +1,1 @@
+"""Training: several roles of one job on one machine."""
