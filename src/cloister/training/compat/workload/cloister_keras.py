@@ -19,11 +19,12 @@ Spec: none; the table and what was tried are in docs/guide/keras-and-tensorflow.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any, Final, TextIO
+from weakref import WeakKeyDictionary
 
 __all__ = ["CHECKED", "TRAINER", "change", "install", "is_checked"]
 
@@ -125,14 +126,28 @@ def _average_statistics(tf: Any, model: Any) -> None:
     ]
     if not variables:
         return
+    known, average = _AVERAGING.get(model, ((), None))
+    if average is None or list(map(id, known)) != list(map(id, variables)):
+        average = _averaging(tf, model.distribute_strategy, variables)
+        _AVERAGING[model] = variables, average
+    average()
 
+
+# Traced once for each model, whose variables stay the same; it does not keep the model alive.
+_AVERAGING: Final[MutableMapping[Any, tuple[Sequence[Any], Callable[[], None]]]] = (
+    WeakKeyDictionary()
+)
+
+
+def _averaging(tf: Any, strategy: Any, variables: Sequence[Any]) -> Callable[[], None]:
     def assign_means() -> None:
         values = [tf.identity(variable) for variable in variables]
         means = tf.distribute.get_replica_context().all_reduce("mean", values)
         for variable, mean in zip(variables, means, strict=True):
             variable.assign(mean)
 
-    tf.function(lambda: model.distribute_strategy.run(assign_means), autograph=False)()
+    function: Callable[[], None] = tf.function(lambda: strategy.run(assign_means), autograph=False)
+    return function
 
 
 def _has_several_workers(trainer: Any, strategy: Any) -> bool:
