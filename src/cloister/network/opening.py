@@ -111,7 +111,7 @@ class Opening:
         self._tries += 1
         self._outer = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._answer = b""
-        self._timer = self._loop.later(_CONNECT_S, lambda: self._again("unreachable"))
+        self._give(_CONNECT_S, "unreachable")
         try:
             prepare_link(self._outer)
             number = self._outer.connect_ex(address)
@@ -138,7 +138,7 @@ class Opening:
         if self._context is None:
             self._reach(memoryview(b""))
             return
-        self._timer = self._loop.later(_ATTEMPT_S, lambda: self._again("slow"))
+        self._give(_ATTEMPT_S, "slow")
         self._records = Records(self._context, opens=True, alpn=ALPN)
         self._loop.watch(outer, self._shaking, READ)
         self._shaking(0)
@@ -229,6 +229,11 @@ class Opening:
             self.cut(why)
             return
         self._timer = self._loop.later(pause, self._attempt)
+
+    def _give(self, seconds: float, why: str) -> None:
+        """Allow so much time for what comes next, and no more than is left for everything."""
+        left = max(self._deadline - self._loop.now, 0.0)
+        self._timer = self._loop.later(min(seconds, left), lambda: self._again(why))
 
     def _drop(self) -> None:
         if self._timer is not None:
