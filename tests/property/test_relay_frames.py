@@ -29,7 +29,7 @@ def read(stream: bytes, cuts: list[int]) -> tuple[bytes, Mark | None]:
     got, at = b"", 0
     try:
         for end in (*sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)):
-            got += b"".join(unframer.feed(memoryview(stream[at:end])))
+            got += unframer.feed(stream[at:end])
             at = end
             if unframer.mark is Mark.ABORTED:
                 break
@@ -61,7 +61,7 @@ def test_hostile_bytes_give_the_same_or_are_refused(stream: bytes, cuts: list[in
 def test_a_frame_that_is_too_large_is_refused_at_its_header(size: int) -> None:
     """Before a byte of it is waited for."""
     with pytest.raises(MalformedError):
-        Unframer().feed(memoryview(struct.pack(">I", size)))
+        Unframer().feed(struct.pack(">I", size))
 
 
 @pytest.mark.parametrize("size", [0, -1, MAX_FRAME_BYTES + 1])

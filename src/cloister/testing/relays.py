@@ -131,7 +131,7 @@ class FakeNode:
 
     def __enter__(self) -> Self:
         """Join and run."""
-        self._stage.start()
+        self.start_stage()
         self.job.places[self.task] = self.place
         self.job.nodes.append(self)
         self.job.join(self.job.identity(self.task))
@@ -148,6 +148,10 @@ class FakeNode:
         self.job.nodes.remove(self)
         self.relay.stop()
         self._thread.join(10)
+
+    def start_stage(self) -> None:
+        """Let the stage make sockets."""
+        self._stage.start()
 
     def connect(self, task: Task, port: int) -> socket.socket:
         """Connect as this node's program does to a port of a task."""

@@ -134,8 +134,7 @@ def test_a_rate_slows_down(outside: Outside) -> None:
 def test_a_port_that_the_policy_does_not_name(outside: Outside) -> None:
     """Of a host that it does."""
     address = outside.node.plan.egress_address(HOST)
-    ours = outside.stack.enter_context(outside.node.connect_to(address, 1))
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), outside.node.connect_to(address, 1) as ours:
         ours.recv(1)
     assert outside.node.event("port").line == f"workloads.worker.egress.{HOST}.ports: [1]"
 
