@@ -311,6 +311,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "machine.attester": UnsupportedError,
     "machine.program": UnsupportedError,
     "caller.misuse": CallerError,
+    "privacy.refused": ConfigError,
     # malformed
     "wire.malformed": MalformedError,
     "wire.too-large": MalformedError,
@@ -373,6 +374,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "appraisal.claim": AppraisalError,
     # appraisal of a volume: its files are where the policy wants others
     "volume.region": AppraisalError,
+    # appraisal of a statement about a private training
+    "privacy.understated": AppraisalError,
     # appraisal by others, told in a token
     "token.simulated": AppraisalError,
     "token.status": AppraisalError,

@@ -1,0 +1,1 @@
+"""Training by several, or with promises to those whose data it is."""
