@@ -19,6 +19,7 @@ __all__ = ["INTERVAL", "Mechanism", "epsilon_of", "mechanism_of", "steps_within"
 
 INTERVAL: Final = 1e-3  # of the grid of privacy losses; a tenth costs ten times as long
 _TOLERANCE: Final = 1e-3
+_MOST_EPSILON: Final = 200  # by the rougher accountant, which is quick whatever it is given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,7 @@ def epsilon_of(mechanisms: Sequence[Mechanism], *, delta: float) -> float:
     if not done:
         return 0.0
     accounting = _library()
+    _require_bounded(accounting, done, delta=delta)
     accountant = accounting.pld.PLDAccountant(
         accounting.NeighboringRelation.ADD_OR_REMOVE_ONE, value_discretization_interval=INTERVAL
     )
@@ -58,11 +60,7 @@ def epsilon_of(mechanisms: Sequence[Mechanism], *, delta: float) -> float:
         accountant.compose(_event(accounting, each))
     epsilon = float(accountant.get_epsilon(delta))
     if not math.isfinite(epsilon):
-        raise ConfigError(
-            "no bound on epsilon can be computed for so little noise",
-            code="config.value",
-            hint="a larger noise_multiplier, or fewer epochs",
-        )
+        raise _unbounded()
     return epsilon
 
 
@@ -154,6 +152,23 @@ def _planned(parameters: PrivacyParameters, noise: float, steps: int) -> Mechani
     )
 
 
+def _require_bounded(accounting: Any, done: Sequence[Mechanism], *, delta: float) -> None:
+    """Refuse, in little time and memory, what the exact accountant's tables have no room for."""
+    rough = accounting.rdp.RdpAccountant()
+    for each in done:
+        rough.compose(_event(accounting, each))
+    if not rough.get_epsilon(delta) <= _MOST_EPSILON:
+        raise _unbounded()
+
+
+def _unbounded() -> ConfigError:
+    return ConfigError(
+        "so little noise gives no bound on epsilon that means anything",
+        code="config.value",
+        hint="a larger noise_multiplier, or fewer epochs",
+    )
+
+
 def _event(accounting: Any, mechanism: Mechanism) -> Any:
     gaussian = accounting.GaussianDpEvent(mechanism.noise_multiplier)
     rate = mechanism.batch / mechanism.examples
@@ -165,6 +180,7 @@ def _library() -> Any:
     try:
         import dp_accounting  # noqa: PLC0415  # optional, and loads SciPy
         import dp_accounting.pld  # noqa: PLC0415  # the same
+        import dp_accounting.rdp  # noqa: PLC0415  # the same
     except ImportError as e:
         raise MissingExtraError(
             "accounting for privacy needs dp-accounting",

@@ -18,8 +18,7 @@ class Ledger(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no ty
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002  # Keras's signature
         """Refuse a step beyond the plan."""
-        left = self.model.parameters.steps - self.model.spent_steps
-        if left < self.model.steps_per_execution:
+        if self.model.spent_steps >= self.model.parameters.steps:
             raise ConfigError(
                 f"the {self.model.parameters.steps} steps of the plan are spent",
                 code="privacy.refused",

@@ -48,6 +48,14 @@ class Gradients:
             weights: Its examples' weights. An example takes part where one is not zero.
             seen: Called for each microbatch with x, y, outputs and weights of those that take part.
         """
+        if tf.executing_eagerly():  # a graph in any case: it is looked at, and not run op by op
+            traced = tf.function(
+                lambda x, y, weights: self._summed(x, y, weights, seen), autograph=False
+            )
+            return list(traced(x, y, weights))
+        return self._summed(x, y, weights, seen)
+
+    def _summed(self, x: Any, y: Any, weights: Any, seen: Seen | None) -> list[Any]:
         parts = tf.nest.map_structure(self._cut, (x, y, weights))
         count = tf.shape(tf.nest.flatten(parts)[0])[0]
         connected: list[bool] = []
@@ -102,7 +110,11 @@ class Gradients:
             gradients = [tf.convert_to_tensor(each) for each in found if each is not None]
             return gradients, tf.nest.map_structure(lambda each: each[0], outputs)
 
-        gradients, outputs = tf.vectorized_map(of_one, (x, y, weights, fresh), warn=False)
+        examples = (x, y, weights, fresh)
+        if _loops(self.model):
+            gradients, outputs = _one_after_another(of_one, examples)
+        else:
+            gradients, outputs = tf.vectorized_map(of_one, examples, warn=False)
         if not gradients:
             raise checks.refusal("the loss depends on no weight of the model")
         return gradients, outputs, connected
@@ -113,6 +125,23 @@ class Gradients:
         cut = tf.reshape(array, shape)
         cut.set_shape([None, self.microbatch, *array.shape[1:]])
         return cut
+
+
+def _loops(model: Any) -> bool:
+    """Tell whether a layer loops over time: the vectorised map has no gradient of such loops."""
+    layers = model._flatten_layers()  # noqa: SLF001  # Keras has no other walk over all layers
+    return any(isinstance(each, keras.layers.RNN) and not each.unroll for each in layers)
+
+
+def _one_after_another(of_one: Callable[[Any], Any], examples: Any) -> Any:
+    """Map in the usual way; what is returned is known once the first example has been traced."""
+    first = tf.function(of_one).get_concrete_function(
+        tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape[1:], each.dtype), examples)
+    )
+    kinds = tf.nest.map_structure(
+        lambda each: tf.TensorSpec(each.shape, each.dtype), first.structured_outputs
+    )
+    return tf.map_fn(of_one, examples, fn_output_signature=kinds, parallel_iterations=1)
 
 
 def takes_part(weights: Any) -> Any:

@@ -83,6 +83,7 @@ class PrivateModel(keras.Model):  # type: ignore[misc]  # Keras has no types
             name="plan", shape=(4,), dtype="float64", initializer="zeros", trainable=False
         )
         self._plan.assign(self._plan_values())
+        self.built = bool(model.built)
 
     # What a person asks.
 
@@ -99,9 +100,12 @@ class PrivateModel(keras.Model):  # type: ignore[misc]  # Keras has no types
     @property
     def spent_epsilon(self) -> float:
         """What they cost, earlier trainings included."""
+        return self.epsilon_after(self.spent_steps)
+
+    def epsilon_after(self, steps: int) -> float:
+        """Return what so many steps of the plan cost, earlier trainings included."""
         return epsilon_of(
-            [*self._earlier, replace(self._planned, steps=self.spent_steps)],
-            delta=self.parameters.delta,
+            [*self._earlier, replace(self._planned, steps=steps)], delta=self.parameters.delta
         )
 
     def steps_within(self, epsilon: float) -> int:
@@ -156,11 +160,11 @@ class PrivateModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         if y is None:
             raise refusal("x and y are arrays, and y is missing")
         require_no_strategy(self.inner)
-        require_private(self.inner)
         epochs = self.parameters.epochs if epochs is None else epochs
         self._require_room(epochs - initial_epoch)
         batches = PoissonBatches(x, y, sample_weight, parameters=self.parameters)
         self._symbolic_build(data_batch=batches[0])  # metrics that no step updates are asked too
+        require_private(self.inner)
         return super().fit(
             batches,
             epochs=epochs,

@@ -10,12 +10,13 @@ from cloister.errors import ConfigError
 __all__ = ["LEAST_NOISE", "MAX_EXAMPLES", "MAX_STEPS", "MOST_NOISE", "PrivacyParameters"]
 
 MAX_EXAMPLES: Final = 2**40
-MAX_STEPS: Final = 2**32
-LEAST_NOISE: Final = 0.1  # below, accountants' tables grow without bound, and nothing is protected
-MOST_NOISE: Final = 1e4
+MAX_STEPS: Final = 2**22
+LEAST_NOISE: Final = 0.3  # below, accountants' tables grow, and nothing is protected
+MOST_NOISE: Final = 1e3
 _MOST_CLIP: Final = 1e6
 _LEAST_DELTA: Final = 1e-20
-_MOST_EPSILON: Final = 1000
+_LEAST_EPSILON: Final = 1e-3
+_MOST_EPSILON: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,7 @@ class PrivacyParameters:
         if (self.epsilon is None) == (self.noise_multiplier is None):
             raise _refusal("say either epsilon or noise_multiplier")
         if self.epsilon is not None:
-            _between("epsilon", self.epsilon, 1 / _MOST_EPSILON, _MOST_EPSILON)
+            _between("epsilon", self.epsilon, _LEAST_EPSILON, _MOST_EPSILON)
         if self.noise_multiplier is not None:
             _between("noise_multiplier", self.noise_multiplier, LEAST_NOISE, MOST_NOISE)
 

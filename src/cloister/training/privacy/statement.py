@@ -26,7 +26,7 @@ __all__ = ["FORMAT", "Statement"]
 
 FORMAT: Final = "cloister/privacy-statement/v1"
 MAX_BYTES: Final = 65536
-MAX_MECHANISMS: Final = 64
+MAX_MECHANISMS: Final = 16
 _DEPTH: Final = 4
 _DECIMAL: Final = re.compile(r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,30})?")
 _ADJACENCY: Final = "add-or-remove-one"
