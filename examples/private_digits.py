@@ -2,9 +2,9 @@
 
     python private_digits.py OUTPUT_DIRECTORY
 
-At epsilon 3 and delta 1e-4 between sets of images that differ by one, it recognises more than nine in
-ten of the images that were kept aside. The model is written as digits.keras, and what was spent as
-privacy.json.
+At epsilon 3 and delta 1e-4 between sets of images that differ by one, it recognises more than nine
+in ten of the images that were kept aside. The model is written as digits.keras, and what was spent
+as privacy.json.
 """
 
 import sys

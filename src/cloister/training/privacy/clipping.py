@@ -1,8 +1,8 @@
 """Each example's gradient, cut to a norm, and the sum of these.
 
 What one example can add to the sum is at most `clip` in L2 norm, whatever the weights and the
-example are. A gradient that is not finite adds nothing: its norm says nothing about it, and to stop
-the training there would tell of the example.
+example are. A gradient that is not finite, or so large that its share has no digits, adds nothing:
+to stop the training there would tell of the example.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ __all__ = ["clipped_sum"]
 # Squares are summed in double precision, which cannot overflow. This covers what rounding of the
 # scaled gradient to single precision may add to its norm.
 _MARGIN: Final = 1 - 2.0**-20
+_LEAST_SCALE: Final = 2.0**-126  # a smaller one has fewer digits than that covers
 
 
 def clipped_sum(gradients: Sequence[Any], *, clip: float, takes_part: Any) -> list[Any]:
@@ -31,8 +32,9 @@ def clipped_sum(gradients: Sequence[Any], *, clip: float, takes_part: Any) -> li
         tf.reduce_sum(tf.square(tf.cast(_rows(each), tf.float64)), axis=1) for each in gradients
     ]
     norms = tf.sqrt(tf.add_n(squares))
-    counts = tf.logical_and(tf.math.is_finite(norms), takes_part)
-    scales = tf.where(counts, tf.minimum(tf.ones_like(norms), clip * _MARGIN / norms), 0)
+    scales = tf.minimum(tf.ones_like(norms), clip * _MARGIN / norms)
+    counts = takes_part & tf.math.is_finite(norms) & (scales >= _LEAST_SCALE)
+    scales = tf.where(counts, scales, tf.zeros_like(scales))
     return [_weighted(each, scales, counts) for each in gradients]
 
 

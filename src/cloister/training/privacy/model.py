@@ -168,7 +168,7 @@ class PrivateModel(keras.Model):  # type: ignore[misc]  # Keras has no types
         return super().fit(
             batches,
             epochs=epochs,
-            callbacks=[Ledger(), *(callbacks or ())],
+            callbacks=[Ledger(), *keras.tree.flatten(callbacks or [])],
             initial_epoch=initial_epoch,
             **options,
         )
