@@ -312,6 +312,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "machine.attester": UnsupportedError,
     "machine.program": UnsupportedError,
     "caller.misuse": CallerError,
+    "privacy.refused": ConfigError,
     # malformed
     "wire.malformed": MalformedError,
     "wire.too-large": MalformedError,
@@ -376,6 +377,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "volume.region": AppraisalError,
     # appraisal of a job by its receipts
     "job.shards": AppraisalError,
+    # appraisal of a statement about a private training
+    "privacy.understated": AppraisalError,
     # appraisal by others, told in a token
     "token.simulated": AppraisalError,
     "token.status": AppraisalError,
