@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "src"))
 
 import domain as domains  # noqa: E402  # behind the path
+import jobs  # noqa: E402  # behind the path
 import pairs  # noqa: E402  # behind the path
 import privacy  # noqa: E402  # behind the path
 import releases  # noqa: E402  # behind the path
@@ -29,7 +30,7 @@ import startup  # noqa: E402  # behind the path
 import verdicts  # noqa: E402  # behind the path
 import volumes  # noqa: E402  # behind the path
 
-PARTS = ("training", "volumes", "start-up", "evidence", "key service", "privacy", "memory")
+PARTS = ("training", "volumes", "start-up", "evidence", "key service", "privacy", "jobs", "memory")
 
 
 def main() -> None:
@@ -87,6 +88,7 @@ def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> I
             seconds=1 if quick else 5, clients=(1, 16) if quick else (1, 16, 128)
         ),
         "privacy": lambda: privacy.rows(rounds=3 if quick else 20),
+        "jobs": lambda: jobs.rows(domain, pairs=1 if quick else 3, steps=100 if quick else 300),
         "memory": lambda: releases.soak_rows(output=chosen.output, quick=quick),
     }
     for name in chosen.only or PARTS:
