@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import typer
 
 from cloister.cli import console, job_receipts, settings, vouching
 from cloister.cli.loading import loading
+from cloister.crypto.digest import DIGEST_BYTES
 from cloister.errors import CloisterError, ConfigError, WorkloadError
 
 if TYPE_CHECKING:
@@ -123,14 +124,20 @@ def _run(
         console.note(f"cloister: {len(plan.seats)} instances, job in {folder.path}")
         for role in sorted(role for role, rule in plan.logs.items() if rule == "drop"):
             console.note(f"cloister: the policy drops the output of {role}")
-    stream = sys.stderr if as_json else sys.stdout
-    stream.flush()
-    outbox = Outbox(stream.fileno())
-    screen = Screen(tuple(plan.seats), terminal=_terminal(stream.fileno()))
+    descriptor = _stream(as_json=as_json).fileno()
+    outbox = Outbox(descriptor)
+    screen = Screen(tuple(plan.seats), terminal=_terminal(descriptor))
     with StopRequests() as stops:
         outcome = run_cluster(request, screen, outbox, stops=stops)
         outbox.finish(timeout_s=_FLUSH_S)
     return outcome
+
+
+def _stream(*, as_json: bool) -> IO[str]:
+    """Return where the programs' output goes; what was written there before is out."""
+    stream = sys.stderr if as_json else sys.stdout
+    stream.flush()
+    return stream
 
 
 def _terminal(descriptor: int) -> Terminal | None:
@@ -143,7 +150,17 @@ def _terminal(descriptor: int) -> Terminal | None:
 
 
 def _measure_ahead(domain: Path, *, quiet: bool) -> None:
-    """Hash the runtime once, where it is not known yet: all instances would do the same work."""
+    """Hash the runtime once, where it is not known yet: all instances would do the same work.
+
+    In a process of its own, which has the simulated platform's secrets and this one never.
+    """
+    from cloister.launcher.errand import Errand
+
+    with Errand(lambda: _measure(domain, quiet=quiet), size=DIGEST_BYTES) as measuring:
+        measuring.value()
+
+
+def _measure(domain: Path, *, quiet: bool) -> bytes:
     from cloister.keyservice.clock import read_clock
     from cloister.launcher.fingerprint import Fingerprint
     from cloister.launcher.local import layout_of, runtime_digest
@@ -154,7 +171,7 @@ def _measure_ahead(domain: Path, *, quiet: bool) -> None:
         console.SlowProgress("hashing the runtime", clock=time.monotonic, quiet=quiet) as step,
     ):
         found = settings.find_domain(domain)
-        runtime_digest(
+        return runtime_digest(
             layout,
             found.platform(),
             cache_directory=found.directory / "platform",
