@@ -307,10 +307,12 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "extra.missing": MissingExtraError,
     "machine.fuse": UnsupportedError,
     "machine.namespaces": UnsupportedError,
+    "machine.nftables": UnsupportedError,
     "machine.kernel": UnsupportedError,
     "machine.attester": UnsupportedError,
     "machine.program": UnsupportedError,
     "caller.misuse": CallerError,
+    "privacy.refused": ConfigError,
     # malformed
     "wire.malformed": MalformedError,
     "wire.too-large": MalformedError,
@@ -375,6 +377,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "volume.region": AppraisalError,
     # appraisal of a job by its receipts
     "job.shards": AppraisalError,
+    # appraisal of a statement about a private training
+    "privacy.understated": AppraisalError,
     # appraisal by others, told in a token
     "token.simulated": AppraisalError,
     "token.status": AppraisalError,
@@ -414,6 +418,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     # identity
     "identity.keyservice": IdentityError,
     "identity.peer": IdentityError,
+    "identity.member": IdentityError,
     "identity.tls": IdentityError,
     "identity.clock": IdentityError,
     "log.witnesses": WitnessError,
@@ -437,6 +442,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "confinement.setup": ConfinementError,
     "workload.start": WorkloadError,
     "workload.failed": WorkloadError,
+    "workload.relay": WorkloadError,
     "workload.volume-server": WorkloadError,
     "cluster.failed": WorkloadError,
     "cluster.stopped": WorkloadError,

@@ -1,1 +1,1 @@
-"""Training: several roles of one job on one machine."""
+"""Several roles of one job, here, elsewhere or in federations; training that keeps promises."""
