@@ -45,6 +45,9 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         None, min=0, max=1000, help="How often one may start again, where the policy is silent."
     ),
     deadline: float | None = typer.Option(None, min=0, help="Seconds after which all is stopped."),
+    fixed_ports: bool = typer.Option(
+        False, "--fixed-ports", help="No nftables: only ports that the policy names are reached."
+    ),
     root_of_trust: str = typer.Option("", help="What to attest by, where several would do."),
     endorsements: list[Path] = typer.Option(
         [], help="A file, folder or bundle that vouches for this machine's hardware; goes along."
@@ -73,6 +76,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     folder.make()
     options = ["--domain", str(found.absolute())]
     options += [word for text in volume for word in ("--volume", text)]
+    options += ["--fixed-ports"] if fixed_ports else []
     options += ["--root-of-trust", root_of_trust] if root_of_trust else []
     options += [word for path in endorsements for word in ("--endorsements", str(path))]
     options += [word for key in collector for word in ("--collector", key)]
@@ -226,7 +230,9 @@ def _report(
                 console.note(f"  {line}")
         who = "the job" if verdict.task is None else verdict.task.name
         named = hint if verdict.task is None else f"{hint} {verdict.task.name}"
-        raise WorkloadError(f"{who} failed: {verdict.why}", code="cluster.failed", hint=named)
+        raise WorkloadError(
+            f"{who} failed: {verdict.why}", code="cluster.failed", hint=outcome.hint or named
+        )
     if verdict.status == "stopped":
         raise WorkloadError("the job was stopped", code="cluster.stopped", hint=hint)
     if as_json:

@@ -59,6 +59,7 @@ def test_words_become_a_request(door: Door, asked: list[ClusterRequest]) -> None
     """Each instance is a `cloister run` with what was said of all."""
     found = door.call(
         "cluster", "run", "policy.yaml", "--code", "src", "--volume", "data=/x/y",
+        "--fixed-ports",
         "--root-of-trust", "sim", "--endorsements", "e", "--collector", "ed25519:1",
         "--restarts", "5", "--deadline", "60", "--until", "site",
     )  # fmt: skip
@@ -74,6 +75,7 @@ def test_words_become_a_request(door: Door, asked: list[ClusterRequest]) -> None
         *CLOISTER, "run", "policy.yaml", "--workload", "site", "--index", "1",
         "--peers", str(door.folder / "jobs/digits/peers"), "--receipt", "/r.json", "--json",
         "--domain", str(door.bench.domain.directory), "--volume", "data=/x/y",
+        "--fixed-ports",
         "--root-of-trust", "sim", "--endorsements", "e", "--collector", "ed25519:1",
         "--code", "src",
     ]  # fmt: skip
