@@ -88,7 +88,7 @@ def run_native(
     *,
     environment: Mapping[str, str] | None = None,
     forever: Sequence[str] = (),
-    seconds: float = 90,
+    seconds: float = 200,
     capture: bool = False,
 ) -> NativeRun:
     """Run `command` once for each task, each in a folder of its own below `folder`.
