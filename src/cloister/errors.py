@@ -310,6 +310,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "machine.kernel": UnsupportedError,
     "machine.attester": UnsupportedError,
     "machine.program": UnsupportedError,
+    "federated.app": ConfigError,
+    "federated.engine": UnsupportedError,
     "caller.misuse": CallerError,
     # malformed
     "wire.malformed": MalformedError,
@@ -374,6 +376,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     # appraisal of a volume: its files are where the policy wants others
     "volume.region": AppraisalError,
     # appraisal by others, told in a token
+    "federated.other-app": AppraisalError,
     "token.simulated": AppraisalError,
     "token.status": AppraisalError,
     # release
@@ -434,6 +437,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "workload.start": WorkloadError,
     "workload.failed": WorkloadError,
     "workload.volume-server": WorkloadError,
+    "federated.run": WorkloadError,
     # unavailable
     "keyservice.unreachable": UnavailableError,
     "keyservice.slow": UnavailableError,
@@ -453,6 +457,9 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "volume.anchor": UnavailableError,
     "server.unreachable": UnavailableError,
     "server.busy": UnavailableError,
+    "federated.sites": UnavailableError,
+    "federated.link": UnavailableError,
+    "federated.deadline": UnavailableError,
     "storage.full": StorageFullError,
 }
 
