@@ -26,7 +26,7 @@ def chosen(config, sites):
     """Return the strategy for a number of sites, all of which take part in each round."""
     every = {
         "fraction_train": 1.0,
-        "fraction_evaluate": 1.0,
+        "fraction_evaluate": float(config["fraction-evaluate"]),
         "min_train_nodes": 1,
         "min_evaluate_nodes": 1,
         "min_available_nodes": 1,
@@ -36,7 +36,7 @@ def chosen(config, sites):
         "fedavg": lambda: FedAvg(**every),
         "fedprox": lambda: FedProx(proximal_mu=float(config["proximal-mu"]), **every),
         "fedmedian": lambda: FedMedian(**every),
-        "fedtrimmedavg": lambda: FedTrimmedAvg(beta=(poisoned + 0.5) / sites, **every),
+        "fedtrimmedavg": lambda: FedTrimmedAvg(beta=(poisoned + 0.2) / sites, **every),
         "krum": lambda: Krum(num_malicious_nodes=poisoned, **every),
         "multikrum": lambda: MultiKrum(
             num_malicious_nodes=poisoned, num_nodes_to_select=sites - poisoned, **every

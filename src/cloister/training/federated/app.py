@@ -4,7 +4,7 @@ In Flower the link sends the app to the sites, which run what they get. Here eve
 app in its own measured code, and a site refuses whatever is not byte for byte the same, or comes
 with other settings: what runs at a site is what the site's owner approved.
 
-Spec: federation-v1, clauses FED-3 to FED-6.
+Spec: federation-v1, clauses FED-3 to FED-5.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ class Gate:
             most=self._most,
         )
         if refusal is not None:
-            _LOG.warning("refused method=%s status=%s", scope["method"][:8], refusal.status)
+            _LOG.info("refused method=%s status=%s", scope["method"][:8], refusal.status)
             await _answer(refusal, send)
         elif site := SITE.fullmatch(scope["path"]):
             await _tell(self._on_site(int(site[1])), send)

@@ -12,6 +12,7 @@ Spec: federation-v1, clauses FED-4, FED-5 and FED-18.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -32,9 +33,10 @@ from flwr.supernode.nodestate import NodeState, NodeStateFactory
 from flwr.supernode.nodestate.in_memory_nodestate import InMemoryNodeState
 from flwr.supernode.start_client_internal import start_client_internal
 
-from cloister.errors import AppraisalError
+from cloister.errors import AppraisalError, ConfigError
 from cloister.training.federated.app import App, read_app, require_same_app
 from cloister.training.federated.gate import FORMAT
+from cloister.training.federated.logs import log_to_stdout
 from cloister.training.federated.tasks import Tasks
 
 __all__ = ["Ending", "OwnAppOnly", "main"]
@@ -42,6 +44,7 @@ __all__ = ["Ending", "OwnAppOnly", "main"]
 _LOOK_S: Final = 2.0
 _START_S: Final = 30.0
 _MAX_ANSWER: Final = 4096
+_LOG: Final = logging.getLogger("cloister.federated")
 
 
 class Ending:
@@ -110,10 +113,16 @@ class _Factory(NodeStateFactory):
 
 def main(arguments: Sequence[str]) -> int:
     """Take part until the run is over; the arguments are one JSON object, from `site`."""
+    log_to_stdout()
     options = json.loads(arguments[0])
     home = Path(options["home"])
     ending = Ending(home / "ending.json")
-    own = read_app(Path(options["app"]), options["settings"])
+    try:
+        own = read_app(Path(options["app"]), options["settings"])
+    except ConfigError as e:
+        ending.note({"ended": "no-app"} | e.as_record())
+        return e.exit_status
+    _LOG.info("app %s %s %s", own.name, own.version, own.digest[:16])
     factory = _Factory(own=own, ending=ending)
     server, address = _serve(factory)
     tasks = Tasks(

@@ -30,10 +30,11 @@ from cloister.errors import (
     UnavailableError,
     WorkloadError,
 )
-from cloister.training.federated.app import parse_settings, read_app
+from cloister.training.federated.app import parse_settings
 from cloister.training.federated.engine import require_engine, surroundings
 from cloister.training.federated.listening import instance_here, parse_address
 from cloister.training.federated.logs import log_to_stdout
+from cloister.training.federated.programs import start_program
 from cloister.training.federated.progress import Terms
 
 __all__ = ["conclude", "main"]
@@ -76,9 +77,7 @@ def _run(options: argparse.Namespace, home: Path) -> None:
     environment = surroundings(os.environ, home, logs="WARNING")
     os.environ.clear()
     os.environ.update(environment)
-    app = read_app(options.app, settings)
-    _LOG.info("site %d of %d, app %s %s %s", index, terms.sites, app.name, app.version,
-              app.digest[:16])  # fmt: skip
+    _LOG.info("site %d of %d, for the link at %s:%d", index, terms.sites, host, port)
     (home / "work").mkdir()
     job = {
         "home": str(home),
@@ -89,8 +88,6 @@ def _run(options: argparse.Namespace, home: Path) -> None:
         "index": index,
         "wait": terms.wait,
     }
-    from cloister.training.federated.tasks import start_program  # noqa: PLC0415  # loads Flower
-
     process = start_program("node", json.dumps(job), folder=home / "work", environment=environment)
     try:
         process.wait(terms.deadline)
@@ -108,6 +105,7 @@ def conclude(ending: Mapping[str, Any]) -> None:
     """Raise what the SuperNode's end means, unless the link said that the run is complete.
 
     Raises:
+        ConfigError: `federated.app`: this workload's own code is no app, or has no such setting.
         AppraisalError: `federated.other-app`: the link wanted something else run.
         UnavailableError: `federated.link`: it did not answer, or was lost.
         WorkloadError: `federated.run`: the link said that it failed, or the SuperNode ended
@@ -130,6 +128,10 @@ def conclude(ending: Mapping[str, Any]) -> None:
             expected=str(ending["expected"]),
             found=str(ending["found"]),
             hint=str(ending["hint"]),
+        )
+    if kind == "no-app":
+        raise ConfigError(
+            str(ending["message"]), code="federated.app", hint=str(ending["hint"]) or None
         )
     if kind == "lost":
         raise UnavailableError(

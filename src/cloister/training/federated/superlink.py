@@ -92,6 +92,7 @@ class SuperLink:
             access_log=False,
             proxy_headers=False,
             lifespan="on",
+            ws="none",
             timeout_graceful_shutdown=5,
         )
         self._server = uvicorn.Server(config)
@@ -179,7 +180,7 @@ class SuperLink:
             for message in request.messages_list:
                 if message.HasField("error"):
                     reason = "".join(c if c.isprintable() else " " for c in message.error.reason)
-                    logging.getLogger(__name__).warning(
+                    logging.getLogger(__name__).info(
                         "a site answered with an error: %s", reason[:300]
                     )
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +23,9 @@ from flwr.supercore.constant import TaskType
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 
-__all__ = ["Tasks", "start_program"]
+from cloister.training.federated.programs import start_program
+
+__all__ = ["Tasks"]
 
 _KINDS: Final[Mapping[str, str]] = {
     TaskType.SERVER_APP: "flwr-serverapp",
@@ -109,16 +110,3 @@ class Tasks:
             folder=self._folder,
             environment=self._environment,
         )
-
-
-def start_program(
-    module: str, *arguments: str, folder: Path, environment: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
-    """Start a program of this package with this interpreter.
-
-    `-P` keeps the folder in which it runs, where an app writes, off the import path.
-    """
-    command = [sys.executable, "-P", "-m", f"cloister.training.federated.{module}", *arguments]
-    return subprocess.Popen(  # noqa: S603  # a list, and no shell
-        command, cwd=folder, env=dict(environment), stdin=subprocess.DEVNULL
-    )
