@@ -307,6 +307,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "extra.missing": MissingExtraError,
     "machine.fuse": UnsupportedError,
     "machine.namespaces": UnsupportedError,
+    "machine.nftables": UnsupportedError,
     "machine.kernel": UnsupportedError,
     "machine.attester": UnsupportedError,
     "machine.program": UnsupportedError,
@@ -375,8 +376,11 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "appraisal.claim": AppraisalError,
     # appraisal of a volume: its files are where the policy wants others
     "volume.region": AppraisalError,
-    # appraisal by others, told in a token
+    # appraisal of a job by its receipts
+    "job.shards": AppraisalError,
+    # appraisal of a link by a site of its federation
     "federated.other-app": AppraisalError,
+    # appraisal by others, told in a token
     "token.simulated": AppraisalError,
     "token.status": AppraisalError,
     # release
@@ -399,6 +403,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "approval.repeated": ReleaseDeniedError,
     "approval.pending": ReleaseDeniedError,
     "quota.exceeded": ReleaseDeniedError,
+    "release.instance-index": ReleaseDeniedError,
     "release.instance-taken": ReleaseDeniedError,
     "release.too-many": ReleaseDeniedError,
     "release.expelled": ReleaseDeniedError,
@@ -414,6 +419,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     # identity
     "identity.keyservice": IdentityError,
     "identity.peer": IdentityError,
+    "identity.member": IdentityError,
     "identity.tls": IdentityError,
     "identity.clock": IdentityError,
     "log.witnesses": WitnessError,
@@ -432,11 +438,15 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "log.truncated": LogTruncatedError,
     "log.forked": LogForkedError,
     "log.rolled-back": LogRolledBackError,
+    "job.receipt": TamperedError,
     # confinement and workload
     "confinement.setup": ConfinementError,
     "workload.start": WorkloadError,
     "workload.failed": WorkloadError,
+    "workload.relay": WorkloadError,
     "workload.volume-server": WorkloadError,
+    "cluster.failed": WorkloadError,
+    "cluster.stopped": WorkloadError,
     "federated.run": WorkloadError,
     # unavailable
     "keyservice.unreachable": UnavailableError,
@@ -457,6 +467,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "volume.anchor": UnavailableError,
     "server.unreachable": UnavailableError,
     "server.busy": UnavailableError,
+    "cluster.running": UnavailableError,
     "federated.sites": UnavailableError,
     "federated.link": UnavailableError,
     "federated.deadline": UnavailableError,

@@ -27,6 +27,7 @@ from cloister.keyservice.policy import Policy, policy_from_canonical
 from cloister.keyservice.policy.appraisal import appraise_named
 from cloister.keyservice.policy.evidence_roots import accepted_roots
 from cloister.keyservice.policy.model import CodeVolume, Workload
+from cloister.keyservice.policy.networks import mounts_of
 from cloister.keyservice.policy.rules import NO_DEVICES
 from cloister.keyservice.records import PolicyRecord, Records, VolumeRecord
 from cloister.tee.composite import (
@@ -139,7 +140,9 @@ def decide(
         devices=devices,
     )
     # KR-27. Every volume that the policy names for the workload is registered.
-    return Approval(record, policy, workload, result, _claims_by_mount(workload, known))
+    return Approval(
+        record, policy, workload, result, _claims_by_mount(workload, request.instance, known)
+    )
 
 
 @lru_cache(maxsize=64)
@@ -263,10 +266,13 @@ def _not_accepted(policy: Policy, found: str) -> AppraisalError:
     )
 
 
-def _claims_by_mount(workload: Workload, known: Mapping[str, VolumeRecord]) -> dict[str, Claim]:
+def _claims_by_mount(
+    workload: Workload, instance: str, known: Mapping[str, VolumeRecord]
+) -> dict[str, Claim]:
+    # KR-110. Of shards the one of this instance, and nothing of another's.
     claims = {
         path: Claim(mount.volume, mount.access, _registered(mount.volume, known))
-        for path, mount in workload.volumes.items()
+        for path, mount in mounts_of(workload, instance).items()
     }
     if isinstance(workload.code, CodeVolume):
         name = workload.code.volume

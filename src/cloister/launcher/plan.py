@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from cloister.errors import ConfigError, ReleaseDeniedError, RemoteProtocolError
 from cloister.keyservice.policy.model import CodeVolume
+from cloister.keyservice.policy.networks import mounts_of
 from cloister.keyservice.policy.templates import parse_template
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def plan_run(
     base: Path,
     code_folder: Path | None,
     stores: Mapping[str, Path],
+    instance: str = "",
 ) -> RunPlan:
     """Decide what to mount and measure.
 
@@ -104,9 +106,11 @@ def plan_run(
         base: The folder that the policy's `location` hints are relative to.
         code_folder: Where plain code lies, for a workload that names digests.
         stores: Volume name to store, before any hint.
+        instance: The run's name for itself, whose index says which shard it has.
 
     Raises:
-        ReleaseDeniedError: The policy has no such workload (`release.workload-unknown`).
+        ReleaseDeniedError: The policy has no such workload (`release.workload-unknown`), or
+            there are shards and the instance has none (`release.instance-index`).
         ConfigError: A volume's store or the code is not named, or is named and not used.
     """
     role = policy.workloads.get(workload)
@@ -119,7 +123,9 @@ def plan_run(
     unused = sorted(set(stores) - set(policy.volumes))
     if unused:
         raise ConfigError(f"policy {policy.name} has no volume {unused[0]}", code="config.value")
-    mounts = {target: (mount.volume, mount.access) for target, mount in role.volumes.items()}
+    mounts = {
+        target: (mount.volume, mount.access) for target, mount in mounts_of(role, instance).items()
+    }
     if isinstance(role.code, CodeVolume):
         mounts[CODE_MOUNT] = (role.code.volume, "read")
     volumes = tuple(
@@ -196,15 +202,23 @@ def is_inside_volume(program: str, plan: RunPlan) -> bool:
     return any(posixpath.normpath(program).startswith(f"{place}/") for place in places)
 
 
-def environment_of(given: Mapping[str, str], import_path: Sequence[Path]) -> dict[str, str]:
+def environment_of(
+    given: Mapping[str, str],
+    import_path: Sequence[Path],
+    *,
+    told: Mapping[str, str] | None = None,
+    first: Sequence[str] = (),
+) -> dict[str, str]:
     """Return the workload's whole environment.
 
     Args:
         given: The policy's variables.
         import_path: Folders of the measured runtime that the interpreter must be told of.
+        told: What a framework is told of its job.
+        first: Folders of ours that come before everything else on the import path.
     """
-    variables = {**_DEFAULTS, **given, **_FIXED}
-    folders = [variables.get("PYTHONPATH", ""), *(str(path) for path in import_path)]
+    variables = {**_DEFAULTS, **given, **(told or {}), **_FIXED}
+    folders = [*first, variables.get("PYTHONPATH", ""), *(str(path) for path in import_path)]
     joined = ":".join(folder for folder in folders if folder)
     return variables | ({"PYTHONPATH": joined} if joined else {})
 

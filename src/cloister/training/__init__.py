@@ -1,1 +1,1 @@
-"""Distributed and federated training: programs that a policy's command names, and what they use."""
+"""Several roles of one job, here, elsewhere or in federations; training that keeps promises."""

@@ -125,6 +125,100 @@ SERVICE = [
 ]  # fmt: skip
 
 
+NET = "    listen: {}\n    instances: {maximum: 2}\n    connections: {train: any}"
+CLUSTER = "cluster: {framework: pytorch, roles: [train], port: 2222}\nvolumes:\n  code:"
+_EGRESS = "    egress: {{{}: {{ports: [443], bytes: 1000, rate: 10}}}}"
+SHARDS = "/data: {shards: [data, code], access: read}"
+NETWORKS = [
+    # name, clause, comment, changes, expect
+    ("ok-connections", "POL-80", "connections within a workload", [("    listen: {}", NET)], "ok"),
+    ("ok-ports", "POL-80", "connections to some ports",
+     [("    listen: {}", NET.replace("any", "[80, 65535]"))], "ok"),
+    ("ok-egress", "POL-81", "one place outside",
+     [("    listen: {}", NET + "\n" + _EGRESS.format("a-1.example.org"))], "ok"),
+    ("ok-restarts", "POL-18", "how often a failed instance is started again",
+     [("    listen: {}", "    listen: {}\n    instances: {maximum: 2, restarts: 0}")], "ok"),
+    ("ok-cluster", "POL-85", "a cluster of one workload",
+     [("    listen: {}", NET), ("volumes:\n  code:", CLUSTER)], "ok"),
+    ("ok-shards", "POL-86", "a volume for each instance",
+     [("    listen: {}", NET), ("/data: {volume: data, access: read}", SHARDS)], "ok"),
+    ("connections-nobody", "POL-80", "connections to a workload that there is not",
+     [("    listen: {}", NET.replace("{train", "{test"))], "policy.invalid"),
+    ("connections-empty", "POL-80", "connections to none",
+     [("    listen: {}", NET.replace("{train: any}", "{}"))], "policy.invalid"),
+    ("connections-port", "POL-80", "port 0",
+     [("    listen: {}", NET.replace("any", "[0]"))], "policy.invalid"),
+    ("connections-all", "POL-80", "another word for any",
+     [("    listen: {}", NET.replace("any", "all"))], "policy.invalid"),
+    ("connections-uncounted", "POL-83", "a network of an unknown number of instances",
+     [("    listen: {}", NET.replace("    instances: {maximum: 2}\n", ""))], "policy.invalid"),
+    *(
+        (f"egress-{name}", "POL-81", comment,
+         [("    listen: {}", NET + "\n" + _EGRESS.format(place))], "policy.invalid")
+        for name, comment, place in (
+            ("address", "an address", "'10.77.0.1'"),
+            ("one-part", "a name of one part", "train-0"),
+            ("wildcard", "a wildcard", "'*.example.org'"),
+            ("dot", "a dot at the end", "example.org."),
+            ("upper-case", "upper case", "Example.org"),
+        )
+    ),
+    ("egress-unbounded", "POL-81", "no budget",
+     [("    listen: {}", NET + "\n    egress: {a.example: {ports: [443], rate: 1}}")],
+     "policy.invalid"),
+    ("egress-nothing", "POL-81", "a budget of nothing",
+     [("    listen: {}", NET + "\n    egress: {a.example: {ports: [443], bytes: 0, rate: 1}}")],
+     "policy.invalid"),
+    *(
+        (f"host-{name}", "POL-84", comment,
+         [("    listen: {}", NET.replace("{train", "{" + role)), ("  train:", f"  {role}:")],
+         "policy.invalid")
+        for name, comment, role in (
+            ("address", "a workload with a network, called by an address", "10.77.0.1"),
+            ("dots", "one with a dot", "a.b"),
+            ("underscore", "one with an underscore", "a_b"),
+            ("hyphen", "one with a hyphen at the end", "a-"),
+            ("localhost", "one called localhost", "localhost"),
+            ("long", "one with 60 letters", "a" * 60),
+        )
+    ),
+    *(
+        (f"cluster-{name}", "POL-85", comment,
+         [("    listen: {}", NET), ("volumes:\n  code:", CLUSTER.replace(old, new)), *more],
+         "policy.invalid")
+        for name, comment, old, new, more in (
+            ("nobody", "of a workload that there is not", "[train]", "[test]", []),
+            ("twice", "of one workload twice", "[train]", "[train, train]", []),
+            ("tensorflow", "of a task that TensorFlow does not have", "pytorch", "tensorflow", []),
+            ("chiefs", "with two chiefs", "pytorch, roles: [train]",
+             "tensorflow, roles: [chief]",
+             [("train: any", "chief: any"), ("  train:", "  chief:")]),
+            ("framework", "of a framework that there is not", "pytorch", "mxnet", []),
+            ("ports", "with a port above all", "2222", "65534", []),
+            ("low-port", "with a privileged port", "2222", "1023", []),
+            ("variable", "with a variable of its own", "2222", "2222",
+             [("{SEED:", "{RANK:")]),
+            ("variables", "with a variable of Keras", "2222", "2222",
+             [("{SEED:", "{KERAS_DISTRIBUTION_NUM_PROCESSES:")]),
+        )
+    ),
+    ("cluster-uncounted", "POL-83", "of an unknown number of instances",
+     [("volumes:\n  code:", CLUSTER)], "policy.invalid"),
+    *(
+        (f"shards-{name}", "POL-86", comment,
+         [("    listen: {}", listen), ("/data: {volume: data, access: read}", shards)],
+         "policy.invalid")
+        for name, comment, listen, shards in (
+            ("few", "fewer than instances", NET.replace("m: 2", "m: 3"), SHARDS),
+            ("many", "more than instances", NET.replace("m: 2", "m: 1"), SHARDS),
+            ("twice", "one volume twice", NET, SHARDS.replace("[data, code]", "[data, data]")),
+            ("both", "a volume beside them", NET, SHARDS.replace("access", "volume: data, access")),
+            ("uncounted", "of an unknown number of instances", "    listen: {}", SHARDS),
+        )
+    ),
+]  # fmt: skip
+
+
 LEFT_OUT = "{unchecked: the provider chooses it}"
 SGX = {
     "measurement": '{one_of: ["' + "b3" * 32 + '"]}',
@@ -723,6 +817,7 @@ TEXTS = [
         )
         for name, comment, kind, changes, inner, expect in DEVICES
     ),
+    *NETWORKS,
     ("no-secrets", "SEC-1", "an empty map", [("workloads:", "secrets: {}\nworkloads:")],
      "policy.invalid"),
     (

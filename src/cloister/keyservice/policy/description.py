@@ -17,12 +17,15 @@ from cloister.keyservice.policy.evidence import MANUFACTURER
 from cloister.keyservice.policy.model import (
     CodeVolume,
     EvidenceRoot,
+    Mount,
     Policy,
     SimRoot,
     Unchecked,
     VolumeRule,
     Workload,
 )
+from cloister.keyservice.policy.network_rules import Cluster, Ports
+from cloister.keyservice.policy.networks import cluster_ports
 from cloister.keyservice.policy.secret_rules import Exported, ExportedToService, SecretRule
 from cloister.keyservice.policy.templates import parse_template
 
@@ -80,6 +83,8 @@ def describe(policy: Policy) -> tuple[Section, ...]:
     ]
     if policy.has_templates:
         sections.append(Section("Secrets", tuple(_secrets(policy))))
+    if policy.cluster is not None:
+        sections.append(Section("Cluster", tuple(_cluster(policy, policy.cluster))))
     sections += [
         Section(f"Workload {name}", tuple(_workload(policy, workload)))
         for name, workload in sorted(policy.workloads.items())
@@ -212,15 +217,51 @@ def _workload(policy: Policy, workload: Workload) -> Iterator[Row]:
         yield Row(f"file {path}", f"in memory, mode {file.bits:04o}")
     for point, mount in sorted(workload.volumes.items()):
         does = "reads" if mount.access == "read" else "reads and writes"
-        yield Row(f"at {point}", f"{does} volume {mount.volume}")
+        if isinstance(mount, Mount):
+            yield Row(f"at {point}", f"{does} volume {mount.volume}")
+        else:
+            of = ", ".join(f"{index}: {name}" for index, name in enumerate(mount.shards))
+            yield Row(f"at {point}", f"{does} the volume of its own instance alone; {of}")
     for name, listener in sorted(workload.listen.items()):
         port = f"port {listener.port}" if listener.port else "a port of the launcher's choice"
         who = _check("", listener.clients)
         yield Row(f"listens as {name}", f"{port}; clients: {who.value}", open_end=who.open_end)
-    if workload.instances is not None:
-        yield Row("instances", f"at most {workload.instances.maximum} at the same time")
+    yield from _instances(workload)
+    yield from _network(workload)
     shown = workload.output.logs == "pass"
     yield Row("logs", "shown to the operator" if shown else "discarded", open_end=shown)
+
+
+def _instances(workload: Workload) -> Iterator[Row]:
+    said = workload.instances
+    if said is None:
+        return
+    yield Row("instances", f"at most {said.maximum} at the same time")
+    if said.restarts is not None:
+        yield Row("restarts", f"at most {said.restarts}, by whoever runs all of them")
+
+
+def _network(workload: Workload) -> Iterator[Row]:
+    for other, ports in sorted((workload.connections or {}).items()):
+        yield Row(f"connects to {other}", _ports(ports))
+    for name, rule in sorted((workload.egress or {}).items()):
+        said = (
+            f"{_ports(rule.ports)}: outside of the job, and protected by what the program does; at "
+            f"most {rule.bytes} bytes in one run, {rule.rate} in a second"
+        )
+        yield Row(f"sends to {name}", said, open_end=True)
+
+
+def _cluster(policy: Policy, cluster: Cluster) -> Iterator[Row]:
+    yield Row("framework", cluster.framework)
+    for (role, index), port in cluster_ports(policy).items():
+        yield Row(f"{role}-{index}", f"port {port}")
+
+
+def _ports(ports: Ports) -> str:
+    if ports == "any":
+        return "every port"
+    return ("port " if len(ports) == 1 else "ports ") + ", ".join(str(port) for port in ports)
 
 
 def _lifetime(seconds: int | None) -> str:

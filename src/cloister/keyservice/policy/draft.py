@@ -17,6 +17,7 @@ from cloister.keyservice.policy.model import (
     CodeVolume,
     Listener,
     Mount,
+    ShardMount,
     SimRoot,
     Unchecked,
     VolumeRule,
@@ -135,7 +136,9 @@ def _code(code: CodeVolume | CodeDigests) -> str:
     return f"{{digests: {_list(code.digests)}}}"
 
 
-def _mount(mount: Mount) -> str:
+def _mount(mount: Mount | ShardMount) -> str:
+    if isinstance(mount, ShardMount):
+        return f"{{shards: {_list(mount.shards)}, access: {_quoted(mount.access)}}}"
     return f"{{volume: {_quoted(mount.volume)}, access: {_quoted(mount.access)}}}"
 
 

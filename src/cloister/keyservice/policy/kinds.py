@@ -29,6 +29,7 @@ from cloister.keyservice.policy.node import (
 
 __all__ = [
     "UNREADABLE",
+    "AnyOr",
     "ByKey",
     "ChoiceKind",
     "IntegerKind",
@@ -270,6 +271,26 @@ class OrUnchecked:
             return _refuse(
                 node, path, problems, self.allowed, hint="a reason is needed: {unchecked: <reason>}"
             )
+        return self.kind.read(node, path, problems)
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOr:
+    """The word `any`, or what is meant."""
+
+    kind: Kind
+
+    @property
+    def allowed(self) -> str:
+        """What is allowed."""
+        return f"'any', or {self.kind.allowed}"
+
+    def read(self, node: Node, path: str, problems: Problems) -> object:
+        """Read it, as `Kind` says."""
+        if isinstance(node, TextNode):
+            if node.text == "any":
+                return node.text
+            return _refuse(node, path, problems, self.allowed)
         return self.kind.read(node, path, problems)
 
 

@@ -24,10 +24,11 @@ from cloister.keyservice.policy.lint_evidence_policy import (
     findings_beside_references,
     findings_of_evidence_policy,
 )
+from cloister.keyservice.policy.lint_networks import findings_of_networks
 from cloister.keyservice.policy.lint_secrets import findings_of_secrets
 from cloister.keyservice.policy.lint_workload import findings_of_workload
 from cloister.keyservice.policy.model import CodeVolume, Policy, SimRoot, Unchecked, VolumeRule
-from cloister.keyservice.policy.node import PolicyProblem, join
+from cloister.keyservice.policy.node import PolicyProblem, join, place_of
 from cloister.keyservice.policy.reader import diagnose
 from cloister.tee.corim import ReferenceValues
 from cloister.tee.registry import by_name
@@ -141,7 +142,7 @@ def _placed(
     """Add places and hints; errors first, then by line."""
     found: list[Finding] = []
     for severity, code, path, message in findings:
-        line, column = _position(positions, path)
+        line, column = place_of(path, positions) or ((1, 1) if positions else (0, 0))
         found.append(Finding(severity, code, path, line, column, message, _HINTS.get(code, "")))
     return tuple(sorted(found, key=lambda f: (_ORDER[f.severity], f.line, f.column)))
 
@@ -180,6 +181,7 @@ def _all(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
     yield from _certificates(policy)
     for name, workload in policy.workloads.items():
         yield from findings_of_workload(policy, workload, join("workloads", name))
+    yield from findings_of_networks(policy)
     yield from findings_of_secrets(policy)
 
 
@@ -219,7 +221,8 @@ def _sim(root: SimRoot, path: str, *, beside: bool) -> Iterator[tuple[Severity, 
 
 
 def _volumes(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
-    used = {mount.volume for w in policy.workloads.values() for mount in w.volumes.values()}
+    mounts = [mount for w in policy.workloads.values() for mount in w.volumes.values()]
+    used = {name for mount in mounts for name in mount.names}
     used |= {w.code.volume for w in policy.workloads.values() if isinstance(w.code, CodeVolume)}
     names: dict[str, str] = {}
     for name, volume in policy.volumes.items():
@@ -240,7 +243,7 @@ def _regions(
     roles = policy.workloads.values()
     is_code = any(isinstance(w.code, CodeVolume) and w.code.volume == name for w in roles)
     is_written = any(
-        mount.volume == name and mount.access == "write"
+        name in mount.names and mount.access == "write"
         for role in roles
         for mount in role.volumes.values()
     )
@@ -282,14 +285,6 @@ def _certificates(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
         yield "warning", "lint.certificate-lifetime", "certificate_lifetime", message
 
 
-def _position(positions: Mapping[str, tuple[int, int]], path: str) -> tuple[int, int]:
-    """Return the place of the path, or of the nearest part around it."""
-    while path and path not in positions:
-        cut = max(path.rfind("."), path.rfind("["))
-        path = path[: max(cut, 0)]
-    return positions.get(path, (1, 1) if positions else (0, 0))
-
-
 _HINTS: Final[Mapping[str, str]] = {
     "lint.no-root-of-trust": "add roots_of_trust.sim, or another root of trust",
     "lint.code-root": "write the state that `cloister volume verify` shows as root: sha256:…",
@@ -314,6 +309,9 @@ _HINTS: Final[Mapping[str, str]] = {
     "lint.file-place": "choose a place of its own, such as /run/secrets/token",
     "lint.region-code": "leave the plain region out, or put it on another volume",
     "lint.region-output": "write results to an encrypted region, unless they are public",
+    "lint.egress": "leave out what the job can do without",
+    "lint.cluster-unconnected": "add connections from one to the other: any, or a list of ports",
+    "lint.cluster-port": "add the ports of its tasks; `cloister policy show` lists them",
     "lint.launcher-unchecked": "name the digest that `cloister doctor` shows, or that of the image",
     "lint.platform-unjudged": "write status: {one_of: [UpToDate]}, or reported_tcb: {at_least: …}",
     "lint.revocation-unchecked": "write {one_of: [set]}, and let the key service have the list",

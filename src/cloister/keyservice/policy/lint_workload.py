@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
-from cloister.keyservice.policy.model import CodeVolume, Policy, Unchecked, Workload
+from cloister.keyservice.policy.model import CodeVolume, Mount, Policy, Unchecked, Workload
 from cloister.keyservice.policy.node import join, quote
 
 __all__ = ["CODE_MOUNT", "SYSTEM_PATHS", "findings_of_workload"]
@@ -69,7 +69,7 @@ def _code(policy: Policy, workload: Workload, path: str) -> Iterator[_Found]:
         )
         yield "error", "lint.code-root", join("volumes", name) + ".root", message
     for point, mount in workload.volumes.items():
-        if mount.volume == name and mount.access == "write":
+        if name in mount.names and mount.access == "write":
             message = "the workload may write to its own code, whose state the policy fixes"
             yield "error", "lint.code-writable", join(f"{path}.volumes", point), message
 
@@ -77,17 +77,16 @@ def _code(policy: Policy, workload: Workload, path: str) -> Iterator[_Found]:
 def _mounts(policy: Policy, workload: Workload, path: str) -> Iterator[_Found]:
     for point, mount in workload.volumes.items():
         place = join(f"{path}.volumes", point)
-        rule = policy.volumes.get(mount.volume)
-        if rule is None:
-            message = f"volume {quote(mount.volume)} is not declared"
-            yield "error", "lint.volume-undeclared", place, message
-        elif (
-            rule.root != "latest"
-            and mount.access == "write"
-            and not _is_code(workload, mount.volume)
-        ):
-            message = "writable, yet its root is exact: after the first change no run is admitted"
-            yield "warning", "lint.exact-root-writable", place, message
+        for name in mount.names:
+            rule = policy.volumes.get(name)
+            if rule is None:
+                message = f"volume {quote(name)} is not declared"
+                yield "error", "lint.volume-undeclared", place, message
+            elif rule.root != "latest" and mount.access == "write" and not _is_code(workload, name):
+                message = (
+                    "writable, yet its root is exact: after the first change no run is admitted"
+                )
+                yield "warning", "lint.exact-root-writable", place, message
         yield from _mount_point(workload, point, place)
 
 
@@ -104,7 +103,9 @@ def _mount_point(workload: Workload, point: str, place: str) -> Iterator[_Found]
         if _within(point, other):
             message = f"lies within {other}, where something else is mounted"
             yield "error", "lint.mount-overlap", place, message
-    if point == CODE_MOUNT and not _is_code(workload, workload.volumes[point].volume):
+    if point == CODE_MOUNT and not all(
+        _is_code(workload, name) for name in workload.volumes[point].names
+    ):
         message = f"{CODE_MOUNT} is where the measured code lies"
         yield "error", "lint.mount-overlap", place, message
 
@@ -114,14 +115,15 @@ def _repeated(workload: Workload, path: str) -> Iterator[_Found]:
     if isinstance(workload.code, CodeVolume):
         first[workload.code.volume] = CODE_MOUNT
     for point, mount in workload.volumes.items():
-        if first.get(mount.volume, point) != point:
-            other = first[mount.volume]
-            before = workload.volumes.get(other)
-            writes = mount.access == "write" or (before is not None and before.access == "write")
-            message = f"volume {quote(mount.volume)} is mounted at {other} already"
-            severity: Literal["error", "warning"] = "error" if writes else "warning"
-            yield severity, "lint.volume-mounted-twice", join(f"{path}.volumes", point), message
-        first.setdefault(mount.volume, point)
+        for name in mount.names:
+            if first.get(name, point) != point:
+                other = first[name]
+                before = workload.volumes.get(other)
+                writes = "write" in {mount.access, before.access if before is not None else ""}
+                message = f"volume {quote(name)} is mounted at {other} already"
+                severity: Literal["error", "warning"] = "error" if writes else "warning"
+                yield severity, "lint.volume-mounted-twice", join(f"{path}.volumes", point), message
+            first.setdefault(name, point)
 
 
 def _command(workload: Workload, path: str) -> Iterator[_Found]:
@@ -190,7 +192,9 @@ def _variable(
 
 
 def _instances(workload: Workload, path: str) -> Iterator[_Found]:
-    writes = any(mount.access == "write" for mount in workload.volumes.values())
+    writes = any(
+        isinstance(mount, Mount) and mount.access == "write" for mount in workload.volumes.values()
+    )
     if workload.instances is not None and workload.instances.maximum > 1 and writes:
         message = "each instance writes the same volume, and a volume has one writer at a time"
         yield "warning", "lint.instances-write", f"{path}.instances.maximum", message
@@ -211,7 +215,7 @@ def _volume_at(workload: Workload, path: str) -> str | None:
     """Return the volume that holds a path, "" for the place of the code, None for neither."""
     if _within(path, CODE_MOUNT):
         return ""
-    points: Mapping[str, str] = {p: m.volume for p, m in workload.volumes.items()}
+    points: Mapping[str, str] = {p: m.names[0] for p, m in workload.volumes.items()}
     inner = [point for point in points if _within(path, point)]
     return points[max(inner, key=len)] if inner else None
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cloister.attestation.evidence_rules import Rule
+from cloister.keyservice.policy.network_rules import Cluster, EgressRule, Ports
 from cloister.keyservice.policy.secret_rules import FileRule, ImportRule, SecretRule
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Policy",
     "Quotas",
     "RootsOfTrust",
+    "ShardMount",
     "SimRoot",
     "Unchecked",
     "VolumeRule",
@@ -140,6 +142,29 @@ class Mount:
     volume: str
     access: Literal["read", "write"]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The volumes that it may be."""
+        return (self.volume,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardMount:
+    """Volumes in the workload's file tree, of which each instance has one.
+
+    Attributes:
+        shards: By the index of the instance; as many as there may be instances.
+        access: What each may do with its own.
+    """
+
+    shards: tuple[str, ...]
+    access: Literal["read", "write"]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The volumes that it may be."""
+        return self.shards
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
@@ -172,9 +197,12 @@ class Instances:
 
     Attributes:
         maximum: The release of one more is refused.
+        restarts: How often a failed one may be started again by whoever runs the whole cluster;
+            None leaves it to them.
     """
 
     maximum: int
+    restarts: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,17 +219,21 @@ class Workload:
         output: What the operator may see.
         files: Absolute path to a file in memory; absent for none.
         instances: How many there may be at the same time; None leaves it to what a job can hold.
+        connections: Role to the ports of its instances that this one may connect to; None for none.
+        egress: DNS name to what may go there; None for nothing.
     """
 
     code: CodeVolume | CodeDigests
     runtime: tuple[str, ...] | Unchecked
     command: tuple[str, ...]
     environment: Mapping[str, str]
-    volumes: Mapping[str, Mount]
+    volumes: Mapping[str, Mount | ShardMount]
     listen: Mapping[str, Listener]
     output: Output
     files: Mapping[str, FileRule] | None = None
     instances: Instances | None = None
+    connections: Mapping[str, Ports] | None = None
+    egress: Mapping[str, EgressRule] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +281,7 @@ class Policy:
         access: Who else may read it; absent for nobody.
         certificate_lifetime: Seconds that a certificate, and the membership that it stands for,
             lasts unless renewed by a fresh attestation; None is a day.
+        cluster: What a framework is told of its tasks; None where nobody needs to be told.
     """
 
     policy: Literal["cloister/v1"]
@@ -263,6 +296,7 @@ class Policy:
     secrets: Mapping[str, SecretRule] | None = None
     imports: Mapping[str, ImportRule] | None = None
     certificate_lifetime: int | None = None
+    cluster: Cluster | None = None
 
     @property
     def has_templates(self) -> bool:

@@ -11,6 +11,7 @@ Nothing here does I/O.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,6 +29,7 @@ __all__ = [
     "UnusableNode",
     "join",
     "node_from_value",
+    "place_of",
     "quote",
 ]
 
@@ -136,6 +138,14 @@ class Problems:
     def full(self) -> bool:
         """Whether further problems would not be kept."""
         return len(self.found) >= MAX_PROBLEMS
+
+
+def place_of(path: str, positions: Mapping[str, tuple[int, int]]) -> tuple[int, int] | None:
+    """Return line and column of a path, or of the nearest part around it that is known."""
+    while path and path not in positions:
+        cut = max(path.rfind("."), path.rfind("["))
+        path = path[: max(cut, 0)]
+    return positions.get(path)
 
 
 def join(path: str, key: str) -> str:

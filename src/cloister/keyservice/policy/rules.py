@@ -325,7 +325,8 @@ def _volumes(
     if isinstance(role.code, CodeVolume):
         uses[role.code.volume] = f"{base}.code.volume"
     for point, mount in role.volumes.items():
-        uses.setdefault(mount.volume, join(f"{base}.volumes", point))
+        for name in mount.names:  # of shards all: each is declared and in its state, or none is
+            uses.setdefault(name, join(f"{base}.volumes", point))
     for name, path in uses.items():
         yield _volume(policy, path, name, volume_roots)
 

@@ -2,7 +2,7 @@
 
 How a place is read is in `kinds`.
 
-Spec: release-policy-v1, clauses POL-10 to POL-15.
+Spec: release-policy-v1, clauses POL-10 to POL-15 and POL-80 to POL-86.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final
 
 from cloister.keyservice.policy.evidence_roots import POLICY_KINDS, EvidenceRootKind
 from cloister.keyservice.policy.kinds import (
+    AnyOr,
     ByKey,
     ChoiceKind,
     IntegerKind,
@@ -37,14 +38,14 @@ from cloister.keyservice.policy.model import (
     Policy,
     Quotas,
     RootsOfTrust,
+    ShardMount,
     SimRoot,
     VolumeRule,
     Workload,
 )
-from cloister.keyservice.policy.node import (
-    Node,
-    Problems,
-)
+from cloister.keyservice.policy.network_rules import Cluster, EgressRule
+from cloister.keyservice.policy.networks import network_problems
+from cloister.keyservice.policy.node import Node, Problems, place_of
 from cloister.keyservice.policy.secret_rules import (
     AuthorityForm,
     CertificateForm,
@@ -67,6 +68,10 @@ __all__ = ["CHARTER", "POLICY", "read_charter", "read_policy", "roots_of_trust"]
 def read_policy(root: Node, problems: Problems) -> Policy | None:
     """Return the policy that a tree says, or None after noting every reason why it says none."""
     value = POLICY.read(root, "", problems)
+    if isinstance(value, Policy) and not problems.found:
+        for path, message, hint in network_problems(value):
+            line, column = place_of(path, problems.positions) or (0, 0)
+            problems.add(Node(line, column), path, message=message, hint=hint)
     return value if isinstance(value, Policy) and not problems.found else None
 
 
@@ -369,6 +374,40 @@ _FILE: Final = RecordKind(
     },
     optional=frozenset({"mode"}),
 )
+_PORT: Final = IntegerKind(1, 65_535)
+_OUTSIDE: Final = text_kind(
+    "a DNS name of two or more parts, of which the last is no number",
+    r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?![0-9]+$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?",
+    max_length=253,
+)
+_EGRESS: Final = RecordKind(
+    EgressRule,
+    "what may go there",
+    {
+        "ports": ListKind(_PORT, 16, "ports"),
+        "bytes": IntegerKind(1, 1_000_000_000_000_000),
+        "rate": IntegerKind(1, 1_000_000_000_000),
+    },
+)
+_ACCESS: Final = ChoiceKind(("read", "write"))
+_MOUNT: Final = Marked(
+    "shards",
+    RecordKind(
+        ShardMount,
+        "a mount of shards",
+        {"shards": ListKind(_NAME, 64, "volumes, one for each instance"), "access": _ACCESS},
+    ),
+    RecordKind(Mount, "a mount", {"volume": _NAME, "access": _ACCESS}),
+)
+_CLUSTER: Final = RecordKind(
+    Cluster,
+    "a cluster",
+    {
+        "framework": ChoiceKind(("tensorflow", "pytorch", "jax")),
+        "roles": ListKind(_NAME, 64, "workloads"),
+        "port": IntegerKind(1024, 65_535),
+    },
+)
 _WORKLOAD: Final = RecordKind(
     Workload,
     "a workload",
@@ -377,22 +416,22 @@ _WORKLOAD: Final = RecordKind(
         "runtime": OrUnchecked(_DIGESTS),
         "command": ListKind(_ARGUMENT, 256, "arguments", unique=False),
         "environment": MapKind(_VARIABLE, _VALUE, 256, "variables"),
-        "volumes": MapKind(
-            _MOUNT_POINT,
-            RecordKind(
-                Mount, "a mount", {"volume": _NAME, "access": ChoiceKind(("read", "write"))}
-            ),
-            32,
-            "mount points",
-        ),
+        "volumes": MapKind(_MOUNT_POINT, _MOUNT, 32, "mount points"),
         "listen": MapKind(_NAME, _LISTENER, 8, "listeners"),
         "output": RecordKind(Output, "what may be seen", {"logs": ChoiceKind(("pass", "drop"))}),
         "files": MapKind(_MOUNT_POINT, _FILE, 64, "files", minimum=1),
         "instances": RecordKind(
-            Instances, "how many there may be", {"maximum": IntegerKind(1, 1000)}
+            Instances,
+            "how many there may be",
+            {"maximum": IntegerKind(1, 1000), "restarts": IntegerKind(0, 1000)},
+            optional=frozenset({"restarts"}),
         ),
+        "connections": MapKind(
+            _NAME, AnyOr(ListKind(_PORT, 64, "ports")), 64, "workloads", minimum=1
+        ),
+        "egress": MapKind(_OUTSIDE, _EGRESS, 32, "DNS names", minimum=1),
     },
-    optional=frozenset({"files", "instances"}),
+    optional=frozenset({"files", "instances", "connections", "egress"}),
 )
 
 
@@ -427,8 +466,11 @@ POLICY: Final = RecordKind(
         "secrets": MapKind(_SECRET_NAME, _SECRET, 64, "secrets", minimum=1),
         "imports": MapKind(_SECRET_NAME, _IMPORT, 64, "imports", minimum=1),
         "certificate_lifetime": IntegerKind(60, 86400),
+        "cluster": _CLUSTER,
     },
-    optional=frozenset({"approval", "access", "secrets", "imports", "certificate_lifetime"}),
+    optional=frozenset(
+        {"approval", "access", "secrets", "imports", "certificate_lifetime", "cluster"}
+    ),
 )
 CHARTER: Final = RecordKind(
     Charter,

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from cloister.keyservice.policy import kinds, model, schema, secret_rules
+from cloister.keyservice.policy import kinds, model, network_rules, schema, secret_rules
 from cloister.keyservice.policy.evidence_roots import POLICY_KINDS, EvidenceRootKind
 from cloister.keyservice.policy.node import Problems, node_from_value
 from cloister.keyservice.policy.reader import diagnose
@@ -130,6 +130,7 @@ def test_the_table_has_the_fields_of_the_model() -> None:
     visit(schema.CHARTER)
     visit(kinds.UNCHECKED)
     types = set(secret_rules.__all__) - {"COMES_LATER", "FETCHED", "PARTS", "SecretForm"}
+    types |= set(network_rules.__all__) - {"Framework", "Ports"}
     assert seen == set(model.__all__) | types
     # Sections about genuine evidence are one field of the model, by the kind's name.
     assert found.pop(model.RootsOfTrust) == {"sim", *POLICY_KINDS}
