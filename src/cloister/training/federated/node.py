@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import httpx
 import uvicorn
+from flwr.supercore.app_utils import start_parent_process_monitor
 from flwr.supercore.fab import Fab
 from flwr.supercore.object_store import ObjectStore, ObjectStoreFactory
 from flwr.supercore.run import Run
@@ -123,6 +124,7 @@ def main(arguments: Sequence[str]) -> int:
         ending.note({"ended": "no-app"} | e.as_record())
         return e.exit_status
     _LOG.info("app %s %s %s", own.name, own.version, own.digest[:16])
+    start_parent_process_monitor(os.getppid())
     factory = _Factory(own=own, ending=ending)
     server, address = _serve(factory)
     tasks = Tasks(
