@@ -314,6 +314,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "federated.app": ConfigError,
     "federated.engine": UnsupportedError,
     "caller.misuse": CallerError,
+    "privacy.refused": ConfigError,
     # malformed
     "wire.malformed": MalformedError,
     "wire.too-large": MalformedError,
@@ -378,6 +379,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "volume.region": AppraisalError,
     # appraisal of a job by its receipts
     "job.shards": AppraisalError,
+    # appraisal of a statement about a private training
+    "privacy.understated": AppraisalError,
     # appraisal of a link by a site of its federation
     "federated.other-app": AppraisalError,
     # appraisal by others, told in a token

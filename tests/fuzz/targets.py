@@ -485,6 +485,7 @@ TARGETS: Final[dict[str, Target]] = {
     "key service replies": Target(*readers.REPLIES),
     "certificate requests": Target(*readers.REQUESTS),
     "backups": Target(*readers.BACKUPS),
+    "jobs": Target(*readers.JOBS),
     "key service state": Target(
         (Record.from_bytes, [Record((), (b"entry",)).to_bytes()]),
         (Snapshot.from_bytes, [Snapshot(3, (b"p" * 32,), {"t": {b"a": b"1"}}).to_bytes()]),

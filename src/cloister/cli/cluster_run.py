@@ -121,6 +121,8 @@ def _run(
     )
     if not as_json:
         console.note(f"cloister: {len(plan.seats)} instances, job in {folder.path}")
+        for role in sorted(role for role, rule in plan.logs.items() if rule == "drop"):
+            console.note(f"cloister: the policy drops the output of {role}")
     stream = sys.stderr if as_json else sys.stdout
     stream.flush()
     outbox = Outbox(stream.fileno())

@@ -251,21 +251,21 @@ class _Cluster:
         seat.instance, seat.end, seat.life = None, end, "ended"
         seat.log.close()
         self._changed = True
-        before = self._supervision.verdict
+        decided, gathering = self._supervision.verdict is not None, self._supervision.gathering
         why = end.why or _last_of(seat, end.status)
         actions = self._supervision.ended(
             task, end.status, self._now(), hopeless=end.hopeless, why=why
         )
-        if before is None:
-            self._tell_end(task, end)
+        if not decided:
+            self._tell_end(task, end, gathering=gathering)
         self._do(actions)
 
-    def _tell_end(self, task: Task, end: End) -> None:
-        """Tell what an end that nobody asked for means."""
+    def _tell_end(self, task: Task, end: End, *, gathering: bool) -> None:
+        """Tell what an end means that follows from no other."""
         verdict = self._supervision.verdict
         if verdict is not None and verdict.status == "failed":
             self._note(f"cloister: {task.name} failed for good; stopping all")
-        elif end.status != 0:
+        elif end.status != 0 and not gathering:
             again = "all are started again" if self._request.plan.together else "it starts again"
             self._note(f"cloister: {task.name} ended with status {end.status}; {again}")
 
