@@ -311,6 +311,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "machine.kernel": UnsupportedError,
     "machine.attester": UnsupportedError,
     "machine.program": UnsupportedError,
+    "federated.app": ConfigError,
+    "federated.engine": UnsupportedError,
     "caller.misuse": CallerError,
     "privacy.refused": ConfigError,
     # malformed
@@ -379,6 +381,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "job.shards": AppraisalError,
     # appraisal of a statement about a private training
     "privacy.understated": AppraisalError,
+    # appraisal of a link by a site of its federation
+    "federated.other-app": AppraisalError,
     # appraisal by others, told in a token
     "token.simulated": AppraisalError,
     "token.status": AppraisalError,
@@ -446,6 +450,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "workload.volume-server": WorkloadError,
     "cluster.failed": WorkloadError,
     "cluster.stopped": WorkloadError,
+    "federated.run": WorkloadError,
     # unavailable
     "keyservice.unreachable": UnavailableError,
     "keyservice.slow": UnavailableError,
@@ -466,6 +471,9 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "server.unreachable": UnavailableError,
     "server.busy": UnavailableError,
     "cluster.running": UnavailableError,
+    "federated.sites": UnavailableError,
+    "federated.link": UnavailableError,
+    "federated.deadline": UnavailableError,
     "storage.full": StorageFullError,
 }
 
