@@ -1,0 +1,1 @@
+"""Several roles together: on one machine, on many, in a federation."""
