@@ -24,8 +24,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
@@ -35,7 +35,7 @@ from soak import ring
 from soak.bad_link import BadLink
 
 STEPS: Final = 60
-PAUSE_S: Final = 0.03
+PAUSE_S: Final = 0.08
 RESTARTS: Final = 2
 LOOK_S: Final = 0.05
 # The ring waits 30 s for its neighbours and 10 s for a message, so three tries end before this.
@@ -44,20 +44,28 @@ MOST_S: Final = 4.0
 NEVER_MENDED: Final = 0.15
 NEVER_S: Final = 1000.0
 TWO: Final = 0.33
+A_MINUTE: Final = 0.25
+CERTIFICATE_S: Final = 60
+SLOW_PAUSE_S: Final = 1.2
+LAST_LINES: Final = 6
 TMPFS_BYTES: Final = 4 << 20
 
 Kind = Literal[
     "kill", "pause", "cut", "down", "hold", "delay", "shuffle", "throttle", "corrupt", "full",
-    "kill-relay", "pause-relay", "kill-launcher", "service-away", "service-killed", "expelled",
+    "kill-relay", "pause-relay", "kill-launcher", "kill-volume", "service-away", "service-killed",
+    "expelled", "certificate",
 ]  # fmt: skip
 PLAIN: Final[tuple[Kind, ...]] = (
     "kill", "pause", "cut", "down", "hold", "delay", "shuffle", "throttle", "full",
 )  # fmt: skip
 SHIELDED: Final[tuple[Kind, ...]] = (
     *PLAIN,
-    "corrupt", "kill-relay", "pause-relay", "kill-launcher", "service-away", "service-killed",
-    "expelled",
+    "corrupt", "kill-relay", "pause-relay", "kill-launcher", "kill-volume", "service-away",
+    "service-killed", "expelled", "certificate",
 )  # fmt: skip
+
+# A certificate has to end while its job goes on, so steps take longer.
+SLOW: Final = frozenset({"certificate"})
 
 Ending = Literal["right", "error", "wrong", "silent", "late"]
 GOOD: Final[frozenset[Ending]] = frozenset({"right", "error"})
@@ -93,6 +101,17 @@ class Case:
     world: int
     faults: tuple[Fault, ...]
 
+    @property
+    def pause_s(self) -> float:
+        """How long a step takes: long enough that a certificate ends while its job goes on."""
+        slow = any(fault.kind in SLOW for fault in self.faults)
+        return SLOW_PAUSE_S if slow else PAUSE_S
+
+    @property
+    def deadline_s(self) -> float:
+        """When its job must have ended."""
+        return DEADLINE_S + 2 * STEPS * self.pause_s
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -102,11 +121,15 @@ class End:
         status: Exit status; None where it was still there at its deadline.
         code: What it said is wrong: one of our codes, or the program's own sentence.
         weights: The result; None for none.
+        said: Its last words, for people.
+        struck: How many faults found something to break: others came too late.
     """
 
     status: int | None
     code: str
     weights: ring.Vector | None
+    said: str = ""
+    struck: int = 0
 
 
 @dataclass
@@ -122,7 +145,7 @@ class Report:
     def add(self, case: Case, ending: Ending, end: End) -> None:
         """Count a case."""
         self.endings[ending] += 1
-        self.faults += len(case.faults)
+        self.faults += end.struck
         if ending == "error":
             self.codes[end.code] += 1
         for fault in case.faults:
@@ -148,8 +171,8 @@ class System(Protocol):
     def training(self) -> bool:
         """Whether it has begun to train; faults count from there."""
 
-    def strike(self, fault: Fault) -> None:
-        """Do a fault."""
+    def strike(self, fault: Fault) -> bool:
+        """Do a fault; tell whether there was anything to do it to."""
 
     def mend(self, fault: Fault) -> None:
         """Undo it, where it can be undone."""
@@ -181,19 +204,30 @@ def draw(seed: int, kinds: Sequence[Kind]) -> Case:
             kind=kinds[int(rng.integers(len(kinds)))],
             rank=int(rng.integers(world)),
             at=round(float(rng.uniform(0, STEPS * PAUSE_S)), 2),
-            lasts=NEVER_S
-            if rng.random() < NEVER_MENDED
-            else round(float(rng.uniform(0.1, MOST_S)), 2),
+            lasts=0.0,
         )
         for _ in range(1 + int(rng.random() < TWO))
     ]
+    faults = [replace(fault, lasts=_lasts(fault.kind, rng)) for fault in faults]
     return Case(seed, world, tuple(sorted(faults, key=lambda fault: fault.at)))
 
 
-def run_case(case: Case, system: System, *, deadline_s: float) -> End:
+def _lasts(kind: Kind, rng: np.random.Generator) -> float:
+    if kind == "certificate":
+        return 1.25 * CERTIFICATE_S
+    if kind in {"service-away", "service-killed"} and rng.random() < A_MINUTE:
+        return 60.0
+    if rng.random() < NEVER_MENDED:
+        return NEVER_S
+    return round(float(rng.uniform(0.1, MOST_S)), 2)
+
+
+def run_case(case: Case, system: System, *, deadline_s: float | None = None) -> End:
     """Run a job to its end, with its faults at their moments."""
     began = time.monotonic()
+    deadline_s = case.deadline_s if deadline_s is None else deadline_s
     trained: float | None = None
+    struck: set[int] = set()
     events: list[tuple[float, int, bool]] = []
     for number, fault in enumerate(case.faults):
         events += [(fault.at, number, True), (fault.at + fault.lasts, number, False)]
@@ -205,9 +239,12 @@ def run_case(case: Case, system: System, *, deadline_s: float) -> End:
             trained = time.monotonic()
         while trained is not None and events and time.monotonic() - trained >= events[0][0]:
             _, number, strikes = events.pop(0)
-            (system.strike if strikes else system.mend)(case.faults[number])
+            if not strikes:
+                system.mend(case.faults[number])
+            elif system.strike(case.faults[number]):
+                struck.add(number)
         time.sleep(LOOK_S)
-    return system.finish()
+    return replace(system.finish(), struck=len(struck))
 
 
 class TinyDisk:
@@ -307,7 +344,7 @@ class PlainSystem:
         """Whether rank 0 said so."""
         return b"rank 0 begins" in self._said()
 
-    def strike(self, fault: Fault) -> None:
+    def strike(self, fault: Fault) -> bool:
         """Do a fault."""
         match fault.kind:
             case "kill":
@@ -319,6 +356,7 @@ class PlainSystem:
                 self._disk.fill()
             case _:
                 bend(self._links[fault.rank], fault)
+        return True
 
     def mend(self, fault: Fault) -> None:
         """Undo it."""
@@ -357,7 +395,8 @@ class PlainSystem:
             return End(
                 status=None if late else worst or 0,
                 code=_last_sentence(self._said()) if worst else "",
-                weights=_weights(self._disk.outside if self._disk else self._state),
+                weights=read_weights(self._disk.outside if self._disk else self._state),
+                said=last_lines(self._said()),
             )
         finally:
             self._stack.close()
@@ -376,7 +415,7 @@ class PlainSystem:
                 "RING_BIND": f"127.0.0.1:{port}",
                 "RING_STATE": str(self._state),
                 "RING_STEPS": str(STEPS),
-                "RING_PAUSE_S": str(PAUSE_S),
+                "RING_PAUSE_S": str(self._case.pause_s),
                 "OPENBLAS_NUM_THREADS": "1",
             }
             command = [*(self._disk.inside if self._disk else ()), sys.executable, ring.__file__]
@@ -403,11 +442,16 @@ def _free_port() -> int:
         return port
 
 
-def _weights(state: Path) -> ring.Vector | None:
+def read_weights(state: Path) -> ring.Vector | None:
     try:
         return np.frombuffer((state / "final").read_bytes(), np.float64)
     except (OSError, ValueError):
         return None
+
+
+def last_lines(said: bytes) -> str:
+    """Return the end of what was said."""
+    return "\n".join(said.decode("utf-8", "replace").splitlines()[-LAST_LINES:])
 
 
 def _last_sentence(said: bytes) -> str:
@@ -423,11 +467,10 @@ def soak(
     faults: int,
     *,
     seed: int,
-    system: type[PlainSystem],
+    system: Callable[[Path, Case], System],
     kinds: Sequence[Kind],
-    deadline_s: float,
 ) -> Report:
-    """Run cases until so many faults have been."""
+    """Run cases until so many faults have struck."""
     report = Report()
     number = seed
     while report.faults < faults:
@@ -435,13 +478,16 @@ def soak(
         number += 1
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="cluster-faults-") as folder:
-            end = run_case(case, system(Path(folder), case), deadline_s=deadline_s)
+            end = run_case(case, system(Path(folder), case))
         ending = judge(case, end)
         report.add(case, ending, end)
         sys.stderr.write(
-            f"{report.faults:>4} seed {case.seed} ranks {case.world} {ending:<6} {end.code:<28.28} "
+            f"{report.faults:>4} (+{end.struck}) seed {case.seed} ranks {case.world} "
+            f"{ending:<6} {end.code:<28.28} "
             f"{time.monotonic() - began:5.1f} s  {'; '.join(map(str, case.faults))}\n"
         )
+        if ending != "right":
+            sys.stderr.write("".join(f"          | {line}\n" for line in end.said.splitlines()))
     return report
 
 
@@ -451,20 +497,33 @@ def main() -> int:
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=[], help="these kinds of faults only")
+    parser.add_argument("--shielded", action="store_true", help="under Cloister")
     options = parser.parse_args()
-    kinds = [each for each in PLAIN if each in (options.only or PLAIN)]
+    possible = SHIELDED if options.shielded else PLAIN
+    kinds = [each for each in possible if each in (options.only or possible)]
     if "full" in kinds and not can_mount():
         sys.stderr.write("no full disks: this user mounts nothing\n")
         kinds.remove("full")
-    report = soak(
-        options.faults,
-        seed=options.seed,
-        system=PlainSystem,
-        kinds=kinds,
-        deadline_s=DEADLINE_S,
-    )
+    with contextlib.ExitStack() as stack:
+        system: Callable[[Path, Case], System] = PlainSystem
+        if options.shielded:
+            system = stack.enter_context(shielded())
+        report = soak(options.faults, seed=options.seed, system=system, kinds=kinds)
     sys.stdout.write(f"{report.table()}\n")
     return 1 if report.bad else 0
+
+
+@contextlib.contextmanager
+def shielded() -> Iterator[Callable[[Path, Case], System]]:
+    """Yield what makes a job under Cloister, in a trust domain of its own."""
+    from soak.shielded_ring import Place, ShieldedSystem  # noqa: PLC0415  # it needs this module
+
+    with tempfile.TemporaryDirectory(prefix="cluster-domain-") as folder:
+        place = Place(Path(folder))
+        try:
+            yield lambda folder, case: ShieldedSystem(place, folder, case)
+        finally:
+            place.close()
 
 
 if __name__ == "__main__":

@@ -8,12 +8,30 @@ import numpy as np
 import pytest
 
 from soak import cluster_faults, ring
-from soak.cluster_faults import NEVER_S, PLAIN, Case, End, Fault, PlainSystem, draw, judge, run_case
+from soak.cluster_faults import (
+    NEVER_S,
+    PLAIN,
+    SHIELDED,
+    Case,
+    End,
+    Fault,
+    PlainSystem,
+    draw,
+    judge,
+    run_case,
+)
 
 CASE = Case(seed=0, world=2, faults=())
 
 
-def _run(folder: Path, *faults: Fault, deadline_s: float = 60.0) -> str:
+@pytest.fixture(autouse=True)
+def _quick_steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the soak faults need time to happen in; here each is sure to find its job."""
+    if "soak" not in request.keywords:
+        monkeypatch.setattr(cluster_faults, "PAUSE_S", 0.025)
+
+
+def _run(folder: Path, *faults: Fault, deadline_s: float | None = None) -> str:
     case = Case(seed=0, world=2, faults=faults)
     return judge(case, run_case(case, PlainSystem(folder, case), deadline_s=deadline_s))
 
@@ -80,7 +98,16 @@ def test_a_job_that_hangs_is_late(tmp_path: Path) -> None:
 def test_two_hundred_faults_of_plain_processes() -> None:
     """Faults, job and judge do what they say."""
     kinds = [each for each in PLAIN if each != "full" or cluster_faults.can_mount()]
-    report = cluster_faults.soak(
-        200, seed=20261126, system=PlainSystem, kinds=kinds, deadline_s=cluster_faults.DEADLINE_S
-    )
+    report = cluster_faults.soak(200, seed=20261126, system=PlainSystem, kinds=kinds)
+    assert report.bad == []
+
+
+@pytest.mark.fuse
+@pytest.mark.soak
+@pytest.mark.timeout(14_400)
+def test_two_hundred_faults_under_the_shield() -> None:
+    """Every job ends with the right weights or with a clear error."""
+    kinds = [each for each in SHIELDED if each != "full" or cluster_faults.can_mount()]
+    with cluster_faults.shielded() as system:
+        report = cluster_faults.soak(200, seed=20261126, system=system, kinds=kinds)
     assert report.bad == []

@@ -44,6 +44,9 @@ def kubernetes(  # noqa: PLR0917  # options: typer passes them by name
     memory: str = typer.Option("", help="Memory of each pod, such as 16Gi."),
     scratch: str = typer.Option("1Gi", help="Size of /tmp, in the pod's memory."),
     relay_port: int = typer.Option(8443, help="Where relays listen."),
+    fixed_ports: bool = typer.Option(
+        False, "--fixed-ports", help="The guest's kernel has no nftables: `cloister run` is told."
+    ),
     agent_policy: Path | None = typer.Option(
         None, help="Rego for the guest's agent, of Kata's genpolicy (default: one made here)."
     ),
@@ -71,6 +74,7 @@ def kubernetes(  # noqa: PLR0917  # options: typer passes them by name
             memory=memory,
             scratch=scratch,
             relay_port=relay_port,
+            fixed_ports=fixed_ports,
             agent_policy="" if agent_policy is None else _rules(agent_policy),
         ),
         policy_text=text.decode(),

@@ -6,9 +6,12 @@ import base64
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 import yaml
+from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
 from cloister.cli.main import app
@@ -47,6 +50,12 @@ def _render(folder: Path, *words: str, output: str = "out") -> Result:
             *(words or _WORDS),
         ],
     )
+
+
+def _run_command() -> Any:
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    return group.get_command(typer.Context(group), "run")
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -125,7 +134,7 @@ def test_options_arrive(folder: Path) -> None:
         *("--runtime-class", "kata-cc", "--receipts", "kept", "--cluster-namespace", "team"),
         *("--cpu", "4", "--memory", "8Gi", "--relay-port", "9443", "--scratch", "3Gi"),
         *("--keyservice", "http://keys.example.org:8400"),
-        *("--agent-policy", str(folder / "rules.rego"), "--jobset"),
+        *("--agent-policy", str(folder / "rules.rego"), "--jobset", "--fixed-ports"),
     )
     assert found.exit_code == 0, found.output
     files = _contents(folder / "out")
@@ -136,9 +145,23 @@ def test_options_arrive(folder: Path) -> None:
     assert pod["containers"][0]["resources"]["limits"] == {"cpu": "4", "memory": "8Gi"}
     assert pod["containers"][0]["ports"][0]["containerPort"] == 9443
     assert b"'''\npackage agent_policy\n'''" in files["initdata.toml"]
+    assert pod["containers"][0]["args"][-1] == "--fixed-ports"
     assert b"claimName: kept" in files["30-jobs.yaml"]
     assert b"sizeLimit: 3Gi" in files["30-jobs.yaml"]
     assert b"http://keys.example.org:8400" in files["10-configuration.yaml"]
+
+
+def test_what_pods_are_told_to_run_has_these_options(folder: Path) -> None:
+    """Of the command that their image has."""
+    assert _render(folder, *_WORDS, "--fixed-ports").exit_code == 0
+    said = {
+        word
+        for job in yaml.safe_load_all((folder / "out" / "30-jobs.yaml").read_text())
+        for word in job["spec"]["template"]["spec"]["containers"][0]["args"]
+        if word.startswith("--")
+    }
+    known = {option for each in _run_command().params for option in each.opts}
+    assert said - known == set()
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ change all of it, and gets no key for what he changed. **This has been checked a
   privileged within its own virtual machine, which is the boundary here: no other combination of words gives it `/dev/fuse`, mounts,
   namespaces and `configfs`. It gets none of the node's devices where the runtime has `privileged_without_host_devices`.
 - A guest kernel with FUSE, user and network namespaces, `configfs` with TSM reports, and nftables. Kata's own has had no nftables
-  by default: build one that has, or let the policy name every port in `connections`. `cloister doctor`, run once in such a pod, says what
+  by default: build one that has, or let the policy name every port in `connections` and render with `--fixed-ports`. `cloister doctor`, run once in such a pod, says what
   is missing.
 - Claims whose stores arrive inside of the guest as folders: {claims}. Confidential guests share no folder of the node; it takes a storage
   driver that attaches volumes to the guest itself. A claim of a workload with several pods must be `ReadWriteMany`, or `ReadOnlyMany` where it

@@ -77,6 +77,7 @@ class Choices:
         scratch: Size of a pod's temporary files, in its memory.
         relay_port: Where relays listen.
         agent_policy: Rego for the guest's agent; empty for the one that is made here.
+        fixed_ports: Whether relays do without nftables, which the guest's kernel may lack.
     """
 
     image: str
@@ -91,6 +92,7 @@ class Choices:
     scratch: str = "1Gi"
     relay_port: int = 8443
     agent_policy: str = ""
+    fixed_ports: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +356,7 @@ def _command(
         words += ["--index", f"$({INDEX_VARIABLE})"]
     if networked:
         words += ["--peers", f"{CONFIG}/peers", "--relay", f"0.0.0.0:{choices.relay_port}"]
+        words += ["--fixed-ports"] if choices.fixed_ports else []
     return tuple(words)
 
 

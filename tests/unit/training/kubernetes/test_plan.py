@@ -40,6 +40,13 @@ def test_a_pods_command_is_a_run_of_its_role() -> None:
     assert not {"--index", "--peers", "--relay", "--host"} & set(judge.command)
 
 
+def test_a_guest_without_nftables_is_told_of() -> None:
+    """Where there is a relay at all."""
+    chief, _, judge = plan(fixed_ports=True).roles
+    assert chief.command[-1] == "--fixed-ports"
+    assert "--fixed-ports" not in judge.command
+
+
 def test_plain_code_is_in_the_image() -> None:
     """Its digest is in the policy, so nobody is trusted to bring it."""
     text = policy_text().replace(
