@@ -307,6 +307,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "extra.missing": MissingExtraError,
     "machine.fuse": UnsupportedError,
     "machine.namespaces": UnsupportedError,
+    "machine.nftables": UnsupportedError,
     "machine.kernel": UnsupportedError,
     "machine.attester": UnsupportedError,
     "machine.program": UnsupportedError,
@@ -373,6 +374,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "appraisal.claim": AppraisalError,
     # appraisal of a volume: its files are where the policy wants others
     "volume.region": AppraisalError,
+    # appraisal of a job by its receipts
+    "job.shards": AppraisalError,
     # appraisal by others, told in a token
     "token.simulated": AppraisalError,
     "token.status": AppraisalError,
@@ -412,6 +415,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     # identity
     "identity.keyservice": IdentityError,
     "identity.peer": IdentityError,
+    "identity.member": IdentityError,
     "identity.tls": IdentityError,
     "identity.clock": IdentityError,
     "log.witnesses": WitnessError,
@@ -430,11 +434,15 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "log.truncated": LogTruncatedError,
     "log.forked": LogForkedError,
     "log.rolled-back": LogRolledBackError,
+    "job.receipt": TamperedError,
     # confinement and workload
     "confinement.setup": ConfinementError,
     "workload.start": WorkloadError,
     "workload.failed": WorkloadError,
+    "workload.relay": WorkloadError,
     "workload.volume-server": WorkloadError,
+    "cluster.failed": WorkloadError,
+    "cluster.stopped": WorkloadError,
     # unavailable
     "keyservice.unreachable": UnavailableError,
     "keyservice.slow": UnavailableError,
@@ -454,6 +462,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "volume.anchor": UnavailableError,
     "server.unreachable": UnavailableError,
     "server.busy": UnavailableError,
+    "cluster.running": UnavailableError,
     "storage.full": StorageFullError,
 }
 

@@ -69,6 +69,7 @@ def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> dict[s
     except CloisterError as e:
         if e.code in {
             "machine.namespaces",
+            "machine.nftables",
             "machine.fuse",
             "machine.kernel",
         } and not os.environ.get("CLOISTER_TEST_EXPECTS_FAILURE"):

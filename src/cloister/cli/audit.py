@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cloister.cli import console, settings
+from cloister.cli import console, job_receipts, settings
 from cloister.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def show(  # noqa: PLR0917  # options: typer passes them by name
 
 @app.command("receipt")
 def receipt_(  # noqa: PLR0917  # options: typer passes them by name
-    file: Path = typer.Argument(help="The receipt of a run, or of a release."),
+    file: Path = typer.Argument(help="The receipt of a run, of a job, or of a release."),
     namespace: str = typer.Option(
         "", help="First have the receipt of an entry of this namespace, as a new file."
     ),
@@ -180,7 +180,7 @@ def receipt_(  # noqa: PLR0917  # options: typer passes them by name
     domain: Path | None = settings.DOMAIN,
     as_json: bool = _JSON,
 ) -> None:
-    """Check one receipt offline and say what it proves."""
+    """Check one receipt offline and say what it proves; that of a job with all that it names."""
     from cloister.keyservice.log import Checkpoint, verify_receipt
 
     found = settings.find_domain(domain)
@@ -188,6 +188,9 @@ def receipt_(  # noqa: PLR0917  # options: typer passes them by name
         raise ConfigError("--namespace and --number belong together", code="config.value")
     if number is not None:
         _fetch_receipt(file, namespace, number, settings.client(domain, key))
+    if job_receipts.is_one(file):
+        job_receipts.check(file, found, as_json=as_json)
+        return
     receipt = _read_receipt(file, found)
     entry = verify_receipt(receipt, service=found.identity, origin=found.origin)
     checkpoint = Checkpoint.from_note(

@@ -30,6 +30,7 @@ _COMMANDS: Final = {
     "init": "cloister.cli.init",
     "measure": "cloister.cli.measure",
     "run": "cloister.cli.run",
+    "cluster": "cloister.cli.cluster",
     "render": "cloister.cli.render",
     "query": "cloister.cli.query",
     "keyservice": "cloister.cli.keyservice",

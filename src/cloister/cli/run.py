@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import typer
 
@@ -33,7 +33,21 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     arguments: list[str] | None = typer.Argument(
         None, help="Refused: argv comes from the policy.", show_default=False
     ),
-    workload: str = typer.Option(help="The role to run."),
+    workload: str = typer.Option(..., "--workload", "--role", help="The role to run."),
+    index: int | None = typer.Option(
+        None, help="Which instance of the role, where it has several: 0, 1, …"
+    ),
+    peers: Path | None = typer.Option(
+        None,
+        help="Where the job's relays answer: a file of lines NAME HOST:PORT, or a folder in which "
+        "the runs of one machine announce themselves.",
+    ),
+    relay: str = typer.Option(
+        "127.0.0.1:0", help="HOST:PORT that this run's relay answers at; port 0 for any."
+    ),
+    fixed_ports: bool = typer.Option(
+        False, "--fixed-ports", help="No nftables: only ports that the policy names are reached."
+    ),
     volume: list[str] = typer.Option([], help="NAME=STORE, instead of the policy's hint."),
     code: Path | None = typer.Option(None, help="Plain code, where the policy digests it."),
     host: str = typer.Option("127.0.0.1", help="Address for the ports that the policy grants."),
@@ -78,6 +92,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
                 connection,
                 file,
                 workload=workload,
+                network=_Network(index, peers, relay, fixed_ports),
                 arguments=tuple(arguments or ()),
                 stores=_stores(volume),
                 code=code,
@@ -102,11 +117,21 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     raise typer.Exit(outcome.status)
 
 
+class _Network(NamedTuple):
+    """The options of a workload's network."""
+
+    number: int | None
+    peers: Path | None
+    relay: str
+    fixed_ports: bool
+
+
 def _request(
     connection: settings.Connection,
     file: Path,
     *,
     workload: str,
+    network: _Network,
     arguments: tuple[str, ...],
     stores: Mapping[str, Path],
     code: Path | None,
@@ -122,9 +147,11 @@ def _request(
     from cloister.keyservice.pinned import PinnedService
     from cloister.keyservice.policy import parse_policy
     from cloister.launcher.attesting import knows_nothing
+    from cloister.launcher.peers import PeerDirectory, parse_address
     from cloister.launcher.run import RunRequest
 
     domain = connection.domain
+    PeerDirectory(network.peers).check()
     if receipt is None:
         _RECEIPTS.mkdir(exist_ok=True)
         receipt = _RECEIPTS / f"{workload}-{read_clock().at}-{os.getpid()}.json"
@@ -138,6 +165,10 @@ def _request(
         cache_directory=domain.directory / "platform",
         clock=read_clock,
         receipt=receipt,
+        index=network.number,
+        peers=network.peers,
+        relay=parse_address(network.relay, what="--relay"),
+        redirected=not network.fixed_ports,
         code_folder=code,
         stores=stores,
         arguments=arguments,
@@ -189,6 +220,7 @@ def _hooks(measuring: Callable[[int, int], None], *, as_json: bool) -> RunHooks:
         stage=lambda _name, _seconds: None,
         measuring=measuring,
         listening=listening,
+        shield=lambda text: console.note(f"cloister: {text}"),
     )
 
 

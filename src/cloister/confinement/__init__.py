@@ -11,6 +11,18 @@ Example::
 """
 
 from cloister.confinement.mounts import Bind, FuseMount
+from cloister.confinement.network import NetworkSpec, SandboxNetwork
+from cloister.confinement.nftables import RefusedPackets
 from cloister.confinement.sandbox import Command, Exit, Sandbox, SandboxSpec
 
-__all__ = ["Bind", "Command", "Exit", "FuseMount", "Sandbox", "SandboxSpec"]
+__all__ = [
+    "Bind",
+    "Command",
+    "Exit",
+    "FuseMount",
+    "NetworkSpec",
+    "RefusedPackets",
+    "Sandbox",
+    "SandboxNetwork",
+    "SandboxSpec",
+]

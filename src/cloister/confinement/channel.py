@@ -1,4 +1,4 @@
-"""Messages with descriptors between the launcher and pid 1 of the sandbox.
+"""Messages with descriptors between the launcher and another process of a run.
 
 A message is canonical CBOR behind a 4-byte big-endian length, on a local stream socket;
 descriptors travel with the length. Both ends are Cloister's code; still, lengths are bounded, and
@@ -8,14 +8,16 @@ the launcher's end never waits longer than it is told to.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from cloister.errors import ConfinementError
+from cloister.errors import CloisterError, ConfinementError
 from cloister.wire import Fields, Value, encode
 from cloister.wire.descriptors import DescriptorSocket, closed_on_error
 
 __all__ = ["MAX_MESSAGE_BYTES", "Channel"]
+
+Gone = Callable[[str], CloisterError]
 
 MAX_MESSAGE_BYTES: Final = 96 << 20
 _LENGTH_BYTES: Final = 4
@@ -25,15 +27,16 @@ _MAX_DESCRIPTORS: Final = 32
 class Channel:
     """One end of the conversation."""
 
-    def __init__(self, connection: socket.socket) -> None:
-        """Take a connected local stream socket."""
-        self._end = DescriptorSocket(connection, gone=_gone)
+    def __init__(self, connection: socket.socket, *, gone: Gone | None = None) -> None:
+        """Take a connected local stream socket; `gone` makes the error for its failures."""
+        self._gone = gone or _gone
+        self._end = DescriptorSocket(connection, gone=self._gone)
 
     @classmethod
-    def pair(cls) -> tuple[Channel, Channel]:
+    def pair(cls, *, gone: Gone | None = None) -> tuple[Channel, Channel]:
         """Make both ends; neither survives an exec."""
         left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        return cls(left), cls(right)
+        return cls(left, gone=gone), cls(right, gone=gone)
 
     def fileno(self) -> int:
         """Return the descriptor, for selecting."""
@@ -43,7 +46,7 @@ class Channel:
         """Send one message.
 
         Raises:
-            ConfinementError: The other end is gone.
+            CloisterError: The other end is gone: a `ConfinementError`, or what `gone` makes.
         """
         body = encode(message)
         self._end.send(len(body).to_bytes(_LENGTH_BYTES, "big"), descriptors)
@@ -53,13 +56,13 @@ class Channel:
         """Take the next message; the caller owns the descriptors.
 
         Raises:
-            ConfinementError: The other end is gone, or silent for `timeout_s` seconds.
+            CloisterError: The other end is gone, or silent for `timeout_s` seconds.
             MalformedError: Not a message.
         """
         with self._end.within(timeout_s):
             header, descriptors = self._end.receive(_LENGTH_BYTES, descriptors=_MAX_DESCRIPTORS)
             with closed_on_error(descriptors):
-                body = self._end.receive_exactly(_length(header))
+                body = self._end.receive_exactly(self._length(header))
                 what = "sandbox message"
                 return Fields.decode(body, what=what, max_bytes=MAX_MESSAGE_BYTES), descriptors
 
@@ -67,14 +70,13 @@ class Channel:
         """Hang up."""
         self._end.close()
 
-
-def _length(header: bytes) -> int:
-    if len(header) != _LENGTH_BYTES:
-        raise _gone("it closed the channel")
-    length = int.from_bytes(header, "big")
-    if length > MAX_MESSAGE_BYTES:
-        raise _gone("its message is too long")
-    return length
+    def _length(self, header: bytes) -> int:
+        if len(header) != _LENGTH_BYTES:
+            raise self._gone("it closed the channel")
+        length = int.from_bytes(header, "big")
+        if length > MAX_MESSAGE_BYTES:
+            raise self._gone("its message is too long")
+        return length
 
 
 def _gone(detail: str) -> ConfinementError:

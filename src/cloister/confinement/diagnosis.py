@@ -17,7 +17,16 @@ from cloister.errors import CloisterError, ConfinementError, UnsupportedError
 __all__ = ["KernelLimits", "explain_failure", "observe_limits"]
 
 _NAMESPACE_STEPS: Final = frozenset(
-    {"namespaces", "identity", "private-mounts", "root", "proc", "loopback", "nested-namespaces"}
+    {
+        "namespaces",
+        "identity",
+        "private-mounts",
+        "root",
+        "proc",
+        "loopback",
+        "network",
+        "nested-namespaces",
+    }
 )
 _REFUSALS: Final = frozenset({errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOSPC})
 _FUSE_STEPS: Final = frozenset({"fuse-open", "fuse-mount"})
@@ -56,9 +65,11 @@ def explain_failure(step: str, number: int, text: str, limits: KernelLimits) -> 
         limits: The machine's switches.
 
     Returns:
-        `machine.fuse`, `machine.namespaces` or `machine.kernel` where the machine lacks something,
-        `confinement.setup` for the rest.
+        `machine.fuse`, `machine.nftables`, `machine.namespaces` or `machine.kernel` where the
+        machine lacks something, `confinement.setup` for the rest.
     """
+    if step == "nftables":
+        return _explain_nftables(number, text)
     if step in _FUSE_STEPS:
         return _explain_fuse(number, text, limits)
     if number == errno.ENOSYS or (step in _KERNEL_STEPS and number == errno.EINVAL):
@@ -91,6 +102,19 @@ def _explain_fuse(number: int, text: str, limits: KernelLimits) -> CloisterError
         problem = f"FUSE could not be mounted: {text}"
         hint = "run cloister doctor"
     return UnsupportedError(problem, code="machine.fuse", hint=hint)
+
+
+def _explain_nftables(number: int, text: str) -> UnsupportedError:
+    """Tell a program that is not there from a kernel, or a container, that refuses its rules."""
+    otherwise = "or a policy whose connections and egress name every port"
+    if number == errno.ENOENT and "no program" in text:
+        problem = "the program nft is not there, and connections cannot be redirected without it"
+        hint = f"as root: apt-get install nftables; {otherwise}"
+    else:
+        problem = f"connections could not be redirected by nftables: {text}"
+        modules = "nf_tables nft_chain_nat nft_nat nft_ct nft_reject_inet nf_conntrack"
+        hint = f"as root: modprobe -a {modules}; {otherwise}"
+    return UnsupportedError(problem, code="machine.nftables", hint=hint)
 
 
 def _explain_namespaces(

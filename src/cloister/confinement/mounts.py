@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from cloister.confinement import syscalls
+from cloister.confinement.network import NetworkSpec, hosts_text
 from cloister.errors import ConfigError
 
 __all__ = [
@@ -141,7 +142,14 @@ def observe_host() -> HostView:
 
 
 def plan_root(
-    binds: Sequence[Bind], hidden: Sequence[str], *, host: HostView, user_id: int, group_id: int
+    binds: Sequence[Bind],
+    hidden: Sequence[str],
+    *,
+    host: HostView,
+    user_id: int,
+    group_id: int,
+    hostname: str,
+    network: NetworkSpec | None,
 ) -> RootPlan:
     """Decide the tree: the system's programs and libraries, the caller's binds, a small /etc.
 
@@ -152,6 +160,8 @@ def plan_root(
         host: What `observe_host` found.
         user_id: The one user that exists inside.
         group_id: The one group that exists inside.
+        hostname: The machine's name inside.
+        network: What names of others there are; None for no network, and none.
     """
     links: list[Link] = []
     wanted: list[Bind] = []
@@ -166,7 +176,7 @@ def plan_root(
     return RootPlan(
         binds=tuple(_without_covered(wanted, links)),
         links=tuple(links),
-        files=tuple(_etc_files(user_id, group_id)),
+        files=(*_user_files(user_id, group_id), *_name_files(hostname, network)),
         hidden=tuple(hidden),
     )
 
@@ -293,16 +303,30 @@ def _without_covered(binds: Sequence[Bind], links: Sequence[Link]) -> Iterator[B
         yield bind
 
 
-def _etc_files(user_id: int, group_id: int) -> Iterator[TextFile]:
+def _user_files(user_id: int, group_id: int) -> Iterator[TextFile]:
     shell = "/usr/sbin/nologin"
     yield TextFile("/etc/passwd", f"workload:x:{user_id}:{group_id}::/home:{shell}\n")
     yield TextFile("/etc/group", f"workload:x:{group_id}:\n")
-    yield TextFile("/etc/hosts", "127.0.0.1 localhost cloister\n::1 localhost cloister\n")
-    yield TextFile("/etc/hostname", "cloister\n")
-    yield TextFile("/etc/resolv.conf", "")
+
+
+def _name_files(hostname: str, network: NetworkSpec | None) -> Iterator[TextFile]:
+    """Say how names are found: from a file, and with a network by asking its relay for the rest.
+
+    The relay knows no name that the file does not have. It is asked so that it can say which.
+    """
+    if network is None:
+        hosts = "127.0.0.1 localhost cloister\n::1 localhost cloister\n"
+        hostname, resolver, how = "cloister", "", "files"
+    else:
+        hosts = hosts_text(network, hostname)
+        resolver = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
+        how = "files dns"
+    yield TextFile("/etc/hosts", hosts)
+    yield TextFile("/etc/hostname", f"{hostname}\n")
+    yield TextFile("/etc/resolv.conf", resolver)
     yield TextFile("/etc/host.conf", "multi on\n")
     yield TextFile(
-        "/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\nservices: files\n"
+        "/etc/nsswitch.conf", f"passwd: files\ngroup: files\nhosts: {how}\nservices: files\n"
     )
 
 

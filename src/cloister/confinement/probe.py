@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from cloister.confinement import namespaces, syscalls
+from cloister.confinement import namespaces, network, syscalls
 from cloister.confinement.diagnosis import explain_failure, observe_limits
 from cloister.confinement.seccomp import ARCHITECTURES
 
@@ -116,7 +116,13 @@ def _user_namespaces() -> Iterator[Fact]:
         "user-namespaces",
         syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID,
         cost="workloads cannot be confined: cloister run and serve do not work",
+        use=_mount_one,
     )
+
+
+def _mount_one() -> None:
+    syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
+    syscalls.mount("probe", "/tmp", "tmpfs", 0)  # noqa: S108  # in the child's namespace
 
 
 def _network_namespaces() -> Iterator[Fact]:
@@ -124,7 +130,26 @@ def _network_namespaces() -> Iterator[Fact]:
         "network-namespaces",
         syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNET,
         cost="workloads cannot be cut off from the network: cloister run and serve do not work",
+        use=syscalls.raise_loopback,
     )
+
+
+def _nftables() -> Iterator[Fact]:
+    """Redirect one connection, in a network namespace that ends with the attempt."""
+    yield _tried(
+        "nftables",
+        syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNET,
+        cost="a workload has a network only under a policy that names every port",
+        step="nftables",
+        use=_redirect_one,
+    )
+
+
+def _redirect_one() -> None:
+    syscalls.raise_loopback()
+    spec = network.NetworkSpec("10.77.0.1", hosts=(), static=None)
+    network.prepare_interface(spec)
+    network.redirect(spec, network.make_sockets(spec))
 
 
 def _landlock() -> Iterator[Fact]:
@@ -251,12 +276,14 @@ def _version_of(name: str) -> str | None:
         return None
 
 
-def _tried(name: str, flags: int, *, cost: str) -> Fact:
+def _tried(
+    name: str, flags: int, *, cost: str, use: Callable[[], None], step: str = "namespaces"
+) -> Fact:
     """Enter namespaces in a child and use a privilege there: some systems grant only the first."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
-        _try_namespaces(flags, writer)
+        _try_namespaces(flags, writer, step, use)
     os.close(writer)
     answered = bool(select.select([reader], [], [], _TRY_TIMEOUT_S)[0])
     answer = os.read(reader, 512).decode("utf-8", "replace") if answered else ""
@@ -265,31 +292,29 @@ def _tried(name: str, flags: int, *, cost: str) -> Fact:
     os.waitpid(child, 0)
     if answer == "ok":
         return Fact(name, "ok", "usable by this user")
-    number, _, text = answer.partition(" ")
+    failed, number, text = (*answer.split(" ", 2), "", "")[:3]
     if not number.isdigit():
-        return Fact(name, "missing", "the attempt did not end", cost)
-    error = explain_failure("namespaces", int(number), text, observe_limits())
+        return Fact(name, "missing", "the attempt did not end", cost, "run cloister doctor again")
+    error = explain_failure(failed, int(number), text, observe_limits())
     return Fact(name, "missing", error.public, cost, error.hint or "")
 
 
-def _try_namespaces(flags: int, writer: int) -> None:
+def _try_namespaces(flags: int, writer: int, step: str, use: Callable[[], None]) -> None:
+    doing = "namespaces"
     try:
         user_id, group_id = os.geteuid(), os.getegid()
         syscalls.unshare(flags)
         namespaces.map_own_identity(user_id, group_id)
-        if flags & syscalls.CLONE_NEWNET:
-            syscalls.raise_loopback()
-        else:
-            syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
-            syscalls.mount("probe", "/tmp", "tmpfs", 0)  # noqa: S108  # in the child's namespace
+        doing = step
+        use()
         os.write(writer, b"ok")
     except OSError as e:
-        os.write(writer, f"{e.errno or 0} {e.strerror}".encode())
+        os.write(writer, f"{doing} {e.errno or 0} {e.strerror}".encode())
     finally:
         os._exit(0)
 
 
 _PROBES: Final[Iterable[Callable[[], Iterator[Fact]]]] = (
-    _kernel, _python, _libraries, _user_namespaces, _network_namespaces, _fuse, _seccomp,
+    _kernel, _python, _libraries, _user_namespaces, _network_namespaces, _nftables, _fuse, _seccomp,
     _landlock, _cgroups, _trusted_hardware, _swap, _core_pattern, _memory,
 )  # fmt: skip

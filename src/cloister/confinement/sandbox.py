@@ -1,9 +1,9 @@
 """The launcher's handle on a sandbox: build it, put volumes and files in, let it go, see it end.
 
-Order of calls: `start` (returns while the stage is being built), `keep` at most once, any number of
-`mount` and `place`, `go` once, any number of `replace`, then `wait` or a selector on `fileno`, and
-`close` always. Nothing of the workload runs before `go`, so the caller can attest, fetch keys and
-serve volumes in between.
+Order of calls: `start` (returns while the stage is being built), `network` where there is one,
+`keep` at most once, any number of `mount` and `place`, `go` once, any number of `replace`, then
+`wait` or a selector on `fileno`, and `close` always. Nothing of the workload runs before `go`, so
+the caller can attest, fetch keys and serve volumes in between.
 
 The caller's thread that calls `start` must outlive the sandbox: the kernel ties the stage's life
 to that thread.
@@ -16,7 +16,8 @@ import select
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cloister.confinement.channel import Channel
@@ -29,6 +30,8 @@ from cloister.confinement.mounts import (
     plan_root,
     require_volume_target,
 )
+from cloister.confinement.network import NetworkSpec, SandboxNetwork
+from cloister.confinement.nftables import RefusedPackets
 from cloister.confinement.regions import HostFolder, RegionMount
 from cloister.confinement.stage import StagePlan, run_supervisor
 from cloister.confinement.unswapped import PlacedFile
@@ -51,12 +54,14 @@ class SandboxSpec:
         hidden: Folders inside binds that look empty.
         hostname: The only name the machine has inside.
         folders: Host folders that `mount_regions` puts in their places.
+        network: What the workload's network looks like; None leaves it a loopback alone.
     """
 
     binds: tuple[Bind, ...]
     hidden: tuple[str, ...] = ()
     hostname: str = "cloister"
     folders: tuple[HostFolder, ...] = ()
+    network: NetworkSpec | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +75,15 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """How the workload ended: its status (128 + n after signal n), and what it used."""
+    """How the workload ended: its status (128 + n after signal n), what it used, what had no way.
+
+    `refused` is None where nothing counts: without a network, or without nftables.
+    """
 
     status: int
     processor_ms: int
     peak_bytes: int
+    refused: RefusedPackets | None = None
 
 
 class Sandbox:
@@ -86,6 +95,7 @@ class Sandbox:
         self._channel: Channel | None = None
         self._supervisor = 0
         self._built = False
+        self._handed_out = spec.network is None
         self._gone = False
         self._exit: Exit | None = None
         self._unmounted = False
@@ -102,8 +112,17 @@ class Sandbox:
             host=observe_host(),
             user_id=user_id,
             group_id=group_id,
+            hostname=self._spec.hostname,
+            network=self._spec.network,
         )
-        plan = StagePlan(root, self._spec.hostname, user_id, group_id, folders=self._spec.folders)
+        plan = StagePlan(
+            root,
+            self._spec.hostname,
+            user_id,
+            group_id,
+            folders=self._spec.folders,
+            network=self._spec.network,
+        )
         ours, theirs = Channel.pair()
         launcher = os.getpid()
         self._supervisor = os.fork()
@@ -124,12 +143,40 @@ class Sandbox:
         """Return when the stage is there; every order below waits for that by itself.
 
         Raises:
-            UnsupportedError: `machine.namespaces` or `machine.kernel`, with what is missing.
+            UnsupportedError: `machine.namespaces`, `machine.nftables` or `machine.kernel`, with
+                what is missing.
             ConfinementError: Another step failed.
         """
         if not self._built:
             self._answer("build")
             self._built = True
+
+    def network(self) -> SandboxNetwork:
+        """Take the sockets of the workload's network, for the relay; once, and before `go`.
+
+        They were made inside and are the caller's from here on. When the last copy of a listener
+        is closed, connections to it are refused.
+
+        Raises:
+            LocalProtocolError: There is no network, or it was taken before.
+            UnsupportedError: As from `await_build`.
+        """
+        if self._handed_out:
+            raise LocalProtocolError("there is no network to hand out", code="protocol.local")
+        self.await_build()
+        self._handed_out = True
+        taken: list[int] = []
+        with ExitStack() as stack:
+            left = 1
+            while left:
+                reply, received = self._ask({"do": "network"})
+                for descriptor in received:
+                    stack.callback(os.close, descriptor)
+                taken += received
+                left = reply.integer("left")
+            stack.pop_all()
+        maker, names, *listeners = taken
+        return SandboxNetwork(tuple(listeners), maker, names)
 
     def mount(self, mounts: Sequence[FuseMount]) -> list[Mounted]:
         """Mount file systems that a process outside will serve.
@@ -245,7 +292,10 @@ class Sandbox:
 
         Raises:
             WorkloadError: `workload.start`: the program cannot be executed.
+            LocalProtocolError: There is a network, and nobody has taken its sockets.
         """
+        if not self._handed_out:
+            raise LocalProtocolError("nobody serves the network", code="protocol.local")
         self.await_build()
         order: dict[str, Value] = {
             "do": "go",
@@ -280,6 +330,7 @@ class Sandbox:
             reply, _ = self._connected().receive(timeout_s=None)
             if self._exit is not None:
                 reply.constant("done", "unmount")
+                self._exit = replace(self._exit, refused=_refused_packets(reply))
                 self._unmounted = True
             else:
                 self._exit = Exit(
@@ -340,6 +391,12 @@ class Sandbox:
             self._connected().send(order)
         except ConfinementError:
             return
+
+
+def _refused_packets(reply: Fields) -> RefusedPackets | None:
+    if not reply.has("refused_udp"):
+        return None
+    return RefusedPackets(reply.integer("refused_udp"), reply.integer("refused_other"))
 
 
 def _wait_or_kill(supervisor: int) -> None:

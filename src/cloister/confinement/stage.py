@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
 
-from cloister.confinement import namespaces, syscalls
+from cloister.confinement import namespaces, network, nftables, syscalls
 from cloister.confinement.channel import Channel
 from cloister.confinement.mounts import (
     OLD_ROOT,
@@ -45,7 +45,7 @@ from cloister.confinement.regions import (
 )
 from cloister.confinement.unswapped import PlacedFile, place_unswapped
 from cloister.errors import CloisterError
-from cloister.wire import Fields
+from cloister.wire import Fields, Value
 
 __all__ = ["StagePlan", "replace_file", "run_supervisor"]
 
@@ -55,6 +55,9 @@ _EXEC_FAILED: Final = 127
 _SIGNALLED: Final = 128
 _MAX_TEXT: Final = 1 << 17
 _OPEN_FILES: Final = 65536
+# As many descriptors as the other end of a channel takes with one message.
+_BATCH: Final = 32
+_MOST_PACKETS: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class StagePlan:
     user_id: int
     group_id: int
     folders: tuple[HostFolder, ...] = ()
+    network: network.NetworkSpec | None = None
 
 
 class _StepError(Exception):
@@ -192,7 +196,7 @@ def _run_init(plan: StagePlan, channel: Channel) -> NoReturn:
 
 @dataclass
 class _Init:
-    """Pid 1 of the sandbox. Its only state is what is mounted and which process is the workload."""
+    """Pid 1 of the sandbox. Its state is what is mounted, its sockets, and who is the workload."""
 
     plan: StagePlan
     channel: Channel
@@ -200,6 +204,7 @@ class _Init:
     workload: int = 0
     targets: list[str] = field(default_factory=list)
     regions: list[str] = field(default_factory=list)
+    inside: network.Inside | None = None
 
     def build(self) -> None:
         """Make the tree; the host stays reachable only through the descriptor of /dev/fuse."""
@@ -214,11 +219,22 @@ class _Init:
         with _Step("loopback"):
             syscalls.raise_loopback()
             socket.sethostname(self.plan.hostname)
+        if self.plan.network is not None:
+            self._build_network(self.plan.network)
         if Path(f"{OLD_ROOT}/dev/fuse").exists():
             self.device = os.open(f"{OLD_ROOT}/dev/fuse", os.O_PATH | os.O_CLOEXEC)
         with _Step("detach"):
             detach_host()
         syscalls.set_dumpable(0)
+
+    def _build_network(self, spec: network.NetworkSpec) -> None:
+        with _Step("network"):
+            network.prepare_interface(spec)
+            self.inside = network.make_sockets(spec)
+        if self.inside.redirected:
+            with _Step("nftables"):
+                network.redirect(spec, self.inside)
+                nftables.keep_half_closed()
 
     def obey(self) -> NoReturn:
         """Do what the launcher asks until the workload has ended or the launcher is gone."""
@@ -228,6 +244,9 @@ class _Init:
         poll = select.poll()
         poll.register(reader, select.POLLIN)
         poll.register(self.channel.fileno(), select.POLLIN)
+        maker = None if self.inside is None else self.inside.maker
+        if maker is not None:
+            poll.register(maker.fileno(), select.POLLIN)
         while True:
             ready = {descriptor for descriptor, _ in poll.poll()}
             if reader in ready:
@@ -235,6 +254,10 @@ class _Init:
                 self._reap()
             if self.channel.fileno() in ready:
                 self._answer()
+            if maker is not None and maker.fileno() in ready and not maker.serve():
+                poll.unregister(maker.fileno())
+                maker.close()
+                maker = None
 
     def _answer(self) -> None:
         try:
@@ -258,6 +281,8 @@ class _Init:
             self._mount(message)
         elif order == "regions":
             self._mount_regions(message)
+        elif order == "network":
+            self._hand_out_network()
         elif order in {"place", "keep"}:
             self._place(message, kept=order == "keep")
         elif order == "replace":
@@ -290,6 +315,15 @@ class _Init:
         with _Step("regions"):
             self.regions += mount_regions(tuple(_regions(message)))
         self.channel.send({"done": "regions"})
+
+    def _hand_out_network(self) -> None:
+        """Give the next sockets away; with the last of them, pid 1 keeps none."""
+        if self.inside is None:
+            raise _StepError("network", OSError(errno.ENOTCONN, "there is no network"))
+        batch, left = self.inside.next_batch(_BATCH)
+        self.channel.send({"done": "network", "left": left}, batch)
+        if not left:
+            self.inside.let_go()
 
     def _place(self, message: Fields, *, kept: bool) -> None:
         if kept:
@@ -325,6 +359,8 @@ class _Init:
         order = _Order.read(message)
         with _Step("freeze"):
             freeze_root()
+        if self.inside is not None:
+            self.inside.let_go()
         reader, writer = os.pipe2(os.O_CLOEXEC)
         self.workload = os.fork()
         if self.workload == 0:
@@ -360,8 +396,21 @@ class _Init:
             }
         )
         self._end()
-        self.channel.send({"done": "unmount"})
+        self.channel.send({"done": "unmount"} | self._refused_packets())
         os._exit(0)
+
+    def _refused_packets(self) -> dict[str, Value]:
+        """Count when every process inside is gone; what cannot be counted is not said."""
+        if self.inside is None or not self.inside.redirected:
+            return {}
+        try:
+            found = nftables.count_refused()
+        except OSError:
+            return {}
+        return {
+            "refused_udp": min(found.udp, _MOST_PACKETS),
+            "refused_other": min(found.other, _MOST_PACKETS),
+        }
 
     def _end(self) -> None:
         """Kill what is left inside and unmount the volumes, so that their servers commit."""

@@ -15,6 +15,7 @@ import struct
 from typing import Final
 
 __all__ = [
+    "CAP_NET_ADMIN",
     "CLONE_NEWCGROUP",
     "CLONE_NEWIPC",
     "CLONE_NEWNET",
@@ -40,6 +41,7 @@ __all__ = [
     "die_with_parent",
     "drop_all_capabilities",
     "forbid_new_privileges",
+    "keep_only",
     "landlock_abi",
     "load_filter",
     "mount",
@@ -76,6 +78,8 @@ MOUNT_ATTR_NODEV: Final = 0x4
 MOUNT_ATTR_NOEXEC: Final = 0x8
 MOUNT_ATTR_NOSYMFOLLOW: Final = 0x200000
 
+CAP_NET_ADMIN: Final = 12
+
 _AT_FDCWD: Final = -100
 _AT_RECURSIVE: Final = 0x8000
 _PR_SET_PDEATHSIG: Final = 1
@@ -86,10 +90,12 @@ _PR_CAPBSET_DROP: Final = 24
 _PR_SET_SECUREBITS: Final = 28
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _PR_CAP_AMBIENT: Final = 47
+_PR_CAP_AMBIENT_RAISE: Final = 2
 _PR_CAP_AMBIENT_CLEAR_ALL: Final = 4
 _SECCOMP_MODE_FILTER: Final = 2
 # No special treatment of uid 0 (1), of uid changes (4), nor ambient raises (64), each locked (<<1).
 _SECUREBITS_LOCKED: Final = 0x3 | 0xC | 0xC0
+_SECUREBITS_NO_ROOT: Final = 0x3
 _CAPABILITY_VERSION_3: Final = 0x20080522
 _LAST_CAPABILITY_TRIED: Final = 63
 _LANDLOCK_CREATE_RULESET_VERSION: Final = 1
@@ -199,6 +205,17 @@ def drop_all_capabilities() -> None:
     _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     _require(_syscall(_number("capset"), header, bytes(24)), "capset")
+
+
+def keep_only(capability: int) -> None:
+    """Give up every capability but one, which the next program that is executed has as well."""
+    _require(_libc.prctl(_PR_SET_SECUREBITS, _SECUREBITS_NO_ROOT, 0, 0, 0), "prctl(SECUREBITS)")
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    low, high = (1 << capability) & 0xFFFFFFFF, capability >> 5 and 1 << (capability - 32)
+    kept = struct.pack("=6I", low, low, low, high, high, high)
+    _require(_syscall(_number("capset"), header, kept), "capset")
+    raised = _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+    _require(raised, "prctl(CAP_AMBIENT)")
 
 
 def load_filter(program: bytes) -> None:

@@ -5,18 +5,18 @@ Spec: membership-v1.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 from cloister.attestation.binding import NONCE_BYTES
 from cloister.crypto.jose import MAX_TOKEN_BYTES, KeySet
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import MalformedError, ReleaseDeniedError
-from cloister.keyservice.bundle import Bundle
 from cloister.keyservice.clock import Clock
 from cloister.keyservice.exchange import DEADLINE_S, MAX_SKEW_S, Call
 from cloister.keyservice.member_messages import (
     KEYS_PATH,
     MEMBER_PATH,
+    MemberGrant,
     MemberRequest,
     TokenDemand,
 )
@@ -26,10 +26,30 @@ from cloister.keyservice.roster import Expected, Roster, SignedRoster
 from cloister.keyservice.transport import Transport
 from cloister.wire import Fields
 
-__all__ = ["MemberClient", "fetch_token_keys"]
+__all__ = ["Joined", "MemberClient", "fetch_token_keys"]
 
 _MAX_REPLY: Final = 256
 _MAX_TOKEN_REPLY: Final = MAX_TOKEN_BYTES + 256
+
+
+class Joined(Protocol):
+    """What a bundle says of its holder's membership; nothing else of it is needed here."""
+
+    @property
+    def member(self) -> MemberGrant | None:
+        """The membership."""
+
+    @property
+    def workload(self) -> str:
+        """The role."""
+
+    @property
+    def instance(self) -> str:
+        """The name in it."""
+
+    @property
+    def result(self) -> bytes:
+        """The attestation result, for tokens."""
 
 
 class MemberClient:
@@ -39,7 +59,7 @@ class MemberClient:
         self,
         transport: Transport,
         service: PinnedService,
-        bundle: Bundle,
+        bundle: Joined,
         *,
         clock: Clock,
         deadline_s: float = DEADLINE_S,

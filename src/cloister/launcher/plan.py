@@ -202,15 +202,23 @@ def is_inside_volume(program: str, plan: RunPlan) -> bool:
     return any(posixpath.normpath(program).startswith(f"{place}/") for place in places)
 
 
-def environment_of(given: Mapping[str, str], import_path: Sequence[Path]) -> dict[str, str]:
+def environment_of(
+    given: Mapping[str, str],
+    import_path: Sequence[Path],
+    *,
+    told: Mapping[str, str] | None = None,
+    first: Sequence[str] = (),
+) -> dict[str, str]:
     """Return the workload's whole environment.
 
     Args:
         given: The policy's variables.
         import_path: Folders of the measured runtime that the interpreter must be told of.
+        told: What a framework is told of its job.
+        first: Folders of ours that come before everything else on the import path.
     """
-    variables = {**_DEFAULTS, **given, **_FIXED}
-    folders = [variables.get("PYTHONPATH", ""), *(str(path) for path in import_path)]
+    variables = {**_DEFAULTS, **given, **(told or {}), **_FIXED}
+    folders = [*first, variables.get("PYTHONPATH", ""), *(str(path) for path in import_path)]
     joined = ":".join(folder for folder in folders if folder)
     return variables | ({"PYTHONPATH": joined} if joined else {})
 

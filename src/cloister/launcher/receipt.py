@@ -57,6 +57,7 @@ _BODY: Final = frozenset(
         "listeners", "started", "ended", "status", "failure", "logs",
     }
 )  # fmt: skip
+_OPTIONAL: Final = frozenset({"network"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class RunFacts:
         addresses: Name of each listener to its host and port.
         logs: Stream to bytes and digest; None where the policy drops them, since a digest of a
             guessable text tells the text.
+        network: What passed the relay, and what did not; None for a workload without a network.
     """
 
     started: int
@@ -81,6 +83,7 @@ class RunFacts:
     volumes: Sequence[tuple[VolumePlan, VolumeState | None, VolumeState | None]]
     addresses: Mapping[str, tuple[str, int]]
     logs: Mapping[str, tuple[int, bytes]] | None
+    network: Mapping[str, Value] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,7 @@ def make_receipt(release: Release, facts: RunFacts) -> bytes:
             name: {"bytes": size, "digest": digest_to_text(digest)}
             for name, (size, digest) in facts.logs.items()
         },
+        **({} if facts.network is None else {"network": dict(facts.network)}),
     }
     signature = sign_as_instance(release.tls_key, LABEL, encode(body))
     document = {
@@ -225,7 +229,7 @@ def _read_document(data: bytes) -> dict[str, Any]:
     if not all(isinstance(text, str) for text in texts):
         raise _malformed("certificate and signature are texts")
     body = value["body"]
-    if not isinstance(body, dict) or set(body) != _BODY:
+    if not isinstance(body, dict) or set(body) - _OPTIONAL != _BODY:
         raise _malformed("the body has other fields")
     for name in ("policy", "workload", "instance", "identity", "evidence"):
         if not isinstance(body[name], str):

@@ -28,7 +28,7 @@ from cloister.confinement.regions import HostFolder
 from cloister.confinement.sandbox import Command, Sandbox, SandboxSpec
 from cloister.confinement.unswapped import PlacedFile
 from cloister.crypto.kdf import random_bytes
-from cloister.errors import CloisterError
+from cloister.errors import CloisterError, ConfigError
 from cloister.keyservice.policy.canonical import policy_hash
 from cloister.launcher import plan as planning
 from cloister.launcher.attesting import (
@@ -42,6 +42,8 @@ from cloister.launcher.listening import Listeners, listeners_document
 from cloister.launcher.local import layout_of, runtime_digest
 from cloister.launcher.logs import LogRelay, LogSink
 from cloister.launcher.manifest import RUNTIME_LABEL, Manifest
+from cloister.launcher.networking import plan_network, require_index, static_pairs
+from cloister.launcher.peers import PeerDirectory
 from cloister.launcher.regions import plan_regions
 from cloister.launcher.renewer import Renewer
 from cloister.launcher.runtime import RuntimeLayout, volume_layout
@@ -50,6 +52,7 @@ from cloister.launcher.volumes import ServerSettings, VolumeServers
 
 if TYPE_CHECKING:
     from cloister.attestation.evidence import AnsweringAttester, Attester
+    from cloister.confinement.network import NetworkSpec
     from cloister.keyservice.bundle import Bundle
     from cloister.keyservice.client import Release, ReleaseClient
     from cloister.keyservice.clock import Clock
@@ -59,7 +62,9 @@ if TYPE_CHECKING:
     from cloister.launcher.errand import Errand
     from cloister.launcher.fingerprint import Fingerprint
     from cloister.launcher.measure import Progress
+    from cloister.launcher.networking import NetworkPlan
     from cloister.launcher.plan import RunPlan
+    from cloister.launcher.relaying import RunRelay
     from cloister.tee.offers import Machine
     from cloister.tee.sim.platform import SimPlatform
 
@@ -93,6 +98,12 @@ class RunRequest:
         arguments: What the operator would add to argv: refused unless empty.
         host: The address that granted ports are opened on.
         receipt: Where the receipt goes.
+        index: Which instance of its role this is, where they are numbered; None for the only one.
+        peers: Where relays of the job answer: a file, or a folder in which this run announces its
+            own; nothing in it is believed.
+        relay: The address that this run's relay answers at; port 0 for any.
+        redirected: Whether connections are redirected, by nftables; otherwise only those ports can
+            be reached that the policy names, and its cluster's.
         fingerprint: Of the runtime's files, begun earlier; saves measuring what has not changed.
         image: The launcher's own measurement, begun earlier; saves waiting for it.
         root_of_trust: The kind of evidence to attest by; empty for the only one that both the
@@ -112,6 +123,10 @@ class RunRequest:
     cache_directory: Path
     clock: Clock
     receipt: Path
+    index: int | None = None
+    peers: Path | None = None
+    relay: tuple[str, int] = ("127.0.0.1", 0)
+    redirected: bool = True
     code_folder: Path | None = None
     stores: Mapping[str, Path] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
@@ -124,6 +139,10 @@ class RunRequest:
     grace_s: float = GRACE_S
 
 
+def _say_nothing(_text: str) -> None:
+    """Drop what nobody wants to hear."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHooks:
     """What a caller wants to hear.
@@ -133,12 +152,14 @@ class RunHooks:
         stage: Called with a stage's name and its seconds when it is over.
         measuring: Called while files are hashed.
         listening: Called with the opened addresses when the workload is let go.
+        shield: Called with a sentence when the network shield refused something.
     """
 
     log: LogSink
     stage: Callable[[str, float], None]
     measuring: Progress
     listening: Callable[[Mapping[str, tuple[str, int]]], None]
+    shield: Callable[[str], None] = _say_nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +220,11 @@ class _Run:
         self._hooks = hooks
         self._stack = stack
         self._stages: dict[str, float] = {}
-        self._instance = f"{request.workload}-{random_bytes(_INSTANCE_BYTES).hex()}"[-63:]
+        self._index = require_index(request.policy, request.workload, request.index)
+        name = request.workload if self._index is None else ""
+        unique = random_bytes(_INSTANCE_BYTES).hex()
+        self._instance = f"{name}-{unique}"[-63:] if name else f"{self._index}.{unique}"
+        self._network = plan_network(request.policy, request.workload, self._index)
 
     def perform(self, connect: Callable[[], ReleaseClient]) -> RunOutcome:
         """Do everything."""
@@ -210,6 +235,7 @@ class _Run:
             base=request.base,
             code_folder=request.code_folder,
             stores=request.stores,
+            instance=self._instance,
         )
         roots = request.policy.roots_of_trust
         kind = choose_kind(roots, request.machine, named=request.root_of_trust)
@@ -217,9 +243,11 @@ class _Run:
             layout = _layout(plan)
             self._end_what_is_not_needed(layout)
             regions = plan_regions([_located(volume) for volume in plan.volumes])
-            sandbox = self._stack.enter_context(Sandbox(_sandbox_spec(layout, regions.folders)))
+            spec = _sandbox_spec(layout, regions.folders, self._network_spec())
+            sandbox = self._stack.enter_context(Sandbox(spec))
             sandbox.start()
             servers = self._fork_servers(plan)
+            relay = self._fork_relay()
         with self._stage("measure"):
             platform: SimPlatform | None = None
             attester: Attester | AnsweringAttester
@@ -246,13 +274,51 @@ class _Run:
             servers.open(dict(release.bundle.volumes))
             servers.serve(sandbox.mount([_mount(volume) for volume in plan.volumes]))
             sandbox.mount_regions(regions.mounts)
+        if relay is not None:
+            with self._stage("network"):
+                relay.open(release, sandbox.network())
         renewer = Renewer(
             lambda: self._ask(client.renew, attester, measured),
             granted=granted,
             expires=_NEVER if release.bundle.member is None else release.bundle.member.expires,
             clock=request.clock,
         )
-        return self._go(sandbox, servers, release, renewer, layout=layout, code=code)
+        return self._go(_Parts(sandbox, servers, relay), release, renewer, layout=layout, code=code)
+
+    def _network_spec(self) -> NetworkSpec | None:
+        if self._network is None:
+            return None
+        if self._request.redirected:
+            return self._network.spec(None)
+        pairs = static_pairs(self._request.policy, self._network)
+        if pairs is None:
+            raise ConfigError(
+                "without redirection only named ports can be reached, and the policy says `any`",
+                code="config.value",
+                hint="name the ports in `connections`, or leave --fixed-ports out",
+            )
+        return self._network.spec(pairs)
+
+    def _fork_relay(self) -> RunRelay | None:
+        if self._network is None:
+            return None
+        from cloister.launcher.relaying import (
+            RelaySettings,
+            RunRelay,
+        )  # not every run has a network
+
+        request = self._request
+        settings = RelaySettings(
+            service=request.service,
+            url=request.url,
+            peers=PeerDirectory(request.peers),
+            address=request.relay,
+            tells=request.policy.workloads[request.workload].output.logs == "pass",
+            static=None if request.redirected else static_pairs(request.policy, self._network),
+        )
+        relay = RunRelay(self._network, settings, tell=self._hooks.shield)
+        self._stack.callback(relay.abandon)
+        return relay
 
     def _end_what_is_not_needed(self, layout: RuntimeLayout) -> None:
         """Let no walk over files go on beside the workload when its result will not be used."""
@@ -311,8 +377,7 @@ class _Run:
 
     def _go(
         self,
-        sandbox: Sandbox,
-        servers: VolumeServers,
+        parts: _Parts,
         release: Release,
         renewer: Renewer,
         *,
@@ -320,23 +385,24 @@ class _Run:
         code: CodeTree | None,
     ) -> RunOutcome:
         bundle = release.bundle
+        sandbox, servers, relay = parts.sandbox, parts.servers, parts.relay
         passing = bundle.logs == "pass"
         stops = self._stack.enter_context(StopRequests())
         with self._stage("start"):
             listeners = Listeners(bundle.listen, host=self._request.host)
             self._stack.callback(listeners.close)
             sandbox.place([*_code_files(code), *_identity_files(release)])
-            relay = LogRelay(self._hooks.log)
-            command = _command(bundle, layout)
+            output = LogRelay(self._hooks.log)
+            command = _command(bundle, layout, self._network)
             started = self._request.clock().at
             if passing:
-                outputs = relay.writers
+                outputs = output.writers
             else:
                 null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
                 self._stack.callback(os.close, null)
                 outputs = (null, null)
             sandbox.go(command, stdout=outputs[0], stderr=outputs[1], listeners=listeners.filenos())
-            relay.start()
+            output.start()
             addresses = listeners.addresses()
             listeners.close()
         self._hooks.listening(addresses)
@@ -347,10 +413,11 @@ class _Run:
                 servers,
                 stops,
                 renewer,
+                relay=relay,
                 grace_s=self._request.grace_s,
-                place=lambda certificate: sandbox.replace([_certificate_file(certificate)]),
+                place=parts.place,
             )
-            relay.finish(timeout_s=_LOGS_TIMEOUT_S)
+            output.finish(timeout_s=_LOGS_TIMEOUT_S)
         with self._stage("commit"):
             failures = [failure] if failure is not None else []
             failures += servers.finish()
@@ -369,7 +436,8 @@ class _Run:
                 failure=failures[0] if failures else None,
                 volumes=servers.states(),
                 addresses=addresses,
-                logs=relay.digests() if passing else None,
+                logs=output.digests() if passing else None,
+                network=None if relay is None else relay.finish(ended.refused),
             )
             write_receipt(self._request.receipt, make_receipt(release, facts))
         if failures:
@@ -406,7 +474,24 @@ def _located(volume: planning.VolumePlan) -> planning.VolumePlan:
     return replace(volume, store=store.parent.resolve() / store.name)
 
 
-def _sandbox_spec(layout: RuntimeLayout, folders: tuple[HostFolder, ...]) -> SandboxSpec:
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The processes of a run."""
+
+    sandbox: Sandbox
+    servers: VolumeServers
+    relay: RunRelay | None
+
+    def place(self, certificate: bytes) -> None:
+        """Give a new certificate to everybody who shows it."""
+        self.sandbox.replace([_certificate_file(certificate)])
+        if self.relay is not None:
+            self.relay.replace(certificate)
+
+
+def _sandbox_spec(
+    layout: RuntimeLayout, folders: tuple[HostFolder, ...], network: NetworkSpec | None
+) -> SandboxSpec:
     """Show what was measured, and hide inside it what was left out of the measurement."""
     binds = tuple(Bind(str(path.resolve()), str(path)) for path in layout.visible)
     hidden = [
@@ -416,7 +501,11 @@ def _sandbox_spec(layout: RuntimeLayout, folders: tuple[HostFolder, ...]) -> San
         for path in sorted(root.path.rglob(name))
         if path.is_dir()
     ]
-    return SandboxSpec(binds=binds, hidden=tuple(hidden), folders=folders)
+    spec = SandboxSpec(binds=binds, hidden=tuple(hidden), folders=folders)
+    if network is None:
+        return spec
+    names = next(names for address, names in network.hosts if address == network.address)
+    return replace(spec, hostname=names[0], network=network)
 
 
 def _code_digest(plan: RunPlan, code: CodeTree | None) -> bytes:
@@ -460,11 +549,15 @@ def _certificate_file(certificate: bytes) -> PlacedFile:
     return PlacedFile(f"{planning.IDENTITY_FOLDER}/cert.pem", certificate, 0o400)
 
 
-def _command(bundle: Bundle, layout: RuntimeLayout) -> Command:
+def _command(bundle: Bundle, layout: RuntimeLayout, network: NetworkPlan | None) -> Command:
     program = bundle.command[0]
     first = str(layout.interpreter) if program == planning.PYTHON else program
     return Command(
         argv=(first, *bundle.command[1:]),
-        environment=planning.environment_of(bundle.environment, layout.import_path),
+        environment=planning.environment_of(
+            bundle.environment,
+            layout.import_path,
+            told={} if network is None else network.environment,
+        ),
         directory=planning.CODE_MOUNT,
     )

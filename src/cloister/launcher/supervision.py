@@ -21,6 +21,7 @@ from cloister.errors import CloisterError, ConfinementError
 
 if TYPE_CHECKING:
     from cloister.confinement.sandbox import Exit, Sandbox
+    from cloister.launcher.relaying import RunRelay
     from cloister.launcher.renewer import Renewer
     from cloister.launcher.volumes import VolumeServers
 
@@ -82,6 +83,7 @@ def supervise(
     stops: StopRequests,
     renewer: Renewer,
     *,
+    relay: RunRelay | None,
     grace_s: float,
     place: Callable[[bytes], None],
 ) -> tuple[Exit, CloisterError | None]:
@@ -92,6 +94,7 @@ def supervise(
         servers: Of its volumes.
         stops: What asks us to stop.
         renewer: Has new certificates now and then.
+        relay: Of the workload's network; its end ends the workload, as that of a server does.
         grace_s: Seconds between asking the workload to stop and killing it.
         place: Gives the workload a new certificate.
 
@@ -104,7 +107,7 @@ def supervise(
     failure: CloisterError | None = None
     deadline: float | None = None
     poll = select.poll()
-    watched = servers.filenos()
+    watched = [*servers.filenos(), *(() if relay is None else (relay.fileno(),))]
     ours = {stops.fileno(), renewer.fileno()}
     for descriptor in (sandbox.fileno(), *ours, *watched):
         poll.register(descriptor, select.POLLIN)
@@ -122,7 +125,7 @@ def supervise(
         _pass_on(renewer, place)
         if failure is None and ready - ours:
             try:
-                servers.check()
+                _require_well(servers, relay)
             except CloisterError as e:
                 failure = e
                 deadline = time.monotonic()
@@ -130,6 +133,12 @@ def supervise(
                     poll.unregister(descriptor)
         if deadline is not None and time.monotonic() >= deadline:
             return _kill(sandbox, servers), failure
+
+
+def _require_well(servers: VolumeServers, relay: RunRelay | None) -> None:
+    servers.check()
+    if relay is not None:
+        relay.check()
 
 
 def _pass_on(renewer: Renewer, place: Callable[[bytes], None]) -> None:

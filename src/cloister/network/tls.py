@@ -43,6 +43,7 @@ __all__ = [
     "client_context",
     "connect",
     "peer_of",
+    "peers_context",
     "replace_credential",
     "server_context",
     "transfer_error",
@@ -196,6 +197,43 @@ def server_context(
     return context
 
 
+def peers_context(
+    credential: Credential,
+    *,
+    ca_pem: bytes,
+    admit: Callable[[PeerCertificate], object],
+    clock: Clock,
+    alpn: str,
+    opens: bool,
+) -> ssl.SSLContext:
+    """Return the settings of one side of a connection between equals, which both show certificates.
+
+    Args:
+        credential: Our own.
+        ca_pem: The trust domain's CA, pinned.
+        admit: Raises an error of ours unless this peer may be talked to; asked at every handshake,
+            with a certificate that has been verified.
+        clock: Seconds since the epoch, asked at every handshake.
+        alpn: The protocol spoken inside; `selected_alpn_protocol` is the caller's to compare.
+        opens: Whether this side opens connections, or accepts them.
+    """
+    context = _context(ssl.PROTOCOL_TLS_CLIENT if opens else ssl.PROTOCOL_TLS_SERVER, alpn)
+    context.check_hostname = False  # names are SPIFFE IDs, which `admit` judges
+    context.verify_mode = ssl.CERT_REQUIRED
+    if not opens:
+        context.num_tickets = 0
+    _load_credential(context, credential)
+    _load_ca(context, ca_pem)
+
+    def judge(leaf: bytes | None) -> PeerCertificate:
+        found = _verified(leaf, ca_pem, clock)
+        admit(found)
+        return found
+
+    context.judge = judge
+    return context
+
+
 def replace_credential(context: ssl.SSLContext, credential: Credential) -> None:
     """Show another certificate in handshakes from now on; open connections go on as they are.
 
@@ -294,20 +332,18 @@ def transfer_error(error: OSError, *, where: str) -> CloisterError:
     return _unreachable(where, error)
 
 
-def _context(protocol: int) -> _Context:
+def _context(protocol: int, alpn: str = ALPN) -> _Context:
     context = _Context(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.maximum_version = ssl.TLSVersion.TLSv1_3
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION
-    context.set_alpn_protocols([ALPN])
+    context.set_alpn_protocols([alpn])
     return context
 
 
 def _judge_by(ca_pem: bytes, accepted: tuple[Identity, ...], clock: Clock) -> _Judge:
     def judge(leaf: bytes | None) -> PeerCertificate:
-        if leaf is None:
-            raise IdentityError("the peer showed no certificate", code="identity.tls")
-        found = read_peer_certificate(leaf, ca_pem=ca_pem, at=clock())
+        found = _verified(leaf, ca_pem, clock)
         for identity in accepted[:-1]:
             try:
                 identity.require_matches(found.identity)
@@ -318,6 +354,12 @@ def _judge_by(ca_pem: bytes, accepted: tuple[Identity, ...], clock: Clock) -> _J
         return found
 
     return judge
+
+
+def _verified(leaf: bytes | None, ca_pem: bytes, clock: Clock) -> PeerCertificate:
+    if leaf is None:
+        raise IdentityError("the peer showed no certificate", code="identity.tls")
+    return read_peer_certificate(leaf, ca_pem=ca_pem, at=clock())
 
 
 def _shake_hands(connection: Connection, where: str, deadline: float) -> None:

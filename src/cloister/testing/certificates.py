@@ -7,9 +7,10 @@ from typing import Final
 from cloister.crypto.x509 import CertificateAuthority, Identity, TLSKey
 from cloister.network.tls import Credential
 
-__all__ = ["FakeDomain"]
+__all__ = ["POLICY_HASH", "FakeDomain"]
 
 _DAY_S: Final = 86400
+POLICY_HASH: Final = bytes(range(32))
 
 
 class FakeDomain:
@@ -31,14 +32,21 @@ class FakeDomain:
         return Identity(self.name, "clinic", "digits", role, instance)
 
     def credential(
-        self, role: str, *, at: int | None = None, lifetime_s: int = _DAY_S // 2
+        self,
+        role: str,
+        *,
+        at: int | None = None,
+        lifetime_s: int = _DAY_S // 2,
+        instance: str = "i-1",
+        policy: str = "digits",
+        policy_hash: bytes = POLICY_HASH,
     ) -> Credential:
-        """Sign a fresh key for an instance `i-1` of a role."""
+        """Sign a fresh key for an instance of a role."""
         key = TLSKey.generate()
         certificate = self._authority.issue(
             key.request(),
-            self.identity(role, instance="i-1"),
-            policy_hash=bytes(range(32)),
+            Identity(self.name, "clinic", policy, role, instance),
+            policy_hash=policy_hash,
             hardware_rooted=False,
             at=self._at if at is None else at,
             lifetime_s=lifetime_s,

@@ -1,1 +1,1 @@
-"""Several roles together: on one machine, on many, in a federation."""
+"""Several roles of one job, here, elsewhere or in federations; training that keeps promises."""

@@ -77,6 +77,33 @@ def test_other_failures_name_the_step(step: str, number: int) -> None:
     assert step in error.public
 
 
+@pytest.mark.parametrize(
+    ("number", "text", "word", "hint"),
+    [
+        (errno.ENOENT, "there is no program nft (/usr/sbin/nft)", "not there", "apt-get install"),
+        (errno.ENOENT, "nft: No such file or directory", "No such file", "modprobe"),
+        (errno.EPERM, "nft: Operation not permitted", "not permitted", "modprobe"),
+        (errno.ENOSYS, "nft: no", "nft: no", "modprobe"),
+        (errno.ETIMEDOUT, "timed out", "timed out", "modprobe"),
+    ],
+)
+def test_missing_nftables_are_told_from_refused_rules(
+    number: int, text: str, word: str, hint: str
+) -> None:
+    """`machine.nftables` says what to install or load, and what works without."""
+    error = explain_failure("nftables", number, text, _OPEN)
+    assert error.code == "machine.nftables"
+    assert word in error.public
+    assert error.hint is not None
+    assert hint in error.hint
+    assert "name every port" in error.hint
+
+
+def test_a_refused_address_is_a_refused_namespace() -> None:
+    """Some systems give namespaces, and no privilege in them."""
+    assert explain_failure("network", errno.EPERM, "no", _OPEN).code == "machine.namespaces"
+
+
 def test_the_machine_switches_can_be_read() -> None:
     """Absent switches count as -1."""
     limits = observe_limits()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cloister.confinement import nftables, syscalls
 from cloister.confinement import probe as probe_module
-from cloister.confinement import syscalls
 from cloister.confinement.probe import Fact, probe
 
 
@@ -22,8 +22,8 @@ def test_every_part_of_the_machine_is_reported() -> None:
     """Each probe yields a fact, whatever the machine has."""
     found = _by_name(probe())
     assert {
-        "kernel", "python", "user-namespaces", "network-namespaces", "fuse", "seccomp", "landlock",
-        "cgroups", "tee", "swap", "core-dumps", "memory", "frameworks", "cryptography",
+        "kernel", "python", "user-namespaces", "network-namespaces", "nftables", "fuse", "seccomp",
+        "landlock", "cgroups", "tee", "swap", "core-dumps", "memory", "frameworks", "cryptography",
     } <= set(found)  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def test_a_machine_with_nothing_explains_itself(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(syscalls, "unshare", refuse)
     monkeypatch.setattr(syscalls, "landlock_abi", no_landlock)
     found = _by_name(probe())
-    for name in ("fuse", "user-namespaces", "network-namespaces", "landlock", "tee"):
+    for name in ("fuse", "user-namespaces", "network-namespaces", "nftables", "landlock", "tee"):
         assert found[name].state == "missing"
         assert found[name].cost
         assert found[name].remedy
@@ -81,6 +81,18 @@ def test_an_attempt_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(probe_module, "_TRY_TIMEOUT_S", 0.05)
     monkeypatch.setattr(syscalls, "unshare", lambda _flags: signal.pause())
     assert _by_name(probe())["user-namespaces"].detail == "the attempt did not end"
+
+
+def test_nftables_are_tried_and_their_absence_has_a_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without the program: what that costs, and which package has it."""
+    if _by_name(probe())["user-namespaces"].state != "ok":
+        pytest.skip("this machine has no user namespaces")
+    monkeypatch.setattr(nftables, "PROGRAMS", ("/nowhere/nft",))
+    fact = _by_name(probe())["nftables"]
+    assert (fact.state, "every port" in fact.cost) == ("missing", True)
+    assert "apt-get install nftables" in fact.remedy
 
 
 @pytest.mark.parametrize(

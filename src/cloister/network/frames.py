@@ -1,0 +1,185 @@
+"""What relays say to each other inside of TLS: a greeting, an answer, then frames. Pure.
+
+TLS alone cannot carry a TCP connection whole: in the library that we have its end of data closes
+both directions, and a cut connection must not look like one that ended. So data travels in frames,
+a length and its bytes; one length says that a direction has ended, another that the connection was
+reset. An end that nobody said is a reset.
+
+Spec: relay-v1.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from cloister.errors import MalformedError
+
+__all__ = [
+    "ABORT",
+    "ALPN",
+    "ANSWER_BYTES",
+    "END",
+    "GREETING_BYTES",
+    "MAX_FRAME_BYTES",
+    "Answer",
+    "Greeting",
+    "Mark",
+    "Unframer",
+    "header",
+]
+
+ALPN: Final = "cloister-relay/1"
+VERSION: Final = 1
+GREETING_BYTES: Final = 4
+ANSWER_BYTES: Final = 4
+HEADER_BYTES: Final = 4
+MAX_FRAME_BYTES: Final = 1 << 20
+_WORD: Final = struct.Struct(">I")
+_OPENING: Final = struct.Struct(">BBH")
+_END_WORD: Final = 0
+_ABORT_WORD: Final = 0xFFFF_FFFF
+END: Final = _WORD.pack(_END_WORD)
+ABORT: Final = _WORD.pack(_ABORT_WORD)
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What the opener says first: which port of the acceptor's program is meant."""
+
+    port: int
+
+    def to_bytes(self) -> bytes:
+        """Return the four bytes."""
+        return _OPENING.pack(VERSION, 0, self.port)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Greeting:
+        """Read from untrusted bytes.
+
+        Raises:
+            MalformedError: Not exactly a greeting of this version.
+        """
+        if len(data) != GREETING_BYTES:
+            raise _malformed("a greeting has 4 bytes", "RLY-10")
+        version, zero, port = _OPENING.unpack(data)
+        if version != VERSION or zero != 0:
+            raise _malformed("not a greeting of version 1", "RLY-10")
+        if port == 0:
+            raise _malformed("no port is 0", "RLY-11")
+        return cls(port)
+
+
+class Answer(enum.IntEnum):
+    """What the acceptor answers."""
+
+    ACCEPTED = 0
+    NOT_THERE = 1
+    REFUSED = 2
+    BUSY = 3
+
+    def encoded(self) -> bytes:
+        """Return the four bytes."""
+        return _OPENING.pack(VERSION, self, 0)
+
+    @classmethod
+    def read_from(cls, data: bytes) -> Answer:
+        """Read from untrusted bytes.
+
+        Raises:
+            MalformedError: Not exactly an answer of this version.
+        """
+        if len(data) != ANSWER_BYTES:
+            raise _malformed("an answer has 4 bytes", "RLY-12")
+        version, code, zero = _OPENING.unpack(data)
+        if version != VERSION or zero != 0 or code not in set(cls):
+            raise _malformed("not an answer of version 1", "RLY-12")
+        return cls(code)
+
+
+def header(size: int) -> bytes:
+    """Return what stands before a frame of `size` bytes.
+
+    Raises:
+        ValueError: No frame has this size.
+    """
+    if not 1 <= size <= MAX_FRAME_BYTES:
+        raise ValueError("no frame has this size")
+    return _WORD.pack(size)
+
+
+class Mark(enum.Enum):
+    """How far a direction has come."""
+
+    OPEN = "open"
+    ENDED = "ended"
+    ABORTED = "aborted"
+
+
+class Unframer:
+    """One direction's frames, cut out of a stream that comes in pieces of any size.
+
+    Holds at most three bytes; what frames carry is handed on as it comes.
+    """
+
+    __slots__ = ("_left", "_word", "mark")
+
+    def __init__(self) -> None:
+        """Begin where the first header is expected."""
+        self._left = 0
+        self._word = b""
+        self.mark = Mark.OPEN
+
+    def feed(self, data: memoryview) -> list[memoryview]:
+        """Return what this piece carries, as parts of `data` itself.
+
+        Args:
+            data: The next piece; untrusted.
+
+        Raises:
+            MalformedError: A frame that is too large, or anything but an abort behind the end.
+        """
+        parts: list[memoryview] = []
+        at, size = 0, len(data)
+        while at < size:
+            if self._left:
+                taken = min(self._left, size - at)
+                parts.append(data[at : at + taken])
+                self._left -= taken
+                at += taken
+                continue
+            if not self._word and size - at >= HEADER_BYTES:
+                (word,) = _WORD.unpack_from(data, at)
+                at += HEADER_BYTES
+            else:
+                taken = min(HEADER_BYTES - len(self._word), size - at)
+                self._word += bytes(data[at : at + taken])
+                at += taken
+                if len(self._word) < HEADER_BYTES:
+                    break
+                (word,) = _WORD.unpack(self._word)
+                self._word = b""
+            self._begin(word)
+            if self.mark is Mark.ABORTED:
+                break
+        return parts
+
+    def _begin(self, word: int) -> None:
+        if word == _ABORT_WORD:
+            self.mark = Mark.ABORTED
+        elif self.mark is Mark.ENDED:
+            raise _malformed("more after the end of a direction", "RLY-22")
+        elif word == _END_WORD:
+            self.mark = Mark.ENDED
+        elif word > MAX_FRAME_BYTES:
+            raise _malformed(f"a frame of {word} bytes", "RLY-20")
+        else:
+            self._left = word
+
+
+def _malformed(what: str, clause: str) -> MalformedError:
+    return MalformedError(
+        f"what the other relay said does not parse: {what}", code="message.malformed", clause=clause
+    )
