@@ -22,13 +22,14 @@ sys.path.insert(0, str(HERE.parent / "src"))
 
 import domain as domains  # noqa: E402  # behind the path
 import pairs  # noqa: E402  # behind the path
+import relays  # noqa: E402  # behind the path
 import releases  # noqa: E402  # behind the path
 import report  # noqa: E402  # behind the path
 import startup  # noqa: E402  # behind the path
 import verdicts  # noqa: E402  # behind the path
 import volumes  # noqa: E402  # behind the path
 
-PARTS = ("training", "volumes", "start-up", "evidence", "key service", "memory")
+PARTS = ("training", "volumes", "start-up", "evidence", "key service", "relay", "memory")
 
 
 def main() -> None:
@@ -85,6 +86,7 @@ def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> I
         "key service": lambda: releases.rows(
             seconds=1 if quick else 5, clients=(1, 16) if quick else (1, 16, 128)
         ),
+        "relay": lambda: relays.rows(rounds=2 if quick else 5, megabytes=64 if quick else 256),
         "memory": lambda: releases.soak_rows(output=chosen.output, quick=quick),
     }
     for name in chosen.only or PARTS:
