@@ -25,10 +25,10 @@ setup: $(VENV)/.dev compile ## everything a developer needs, in .venv
 demo: $(VENV)/.demo compile ## install what the demo needs, and run it
 	$(BIN)/cloister demo $(ARGS)
 
-test: setup postgresql swtpm ## all tests but the soak and the benchmarks
+test: setup postgresql swtpm nftables ## all tests but the soak and the benchmarks
 	$(PYTEST) -n $(JOBS) --dist loadfile -m "not soak and not bench" $(ARGS)
 
-test-all: setup postgresql swtpm ## all tests
+test-all: setup postgresql swtpm nftables ## all tests
 	$(PYTEST) $(ARGS)
 
 check: setup ## format, lint, types, import layers
@@ -68,12 +68,15 @@ release: check test spec ## the changelog from its fragments, then wheel and sdi
 clean: ## forget the environment and what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-.PHONY: compile postgresql swtpm
+.PHONY: compile postgresql swtpm nftables
 postgresql: # Tests start a server of their own; without its programs they are skipped.
 	@tools/postgresql.sh
 
 swtpm: # A software TPM quotes in some tests; without it they are skipped.
 	@tools/swtpm.sh
+
+nftables: # Redirects what workloads with a network connect to; without it those tests are skipped.
+	@tools/nftables.sh
 
 compile: # The launcher measures bytecode: it must be there, and current, before anything runs.
 	@$(BIN)/python -m compileall -q src

@@ -21,14 +21,16 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "src"))
 
 import domain as domains  # noqa: E402  # behind the path
+import jobs  # noqa: E402  # behind the path
 import pairs  # noqa: E402  # behind the path
+import privacy  # noqa: E402  # behind the path
 import releases  # noqa: E402  # behind the path
 import report  # noqa: E402  # behind the path
 import startup  # noqa: E402  # behind the path
 import verdicts  # noqa: E402  # behind the path
 import volumes  # noqa: E402  # behind the path
 
-PARTS = ("training", "volumes", "start-up", "evidence", "key service", "memory")
+PARTS = ("training", "volumes", "start-up", "evidence", "key service", "privacy", "jobs", "memory")
 
 
 def main() -> None:
@@ -85,6 +87,8 @@ def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> I
         "key service": lambda: releases.rows(
             seconds=1 if quick else 5, clients=(1, 16) if quick else (1, 16, 128)
         ),
+        "privacy": lambda: privacy.rows(rounds=3 if quick else 20),
+        "jobs": lambda: jobs.rows(domain, pairs=1 if quick else 3, steps=100 if quick else 300),
         "memory": lambda: releases.soak_rows(output=chosen.output, quick=quick),
     }
     for name in chosen.only or PARTS:

@@ -311,7 +311,10 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "machine.kernel": UnsupportedError,
     "machine.attester": UnsupportedError,
     "machine.program": UnsupportedError,
+    "federated.app": ConfigError,
+    "federated.engine": UnsupportedError,
     "caller.misuse": CallerError,
+    "privacy.refused": ConfigError,
     # malformed
     "wire.malformed": MalformedError,
     "wire.too-large": MalformedError,
@@ -376,6 +379,10 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "volume.region": AppraisalError,
     # appraisal of a job by its receipts
     "job.shards": AppraisalError,
+    # appraisal of a statement about a private training
+    "privacy.understated": AppraisalError,
+    # appraisal of a link by a site of its federation
+    "federated.other-app": AppraisalError,
     # appraisal by others, told in a token
     "token.simulated": AppraisalError,
     "token.status": AppraisalError,
@@ -443,6 +450,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "workload.volume-server": WorkloadError,
     "cluster.failed": WorkloadError,
     "cluster.stopped": WorkloadError,
+    "federated.run": WorkloadError,
     # unavailable
     "keyservice.unreachable": UnavailableError,
     "keyservice.slow": UnavailableError,
@@ -463,6 +471,9 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "server.unreachable": UnavailableError,
     "server.busy": UnavailableError,
     "cluster.running": UnavailableError,
+    "federated.sites": UnavailableError,
+    "federated.link": UnavailableError,
+    "federated.deadline": UnavailableError,
     "storage.full": StorageFullError,
 }
 

@@ -407,3 +407,41 @@ def test_a_token_of_another_service_is_shown(
         fetch_token_keys(other, bench.pinned, clock=bench.clock, deadline_s=0.0)
     assert diverted.value.code == "identity.keyservice"
     other.close()
+
+
+@pytest.mark.spec("MEM-22", "MEM-25")
+def test_only_live_members_of_a_job_are_told_of_its_refusals(
+    bench: ServiceBench, policy: bytes
+) -> None:
+    """Not one that was expelled, not one of another job, and nobody with a recorded request."""
+    member = bench.member(ask(bench, policy, "run-1"))
+    assert member.refusals(0) == ()
+    with pytest.raises(CloisterError) as e:
+        bench.release_client().release(
+            policy=policy,
+            workload="serve",
+            instance="run-2",
+            measurement=dataclasses.replace(MEASUREMENT, runtime=b"!" * 32),
+            attester=bench.attester(),
+        )
+    assert e.value.code == "appraisal.runtime"
+    assert [each.code for each in member.refusals(0)] == ["appraisal.runtime"]
+    recorded = next(body for path, body in reversed(bench.requests) if path == MEMBER_PATH)
+    sealed = SealedMemberRequest.from_bytes(recorded)
+    request = MemberRequest.from_bytes(sealed.body)
+    changes: list[dict[str, object]] = [{"since": 1}, {"instance": "run-2"}, {"nonce": b"x" * 32}]
+    for change in changes:
+        body = dataclasses.replace(request, **change).to_bytes()
+        assert code(send(bench, SealedMemberRequest(body, sealed.mac).to_bytes())) == (
+            "release.not-member"
+        )
+    other = ask(bench, bench.apply(policy_text(bench, name="letters")), "run-1")
+    assert other.member is not None
+    assert bench.member(other).refusals(0) == ()
+    stranger = dataclasses.replace(other, member=dataclasses.replace(other.member, name="digits"))
+    bench.owner().expel("lab", "digits", role="serve", instance="run-1")
+    for asker in (bench.member(stranger), member):
+        with pytest.raises(CloisterError) as e:
+            asker.refusals(0)
+        assert e.value.code == "release.not-member"
+    assert code(send(bench, recorded)) == "release.not-member"

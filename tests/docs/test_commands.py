@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -22,7 +23,9 @@ from docs.pages import ROOT, fenced_blocks
 
 _FILE: Final = re.compile(r"<!-- file: (\S+) -->\n+```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GUIDES: Final = sorted((ROOT / "docs" / "guide").glob("*.md"))
+PRIVACY: Final = ROOT / "docs" / "guide" / "train-with-differential-privacy.md"
 REPLICAS: Final = ROOT / "docs" / "guide" / "run-several-replicas.md"
+CLUSTER: Final = ROOT / "docs" / "guide" / "train-on-one-machine.md"
 
 
 def cloister_beside(python: str) -> Path | None:
@@ -62,13 +65,38 @@ def run_page(page: Path, folder: Path, **variables: str) -> subprocess.Completed
 @pytest.mark.fuse
 @pytest.mark.frameworks("sklearn")
 @pytest.mark.parametrize(
-    "guide", [guide for guide in GUIDES if guide != REPLICAS], ids=lambda path: path.stem
+    "guide",
+    [guide for guide in GUIDES if guide not in (PRIVACY, REPLICAS)],
+    ids=lambda path: path.stem,
 )
 def test_the_commands_of_a_guide_work(guide: Path, tmp_path: Path) -> None:
     """Typing a guide's commands in order, in an empty directory, succeeds."""
     if cloister_beside(sys.executable) is None:
         pytest.skip("cloister is not installed in this environment; make setup")
     done = run_page(guide, tmp_path)
+    assert done.returncode == 0, f"{done.stdout}\n--- stderr\n{done.stderr}"
+
+
+@pytest.mark.slow
+@pytest.mark.frameworks("sklearn", "tensorflow", "dp_accounting")
+def test_the_commands_of_the_guide_to_private_training_work(tmp_path: Path) -> None:
+    """The same, where TensorFlow is; nothing is mounted."""
+    if cloister_beside(sys.executable) is None:
+        pytest.skip("cloister is not installed in this environment; make setup")
+    done = run_page(PRIVACY, tmp_path)
+    assert done.returncode == 0, f"{done.stdout}\n--- stderr\n{done.stderr}"
+
+
+@pytest.mark.slow
+@pytest.mark.fuse
+@pytest.mark.frameworks("torch")
+def test_the_commands_of_the_guide_to_jobs_work(tmp_path: Path) -> None:
+    """The same, with PyTorch in three processes whose connections are redirected."""
+    if cloister_beside(sys.executable) is None:
+        pytest.skip("cloister is not installed in this environment; make setup")
+    if shutil.which("nft", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
+        pytest.skip("no nft here: install nftables")
+    done = run_page(CLUSTER, tmp_path)
     assert done.returncode == 0, f"{done.stdout}\n--- stderr\n{done.stderr}"
 
 
@@ -108,7 +136,7 @@ def test_every_command_named_exists(page: Path) -> None:
         )
     }
     groups = {"volume", "policy", "secret", "keyservice", "evidence", "audit"}
-    groups |= {"namespace", "key", "source", "endorsements"}
+    groups |= {"namespace", "key", "source", "endorsements", "cluster"}
     for words in sorted(used):
         asked = words if words[0] in groups else words[:1]
         done = subprocess.run(

@@ -56,6 +56,8 @@ from cloister.tee.tpm.exchange import sized
 from cloister.tee.tpm.public import PublicArea
 from cloister.testing.images import tdx_firmware
 from cloister.testing.state import MemoryBackend
+from cloister.training.job_receipt import verify_job_receipt
+from cloister.training.lines import LineReader
 from cloister.volume.index import Index
 from cloister.volume.placement import Placement
 from cloister.volume.regions import RegionClass, Regions
@@ -432,4 +434,39 @@ def _entries() -> bytes:
 
 INDEXES: Final[Table] = [
     (_index, [in_pieces(test_volume_fuzz.index_items(rotations=0)), _entries()]),
+]
+
+
+_JOB: Final = json.loads(
+    (Path(__file__).parents[2] / "docs/spec/vectors/job-receipt-v1/ok.json").read_text("utf-8")
+)
+
+
+def _job_receipt(data: bytes) -> object:
+    """A job's receipt beside those of its instances; `read_claims` refuses other files' names."""
+
+    def read(name: str) -> bytes:
+        return str(_JOB["files"].get(name, "")).encode()
+
+    return verify_job_receipt(
+        data,
+        read,
+        ca=_JOB["ca"].encode(),
+        service=VerifyingKey.from_text(_JOB["service"]),
+        origin=_JOB["origin"],
+    )
+
+
+def _output(data: bytes) -> object:
+    """What a program writes, cut in two: nothing of it moves a terminal's cursor."""
+    reader = LineReader()
+    half = len(data) // 2
+    lines = [*reader.feed(data[:half]), *reader.feed(data[half:]), *reader.end()]
+    assert all(line.text.replace("\t", "").isprintable() for line in lines)
+    return lines
+
+
+JOBS: Final[Table] = [
+    (_job_receipt, [_JOB["job"].encode()]),
+    (_output, [b"\r1/3\x1b[1m\r2/3\n\xff\n", b"x" * 9000]),
 ]

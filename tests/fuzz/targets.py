@@ -476,14 +476,16 @@ TARGETS: Final[dict[str, Target]] = {
     ),
     "policies": Target(
         (_evidence_policy, [_EVIDENCE_POLICY.encode()]),
-        (test_release_policy.read, [test_release_policy.TEXT]),
+        (test_release_policy.read, [test_release_policy.TEXT, test_release_policy.NETWORKED]),
         (lambda data: parse_charter(data, source="fuzz"), [_CHARTER.encode()]),
-        (test_release_policy.policy_from_canonical, [test_release_policy.FORM]),
+        (test_release_policy.policy_from_canonical,
+         [test_release_policy.FORM, test_release_policy.NETWORKED_FORM]),
     ),
     "key service": _tables(_KEYSERVICE),
     "key service replies": Target(*readers.REPLIES),
     "certificate requests": Target(*readers.REQUESTS),
     "backups": Target(*readers.BACKUPS),
+    "jobs": Target(*readers.JOBS),
     "key service state": Target(
         (Record.from_bytes, [Record((), (b"entry",)).to_bytes()]),
         (Snapshot.from_bytes, [Snapshot(3, (b"p" * 32,), {"t": {b"a": b"1"}}).to_bytes()]),

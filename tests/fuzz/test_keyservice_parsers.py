@@ -43,7 +43,12 @@ from cloister.keyservice.genuine import AttestRequest, ServiceReference
 from cloister.keyservice.kv2 import kv2_value
 from cloister.keyservice.leases import AnchorMove
 from cloister.keyservice.log import Checkpoint, LogEntry, Receipt, StateCommitment, read_leaf
-from cloister.keyservice.member_messages import MemberGrant, MemberRequest, SealedMemberRequest
+from cloister.keyservice.member_messages import (
+    MemberGrant,
+    MemberRequest,
+    RefusalNotice,
+    SealedMemberRequest,
+)
 from cloister.keyservice.messages import (
     Challenge,
     ChallengeRequest,
@@ -339,6 +344,14 @@ def open_view_token(data: bytes) -> None:
 PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "member's request for a roster": (open_member_request, member_request("request-ok-roster")),
     "member's request for a token": (open_member_request, member_request("request-ok-token")),
+    "member's request for refusals": (
+        open_member_request,
+        member_request("request-ok-refusals"),
+    ),
+    "notice of a refusal": (
+        lambda data: RefusalNotice.from_value(decode(data, max_bytes=4096)),
+        encode(RefusalNotice(1, 2, "w", "c").to_value()),
+    ),
     "member's request to leave": (open_member_request, member_request("request-ok-leave")),
     "signed roster": (open_roster, bytes.fromhex(ROSTER["message"])),
     "roster": (Roster.from_bytes, SignedRoster.from_bytes(bytes.fromhex(ROSTER["message"])).body),

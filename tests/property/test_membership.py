@@ -1,6 +1,7 @@
-"""Members join, renew, leave, lapse and are expelled; the store shows what a simple model says.
+"""Members join, renew, leave, lapse, are expelled and give up their places.
 
-The owner replaces the policy, the clock moves, and the service starts again.
+The store shows what a simple model says, while the owner replaces the policy, the clock moves, and
+the service starts again.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from cloister.testing.state import MemoryBackend, MemoryFreshness
 
 LIFETIME: Final = 30
 MAXIMUM: Final = 2
-ROLES: Final = st.sampled_from(["serve", "train"])
-INSTANCES: Final = st.sampled_from(["a", "b", "c"])
+# Instances of `worker` are numbered.
+ALL_ROLES: Final = ("serve", "train", "worker")
+ROLES: Final = st.sampled_from(ALL_ROLES)
+INSTANCES: Final = st.sampled_from([f"{index}.{end * 16}" for index in "01" for end in "ab"])
 KEYS: Final = st.integers(0, 3)
 PAUSES: Final = st.integers(0, 20)
 SECRETS: Final = ServiceSecrets(b"s", b"h", b"k", b"c", b"r", b"o", "example.test")
@@ -70,11 +73,19 @@ class MembershipMachine(RuleBasedStateMachine):
 
     @rule(role=ROLES, instance=INSTANCES, key=KEYS, pause=PAUSES)
     def release(self, role: str, instance: str, key: int, pause: int) -> None:
-        """Somebody is granted a release, or refused as a member."""
+        """Somebody is granted a release, perhaps in another's place, or refused as a member."""
         before = (self.epoch, dict(self.live))
         self.pass_time(pause)
         present = self.live.get((role, instance))
-        others = sum(name[0] == role for name in self.live)
+        index = int(instance[0]) if role == "worker" else None
+        places = [
+            name
+            for name in self.live
+            if index is not None
+            and name != (role, instance)
+            and (name[0], name[1][0]) == (role, instance[0])
+        ]
+        others = sum(name[0] == role for name in self.live) - len(places)
         if (self.version, key) in self.expelled:
             expected = "release.expelled"
         elif present is not None and present[0] != key:
@@ -101,13 +112,17 @@ class MembershipMachine(RuleBasedStateMachine):
         found = ""
         try:
             with self.store.transaction():
-                Jobs(self.store).admit(self.policy, candidate, maximum=MAXIMUM, at=self.at)
+                Jobs(self.store).admit(
+                    self.policy, candidate, index=index, maximum=MAXIMUM, at=self.at
+                )
         except ReleaseDeniedError as e:
             found = e.code
         assert found == expected, before
         if not found:
             since = self.at if present is None else present[1]
-            self.epoch += present is None
+            self.epoch += (present is None) + len(places)
+            for name in places:
+                del self.live[name]
             self.live[role, instance] = (key, since, expires)
 
     @rule(role=ROLES, instance=INSTANCES)
@@ -168,7 +183,9 @@ class MembershipMachine(RuleBasedStateMachine):
         }
         assert found == self.live
         assert roster.epoch == self.epoch
-        for role in ("serve", "train"):
+        numbered = [name[1][0] for name in found if name[0] == "worker"]
+        assert len(numbered) == len(set(numbered))
+        for role in ALL_ROLES:
             count = sum(each.role == role for each in roster.members)
             assert count == job.live.get(role, 0) <= MAXIMUM
         for each in roster.members:

@@ -13,9 +13,11 @@ from cloister.keyservice.policy.appraisal import appraise
 from cloister.keyservice.policy.canonical import canonical_bytes, policy_from_canonical, policy_hash
 from cloister.keyservice.policy.draft import draft_policy
 from cloister.keyservice.policy.explain import explain
-from cloister.keyservice.policy.model import RootsOfTrust
+from cloister.keyservice.policy.model import Instances, Policy, RootsOfTrust
+from cloister.keyservice.policy.network_rules import EgressRule, Ports
 from cloister.keyservice.policy.node import CONTROL
 from cloister.keyservice.policy.reader import parse_policy
+from cloister.testing.networks import networked_policy
 from cloister.testing.policies import (
     CODE_ROOT,
     RUNTIME,
@@ -50,10 +52,10 @@ def test_texts_survive_draft_reading_and_canonical_bytes(
     assert canonical_bytes(again) == canonical_bytes(policy)
 
 
-@given(st.randoms(use_true_random=False))
-def test_key_order_and_spelling_leave_the_hash_alone(shuffler: object) -> None:
+@given(st.randoms(use_true_random=False), st.sampled_from([sample_policy(), networked_policy()]))
+def test_key_order_and_spelling_leave_the_hash_alone(shuffler: object, policy: Policy) -> None:
     """A policy written as JSON with its keys in any order has the hash of the YAML."""
-    tree = decode(canonical_bytes(sample_policy()), max_bytes=1 << 20)
+    tree = decode(canonical_bytes(policy), max_bytes=1 << 20)
 
     def shuffled(item: object) -> object:
         if isinstance(item, dict):
@@ -63,7 +65,52 @@ def test_key_order_and_spelling_leave_the_hash_alone(shuffler: object) -> None:
         return [shuffled(part) for part in item] if isinstance(item, list) else item
 
     text = "# a comment\n" + json.dumps(shuffled(tree), indent=1)
-    assert policy_hash(parse_policy(text.encode(), source="x")) == policy_hash(sample_policy())
+    assert policy_hash(parse_policy(text.encode(), source="x")) == policy_hash(policy)
+
+
+_PORTS = st.integers(1, 65_535)
+_PLACES = st.from_regex(r"[a-z][a-z0-9-]{0,8}[a-z]\.(example|test)", fullmatch=True)
+
+
+@given(
+    connections=st.dictionaries(
+        st.sampled_from(["train", "serve"]),
+        st.just("any") | st.lists(_PORTS, min_size=1, max_size=4, unique=True).map(tuple),
+        min_size=1,
+    ),
+    egress=st.dictionaries(
+        _PLACES,
+        st.builds(
+            EgressRule,
+            ports=st.lists(_PORTS, min_size=1, max_size=4, unique=True).map(tuple),
+            bytes=st.integers(1, 10**15),
+            rate=st.integers(1, 10**12),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    maximum=st.integers(1, 1000),
+    restarts=st.none() | st.integers(0, 1000),
+)
+def test_networks_survive_draft_reading_and_canonical_bytes(
+    connections: dict[str, Ports],
+    egress: dict[str, EgressRule],
+    maximum: int,
+    restarts: int | None,
+) -> None:
+    """Connections, egress and instances arrive unchanged on both ways, and change the hash."""
+    facts = sample_draft()
+    plain = {
+        role: replace(workload, instances=Instances(maximum=maximum, restarts=restarts))
+        for role, workload in facts.workloads.items()
+    }
+    networked = replace(plain["train"], connections=connections, egress=egress)
+    text = draft_policy(replace(facts, workloads={**plain, "train": networked}))
+    policy = parse_policy(text.encode(), source="x")
+    assert policy.workloads["train"] == networked
+    assert policy_from_canonical(canonical_bytes(policy)).workloads == policy.workloads
+    without = parse_policy(draft_policy(replace(facts, workloads=plain)).encode(), source="x")
+    assert policy_hash(policy) != policy_hash(without)
 
 
 @given(

@@ -20,6 +20,7 @@ from cloister.errors import ConfigError, UnavailableError
 if TYPE_CHECKING:
     from cloister.training.job_folder import JobFolder, JobState
     from cloister.training.job_logs import LogFollower
+    from cloister.training.supervision import Task
     from cloister.volume.seal import Progress
 
 __all__ = ["app"]
@@ -55,7 +56,8 @@ def status(job: Path | None = _JOB, as_json: bool = _JSON) -> None:
         ]
         for each in state.instances
     ]
-    console.table(f"{state.name}: {_now(state)}", _COLUMNS, rows)
+    console.table(state.name, _COLUMNS, rows)
+    console.lines(_now(state))
     if state.why:
         console.lines(console.printable(state.why))
 
@@ -64,6 +66,7 @@ def status(job: Path | None = _JOB, as_json: bool = _JSON) -> None:
 def logs(
     instance: str = typer.Argument("", help="Only this role, or only this ROLE-INDEX of it."),
     follow: bool = typer.Option(False, "--follow", "-f", help="Go on until the job has ended."),
+    times: bool = typer.Option(False, "--times", "-t", help="Each line's time as well."),
     job: Path | None = _JOB,
 ) -> None:
     """Show what the programs said, each line behind the name of its instance."""
@@ -82,8 +85,8 @@ def logs(
         console.note(f"cloister: the policy drops the output of {role}: only notes are here")
     follower = LogFollower(folder.logs, [each.task for each in chosen])
     try:
-        for name, text in _lines(follower, folder, follow=follow):
-            sys.stdout.write(f"[{name}] {text}\n")
+        for task, stamp, text in _lines(follower, folder, follow=follow):
+            sys.stdout.write(f"{stamp} " * times + f"[{task.name}] {text}\n")
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough; nothing is left to be flushed at the end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -106,7 +109,7 @@ def stop(job: Path | None = _JOB, as_json: bool = _JSON) -> None:
                 signal_process(each.process, signal.SIGTERM)
     end = time.monotonic() + _STOP_S
     with console.SlowProgress("stopping", clock=time.monotonic, quiet=as_json) as step:
-        while not (state := folder.read()).over and _runs(state):
+        while _runs(state := folder.read()):  # its receipt is written at the very end
             if time.monotonic() > end:
                 raise UnavailableError(
                     "the job has not ended yet",
@@ -166,13 +169,14 @@ def _runs(state: JobState) -> bool:
     return state.runner.alive or bool(state.left)
 
 
-def _lines(follower: LogFollower, folder: JobFolder, *, follow: bool) -> Iterator[tuple[str, str]]:
+def _lines(
+    follower: LogFollower, folder: JobFolder, *, follow: bool
+) -> Iterator[tuple[Task, str, str]]:
     """Yield lines; the state is read before them, so that none of a job that ended is missed."""
     while True:
         state = folder.read()
         ended = state.over or not _runs(state)
-        for task, _, text in follower.read():
-            yield task.name, text
+        yield from follower.read()
         if ended or not follow:
             return
         sys.stdout.flush()

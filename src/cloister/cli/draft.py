@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cloister.cli.draft_networks import (
+    cluster_from_words,
+    connections_from_words,
+    egress_from_words,
+    instances_from_words,
+)
 from cloister.crypto.digest import digest_to_text
 from cloister.errors import ConfigError
 from cloister.keyservice.policy.draft import PolicyDraft, draft_policy
@@ -20,6 +26,7 @@ from cloister.keyservice.policy.model import (
     Mount,
     Output,
     RegionClass,
+    ShardMount,
     SimRoot,
     Unchecked,
     VolumeRule,
@@ -31,7 +38,14 @@ from cloister.volume.opening import observe
 if TYPE_CHECKING:
     from cloister.launcher.local import LocalFacts
 
-__all__ = ["DraftWords", "WorkloadWords", "draft_from_words", "is_store", "program_of"]
+__all__ = [
+    "DraftWords",
+    "WorkloadWords",
+    "draft_from_words",
+    "is_store",
+    "program_of",
+    "program_of_all",
+]
 
 _CODE_MOUNT: Final = "/code"
 _SUPERBLOCK: Final = "superblock"
@@ -55,6 +69,11 @@ class WorkloadWords:
         listen: NAME=PORT.
         clients: SPIFFE ID, of those who may use every listener, or NAME=SPIFFE ID, for that one.
         any_client: Why anybody may use the listeners that have no clients; empty where none has.
+        shards: MOUNT=STORE,STORE:read, :latest or :write; a store for each instance.
+        instances: How many there may be at the same time; empty for no bound.
+        restarts: How often a failed one may be started again; empty where that is not said.
+        connections: TO, or TO:PORT,PORT: whom it may connect to.
+        egress: NAME:PORT,PORT=BYTES/RATE: where outside it may send to, and how much.
     """
 
     command: str
@@ -63,6 +82,11 @@ class WorkloadWords:
     listen: Sequence[str] = ()
     clients: Sequence[str] = ()
     any_client: str = ""
+    shards: Sequence[str] = ()
+    instances: str = ""
+    restarts: str = ""
+    connections: Sequence[str] = ()
+    egress: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +94,8 @@ class DraftWords:
     """A policy as typed.
 
     `code` is a volume's store or a plain folder, `base` the file's folder; regions are
-    VOLUME:PATH=CLASS, with the volume's name in the policy.
+    VOLUME:PATH=CLASS, with the volume's name in the policy; `cluster` is FRAMEWORK or
+    FRAMEWORK:PORT, of the workloads in their order.
     """
 
     name: str
@@ -81,6 +106,8 @@ class DraftWords:
     predecessor: str
     base: Path
     regions: Sequence[str] = ()
+    cluster: str = ""
+    lifetime: int | None = None
 
 
 def is_store(folder: Path) -> bool:
@@ -97,6 +124,22 @@ def program_of(command: str) -> str:
     if not words:
         raise ConfigError("the command is empty", code="config.value")
     return words[0]
+
+
+def program_of_all(roles: Iterable[WorkloadWords]) -> str:
+    """Return the one program of all commands: a draft has one runtime.
+
+    Raises:
+        ConfigError: There are several, or a command is none.
+    """
+    programs = {program_of(role.command) for role in roles}
+    if len(programs) != 1:
+        raise ConfigError(
+            "the commands begin with different programs, and a draft measures one",
+            code="config.value",
+            hint="draft each for itself, and put their workloads into one policy",
+        )
+    return programs.pop()
 
 
 def draft_from_words(words: DraftWords, facts: LocalFacts) -> str:
@@ -130,6 +173,8 @@ def draft_from_words(words: DraftWords, facts: LocalFacts) -> str:
             volumes=rules,
             workloads=workloads,
             predecessor=words.predecessor,
+            cluster=cluster_from_words(words.cluster, tuple(words.workloads)),
+            certificate_lifetime=words.lifetime,
         )
     )
 
@@ -142,13 +187,20 @@ def _workload(
     code: CodeVolume | CodeDigests,
     facts: LocalFacts,
 ) -> Workload:
-    mounts: dict[str, Mount] = {}
+    mounts: dict[str, Mount | ShardMount] = {}
     if isinstance(code, CodeVolume):
         mounts[_CODE_MOUNT] = Mount(volume=code.volume, access="read")
     for text in role.volumes:
         point, store, access = _split_volume(text)
         name = _add_volume(rules, store, base=words.base, pinned=access == "read")
         mounts[point] = Mount(volume=name, access="write" if access == "write" else "read")
+    for text in role.shards:
+        point, stores, access = _split_volume(text)
+        names = tuple(
+            _add_volume(rules, Path(store), base=words.base, pinned=access == "read")
+            for store in str(stores).split(",")
+        )
+        mounts[point] = ShardMount(shards=names, access="write" if access == "write" else "read")
     return Workload(
         code=code,
         runtime=(digest_to_text(facts.runtime),),
@@ -157,6 +209,9 @@ def _workload(
         volumes=mounts,
         listen=_listeners(role),
         output=Output(logs="drop" if words.logs == "drop" else "pass"),
+        instances=instances_from_words(role.instances, role.restarts),
+        connections=connections_from_words(role.connections),
+        egress=egress_from_words(role.egress),
     )
 
 

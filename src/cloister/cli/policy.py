@@ -106,9 +106,12 @@ def require_lint(file: Path) -> None:
 @app.command()
 def draft(  # noqa: PLR0917  # options: typer passes them by name
     name: str = typer.Option(help="The policy's name."),
-    workload: str = typer.Option(help="The role's name."),
+    workload: list[str] = typer.Option(
+        help="The role's name; repeat it for several, in the order of ranks. ROLE: before another "
+        "option's value is for that one alone."
+    ),
     code: Path = typer.Option(help="A sealed volume's store, or a folder of plain code."),
-    command: str = typer.Option(help='argv, such as "python /code/train.py".'),
+    command: list[str] = typer.Option(help='argv, such as "python /code/train.py".'),
     volume: list[str] = typer.Option(
         [], help="MOUNT=STORE:read (as it is now), :latest or :write."
     ),
@@ -116,6 +119,28 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
         [],
         metavar="VOLUME:PATH=CLASS",
         help="authenticated, plain or ephemeral, or encrypted; the volume by its store's name.",
+    ),
+    shards: list[str] = typer.Option(
+        [],
+        metavar="MOUNT=STORE,STORE:ACCESS",
+        help="A store for each instance, which opens no other; accesses as for volumes.",
+    ),
+    instances: list[str] = typer.Option([], help="How many of a role there may be at a time."),
+    restarts: list[str] = typer.Option([], help="How often a failed one may be started again."),
+    connect: list[str] = typer.Option(
+        [],
+        metavar="FROM=TO[:PORT,PORT]",
+        help="Which role may open connections to which; all for everybody to everybody.",
+    ),
+    egress: list[str] = typer.Option(
+        [],
+        metavar="NAME:PORT=BYTES/RATE",
+        help="Where outside it may send to: how many bytes in a run, and in a second.",
+    ),
+    cluster: str = typer.Option(
+        "",
+        metavar="FRAMEWORK[:PORT]",
+        help="tensorflow, pytorch or jax: what the launcher tells the roles of each other.",
     ),
     env: list[str] = typer.Option([], help="NAME=VALUE."),
     listen: list[str] = typer.Option([], help="NAME=PORT."),
@@ -126,6 +151,9 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
         "", metavar="REASON", help="Why anybody may use the listeners that have no client."
     ),
     namespace: str = typer.Option("default", help="The tenant."),
+    lifetime: int | None = typer.Option(
+        None, help="Seconds that a certificate lasts unless renewed; without it a day."
+    ),
     logs: str = typer.Option("pass", help="pass shows logs to the operator; drop discards them."),
     predecessor: str = typer.Option("none", help="Hash of the policy that this one replaces."),
     output: Path = typer.Option(Path("policy.yaml"), "--output", "-o", help="The new file."),
@@ -133,12 +161,8 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
     as_json: bool = _JSON,
 ) -> None:
     """Write a first policy for this machine, from what it would prove; read it before you apply."""
-    from cloister.cli.draft import (
-        DraftWords,
-        WorkloadWords,
-        draft_from_words,
-        program_of,
-    )
+    from cloister.cli.draft import DraftWords, draft_from_words, program_of_all
+    from cloister.cli.draft_roles import RoleOptions, share_out
 
     if output.exists():
         raise ConfigError(f"{output} exists", code="config.exists", hint="name another file")
@@ -146,23 +170,32 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
         name=name,
         namespace=namespace,
         code=code,
-        workloads={
-            workload: WorkloadWords(
+        workloads=share_out(
+            RoleOptions(
+                roles=workload,
                 command=command,
-                volumes=volume,
-                environment=env,
+                volume=volume,
+                shards=shards,
+                env=env,
                 listen=listen,
-                clients=client,
+                client=client,
                 any_client=any_client,
+                instances=instances,
+                restarts=restarts,
+                connect=connect,
+                egress=egress,
             )
-        },
+        ),
         logs=logs,
         predecessor=predecessor,
         base=output.parent,
         regions=region,
+        cluster=cluster,
+        lifetime=lifetime,
     )
+    program = program_of_all(words.workloads.values())
     with console.progress("measuring the runtime", quiet=as_json) as step:
-        facts = settings.measure_local(domain, program=program_of(command), progress=step)
+        facts = settings.measure_local(domain, program=program, progress=step)
     output.write_text(draft_from_words(words, facts), encoding="utf-8")
     if as_json:
         console.emit({"file": str(output)})

@@ -169,6 +169,7 @@ def _request(
         peers=network.peers,
         relay=parse_address(network.relay, what="--relay"),
         redirected=not network.fixed_ports,
+        beside={"tensorflow": _keras},
         code_folder=code,
         stores=stores,
         arguments=arguments,
@@ -179,6 +180,13 @@ def _request(
         machine=machine,
         vouching=given or knows_nothing,
     )
+
+
+def _keras() -> tuple[str, list[tuple[str, bytes]]]:
+    """Return what lets Keras 3 train with several workers."""
+    from cloister.training.compat.delivery import COMPAT_FOLDER, compat_files
+
+    return COMPAT_FOLDER, compat_files()
 
 
 def _client(connection: settings.Connection) -> Callable[[], ReleaseClient]:

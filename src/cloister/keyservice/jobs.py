@@ -3,18 +3,18 @@
 Every change appends its log entry in the same transaction. Whoever reads a job through here sees
 it without lapsed members: what has lapsed is taken out, durably, before anything else happens.
 
-Spec: membership-v1, clauses MEM-1 to MEM-16.
+Spec: membership-v1, clauses MEM-1 to MEM-19.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Final
 
 from cloister.crypto.digest import DIGEST_BYTES, same_bytes
 from cloister.crypto.kdf import random_bytes
 from cloister.keyservice import membership
+from cloister.keyservice.leases import released
 from cloister.keyservice.log import LogEntry
 from cloister.keyservice.member_messages import not_a_member
 from cloister.keyservice.member_records import Job, Member
@@ -53,10 +53,14 @@ class Jobs:
             job = member_rows.job_from_row(row)
             yield from (job.namespace for _ in range(sum(job.live.values())))
 
+    def rows(self, job: Job) -> tuple[bytes, ...]:
+        """Return the rows of a job's members, as they are kept; equal rows say the same."""
+        table = member_rows.members_table(job.namespace, job.name)
+        return tuple(row for _, row in self._store.tables.rows(table))
+
     def members(self, job: Job) -> list[Member]:
         """Return every member of a job."""
-        table = member_rows.members_table(job.namespace, job.name)
-        return [member_rows.member_from_row(row) for _, row in self._store.tables.rows(table)]
+        return [member_rows.member_from_row(row) for row in self.rows(job)]
 
     def member(self, job: Job, role: str, instance: str) -> Member | None:
         """Return the member of that name."""
@@ -64,12 +68,36 @@ class Jobs:
         row = self._store.tables.get(table, member_rows.member_key(role, instance))
         return None if row is None else member_rows.member_from_row(row)
 
+    def displaced(
+        self, policy: PolicyRecord, candidate: Member, *, index: int | None, at: int
+    ) -> tuple[Member, ...]:
+        """Return whose places a candidate would take; changes nothing."""
+        if index is None:
+            return ()
+        departure = self._lapsed(policy, at)
+        staying = [each for each in self.members(departure.job) if each not in departure.gone]
+        return membership.displaced(staying, candidate, index=index)
+
     def admit(
-        self, policy: PolicyRecord, candidate: Member, *, maximum: int | None, at: int
+        self,
+        policy: PolicyRecord,
+        candidate: Member,
+        *,
+        index: int | None,
+        maximum: int | None,
+        at: int,
     ) -> Admission:
         """Let somebody join or renew, by the rules of `membership`; inside a transaction.
 
         The log's entry is the release's own, which the caller appends to the same transaction.
+        MEM-18, MEM-19. Whoever had its place is out, with every lease, and has an entry of its own.
+
+        Args:
+            policy: The current version.
+            candidate: Whom it would admit now.
+            index: The candidate's, where the instances of its role are numbered; None elsewhere.
+            maximum: How many members it allows in the role; None where it does not say.
+            at: Now.
 
         Raises:
             ReleaseDeniedError: `release.expelled`, `release.instance-taken`, `release.too-many`;
@@ -81,9 +109,14 @@ class Jobs:
             job,
             candidate,
             present=self.member(job, candidate.role, candidate.instance),
+            gone=self.displaced(policy, candidate, index=index, at=at),
             expelled=self._store.tables.get(member_rows.EXPELLED_TABLE, expelled) is not None,
             maximum=maximum,
         )
+        self._take_out(job, admission.gone)
+        for member in admission.gone:
+            self.note(member, "member.replace", at=at)
+            self._end_leases(member.key_digest)
         self._put(admission)
         return admission
 
@@ -97,7 +130,9 @@ class Jobs:
         present = self.member(job, candidate.role, candidate.instance)
         if present is None or not same_bytes(present.key_digest, candidate.key_digest):
             raise not_a_member()
-        admission = membership.admit(job, candidate, present=present, expelled=False, maximum=None)
+        admission = membership.admit(
+            job, candidate, present=present, gone=(), expelled=False, maximum=None
+        )
         self._put(admission)
         return admission
 
@@ -133,12 +168,16 @@ class Jobs:
         key = member_rows.expelled_key(member.policy, member.key_digest)
         value = encode({"at": at, "role": member.role, "instance": member.instance})
         self._store.tables.put(member_rows.EXPELLED_TABLE, key, value)
-        for volume in self._store.volumes():
-            if volume.holder is not None and volume.holder.key_digest == member.key_digest:
-                self._store.put_volume(replace(volume, holder=None))
+        self._end_leases(member.key_digest)
         return left
 
     # -- inside
+
+    def _end_leases(self, key_digest: bytes) -> None:
+        for volume in self._store.volumes():
+            ended = released(volume, {key_digest})
+            if ended is not volume:
+                self._store.put_volume(ended)
 
     def _lapsed(self, policy: PolicyRecord, at: int) -> Departure:
         key = member_rows.job_key(policy.namespace, policy.name)

@@ -12,6 +12,7 @@ Spec: key-release-v1, clauses KR-40 to KR-45.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -21,7 +22,15 @@ from cloister.errors import ReleaseDeniedError, UnavailableError
 from cloister.keyservice.records import Holder, VolumeRecord
 from cloister.keyservice.volume_rotation import require_kept
 
-__all__ = ["LEASE_TTL_S", "AnchorMove", "LeaseTable", "advance", "require_epoch", "take"]
+__all__ = [
+    "LEASE_TTL_S",
+    "AnchorMove",
+    "LeaseTable",
+    "advance",
+    "released",
+    "require_epoch",
+    "take",
+]
 
 LEASE_TTL_S: Final = 15
 
@@ -96,6 +105,12 @@ def take(
             hint="stop the other writer, or wait for its lease to lapse",
         )
     return replace(record, epoch=record.epoch + 1, holder=holder)
+
+
+def released(record: VolumeRecord, keys: Collection[bytes]) -> VolumeRecord:
+    """Return the record without a holder, if its holder's key is one of these."""
+    ended = record.holder is not None and record.holder.key_digest in keys
+    return replace(record, holder=None) if ended else record
 
 
 def require_epoch(record: VolumeRecord, epoch: int) -> Holder:

@@ -18,6 +18,7 @@ from cloister.keyservice.member_messages import (
     MEMBER_PATH,
     MemberGrant,
     MemberRequest,
+    RefusalNotice,
     TokenDemand,
 )
 from cloister.keyservice.messages import PROTOCOL_VERSION, ChallengeRequest
@@ -29,6 +30,8 @@ from cloister.wire import Fields
 __all__ = ["Joined", "MemberClient", "fetch_token_keys"]
 
 _MAX_REPLY: Final = 256
+_MAX_REFUSALS: Final = 32
+_MAX_REFUSALS_REPLY: Final = 16_384
 _MAX_TOKEN_REPLY: Final = MAX_TOKEN_BYTES + 256
 
 
@@ -112,6 +115,25 @@ class MemberClient:
         self.epoch = roster.epoch
         return roster, signed
 
+    def refusals(self, since: int) -> tuple[RefusalNotice, ...]:
+        """Return who was refused by the job's policy at `since` or later, oldest first.
+
+        The newest few are kept, by each replica and until it ends: an empty answer is no proof.
+
+        Raises:
+            ReleaseDeniedError: This is not a live member any more (`release.not-member`).
+        """
+        reply = self._call.until_deadline(
+            lambda timeout_s: self._send(
+                "refusals", random_bytes(NONCE_BYTES), since=since, timeout_s=timeout_s
+            )
+        )
+        fields = Fields.decode(reply, what="refusals reply", max_bytes=_MAX_REFUSALS_REPLY)
+        fields.constant("version", PROTOCOL_VERSION)
+        told = fields.array("refusals", max_items=_MAX_REFUSALS)
+        fields.end()
+        return tuple(RefusalNotice.from_value(each) for each in told)
+
     def token(self, *, audience: str, nonce: bytes) -> str:
         """Return an EAR token that tells `audience`, in answer to its nonce, what runs here.
 
@@ -156,6 +178,7 @@ class MemberClient:
         timeout_s: float,
         of: str | None = None,
         token: TokenDemand | None = None,
+        since: int | None = None,
     ) -> bytes:
         request = MemberRequest(
             service=self._call.service.identity.raw,
@@ -167,6 +190,7 @@ class MemberClient:
             operation=operation,
             of=of,
             token=token,
+            since=since,
         )
         body = request.sealed(self._grant.secret).to_bytes()
         return self._call.exchange(MEMBER_PATH, body, timeout_s=timeout_s)

@@ -1,9 +1,9 @@
-"""A member's own operations as messages: see who is in the job, get a token, leave.
+"""A member's own operations as messages: who is in the job, who was refused, a token, leaving.
 
 A request carries a code (HMAC) made with the member's secret, which the bundle brought; replies
 are signed by the service over the request, whose nonce the member chose. Repeating a recorded
-request changes nothing: `leave` needs a challenge of the service, `roster` only reads, and `token`
-says again to the same audience what is so.
+request changes nothing: `leave` needs a challenge of the service, `roster` and `refusals` only
+read, and `token` says again to the same audience what is so.
 
 Spec: membership-v1, clauses MEM-20 to MEM-28.
 """
@@ -30,6 +30,7 @@ __all__ = [
     "SECRET_LABEL",
     "MemberGrant",
     "MemberRequest",
+    "RefusalNotice",
     "SealedMemberRequest",
     "TokenDemand",
     "member_secret",
@@ -40,7 +41,7 @@ MEMBER_PATH: Final = "/v1/member"
 KEYS_PATH: Final = "/v1/keys"
 REQUEST_LABEL: Final = b"cloister/membership/v1/request"
 SECRET_LABEL: Final = b"cloister/membership/v1/secret"
-OPERATIONS: Final = ("roster", "leave", "token")
+OPERATIONS: Final = ("roster", "refusals", "leave", "token")
 _SECRET_BYTES: Final = 32
 _MAX_RESULT: Final = 262144
 _MAX_BYTES: Final = _MAX_RESULT + 2048
@@ -143,6 +144,40 @@ class TokenDemand:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusalNotice:
+    """What a job learns of somebody who was refused: not what a rule wanted, nor what was found.
+
+    Attributes:
+        entry: Number of the refusal's entry in the log; tells one from another.
+        at: When, in seconds since the epoch.
+        role: The workload that was asked for.
+        code: Of the refusal.
+    """
+
+    entry: int
+    at: int
+    role: str
+    code: str
+
+    def to_value(self) -> dict[str, Value]:
+        """Return it as part of a list."""
+        return {"entry": self.entry, "at": self.at, "role": self.role, "code": self.code}
+
+    @classmethod
+    def from_value(cls, value: Value) -> RefusalNotice:
+        """Read it from a list."""
+        fields = Fields(value, what="refusal")
+        notice = cls(
+            entry=fields.integer("entry"),
+            at=fields.integer("at"),
+            role=require_name(fields.text("role", max_length=64)),
+            code=fields.text("code", max_length=64),
+        )
+        fields.end()
+        return notice
+
+
+@dataclass(frozen=True, slots=True)
 class MemberRequest:
     """One operation by one member of one job.
 
@@ -153,9 +188,10 @@ class MemberRequest:
         name: Of the job.
         role: Of the member.
         instance: Of the member.
-        operation: `roster`, `leave` or `token`.
+        operation: `roster`, `refusals`, `leave` or `token`.
         of: For `roster` only: the role that is asked for, or empty for all.
         token: For `token` only.
+        since: For `refusals` only: what was before is not asked for.
     """
 
     service: bytes
@@ -167,19 +203,26 @@ class MemberRequest:
     operation: str
     of: str | None = None
     token: TokenDemand | None = None
+    since: int | None = None
 
     def __post_init__(self) -> None:
-        """Exact lengths, plain names; `of` exactly for `roster`, `token` exactly for `token`."""
+        """Exact lengths, plain names; each part exactly for the operation that it is of."""
         if (len(self.service), len(self.nonce)) != (SERVICE_BYTES, NONCE_BYTES):
             raise MalformedError("a member request has fixed lengths", code="message.malformed")
         require_namespace(self.namespace)
         for name in (self.name, self.role, self.instance):
             require_name(name)
-        has = ("roster", self.of is not None), ("token", self.token is not None)
+        has = (
+            ("roster", self.of is not None),
+            ("token", self.token is not None),
+            ("refusals", self.since is not None),
+        )
         if self.operation not in OPERATIONS or any(
             (self.operation == operation) != there for operation, there in has
         ):
             raise MalformedError("not an operation of a member", code="message.malformed")
+        if self.since is not None and self.since < 0:
+            raise MalformedError("a time is not below zero", code="message.malformed")
         if self.of:
             require_name(self.of)
 
@@ -199,6 +242,8 @@ class MemberRequest:
             value["of"] = self.of
         if self.token is not None:
             value["token"] = self.token.to_value()
+        if self.since is not None:
+            value["since"] = self.since
         return encode(value)
 
     @classmethod
@@ -219,6 +264,7 @@ class MemberRequest:
             token=(
                 TokenDemand.from_fields(fields.submap("token")) if operation == "token" else None
             ),
+            since=fields.integer("since") if operation == "refusals" else None,
         )
         fields.end()
         return request

@@ -1,4 +1,4 @@
-"""Answer a member's own operations: the roster of its job, tokens for others, and leaving.
+"""Answer a member's own operations: its job's roster and refusals, tokens for others, leaving.
 
 Who is meant, and when, is settled before; here it is decided whether the sender is that member.
 
@@ -8,6 +8,7 @@ Spec: membership-v1, clauses MEM-20 to MEM-28.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from typing import Final
 
 from cloister.attestation.ear import issue_ear
@@ -27,14 +28,17 @@ from cloister.keyservice.member_messages import (
 )
 from cloister.keyservice.member_records import Job, Member
 from cloister.keyservice.messages import PROTOCOL_VERSION
+from cloister.keyservice.refusals import Refusals
 from cloister.keyservice.roster import SignedRoster, make_roster
 from cloister.keyservice.store import Store
-from cloister.wire import encode
+from cloister.wire import Value, encode
 
 __all__ = ["TOKEN_KEY_LABEL", "MemberService", "token_issuer"]
 
 TOKEN_KEY_LABEL: Final = b"cloister/membership/v1/token-key"
 TOKEN_LIFETIME_S: Final = 300
+_ROSTERS_KEPT: Final = 8
+_MadeOf = tuple[Job, str, int, tuple[bytes, ...]]
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -42,10 +46,19 @@ class MemberService:
     """Members' operations over one store."""
 
     def __init__(
-        self, *, store: Store, jobs: Jobs, key: SigningKey, secret: bytes, trust_domain: str
+        self,
+        *,
+        store: Store,
+        jobs: Jobs,
+        refusals: Refusals,
+        key: SigningKey,
+        secret: bytes,
+        trust_domain: str,
     ) -> None:
         """Share the service's parts; `secret` is what members' secrets derive from."""
         self._store = store
+        self._refusals = refusals
+        self._signed: deque[tuple[_MadeOf, SignedRoster]] = deque(maxlen=_ROSTERS_KEPT)
         self._jobs = jobs
         self._key = key
         self._secret = secret
@@ -81,12 +94,19 @@ class MemberService:
         sealed.require(member_secret(self._secret, job, member))
         if request.of is not None:
             return self.roster(job, of=request.of, at=at).to_bytes()
+        if request.since is not None:
+            return self._told(job, request.since)
         if request.token is not None:
             return self._token(member, request.token, at)
         with self._store.transaction():
             left = self._jobs.leave(job, member, at=at)
         _LOG.info("member.left identity=%s epoch=%d", member.identity, left.epoch)
         return encode({"version": PROTOCOL_VERSION, "epoch": left.epoch})
+
+    def _told(self, job: Job, since: int) -> bytes:
+        notices = self._refusals.notices(job.namespace, job.name, policy=job.policy, since=since)
+        told: list[Value] = [notice.to_value() for notice in notices]
+        return encode({"version": PROTOCOL_VERSION, "refusals": told})
 
     def _token(self, member: Member, demand: TokenDemand, at: int) -> bytes:
         # MEM-51. The result is the one that the newest release of this member came to.
@@ -113,10 +133,21 @@ class MemberService:
         return encode({"version": PROTOCOL_VERSION, "token": token})
 
     def roster(self, job: Job, *, of: str, at: int) -> SignedRoster:
-        """Return the signed roster of a job that has been settled."""
+        """Return the signed roster of a job that has been settled.
+
+        Every member of a large job asks each second, and within one second all get the same. What
+        was signed is given again only for the very rows that it was made from: whatever was undone
+        meanwhile, or renewed without a new epoch, makes other rows.
+        """
+        made_of = (job, of, at, self._jobs.rows(job))
+        for before, signed in self._signed:
+            if before == made_of:
+                return signed
         members = self._jobs.members(job)
         roster = make_roster(job, members, domain=self._trust_domain, of=of, epoch_at=at)
-        return roster.signed(self._key)
+        signed = roster.signed(self._key)
+        self._signed.append((made_of, signed))
+        return signed
 
 
 def token_issuer(trust_domain: str) -> str:

@@ -6,10 +6,11 @@ Invariants:
     2. A live member was admitted by the job's current policy, and its certificate has not ended.
     3. A role never has more live members than its policy allows, nor a job more than
        `MAX_MEMBERS`.
+    4. Where a role's instances are numbered, no two live members have one index.
 
 `lapse` comes first: the other functions take a job whose lapsed members are gone.
 
-Spec: membership-v1, clauses MEM-1 to MEM-16.
+Spec: membership-v1, clauses MEM-1 to MEM-19.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from typing import Final
 from cloister.crypto.digest import same_bytes
 from cloister.errors import ReleaseDeniedError
 from cloister.keyservice.member_records import Job, Member
+from cloister.keyservice.policy.networks import instance_index
 
 __all__ = [
     "MAX_MEMBERS",
     "Admission",
     "Departure",
     "admit",
+    "displaced",
     "has_lapses",
     "lapse",
     "new_job",
@@ -39,10 +42,11 @@ MAX_MEMBERS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The job with a member that joined or renewed."""
+    """The job with a member that joined or renewed, and whose places it took."""
 
     job: Job
     member: Member
+    gone: tuple[Member, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +91,35 @@ def lapse(job: Job, members: Iterable[Member], *, policy: bytes, at: int) -> Dep
     return Departure(changed, tuple(gone))
 
 
+def displaced(
+    members: Iterable[Member], candidate: Member, *, index: int | None
+) -> tuple[Member, ...]:
+    """MEM-18. Return the live members whose place a candidate takes: of its role and index.
+
+    Args:
+        members: Of the job, without lapsed ones.
+        candidate: Whom the policy would admit now.
+        index: Its own, or None where the instances of its role are not numbered.
+    """
+    if index is None:
+        return ()
+    return tuple(
+        member
+        for member in members
+        if member.role == candidate.role
+        and member.instance != candidate.instance
+        and instance_index(member.instance) == index
+    )
+
+
 def admit(
-    job: Job, candidate: Member, *, present: Member | None, expelled: bool, maximum: int | None
+    job: Job,
+    candidate: Member,
+    *,
+    present: Member | None,
+    gone: tuple[Member, ...],
+    expelled: bool,
+    maximum: int | None,
 ) -> Admission:
     """Let somebody in, or renew whoever shows the key of the present member of that name.
 
@@ -96,6 +127,7 @@ def admit(
         job: Without lapsed members.
         candidate: Whom the policy would admit now.
         present: The live member of the same role and instance.
+        gone: Whose place it takes (`displaced`).
         expelled: Whether the candidate's key was expelled under this policy.
         maximum: How many members the policy allows in the role; None where it does not say.
 
@@ -119,7 +151,11 @@ def admit(
                 hint="choose another instance name, or wait until that member has left or lapsed",
             )
         # MEM-3. The same key renews: the set stays as it is, and so does the epoch.
-        return Admission(replace(job, soonest=soonest), replace(candidate, since=present.since))
+        renewed = replace(job, soonest=soonest)
+        return Admission(renewed, replace(candidate, since=present.since), ())
+    # MEM-18. Whose place it takes is out before it is in.
+    job = part(job, gone).job
+    soonest = expires if job.soonest is None else min(job.soonest, expires)
     # MEM-12, MEM-13. As many as the policy allows, and never more than a job can hold.
     taken = job.live.get(candidate.role, 0)
     if (maximum is not None and taken >= maximum) or sum(job.live.values()) >= MAX_MEMBERS:
@@ -135,7 +171,7 @@ def admit(
         live={**job.live, candidate.role: taken + 1},
         soonest=soonest,
     )
-    return Admission(joined, candidate)
+    return Admission(joined, candidate, gone)
 
 
 def part(job: Job, gone: Iterable[Member]) -> Departure:

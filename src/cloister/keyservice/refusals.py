@@ -1,9 +1,11 @@
 """Why releases were refused, for those who may read the policy; a requester is told the code alone.
 
+Live members of the job are told that somebody was refused: when, for which role, by which code.
+
 What a rule wanted and what it found tells a prober how far he is from what is wanted. So it never
 goes back to him. It is kept in memory, the newest few for each policy, and lost with the process.
 
-Spec: key-release-v1, clauses KR-36 and KR-88.
+Spec: key-release-v1, clauses KR-36 and KR-88; membership-v1, MEM-25.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Final
 from cloister.crypto.digest import DIGEST_BYTES
 from cloister.errors import AppraisalError, ReleaseDeniedError
 from cloister.keyservice.clock import Moment
+from cloister.keyservice.member_messages import RefusalNotice
 from cloister.keyservice.messages import ReleaseRequest
 from cloister.keyservice.ownership import OwnerRequest
 from cloister.keyservice.store import Store
@@ -118,6 +121,16 @@ class Refusals:
     def table(self) -> dict[str, Callable[[Fields, OwnerRequest, Moment], dict[str, Value]]]:
         """Return the operations by name."""
         return {"release.refusals": self._list}
+
+    def notices(
+        self, namespace: str, name: str, *, policy: bytes, since: int
+    ) -> list[RefusalNotice]:
+        """MEM-25. Return what a job learns of the refusals by its policy, oldest first."""
+        return [
+            RefusalNotice(refusal.entry, refusal.at, refusal.workload, refusal.code)
+            for refusal in self._found.get((namespace, name), ())
+            if refusal.policy == policy and refusal.at >= since
+        ]
 
     def _list(self, fields: Fields, request: OwnerRequest, moment: Moment) -> dict[str, Value]:
         del request, moment

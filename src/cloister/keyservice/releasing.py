@@ -27,7 +27,7 @@ from cloister.keyservice.bundle import KEY_BYTES, Bundle, Lease, ListenerGrant, 
 from cloister.keyservice.challenges import Challenges
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.jobs import Jobs
-from cloister.keyservice.leases import LeaseTable, take
+from cloister.keyservice.leases import LeaseTable, released, take
 from cloister.keyservice.limits import Limits
 from cloister.keyservice.log import Checkpoint, LogEntry, Receipt
 from cloister.keyservice.member_messages import MemberGrant, member_secret
@@ -135,9 +135,12 @@ class Releases:
             for claim in approval.volumes.values()
             if claim.access == "write"
         }
+        # MEM-19. Who had this instance's place holds nothing any more.
+        gone = self.jobs.displaced(approval.record, candidate, index=approval.index, at=moment.at)
+        keys = {member.key_digest for member in gone}
         taken = {
             handle: take(
-                record,
+                released(record, keys),
                 Holder(candidate.key_digest, random_bytes(KEY_BYTES)),
                 self.leases,
                 uptime=moment.uptime,
@@ -151,6 +154,7 @@ class Releases:
             admission = self.jobs.admit(
                 approval.record,
                 candidate,
+                index=approval.index,
                 maximum=None if allowed is None else allowed.maximum,
                 at=moment.at,
             )
@@ -183,6 +187,8 @@ class Releases:
             files=resolved.files,
             member=self._membership(admission),
         )
+        for member in admission.gone:
+            _LOG.info("member.replaced identity=%s by=%s", member.identity, candidate.identity)
         _LOG.info(
             "release.granted identity=%s policy=%s evidence=%s entry=%d",
             candidate.identity,

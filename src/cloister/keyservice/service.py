@@ -190,6 +190,7 @@ class KeyService:
         self._members = MemberService(
             store=store,
             jobs=jobs,
+            refusals=refusals,
             key=self._key,
             secret=secrets.reader_secret,
             trust_domain=secrets.trust_domain,

@@ -27,7 +27,7 @@ from cloister.keyservice.policy import Policy, policy_from_canonical
 from cloister.keyservice.policy.appraisal import appraise_named
 from cloister.keyservice.policy.evidence_roots import accepted_roots
 from cloister.keyservice.policy.model import CodeVolume, Workload
-from cloister.keyservice.policy.networks import mounts_of
+from cloister.keyservice.policy.networks import mounts_of, require_index
 from cloister.keyservice.policy.rules import NO_DEVICES
 from cloister.keyservice.records import PolicyRecord, Records, VolumeRecord
 from cloister.tee.composite import (
@@ -61,11 +61,21 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """What a request is entitled to, before leases are taken."""
+    """What a request is entitled to, before leases are taken.
+
+    Attributes:
+        record: The current policy, as it is kept.
+        policy: What it says.
+        workload: The role.
+        index: Of the instance, where those of its role are numbered; None elsewhere.
+        result: What the evidence came to.
+        volumes: Mount point to volume.
+    """
 
     record: PolicyRecord
     policy: Policy
     workload: Workload
+    index: int | None
     result: AttestationResult
     volumes: dict[str, Claim]
 
@@ -139,9 +149,11 @@ def decide(
         volume_roots={name: volume.root for name, volume in known.items()},
         devices=devices,
     )
+    # MEM-17. Where instances are numbered, this one has a number of its role's.
+    index = require_index(policy, request.workload, request.instance)
     # KR-27. Every volume that the policy names for the workload is registered.
     return Approval(
-        record, policy, workload, result, _claims_by_mount(workload, request.instance, known)
+        record, policy, workload, index, result, _claims_by_mount(workload, request.instance, known)
     )
 
 
@@ -269,7 +281,7 @@ def _not_accepted(policy: Policy, found: str) -> AppraisalError:
 def _claims_by_mount(
     workload: Workload, instance: str, known: Mapping[str, VolumeRecord]
 ) -> dict[str, Claim]:
-    # KR-110. Of shards the one of this instance, and nothing of another's.
+    # KR-38. Of shards the one of this instance, and nothing of another's.
     claims = {
         path: Claim(mount.volume, mount.access, _registered(mount.volume, known))
         for path, mount in mounts_of(workload, instance).items()

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from cloister.confinement.network import SandboxNetwork
     from cloister.confinement.nftables import RefusedPackets
     from cloister.keyservice.client import Release
+    from cloister.keyservice.member_messages import RefusalNotice
     from cloister.keyservice.pinned import PinnedService
     from cloister.launcher.networking import NetworkPlan
     from cloister.network.counters import Event, Traffic
@@ -61,6 +62,7 @@ _FINISH_TIMEOUT_S: Final = 5.0
 _ROSTER_EVERY_S: Final = 1.0
 _ROSTER_SOON_S: Final = 0.25  # while somebody is missing, who will not be let in before we know him
 _ROSTER_DEADLINE_S: Final = 5.0
+_REFUSALS_EVERY_S: Final = 5.0
 _MEMBERS_A_SECOND: Final = 100  # of one job asking: the key service has others to serve
 _BATCH: Final = 16  # descriptors in one message
 _BACKLOG: Final = 1024
@@ -247,6 +249,9 @@ class RunRelay:
             if kind == "failed":
                 public = message.text("message", max_length=_MAX_TEXT)
                 self._failure = error_from_wire(message.text("code"), f"network: {public}")
+            elif kind == "turned-away":
+                role, code = message.text("role"), message.text("code")
+                self._tell(f"a {role} was refused: {code}; it is not in the job")
             elif kind == "refused" and self._settings.tells:
                 self._tell(_sentence(message))
         except (WorkloadError, MalformedError) as e:
@@ -355,7 +360,8 @@ class _Child:
 
     def _open(self, message: Fields, taken: list[int]) -> None:
         outer, maker, names, *inner = taken
-        destinations = self.settings.static or (None,)
+        static = self.settings.static
+        destinations: tuple[tuple[str, int] | None, ...] = (None,) if static is None else static
         self._key = message.octets("key")
         identity = Identity.from_uri(message.text("identity", max_length=1024))
         grant = MemberGrant.from_fields(message.submap("member"))
@@ -404,9 +410,12 @@ class _Child:
     def _keep_asking(self, client: MemberClient) -> None:
         pause = threading.Event()
         every = _ROSTER_SOON_S
+        refusals = _Refusals(since=read_clock().at)
         while not pause.wait(every):
             try:
                 count = self._ask(client)
+                for notice in refusals.news(client, now=since_boot()):
+                    self._tell({"told": "turned-away", "role": notice.role, "code": notice.code})
             except UnavailableError as e:
                 _LOG.info("roster.later code=%s", e.code)
                 continue
@@ -461,6 +470,25 @@ class _Child:
     def _tell(self, message: Mapping[str, Value]) -> None:
         with self._lock:
             _report(self.channel, message)
+
+
+@dataclass
+class _Refusals:
+    """Whom the job's policy refused since this run began; each is told once."""
+
+    since: int
+    _seen: set[int] = field(default_factory=set)
+    _due: float = 0.0
+
+    def news(self, client: MemberClient, *, now: float) -> list[RefusalNotice]:
+        """Ask now and then, and return what is new."""
+        if now < self._due:
+            return []
+        self._due = now + _REFUSALS_EVERY_S
+        told = client.refusals(self.since)
+        fresh = [notice for notice in told if notice.entry not in self._seen]
+        self._seen = {notice.entry for notice in told}
+        return fresh
 
 
 def _traffic(found: Traffic) -> dict[str, Value]:

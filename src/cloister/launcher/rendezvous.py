@@ -44,16 +44,20 @@ VARIABLES: Final[Mapping[str, frozenset[str]]] = {
     ),
     "jax": frozenset(
         {
+            "COORDINATOR_ADDRESS",
+            "COORDINATOR_PORT",
             "JAX_COORDINATOR_ADDRESS",
             "JAX_NUM_PROCESSES",
             "JAX_PROCESS_ID",
             "KERAS_DISTRIBUTION_JOB_ADDRESSES",
             "KERAS_DISTRIBUTION_NUM_PROCESSES",
             "KERAS_DISTRIBUTION_PROCESS_ID",
+            "NUM_PROCESSES",
             "OMPI_COMM_WORLD_LOCAL_RANK",
             "OMPI_COMM_WORLD_RANK",
             "OMPI_COMM_WORLD_SIZE",
             "OMPI_MCA_orte_hnp_uri",
+            "PROCESS_ID",
         }
     ),
 }
@@ -170,14 +174,19 @@ def _pytorch(cluster: Cluster, rank: int) -> Mapping[str, str]:
 
 def _jax(cluster: Cluster, rank: int) -> Mapping[str, str]:
     # JAX itself reads its coordinator's address only, and asks the environment of a cluster's
-    # manager for the rest: Open MPI's is the one that has all of it in variables. What is called
-    # JAX_… beside it is for programs that read it themselves and pass it on.
+    # manager for the rest: Open MPI's is the one that has all of it in variables. The others are
+    # for programs that read them themselves and pass them on: as Kubeflow's trainer says it, and as
+    # its JAXJob did.
     host, port = cluster.addresses()[0]
     count, own = str(len(cluster.tasks())), str(rank)
     return {
         "JAX_COORDINATOR_ADDRESS": f"{host}:{port}",
         "JAX_NUM_PROCESSES": count,
         "JAX_PROCESS_ID": own,
+        "COORDINATOR_ADDRESS": host,
+        "COORDINATOR_PORT": str(port),
+        "NUM_PROCESSES": count,
+        "PROCESS_ID": own,
         "KERAS_DISTRIBUTION_JOB_ADDRESSES": ",".join(_joined(cluster)),
         "KERAS_DISTRIBUTION_NUM_PROCESSES": count,
         "KERAS_DISTRIBUTION_PROCESS_ID": own,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -76,6 +76,8 @@ _LOGS_TIMEOUT_S: Final = 5.0
 _LEAVE_DEADLINE_S: Final = 2.0
 _NEVER: Final = 1 << 62  # a release without a membership has nothing to renew
 _Granted = TypeVar("_Granted")
+Beside = Callable[[], tuple[str, Sequence[tuple[str, bytes]]]]
+"""Returns a folder and its files, by name."""
 _INSTANCE_BYTES: Final = 8
 
 
@@ -104,6 +106,8 @@ class RunRequest:
         relay: The address that this run's relay answers at; port 0 for any.
         redirected: Whether connections are redirected, by nftables; otherwise only those ports can
             be reached that the policy names, and its cluster's.
+        beside: For a framework, the folder and the files of ours that its programs' interpreter
+            runs first: what makes library versions work together that do not by themselves.
         fingerprint: Of the runtime's files, begun earlier; saves measuring what has not changed.
         image: The launcher's own measurement, begun earlier; saves waiting for it.
         root_of_trust: The kind of evidence to attest by; empty for the only one that both the
@@ -127,6 +131,7 @@ class RunRequest:
     peers: Path | None = None
     relay: tuple[str, int] = ("127.0.0.1", 0)
     redirected: bool = True
+    beside: Mapping[str, Beside] = field(default_factory=dict)
     code_folder: Path | None = None
     stores: Mapping[str, Path] = field(default_factory=dict)
     arguments: tuple[str, ...] = ()
@@ -391,9 +396,10 @@ class _Run:
         with self._stage("start"):
             listeners = Listeners(bundle.listen, host=self._request.host)
             self._stack.callback(listeners.close)
-            sandbox.place([*_code_files(code), *_identity_files(release)])
+            folder, beside = self._beside()
+            sandbox.place([*_code_files(code), *_identity_files(release), *beside])
             output = LogRelay(self._hooks.log)
-            command = _command(bundle, layout, self._network)
+            command = _command(bundle, layout, self._network, first=folder)
             started = self._request.clock().at
             if passing:
                 outputs = output.writers
@@ -452,6 +458,15 @@ class _Run:
             peak_bytes=ended.peak_bytes,
             hardware_rooted=release.result.hardware_rooted,
         )
+
+    def _beside(self) -> tuple[tuple[str, ...], list[PlacedFile]]:
+        """Return what belongs to the job's framework: folders to import from first, and files."""
+        framework = "" if self._network is None else self._network.framework
+        given = self._request.beside.get(framework)
+        if given is None:
+            return (), []
+        place, files = given()
+        return (place,), [PlacedFile(f"{place}/{name}", data, 0o444) for name, data in files]
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -549,15 +564,22 @@ def _certificate_file(certificate: bytes) -> PlacedFile:
     return PlacedFile(f"{planning.IDENTITY_FOLDER}/cert.pem", certificate, 0o400)
 
 
-def _command(bundle: Bundle, layout: RuntimeLayout, network: NetworkPlan | None) -> Command:
+def _command(
+    bundle: Bundle,
+    layout: RuntimeLayout,
+    network: NetworkPlan | None,
+    *,
+    first: tuple[str, ...],
+) -> Command:
     program = bundle.command[0]
-    first = str(layout.interpreter) if program == planning.PYTHON else program
+    executable = str(layout.interpreter) if program == planning.PYTHON else program
     return Command(
-        argv=(first, *bundle.command[1:]),
+        argv=(executable, *bundle.command[1:]),
         environment=planning.environment_of(
             bundle.environment,
             layout.import_path,
             told={} if network is None else network.environment,
+            first=first,
         ),
         directory=planning.CODE_MOUNT,
     )

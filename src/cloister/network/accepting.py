@@ -101,7 +101,6 @@ class Acceptance:
             self.cut("left")
 
     def _hear(self, data: memoryview) -> None:
-        clear = self._buffers.clear
         if self.peer is None:
             try:
                 done = self.records.shake(data)
@@ -110,12 +109,11 @@ class Acceptance:
             if not done:
                 return
             self.peer = task_of(self.records.peer.identity)
-            size = self.records.more(clear)
         else:
-            size = self.records.open(data, clear)
-        self._greeting += bytes(clear[: min(size, GREETING_BYTES + 1)])
+            self.records.take(data)
+        # One byte more than a greeting: it may not be there before our answer is.
+        self._greeting += self.records.read(GREETING_BYTES + 1 - len(self._greeting))
         if len(self._greeting) >= GREETING_BYTES:
-            # Whatever is behind it was sent before our answer, which is against the protocol.
             self._greeted(self.peer, Greeting.from_bytes(self._greeting))
 
     def _greeted(self, peer: Task, greeting: Greeting) -> None:

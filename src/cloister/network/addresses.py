@@ -104,7 +104,7 @@ class AddressPlan:
         if not self.has(task):
             raise _unplannable(f"{task} is not in the job")
         number = [role for role, _ in self.counts].index(task.role)
-        return str(IPv4Address(_TASKS + _ROLE_SIZE * number + task.index + 1))
+        return _text(_TASKS + _ROLE_SIZE * number + task.index + 1)
 
     def egress_address(self, host: str) -> str:
         """Return the virtual address that stands for a host outside.
@@ -114,7 +114,7 @@ class AddressPlan:
         """
         if host not in self.egress:
             raise _unplannable(f"{host!r} is not in the plan")
-        return str(IPv4Address(_OUTSIDE + self.egress.index(host) + 1))
+        return _text(_OUTSIDE + self.egress.index(host) + 1)
 
     def task_at(self, address: str) -> Task | None:
         """Return whose address this is, or None if it is no task's.
@@ -137,12 +137,16 @@ class AddressPlan:
         found: list[tuple[str, tuple[str, ...]]] = []
         for number, (role, count) in enumerate(self.counts):
             for index in range(count):
-                address = str(IPv4Address(_TASKS + _ROLE_SIZE * number + index + 1))
+                address = _text(_TASKS + _ROLE_SIZE * number + index + 1)
                 alone = (role,) if count == 1 else ()
                 found.append((address, (str(Task(role, index)), *alone)))
         for number, host in enumerate(self.egress):
-            found.append((str(IPv4Address(_OUTSIDE + number + 1)), (host,)))
+            found.append((_text(_OUTSIDE + number + 1), (host,)))
         return tuple(found)
+
+
+def _text(number: int) -> str:
+    return ".".join(map(str, number.to_bytes(4, "big")))
 
 
 def _number(address: str) -> int:

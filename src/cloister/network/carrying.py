@@ -8,6 +8,7 @@ connection between relays that breaks off without its end is a reset (relay-v1).
 from __future__ import annotations
 
 import logging
+import mmap
 import socket
 import struct
 from collections.abc import Callable
@@ -25,9 +26,8 @@ __all__ = ["Buffers", "Carrier", "abandon", "is_dead", "prepare_link", "raise_er
 _LOG: Final = logging.getLogger(__name__)
 _CHUNK: Final = 262_144  # at a time; what a connection holds is at most two of these
 _SMALL_CHUNK: Final = 16_384  # for connections that have not shown that they carry much
-_RECORDS: Final = 40_000
+_RECORD: Final = 32_768  # more than a record of TLS can be
 _MAX_WAITING: Final = 4 * _CHUNK
-_MAX_PARTS: Final = 1024  # of one `sendmsg`
 _KEEPALIVE: Final = (10, 5, 3)  # idle, then every, so many times: 25 s
 _DEAD_MS: Final = 20_000
 _LINGER_NONE: Final = struct.pack("ii", 1, 0)
@@ -38,15 +38,27 @@ _UNACKNOWLEDGED, _LAST_ANSWER = 4, 12
 
 
 class Buffers:
-    """Room that all connections of one loop use in turn; nothing stays in it between two events."""
+    """Room that all connections of one loop use in turn; nothing stays in it between two events.
 
-    __slots__ = ("clear", "up", "wire")
+    What the kernel copies to or from begins a page: elsewhere its copies take several times as
+    long on some processors. So a frame's header ends where a page begins.
+
+    Attributes:
+        frame: Room for a frame, its header in front.
+        data: The same without the header.
+        wire: Room for what comes from a peer.
+        clear: Room for what that carries.
+    """
+
+    __slots__ = ("clear", "data", "frame", "wire")
 
     def __init__(self) -> None:
         """Take the room once."""
-        self.up: Final = memoryview(bytearray(HEADER_BYTES + _CHUNK))
-        self.wire: Final = memoryview(bytearray(_CHUNK))
-        self.clear: Final = memoryview(bytearray(_CHUNK + _RECORDS))
+        both = memoryview(mmap.mmap(-1, mmap.PAGESIZE + _CHUNK))
+        self.frame: Final = both[mmap.PAGESIZE - HEADER_BYTES :]
+        self.data: Final = both[mmap.PAGESIZE :]
+        self.wire: Final = memoryview(mmap.mmap(-1, _CHUNK))
+        self.clear: Final = memoryview(mmap.mmap(-1, _CHUNK + _RECORD))
 
 
 class Carrier:
@@ -107,11 +119,11 @@ class Carrier:
         """Who the peer is."""
         return self._records.peer.identity
 
-    def start(self, early: memoryview) -> None:
-        """Begin, with frames that came with the answer."""
+    def start(self) -> None:
+        """Begin, with frames that may have come with the answer."""
         self._loop.watch(self._plain, self._plain_ready, 0)
         self._loop.watch(self.outer, self._outer_ready, 0)
-        self._guarded(lambda: self._deliver(early))
+        self._guarded(self._deliver, 0)
 
     def cut(self, reason: str) -> None:
         """Reset both sides now."""
@@ -122,16 +134,16 @@ class Carrier:
     # What the loop calls.
 
     def _plain_ready(self, events: int) -> None:
-        self._guarded(lambda: self._on_plain(events))
+        self._guarded(self._on_plain, events)
 
     def _outer_ready(self, events: int) -> None:
-        self._guarded(lambda: self._on_outer(events))
+        self._guarded(self._on_outer, events)
 
-    def _guarded(self, step: Callable[[], None]) -> None:
+    def _guarded(self, step: Callable[[int], None], events: int) -> None:
         if not self.is_open:
             return
         try:
-            step()
+            step(events)
             if self.is_open:
                 self._settle()
         except BlockingIOError:
@@ -169,9 +181,8 @@ class Carrier:
     # From the program to its peer.
 
     def _pump_up(self) -> None:
-        room = self._buffers.up
         try:
-            size = self._plain.recv_into(room[HEADER_BYTES : HEADER_BYTES + self._up_size])
+            size = self._plain.recv_into(self._buffers.data, self._up_size)
         except BlockingIOError:
             return
         except OSError as e:
@@ -180,11 +191,12 @@ class Carrier:
             self._up_ended = True
             self._send(self._records.seal(memoryview(END)))
             return
-        room[:HEADER_BYTES] = header(size)
+        frame = self._buffers.frame
+        frame[:HEADER_BYTES] = header(size)
         if size == self._up_size:
             self._up_size = min(2 * size, _CHUNK)
         self._traffic.sent += size
-        self._send(self._records.seal(room[: HEADER_BYTES + size]))
+        self._send(self._records.seal(frame[: HEADER_BYTES + size]))
 
     def _send(self, data: bytes) -> None:
         if self._to_outer is not None:
@@ -209,41 +221,40 @@ class Carrier:
     # From the peer to our program.
 
     def _pump_down(self) -> None:
-        wire, clear = self._buffers.wire, self._buffers.clear
+        wire = self._buffers.wire
         try:
-            size = self.outer.recv_into(wire[: self._down_size])
+            size = self.outer.recv_into(wire, self._down_size)
         except BlockingIOError:
             return
         if size == 0:
             raise RemoteProtocolError("the relay broke off", code="protocol.remote")
         if size == self._down_size:
             self._down_size = min(2 * size, _CHUNK)
-        self._deliver(clear[: self._records.open(wire[:size], clear)])
+        self._records.take(wire[:size])
+        self._deliver(0)
+
+    def _deliver(self, _events: int) -> None:
+        clear = self._buffers.clear
+        size = self._records.open_frames(self._unframer, clear)
+        if self._unframer.mark is Mark.ABORTED:
+            raise _PeerReset
+        if size:
+            self._traffic.received += size
+            self._hand_on(clear[:size])
+        self._shut_if_ended()
         answer = self._records.waiting()
         if answer:
             self._send(answer)
 
-    def _deliver(self, data: memoryview) -> None:
-        parts = self._unframer.feed(data)
-        if self._unframer.mark is Mark.ABORTED:
-            raise _PeerReset
-        if parts:
-            self._traffic.received += sum(map(len, parts))
-            self._hand_on(parts)
-        self._shut_if_ended()
-
-    def _hand_on(self, parts: list[memoryview]) -> None:
-        if len(parts) > _MAX_PARTS:
-            parts = [memoryview(b"".join(parts))]
+    def _hand_on(self, data: memoryview) -> None:
         try:
-            sent = self._plain.sendmsg(parts)
+            sent = self._plain.send(data)
         except BlockingIOError:
             sent = 0
         except OSError as e:
             raise _ProgramReset from e
-        whole = sum(map(len, parts))
-        if sent < whole:
-            self._to_plain = memoryview(b"".join(parts))[sent:]
+        if sent < len(data):
+            self._to_plain = memoryview(bytes(data[sent:]))
 
     def _flush_plain(self) -> None:
         if self._to_plain is not None:

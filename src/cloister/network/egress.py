@@ -21,7 +21,7 @@ __all__ = ["Budget", "EgressCarrier"]
 
 _LOG: Final = logging.getLogger(__name__)
 _CHUNK: Final = 65_536
-_LEAST: Final = 1024  # bytes for which sending again is worth while
+_LEAST: Final = 1024  # bytes for which it is worth while to read again
 OVER_BUDGET: Final = "egress-bytes"
 
 
@@ -31,7 +31,7 @@ class Budget:
     A bucket of tokens, one for each byte, which a second of the rule's rate fills.
     """
 
-    __slots__ = ("_at", "_rule", "_tokens", "left")
+    __slots__ = ("_at", "_rule", "_tokens", "_worth", "left")
 
     def __init__(self, rule: EgressRule, *, now: float) -> None:
         """Begin full."""
@@ -39,17 +39,17 @@ class Budget:
         self.left = rule.bytes
         self._tokens = float(rule.rate)
         self._at = now
+        self._worth = min(_LEAST, rule.rate)
 
     def allowance(self, now: float) -> int:
-        """Return how many bytes may be read now."""
+        """Return how many bytes may be read now; none rather than very few."""
         self._tokens = min(self._rule.rate, self._tokens + (now - self._at) * self._rule.rate)
         self._at = now
-        return int(self._tokens)
+        return int(self._tokens) if self._tokens >= self._worth else 0
 
     def pause(self) -> float:
         """Return how many seconds it takes until sending is worth while again."""
-        wanted = min(_LEAST, self._rule.rate)
-        return max((wanted - self._tokens) / self._rule.rate, 0.001)
+        return max((self._worth - self._tokens) / self._rule.rate, 0.001)
 
     def spend(self, size: int) -> bool:
         """Take `size` from what is left; False, and nothing is taken, where that is too little."""

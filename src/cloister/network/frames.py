@@ -119,54 +119,39 @@ class Mark(enum.Enum):
 
 
 class Unframer:
-    """One direction's frames, cut out of a stream that comes in pieces of any size.
+    """Where one direction's stream stands: in a frame's bytes, or in a header.
 
-    Holds at most three bytes; what frames carry is handed on as it comes.
+    Holds at most three bytes; what frames carry never passes through here.
+
+    Attributes:
+        left: How many bytes of the present frame are still to come.
+        mark: Whether the direction goes on.
     """
 
-    __slots__ = ("_left", "_word", "mark")
+    __slots__ = ("_word", "left", "mark")
 
     def __init__(self) -> None:
         """Begin where the first header is expected."""
-        self._left = 0
-        self._word = b""
+        self.left = 0
         self.mark = Mark.OPEN
+        self._word = b""
 
-    def feed(self, data: memoryview) -> list[memoryview]:
-        """Return what this piece carries, as parts of `data` itself.
+    @property
+    def wanted(self) -> int:
+        """How many bytes of a header are still to come, where `left` is 0."""
+        return HEADER_BYTES - len(self._word)
 
-        Args:
-            data: The next piece; untrusted.
+    def head(self, data: bytes) -> None:
+        """Take some of the `wanted` bytes; untrusted.
 
         Raises:
             MalformedError: A frame that is too large, or anything but an abort behind the end.
         """
-        parts: list[memoryview] = []
-        at, size = 0, len(data)
-        while at < size:
-            if self._left:
-                taken = min(self._left, size - at)
-                parts.append(data[at : at + taken])
-                self._left -= taken
-                at += taken
-                continue
-            if not self._word and size - at >= HEADER_BYTES:
-                (word,) = _WORD.unpack_from(data, at)
-                at += HEADER_BYTES
-            else:
-                taken = min(HEADER_BYTES - len(self._word), size - at)
-                self._word += bytes(data[at : at + taken])
-                at += taken
-                if len(self._word) < HEADER_BYTES:
-                    break
-                (word,) = _WORD.unpack(self._word)
-                self._word = b""
-            self._begin(word)
-            if self.mark is Mark.ABORTED:
-                break
-        return parts
-
-    def _begin(self, word: int) -> None:
+        self._word += data
+        if len(self._word) < HEADER_BYTES:
+            return
+        (word,) = _WORD.unpack(self._word)
+        self._word = b""
         if word == _ABORT_WORD:
             self.mark = Mark.ABORTED
         elif self.mark is Mark.ENDED:
@@ -176,7 +161,26 @@ class Unframer:
         elif word > MAX_FRAME_BYTES:
             raise _malformed(f"a frame of {word} bytes", "RLY-20")
         else:
-            self._left = word
+            self.left = word
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what this piece of the stream carries; stops at an abort.
+
+        Raises:
+            MalformedError: As `head`.
+        """
+        parts: list[bytes] = []
+        at = 0
+        while at < len(data) and self.mark is not Mark.ABORTED:
+            size = self.left or self.wanted
+            piece = data[at : at + size]
+            at += len(piece)
+            if self.left:
+                parts.append(piece)
+                self.left -= len(piece)
+            else:
+                self.head(piece)
+        return b"".join(parts)
 
 
 def _malformed(what: str, clause: str) -> MalformedError:

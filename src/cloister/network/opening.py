@@ -49,7 +49,7 @@ class Opening:
         *,
         find: Callable[[], Place | None],
         context: TLSContext | None,
-        reached: Callable[[Opening, socket.socket, Records | None, memoryview], None],
+        reached: Callable[[Opening, socket.socket, Records | None], None],
         failed: Callable[[Opening, str], None],
     ) -> None:
         """Begin.
@@ -61,7 +61,7 @@ class Opening:
             target: Where it goes.
             find: Says where that can be reached, in a thread of its own; it is believed nothing.
             context: TLS towards peers; None towards a host outside.
-            reached: Told once, with the socket, TLS on it, and what came behind the answer.
+            reached: Told once, with the socket and TLS on it.
             failed: Or told once why not; the program's socket has been reset.
         """
         self._loop, self._buffers = loop, buffers
@@ -111,7 +111,7 @@ class Opening:
         self._tries += 1
         self._outer = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._answer = b""
-        self._timer = self._loop.later(_CONNECT_S, lambda: self._again("unreachable"))
+        self._give(_CONNECT_S, "unreachable")
         try:
             prepare_link(self._outer)
             number = self._outer.connect_ex(address)
@@ -136,9 +136,9 @@ class Opening:
         if self._timer is not None:
             self._timer.cancel()
         if self._context is None:
-            self._reach(memoryview(b""))
+            self._reach()
             return
-        self._timer = self._loop.later(_ATTEMPT_S, lambda: self._again("slow"))
+        self._give(_ATTEMPT_S, "slow")
         self._records = Records(self._context, opens=True, alpn=ALPN)
         self._loop.watch(outer, self._shaking, READ)
         self._shaking(0)
@@ -163,7 +163,7 @@ class Opening:
             self._require_target(records)
             _send_small(outer, records.seal(memoryview(Greeting(self.target.port).to_bytes())))
             self._loop.watch(outer, self._answering, READ)
-            self._take(records.more(self._buffers.clear))
+            self._hear(records)
         except BlockingIOError:
             return
         except CloisterError as e:
@@ -186,7 +186,8 @@ class Opening:
             if size == 0:
                 self._again("refused-by-peer")
                 return
-            self._take(records.open(self._buffers.wire[:size], self._buffers.clear))
+            records.take(self._buffers.wire[:size])
+            self._hear(records)
         except BlockingIOError:
             return
         except CloisterError as e:
@@ -195,15 +196,13 @@ class Opening:
             _LOG.debug("no answer: %s", e)
             self._again("refused-by-peer")
 
-    def _take(self, size: int) -> None:
-        data = self._buffers.clear[:size]
-        missing = ANSWER_BYTES - len(self._answer)
-        self._answer += bytes(data[:missing])
+    def _hear(self, records: Records) -> None:
+        self._answer += records.read(ANSWER_BYTES - len(self._answer))
         if len(self._answer) < ANSWER_BYTES:
             return
         answer = Answer.read_from(self._answer)
         if answer is Answer.ACCEPTED:
-            self._reach(data[missing:])
+            self._reach()
         elif answer is Answer.REFUSED:
             self.cut("refused-by-policy")
         else:
@@ -211,7 +210,7 @@ class Opening:
 
     # How it ends.
 
-    def _reach(self, early: memoryview) -> None:
+    def _reach(self) -> None:
         outer, records = self._outer, self._records
         if outer is None:
             return
@@ -219,7 +218,7 @@ class Opening:
         self._loop.forget(outer)
         self._loop.forget(self.plain)
         self._end()
-        self._reached(self, outer, records, early)
+        self._reached(self, outer, records)
 
     def _again(self, why: str) -> None:
         """Try again after a pause, or give up where none is left."""
@@ -229,6 +228,11 @@ class Opening:
             self.cut(why)
             return
         self._timer = self._loop.later(pause, self._attempt)
+
+    def _give(self, seconds: float, why: str) -> None:
+        """Allow so much time for what comes next, and no more than is left for everything."""
+        left = max(self._deadline - self._loop.now, 0.0)
+        self._timer = self._loop.later(min(seconds, left), lambda: self._again(why))
 
     def _drop(self) -> None:
         if self._timer is not None:

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from cloister.crypto.x509 import PeerCertificate
 from cloister.errors import CloisterError, IdentityError, LocalProtocolError, RemoteProtocolError
+from cloister.network.frames import Mark, Unframer
 from cloister.network.tls import peer_of
 
 __all__ = ["Records"]
-
-_RECORD_BYTES: Final = 16_384  # the most that one record carries
 
 
 class Records:
     """One side of a TLS connection."""
 
-    __slots__ = ("_alpn", "_in", "_open", "_out", "_peer", "_seal", "_tls")
+    __slots__ = ("_alpn", "_in", "_open", "_out", "_peer", "_pending", "_seal", "_tls")
 
     def __init__(self, context: ssl.SSLContext, *, opens: bool, alpn: str) -> None:
         """Begin.
@@ -39,6 +38,7 @@ class Records:
         self._peer: PeerCertificate | None = None
         self._open: Callable[[int, memoryview], int] = _not_yet
         self._seal: Callable[[memoryview], int] = _not_yet
+        self._pending: Callable[[], int] = _not_yet
 
     @property
     def peer(self) -> PeerCertificate:
@@ -78,7 +78,7 @@ class Records:
         self._peer = peer
         # Past the Python layers, which cost as much as a record does; the peer has been judged.
         inner: Any = self._tls._sslobj  # type: ignore[attr-defined]  # noqa: SLF001  # see above
-        self._open, self._seal = inner.read, inner.write
+        self._open, self._seal, self._pending = inner.read, inner.write, inner.pending
         return True
 
     def waiting(self) -> bytes:
@@ -90,37 +90,73 @@ class Records:
         self._seal(data)
         return self._out.read()
 
-    def open(self, data: memoryview, into: memoryview) -> int:
-        """Take what came; fill `into` with what it carries.
+    def take(self, data: memoryview) -> None:
+        """Take what came."""
+        self._in.write(data)
+
+    def read(self, size: int) -> bytes:
+        """Return at most so many bytes of the peer's; none where nothing is here.
+
+        Raises:
+            RemoteProtocolError: Changed on the way, or the peer has closed TLS.
+        """
+        room = memoryview(bytearray(size))
+        try:
+            return bytes(room[: self._some(size, room)]) if self._is_more() else b""
+        except ssl.SSLWantReadError:
+            return b""
+        except ssl.SSLError as e:
+            raise _broken(e) from e
+
+    def open_frames(self, unframer: Unframer, into: memoryview) -> int:
+        """Fill `into` with what the frames carry that are here, one behind the other.
+
+        What is sent on begins where `into` does, however frames and records are cut: the kernel
+        copies from there much faster than from any odd place.
 
         Args:
-            data: Bytes of the wire.
-            into: Longer than `data` by two records or more.
+            unframer: Where the stream stands.
+            into: Longer by a record than what was taken since all had been read.
 
         Returns:
             How many bytes were filled in. Then `waiting()` may have something to send.
 
         Raises:
-            RemoteProtocolError: Not from the peer, or the peer has closed TLS.
+            MalformedError: What came is not frames.
+            RemoteProtocolError: Changed on the way, or the peer has closed TLS.
         """
-        self._in.write(data)
-        return self.more(into)
-
-    def more(self, into: memoryview) -> int:
-        """Open what is here already, as `open` does."""
         at = 0
         try:
-            while self._in.pending:
-                at += self._open(_RECORD_BYTES, into[at:])
+            while unframer.mark is not Mark.ABORTED and self._is_more():
+                if unframer.left:
+                    got = self._some(unframer.left, into[at:])
+                    unframer.left -= got
+                    at += got
+                else:
+                    word = memoryview(bytearray(unframer.wanted))
+                    unframer.head(bytes(word[: self._some(len(word), word)]))
         except ssl.SSLWantReadError:
             return at
         except ssl.SSLError as e:
-            raise RemoteProtocolError(
-                "the connection between relays was cut or changed",
-                code="protocol.remote",
-                detail=str(e),
-            ) from e
+            raise _broken(e) from e
         return at
+
+    def _is_more(self) -> bool:
+        return self._in.pending > 0 or self._pending() > 0
+
+    def _some(self, size: int, into: memoryview) -> int:
+        got = self._open(size, into)
+        if got == 0:  # TLS has ended, whatever follows
+            raise RemoteProtocolError("the other relay closed TLS", code="protocol.remote")
+        return got
+
+
+def _broken(error: ssl.SSLError) -> RemoteProtocolError:
+    return RemoteProtocolError(
+        "the connection between relays was cut or changed",
+        code="protocol.remote",
+        detail=str(error),
+    )
 
 
 def _not_yet(*_: object) -> int:

@@ -250,14 +250,12 @@ class Relay:
         )
         self._openings.add(opening)
 
-    def _opened(
-        self, opening: Opening, outer: socket.socket, records: Records | None, early: memoryview
-    ) -> None:
+    def _opened(self, opening: Opening, outer: socket.socket, records: Records | None) -> None:
         self._openings.discard(opening)
         target = opening.target
         if isinstance(target, ToPeer) and records is not None:
             self.counters.peer(target.task).opened += 1
-            self._carry(target.task, opening.plain, outer, records, early)
+            self._carry(target.task, opening.plain, outer, records)
         elif isinstance(target, ToEgress):
             traffic = self.counters.host(target.host)
             traffic.opened += 1
@@ -313,7 +311,7 @@ class Relay:
         self._strangers.discard(stranger)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.counters.peer(source.task).accepted += 1
-        self._carry(source.task, plain, stranger.outer, stranger.records, memoryview(b""))
+        self._carry(source.task, plain, stranger.outer, stranger.records)
 
     def _not_joined(self, stranger: Acceptance, reason: str) -> None:
         self._strangers.discard(stranger)
@@ -328,7 +326,6 @@ class Relay:
         plain: socket.socket,
         outer: socket.socket,
         records: Records,
-        early: memoryview,
     ) -> None:
         carrier = Carrier(
             self._loop,
@@ -341,7 +338,7 @@ class Relay:
         )
         self._carriers[carrier] = peer
         self._of_peer[peer] += 1
-        carrier.start(early)
+        carrier.start()
         self._cut_if_stray(carrier)  # the roster may have changed since the handshake
 
     def _carried(self, carrier: Carrier, reason: str) -> None:

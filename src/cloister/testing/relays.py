@@ -22,13 +22,15 @@ from cloister.network.counters import Event
 from cloister.network.loop import since_boot
 from cloister.network.members import Members
 from cloister.network.relay import Doors, Inner, Relay
-from cloister.network.rules import EgressRule, Ports, ShieldRules
+from cloister.network.rules import ANY_PORT, EgressRule, Ports, ShieldRules
 from cloister.network.tls import Credential
 from cloister.testing.certificates import POLICY_HASH, FakeDomain
 
-__all__ = ["FakeJob", "FakeNode", "make_sockets"]
+__all__ = ["PS", "WORKER", "FakeJob", "FakeNode", "Pair", "make_sockets", "running_pair"]
 
 _FAR: Final = 1 << 40
+PS, WORKER = Task("ps", 0), Task("worker", 0)
+FORBIDDEN: Final = 1  # a port of the parameter server that its rules do not know
 
 
 @dataclass
@@ -129,7 +131,7 @@ class FakeNode:
 
     def __enter__(self) -> Self:
         """Join and run."""
-        self._stage.start()
+        self.start_stage()
         self.job.places[self.task] = self.place
         self.job.nodes.append(self)
         self.job.join(self.job.identity(self.task))
@@ -146,6 +148,10 @@ class FakeNode:
         self.job.nodes.remove(self)
         self.relay.stop()
         self._thread.join(10)
+
+    def start_stage(self) -> None:
+        """Let the stage make sockets."""
+        self._stage.start()
 
     def connect(self, task: Task, port: int) -> socket.socket:
         """Connect as this node's program does to a port of a task."""
@@ -164,6 +170,59 @@ class FakeNode:
                     return event
             time.sleep(0.005)
         raise AssertionError(f"nothing was reported as {reason}: {self.events}")
+
+
+@dataclass
+class Pair:
+    """A worker that may connect to a parameter server's program, which listens at `listener`."""
+
+    job: FakeJob
+    ps: FakeNode
+    worker: FakeNode
+    listener: socket.socket
+    port: int
+    stack: contextlib.ExitStack
+
+    def open(self, port: int) -> socket.socket:
+        """Return the opening program's end of a fresh connection."""
+        return self.stack.enter_context(self.worker.connect(PS, port))
+
+    def connected(self) -> tuple[socket.socket, socket.socket]:
+        """Return both programs' ends of a fresh connection."""
+        ours = self.open(self.port)
+        theirs = self.stack.enter_context(self.listener.accept()[0])
+        theirs.settimeout(30)
+        return ours, theirs
+
+
+@contextlib.contextmanager
+def running_pair(*, at: int) -> Iterator[Pair]:
+    """Run a job of two for which it is always `at`."""
+    job = FakeJob.of({"ps": 1, "worker": 2}, at=at)
+    plan = AddressPlan.of(job.counts)
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.2", 0)))
+        listener.settimeout(30)
+        port: int = listener.getsockname()[1]
+        ps = FakeNode(
+            job,
+            PS,
+            opens={},
+            accepts={"worker": frozenset({port})},
+            host="127.0.0.2",
+            clock=lambda: at,
+        )
+        stack.enter_context(ps)
+        worker = FakeNode(
+            job,
+            WORKER,
+            opens={"ps": ANY_PORT},
+            accepts={},
+            clock=lambda: at,
+            destinations=[(plan.address(PS), port), (plan.address(PS), FORBIDDEN)],
+        )
+        stack.enter_context(worker)
+        yield Pair(job, ps, worker, listener, port, stack)
 
 
 def make_sockets(channel: socket.socket) -> None:

@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +37,7 @@ MAX_STATE_BYTES: Final = 4 << 20
 _STATE: Final = "state.json"
 _STARTED_FIELD: Final = 19  # of /proc/PID/stat, counted behind the name in brackets
 _LIVES: Final = frozenset({"starting", "running", "waiting", "ended"})
+_ROLE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _STATUSES: Final = frozenset({"running", "stopping", "done", "failed", "stopped"})
 
 
@@ -298,23 +300,33 @@ def _read_state(value: Any) -> JobState:
     if facts.pop("format") != FORMAT or facts["status"] not in _STATUSES:
         raise ValueError("another format")
     instances = tuple(_read_instance(dict(each)) for each in facts.pop("instances"))
-    runner = Process(**facts.pop("runner"))
-    state = JobState(runner=runner, instances=instances, **facts)
-    texts = (state.name, state.policy, state.file, state.why, runner.boot)
-    numbers = (state.began, runner.pid, runner.started)
-    if not all(isinstance(text, str) for text in (*texts, *state.stores, *state.stores.values())):
-        raise ValueError("not a text")
-    if not all(type(number) is int for number in numbers):
-        raise ValueError("not a number")
+    runner = _read_process(facts.pop("runner"))
+    stores = dict(facts.pop("stores"))
+    state = JobState(runner=runner, instances=instances, stores=stores, **facts)
+    texts = (state.name, state.policy, state.file, state.why, *stores, *stores.values())
+    _require(texts, str)
+    _require((state.began, 0 if state.ended is None else state.ended), int)
     return state
 
 
 def _read_instance(facts: dict[str, Any]) -> InstanceState:
     process = facts.pop("process")
-    state = InstanceState(process=None if process is None else Process(**process), **facts)
-    texts = (state.role, state.life, state.logs)
-    if not all(isinstance(text, str) for text in texts) or state.life not in _LIVES:
+    process = None if process is None else _read_process(process)
+    state = InstanceState(process=process, **facts)
+    _require((state.role, state.life, state.logs, state.error or ""), str)
+    _require((state.index, state.restarts, state.status or 0), int)
+    if state.life not in _LIVES or not _ROLE.fullmatch(state.role):
         raise ValueError("not an instance")
-    if not all(type(number) is int for number in (state.index, state.restarts)):
-        raise ValueError("not a number")
     return state
+
+
+def _read_process(facts: Any) -> Process:
+    process = Process(**facts)
+    _require((process.pid, process.started), int)
+    _require((process.boot,), str)
+    return process
+
+
+def _require(values: Iterable[object], kind: type) -> None:
+    if not all(type(value) is kind for value in values):
+        raise TypeError(kind.__name__)

@@ -179,6 +179,11 @@ class Supervision:
         """Whether the verdict stands and nothing runs."""
         return self._verdict is not None and not any(self._running())
 
+    @property
+    def gathering(self) -> bool:
+        """Whether one has failed, and the others are awaited to begin again with it."""
+        return self._gathering is not None
+
     def restarts(self, task: Task) -> int:
         """Return how often an instance was started again."""
         return self._lives[task].restarts

@@ -14,6 +14,7 @@ from cloister.cli.draft import (
     draft_from_words,
     is_store,
     program_of,
+    program_of_all,
 )
 from cloister.errors import ConfigError, MalformedError
 from cloister.keyservice.policy import parse_policy
@@ -171,3 +172,11 @@ def test_a_command_without_a_program_is_refused(command: str) -> None:
         program_of(command)
     assert caught.value.code == "config.value"
     assert program_of("python -m x") == "python"
+
+
+def test_a_draft_measures_one_program() -> None:
+    """Commands that begin with two have two runtimes."""
+    words = [WorkloadWords(command=f"python /code/{name}.py") for name in "ab"]
+    assert program_of_all(words) == "python"
+    with pytest.raises(ConfigError):
+        program_of_all([*words, WorkloadWords(command="/bin/sh /code/c.sh")])

@@ -110,3 +110,19 @@ def test_lint_knows_evidence_policies(door: Door) -> None:
     assert "evidence.yaml:5:" in done.stdout
     assert "[lint.value-length]" in done.stdout
     assert "[lint.at-least-zero]" in done.stdout
+
+
+def test_several_workloads_are_drafted_at_once(door: Door, tmp_path: Path, plain: Path) -> None:
+    """With whom they may connect to, and what may leave."""
+    file = tmp_path / "several.yaml"
+    words = ("--name", "crew", "--command", "/bin/sh -c true", "--output", file, "--code", plain)
+    several = (
+        *("--workload", "worker", "--workload", "ps", "--instances", "1"),
+        *("--instances", "worker:2", "--connect", "all"),
+        *("--egress", "ps:t.example.org:443=1000/10"),
+    )
+    door.record("policy", "draft", *words, *several)
+    assert door.record("policy", "lint", file)["valid"] is True
+    shown = door.call("policy", "show", file).stdout
+    assert "connects to ps: every port" in shown
+    assert "sends to t.example.org" in shown

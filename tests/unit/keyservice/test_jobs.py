@@ -8,7 +8,7 @@ from cloister.errors import ReleaseDeniedError, StorageFullError
 from cloister.keyservice.jobs import Jobs
 from cloister.keyservice.log import LogEntry
 from cloister.keyservice.member_records import Job, Member
-from cloister.keyservice.records import PolicyRecord
+from cloister.keyservice.records import Holder, PolicyRecord
 from cloister.testing.keyservice import ServiceBench
 
 POLICY = PolicyRecord(b"p" * 32, b"", "lab", "digits", current=True, at=0)
@@ -24,11 +24,16 @@ def member(instance: str, *, key: bytes = b"k", expires: int = 100) -> Member:
 
 
 def admit(
-    bench: ServiceBench, candidate: Member, *, at: int = 10, policy: PolicyRecord = POLICY
+    bench: ServiceBench,
+    candidate: Member,
+    *,
+    at: int = 10,
+    policy: PolicyRecord = POLICY,
+    index: int | None = None,
 ) -> Job:
     """Admit in a transaction of its own."""
     with bench.store.transaction():
-        return Jobs(bench.store).admit(policy, candidate, maximum=None, at=at).job
+        return Jobs(bench.store).admit(policy, candidate, index=index, maximum=None, at=at).job
 
 
 def logged(bench: ServiceBench) -> list[LogEntry]:
@@ -133,7 +138,7 @@ def test_an_admission_that_does_not_become_durable_has_not_happened(bench: Servi
 
     def admit_and_fail() -> None:
         with bench.store.transaction():
-            Jobs(bench.store).admit(POLICY, member("a"), maximum=None, at=10)
+            Jobs(bench.store).admit(POLICY, member("a"), index=None, maximum=None, at=10)
             raise StorageFullError("full", code="storage.full")
 
     with pytest.raises(StorageFullError):
@@ -148,3 +153,51 @@ def test_jobs_of_one_name_in_two_namespaces_are_two(bench: ServiceBench) -> None
     job = Jobs(bench.store).settled(ward, at=10)
     assert job.epoch == 0
     assert Jobs(bench.store).members(job) == []
+
+
+@pytest.mark.spec("MEM-18", "MEM-19")
+def test_a_newcomer_takes_the_place_of_its_index(bench: ServiceBench) -> None:
+    """Durably, with an entry that names whom it was, and every lease of that key ended."""
+    old, new = member(f"0.{'a' * 16}"), member(f"0.{'b' * 16}", key=b"n")
+    admit(bench, old, index=0)
+    admit(bench, member(f"1.{'c' * 16}", key=b"l"), index=1)
+    volume = bench.store.volumes()[0]
+    with bench.store.transaction():
+        bench.store.put_volume(
+            dataclasses.replace(volume, holder=Holder(old.key_digest, b"s" * 32), epoch=7)
+        )
+    assert Jobs(bench.store).displaced(POLICY, new, index=0, at=10) == (old,)
+    assert Jobs(bench.store).displaced(POLICY, new, index=0, at=100) == ()  # it has lapsed
+    job = admit(bench, new, index=0)
+    bench.restart()
+    jobs = Jobs(bench.store)
+    assert jobs.settled(POLICY, at=11) == job
+    assert (job.epoch, job.live) == (4, {"train": 2})
+    assert jobs.member(job, "train", old.instance) is None
+    assert jobs.member(job, "train", new.instance) == new
+    entry = logged(bench)[-1]
+    assert (entry.operation, entry.subject, entry.instance) == (
+        "member.replace",
+        "train",
+        old.instance,
+    )
+    assert (entry.evidence, entry.requester) == (old.evidence, old.key_digest)
+    found = next(each for each in bench.store.volumes() if each.id == volume.id)
+    assert (found.holder, found.epoch) == (None, 7)
+
+
+@pytest.mark.spec("MEM-18")
+def test_taking_a_place_that_does_not_become_durable_has_not_happened(bench: ServiceBench) -> None:
+    """The old member is in, and its lease runs."""
+    old, new = member(f"0.{'a' * 16}"), member(f"0.{'b' * 16}", key=b"n")
+    job = admit(bench, old, index=0)
+
+    def admit_and_fail() -> None:
+        with bench.store.transaction():
+            Jobs(bench.store).admit(POLICY, new, index=0, maximum=1, at=10)
+            raise StorageFullError("full", code="storage.full")
+
+    with pytest.raises(StorageFullError):
+        admit_and_fail()
+    assert Jobs(bench.store).settled(POLICY, at=10) == job
+    assert Jobs(bench.store).members(job) == [old]

@@ -3,7 +3,14 @@
 import pytest
 
 from cloister.errors import ReleaseDeniedError, UnavailableError
-from cloister.keyservice.leases import AnchorMove, LeaseTable, advance, require_epoch, take
+from cloister.keyservice.leases import (
+    AnchorMove,
+    LeaseTable,
+    advance,
+    released,
+    require_epoch,
+    take,
+)
 from cloister.keyservice.records import Holder, VolumeRecord
 
 FREE = VolumeRecord(
@@ -87,3 +94,16 @@ def test_advance_is_compare_and_swap_and_idempotent() -> None:
     with pytest.raises(ReleaseDeniedError) as e:
         advance(moved, AnchorMove(4, b"4" * 32, 5, b"x" * 32))
     assert e.value.code == "release.fenced"
+
+
+@pytest.mark.spec("MEM-19")
+def test_a_displaced_holder_keeps_nobody_waiting() -> None:
+    """Its lease ends, and only its own; the epoch goes on rising."""
+    table = LeaseTable(ttl_s=15, uptime=0)
+    taken = take(FREE, ANN, table, uptime=100)
+    table.extend(FREE.id, uptime=100)
+    assert released(taken, {BOB.key_digest}) is taken
+    assert released(FREE, {ANN.key_digest}) is FREE
+    freed = released(taken, {ANN.key_digest})
+    assert freed.holder is None
+    assert take(freed, BOB, table, uptime=101).epoch == taken.epoch + 1

@@ -8,6 +8,7 @@ from cloister.errors import MalformedError, ReleaseDeniedError
 from cloister.keyservice.member_messages import (
     MemberGrant,
     MemberRequest,
+    RefusalNotice,
     SealedMemberRequest,
     TokenDemand,
     member_secret,
@@ -36,7 +37,8 @@ def test_messages_round_trip() -> None:
     """What was written is read."""
     leave = dataclasses.replace(REQUEST, operation="leave", of=None)
     token = dataclasses.replace(REQUEST, operation="token", of=None, token=DEMAND)
-    for request in (REQUEST, leave, token, dataclasses.replace(REQUEST, of="serve")):
+    refusals = dataclasses.replace(REQUEST, operation="refusals", of=None, since=0)
+    for request in (REQUEST, leave, token, refusals, dataclasses.replace(REQUEST, of="serve")):
         assert MemberRequest.from_bytes(request.to_bytes()) == request
     sealed = REQUEST.sealed(b"x" * 32)
     assert SealedMemberRequest.from_bytes(sealed.to_bytes()) == sealed
@@ -59,6 +61,10 @@ def test_messages_round_trip() -> None:
         {"of": "a/b"},
         {"token": DEMAND},
         {"operation": "token", "of": None},
+        {"operation": "refusals", "of": None},
+        {"operation": "refusals", "since": 1},
+        {"operation": "refusals", "of": None, "since": -1},
+        {"since": 1},
     ],
 )
 def test_invalid_requests_cannot_be_built(change: dict[str, object]) -> None:
@@ -84,6 +90,17 @@ def test_a_token_that_nobody_could_use_cannot_be_asked_for(change: dict[str, obj
     with pytest.raises(MalformedError) as e:
         dataclasses.replace(DEMAND, **change)
     assert e.value.code == "message.malformed"
+
+
+@pytest.mark.spec("MEM-25")
+def test_a_notice_has_four_facts_and_no_more() -> None:
+    """What a rule wanted would make the list unreadable."""
+    notice = RefusalNotice(7, 100, "train", "appraisal.code")
+    value = notice.to_value()
+    assert RefusalNotice.from_value(value) == notice
+    for wrong in ({"expected": "x"}, {"role": "a b"}, {"at": -1}, {"code": "c" * 65}):
+        with pytest.raises(MalformedError):
+            RefusalNotice.from_value({**value, **wrong})
 
 
 @pytest.mark.spec("MEM-16")

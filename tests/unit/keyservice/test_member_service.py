@@ -8,12 +8,19 @@ import pytest
 from cloister.attestation.ear import verify_ear
 from cloister.crypto.digest import digest_to_text, sha256
 from cloister.crypto.jose import KeySet
+from cloister.crypto.signature import SigningKey
 from cloister.crypto.x509 import read_peer_certificate
-from cloister.errors import CloisterError, UnavailableError
+from cloister.errors import CloisterError, StorageFullError, UnavailableError
 from cloister.keyservice.client import Release, ReleaseClient
+from cloister.keyservice.jobs import Jobs
 from cloister.keyservice.log import LogEntry
 from cloister.keyservice.member_client import fetch_token_keys
+from cloister.keyservice.member_records import Member
+from cloister.keyservice.member_service import MemberService
 from cloister.keyservice.messages import RELEASE_PATH, ReleaseRequest
+from cloister.keyservice.records import PolicyRecord
+from cloister.keyservice.refusals import Refusals
+from cloister.keyservice.roster import Roster
 from cloister.testing.keyservice import DATA_ID, MEASUREMENT, ServiceBench, policy_text
 
 
@@ -270,3 +277,52 @@ def test_a_token_that_cannot_be_read_is_not_made(bench: ServiceBench, policy: by
         with pytest.raises(CloisterError) as e:
             attempt()
         assert e.value.code == "identity.keyservice"
+
+
+@pytest.mark.spec("MEM-23", "MEM-31")
+def test_a_roster_is_signed_once_in_a_second_for_all_who_ask(
+    bench: ServiceBench, policy: bytes
+) -> None:
+    """For the very members that there are: a renewal in that second is seen by who asks next."""
+    client = bench.release_client()
+    first = bench.member(ask(bench, policy, client=client).bundle)
+    second = bench.member(ask(bench, policy, "run-2").bundle)
+    _, signed = first.signed_roster()
+    assert second.signed_roster()[1] == signed
+    assert second.signed_roster("serve")[1] != signed
+    ask(bench, policy, client=client)
+    renewed, again = second.signed_roster()
+    assert again != signed
+    assert renewed.epoch == first.roster().epoch
+    bench.clock.move(1)
+    later, _ = second.signed_roster()
+    assert (later.at, later.members) == (renewed.at + 1, renewed.members)
+
+
+def test_a_roster_of_members_that_never_came_to_be_is_not_given_again(bench: ServiceBench) -> None:
+    """Of two who join in one second at one epoch, the one whose transaction failed is not shown."""
+    policy = PolicyRecord(b"p" * 32, b"", "lab", "digits", current=True, at=0)
+    jobs = Jobs(bench.store)
+    service = MemberService(
+        store=bench.store,
+        jobs=jobs,
+        refusals=Refusals(bench.store),
+        key=SigningKey.generate(),
+        secret=b"s" * 32,
+        trust_domain="example.test",
+    )
+
+    def shown(instance: str, *, fails: bool) -> list[str]:
+        uri = f"spiffe://example.test/lab/digits/train/{instance}"
+        member = Member("train", instance, uri, policy.hash, *[b"d" * 32] * 3, 10, 10, 100)
+        with bench.store.transaction():
+            job = jobs.admit(policy, member, index=None, maximum=None, at=10).job
+            assert job.epoch == 1
+            roster = Roster.from_bytes(service.roster(job, of="", at=10).body)
+            if fails:
+                raise StorageFullError("full", code="storage.full")
+        return [each.instance for each in roster.members]
+
+    with pytest.raises(StorageFullError):
+        shown("a", fails=True)
+    assert shown("b", fails=False) == ["b"]

@@ -9,6 +9,7 @@ from cloister.keyservice.member_records import Job, Member
 from cloister.keyservice.membership import (
     MAX_MEMBERS,
     admit,
+    displaced,
     has_lapses,
     lapse,
     new_job,
@@ -28,7 +29,7 @@ def member(instance: str, *, key: bytes = b"k", expires: int = 100, role: str = 
 
 def join(job: Job, candidate: Member, **changes: object) -> Job:
     """Admit somebody who is not there yet."""
-    arguments = {"present": None, "expelled": False, "maximum": None} | changes
+    arguments = {"present": None, "gone": (), "expelled": False, "maximum": None} | changes
     return admit(job, candidate, **arguments).job
 
 
@@ -55,7 +56,7 @@ def test_a_renewal_leaves_the_epoch() -> None:
     """New evidence and times, and the day of joining stays."""
     job = join(EMPTY, member("a"))
     again = dataclasses.replace(member("a", expires=300), since=90, renewed=90, evidence=b"f" * 32)
-    admission = admit(job, again, present=member("a"), expelled=False, maximum=1)
+    admission = admit(job, again, present=member("a"), gone=(), expelled=False, maximum=1)
     assert admission.job == job
     assert admission.member == dataclasses.replace(again, since=10)
 
@@ -131,3 +132,40 @@ def test_who_leaves_is_gone_and_the_epoch_rises() -> None:
     nobody = part(job, [member("a"), member("b")]).job
     assert (nobody.epoch, nobody.live, nobody.soonest) == (3, {}, None)
     assert part(job, []).job.epoch == job.epoch
+
+
+ZERO, OTHER_ZERO, ONE = (f"{index}.{digit * 16}" for index, digit in ((0, "a"), (0, "b"), (1, "c")))
+
+
+@pytest.mark.spec("MEM-18")
+def test_a_newcomer_displaces_whoever_has_its_index() -> None:
+    """Of its own role, under another name; nobody where instances are not numbered."""
+    others = [member(ZERO), member(ONE, key=b"l"), member(OTHER_ZERO, role="serve"), member("0")]
+    newcomer = member(OTHER_ZERO, key=b"n")
+    assert displaced(others, newcomer, index=0) == (others[0],)
+    assert displaced(others, newcomer, index=None) == ()
+    assert displaced(others, member(ZERO, key=b"n"), index=0) == ()
+    assert displaced(others, member(f"2.{'d' * 16}"), index=2) == ()
+
+
+@pytest.mark.spec("MEM-18")
+def test_taking_a_place_needs_no_free_one() -> None:
+    """One is out and one is in: two steps of the epoch, and as many members as before."""
+    job = join(EMPTY, member(ZERO))
+    newcomer = member(OTHER_ZERO, key=b"n", expires=200)
+    admission = admit(job, newcomer, present=None, gone=(member(ZERO),), expelled=False, maximum=1)
+    assert (admission.job.epoch, admission.job.live) == (job.epoch + 2, {"train": 1})
+    assert (admission.gone, admission.member) == ((member(ZERO),), newcomer)
+    assert admission.job.soonest == 200
+    assert refused(job, newcomer, maximum=1) == "release.too-many"
+
+
+@pytest.mark.spec("MEM-10", "MEM-11", "MEM-18")
+def test_whoever_is_refused_displaces_nobody() -> None:
+    """An expelled key, and another key under the live member's own name."""
+    job = join(EMPTY, member(ZERO))
+    gone = (member(ZERO),)
+    newcomer = member(OTHER_ZERO, key=b"n")
+    assert refused(job, newcomer, gone=gone, expelled=True) == "release.expelled"
+    same_name = member(ZERO, key=b"n")
+    assert refused(job, same_name, present=member(ZERO)) == "release.instance-taken"

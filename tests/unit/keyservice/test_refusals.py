@@ -15,14 +15,20 @@ from cloister.testing.keyservice import CODE_ROOT, MEASUREMENT, ServiceBench, po
 OTHER = LaunchMeasurement(code=CODE_ROOT, runtime=MEASUREMENT.runtime[:-1] + b"!")
 
 
-def ask(bench: ServiceBench, policy: bytes, *, instance: str = "run-1") -> CloisterError:
-    """Ask with a runtime that differs in one byte; what the requester gets."""
+def ask(
+    bench: ServiceBench,
+    policy: bytes,
+    *,
+    instance: str = "run-1",
+    measurement: LaunchMeasurement = OTHER,
+) -> CloisterError:
+    """Ask with a runtime that differs in one byte, or another thing; what the requester gets."""
     with pytest.raises(CloisterError) as e:
         bench.release_client().release(
             policy=policy,
             workload="train",
             instance=instance,
-            measurement=OTHER,
+            measurement=measurement,
             attester=bench.attester(),
         )
     return e.value
@@ -103,3 +109,68 @@ def test_what_no_appraisal_refused_is_not_kept(bench: ServiceBench, policy: byte
                 attester=bench.attester(),
             )
     assert bench.owner().refusals("lab", "digits") == ()
+
+
+@pytest.mark.spec("MEM-25")
+def test_a_job_is_told_that_somebody_was_refused(bench: ServiceBench, policy: bytes) -> None:
+    """When, for which role, and by which code; the digests of what was wanted stay inside."""
+    member = bench.member(
+        bench.release_client()
+        .release(
+            policy=policy,
+            workload="serve",
+            instance="run-1",
+            measurement=MEASUREMENT,
+            attester=bench.attester(),
+        )
+        .bundle
+    )
+    assert member.refusals(0) == ()
+    bench.clock.move(10)
+    ask(bench, policy)
+    altered = LaunchMeasurement(code=CODE_ROOT[:-1] + b"!", runtime=MEASUREMENT.runtime)
+    bench.clock.move(10)
+    ask(bench, policy, measurement=altered)
+    answers: list[bytes] = []
+
+    def tap(path: str, body: bytes, answer: bytes) -> bytes:
+        del path, body
+        answers.append(answer)
+        return answer
+
+    bench.tap = tap
+    found = member.refusals(0)
+    kept = bench.owner().refusals("lab", "digits")
+    at = bench.clock.at
+    assert [(each.at, each.role, each.code) for each in found] == [
+        (at - 10, "train", "appraisal.runtime"),
+        (at, "train", "appraisal.code"),
+    ]
+    assert [each.entry for each in found] == [each.entry for each in kept]
+    assert member.refusals(at) == found[1:]
+    assert member.refusals(at + 1) == ()
+    for wanted in (MEASUREMENT.runtime, CODE_ROOT):
+        assert wanted not in answers[0]
+        assert digest_to_text(wanted).encode() not in answers[0]
+
+
+@pytest.mark.spec("MEM-25")
+def test_a_job_is_told_of_the_newest_of_its_policy(bench: ServiceBench, policy: bytes) -> None:
+    """So many and no more, of the version in force, until the service ends."""
+    for number in range(MAX_REFUSALS + 1):
+        ask(bench, policy, instance=f"run-{number}")
+    newer = bench.apply(policy_text(bench, predecessor=digest_to_text(policy), svn="0"))
+    release = bench.release_client().release(
+        policy=newer,
+        workload="serve",
+        instance="run-1",
+        measurement=MEASUREMENT,
+        attester=bench.attester(),
+    )
+    member = bench.member(release.bundle)
+    assert member.refusals(0) == ()
+    for number in range(MAX_REFUSALS + 1):
+        ask(bench, newer, instance=f"run-{number}")
+    assert len(member.refusals(0)) == MAX_REFUSALS
+    bench.restart()
+    assert member.refusals(0) == ()

@@ -19,6 +19,7 @@ from cloister.launcher.plan import (
     refuse_arguments,
     require_same,
 )
+from cloister.testing.networks import networked_policy
 from cloister.testing.policies import sample_policy
 from cloister.volume.regions import ENCRYPTED_ONLY, RegionClass, Regions
 
@@ -61,6 +62,29 @@ def test_regions_come_from_the_policy() -> None:
     assert (code.regions, model.regions) == (ENCRYPTED_ONLY, ENCRYPTED_ONLY)
     assert data.regions == Regions({"/a": RegionClass.PLAIN, "/b": RegionClass.AUTHENTICATED})
     assert data.regions.enforced
+
+
+@pytest.mark.spec("POL-86")
+def test_an_instance_plans_its_own_shard() -> None:
+    """No store of another's is asked for; a run without an index has no plan."""
+    store = Path("/stores/train-1")
+
+    def plan(instance: str) -> RunPlan:
+        return plan_run(
+            networked_policy(),
+            "worker",
+            base=Path("/p"),
+            code_folder=None,
+            stores={"code": Path("/stores/code"), "train-1": store},
+            instance=instance,
+        )
+
+    (data,) = (v for v in plan(f"1.{'a' * 16}").volumes if v.target == "/data")
+    assert (data.name, data.store, data.access) == ("train-1", store, "read")
+    for name in ("", "worker-1", f"2.{'a' * 16}"):
+        with pytest.raises(ReleaseDeniedError) as e:
+            plan(name)
+        assert e.value.code == "release.instance-index"
 
 
 def test_a_code_volume_is_mounted_at_code_in_any_case() -> None:

@@ -9,67 +9,19 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 
 import pytest
 
-from cloister.network.addresses import AddressPlan, Task
-from cloister.network.rules import ANY_PORT
-from cloister.testing.relays import FakeJob, FakeNode
+from cloister.testing.relays import PS, WORKER, Pair, running_pair
 
 NOW = int(time.time())  # noqa: TID251  # OpenSSL asks the machine, whatever a test would like
-COUNTS = {"ps": 1, "worker": 2}
-PS, WORKER = Task("ps", 0), Task("worker", 0)
-PLAN = AddressPlan.of(COUNTS)
-
-
-def clock() -> int:
-    return NOW
-
-
-@dataclass
-class Pair:
-    """A worker that may connect to a parameter server's program, which listens at `listener`."""
-
-    job: FakeJob
-    ps: FakeNode
-    worker: FakeNode
-    listener: socket.socket
-    port: int
-    stack: ExitStack
-
-    def open(self, port: int) -> socket.socket:
-        """The opening program's end of a fresh connection."""
-        return self.stack.enter_context(self.worker.connect(PS, port))
-
-    def connected(self) -> tuple[socket.socket, socket.socket]:
-        """Both programs' ends of a fresh connection."""
-        ours = self.open(self.port)
-        theirs = self.stack.enter_context(self.listener.accept()[0])
-        theirs.settimeout(30)
-        return ours, theirs
 
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     """A job of two, in which both run."""
-    job = FakeJob.of(COUNTS, at=NOW)
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.2", 0)))
-        listener.settimeout(30)
-        port = listener.getsockname()[1]
-        ps = FakeNode(job, PS, opens={}, accepts={"worker": {port}}, host="127.0.0.2", clock=clock)
-        worker = FakeNode(
-            job,
-            WORKER,
-            opens={"ps": ANY_PORT},
-            accepts={},
-            clock=clock,
-            destinations=[(PLAN.address(PS), port), (PLAN.address(PS), 1)],
-        )
-        stack.enter_context(ps)
-        yield Pair(job, ps, stack.enter_context(worker), listener, port, stack)
+    with running_pair(at=NOW) as found:
+        yield found
 
 
 def reset(sock: socket.socket) -> None:

@@ -222,11 +222,13 @@ def requests() -> dict[str, dict[str, object]]:
     leave = canonical(request(operation="leave", of=None))
     demand = {"audience": "https://rp.example", "answers": b"a" * 16, "result": b"r" * 100}
     token = canonical(request(operation="token", of=None, token=demand))
+    refusals = canonical(request(operation="refusals", of=None, since=NOW))
     malformed = "message.malformed"
     cases: dict[str, tuple[str, str, bytes, str]] = {
         "ok-roster": ("For the roster.", "MEM-20", sealed(body, by=secret()), "ok"),
         "ok-leave": ("For leaving.", "MEM-20", sealed(leave, by=secret()), "ok"),
         "ok-token": ("For a token.", "MEM-50", sealed(token, by=secret()), "ok"),
+        "ok-refusals": ("For refusals.", "MEM-25", sealed(refusals, by=secret()), "ok"),
         "other-secret": (
             "Another member's secret.",
             "MEM-22",
@@ -271,6 +273,19 @@ def requests() -> dict[str, dict[str, object]]:
             "An empty audience.",
             {"operation": "token", "of": None, "token": demand | {"audience": ""}},
         ),
+        "refusals-of-role": (
+            "Refusals with a roster's part.",
+            {"operation": "refusals", "since": NOW},
+        ),
+        "refusals-of-no-time": (
+            "Refusals since nobody knows when.",
+            {"operation": "refusals", "of": None},
+        ),
+        "refusals-before-all": (
+            "A time below zero.",
+            {"operation": "refusals", "of": None, "since": -1},
+        ),
+        "roster-since": ("A roster with the part of refusals.", {"since": NOW}),
         "roster-with-token": ("A roster with a token's part.", {"token": demand}),
     }
     for name, (comment, changes) in wrong.items():

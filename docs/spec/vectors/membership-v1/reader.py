@@ -95,13 +95,15 @@ def roster(case):
 def request(case):
     outer = read(bytes.fromhex(case["message"]), {"body", "mac"})
     operation = cbor2.loads(outer["body"]).get("operation")
-    need(operation in ("roster", "leave", "token"))
-    more = {"roster": {"of"}, "leave": set(), "token": {"token"}}[operation]
+    need(operation in ("roster", "refusals", "leave", "token"))
+    parts = {"roster": {"of"}, "refusals": {"since"}, "leave": set(), "token": {"token"}}
+    more = parts[operation]
     body = read(outer["body"], REQUEST | more)  # MEM-20
     need(body["version"] == 1)
     need(is_digest(body["service"]) and is_digest(body["nonce"]))
     need(all(is_name(body[key]) for key in ("namespace", "name", "role", "instance")))
     need("of" not in more or body["of"] == "" or is_name(body["of"]))
+    need("since" not in more or is_count(body["since"]))  # MEM-25
     if more == {"token"}:  # MEM-50
         need(set(body["token"]) == {"audience", "answers", "result"})
         need(

@@ -977,6 +977,26 @@ APPRAISALS = [
         "release.volume-unknown",
     ),
     (
+        "shards",
+        "POL-86",
+        "each shard is registered",
+        [("    listen: {}", NET), ("/data: {volume: data, access: read}", SHARDS)],
+        (),
+        "ok",
+    ),
+    (
+        "shard-unregistered",
+        "POL-86",
+        "a shard that the key service does not have refuses every instance",
+        [
+            ("    listen: {}", NET),
+            ("/data: {volume: data, access: read}", SHARDS.replace("code]", "lost]")),
+            ("  data: {id:", '  lost: {id: "' + "3" * 32 + '", root: latest}\n  data: {id:'),
+        ],
+        (),
+        "release.volume-unknown",
+    ),
+    (
         "other-state",
         "POL-58",
         "a code volume whose anchored state is another",

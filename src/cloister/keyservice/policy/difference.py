@@ -29,8 +29,12 @@ __all__ = ["Difference", "Effect", "compare"]
 # What runs and what it is called: neither more nor less than before, and worth reading.
 _OTHER: Final = re.compile(
     r"predecessor|name|namespace|workloads\.[^.]+\.(command|code\..*|environment\b.*)"
-    r"|workloads\..*\.port"
+    r"|workloads\..*\.port|cluster\..*"
 )
+
+
+# Lists whose order says something, shown as a whole.
+_ORDERED: Final = re.compile(r".*\.(command|shards)|cluster\.roles")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ def _leaves(value: Value, path: str) -> Iterator[tuple[str, Leaf]]:
             yield from _leaves(item, join(path, key))
     elif isinstance(value, str | int):
         yield path, value
-    elif path.endswith(".command") and isinstance(value, list):
+    elif _ORDERED.fullmatch(path) and isinstance(value, list):
         yield path, " ".join(repr(word) for word in value)
     elif value == [] and claim_of(path) is not None:
         yield path, NOTHING  # a rule that admits nothing is the strictest, and no leaf shows it
@@ -115,6 +119,19 @@ def _root(old: Leaf, new: Leaf) -> Effect:
     if new == "latest":
         return "weaker"
     return "stricter" if old == "latest" else "other"
+
+
+_CONNECTION: Final = re.compile(r"(workloads.*\.connections\.[^.\[]+)\[[0-9]+\]")
+_BOUND: Final = re.compile(
+    r"workloads.*\.(egress\[.*\]\.(bytes|rate)|instances\.(maximum|restarts))"
+)
+
+
+def _bound(old: Leaf | None, new: Leaf | None) -> Effect:
+    """Judge a bound of an egress or of how many there may be; without one there is more."""
+    if old is None or new is None:
+        return "weaker" if new is None else "stricter"
+    return _higher(old, new)
 
 
 _REGION: Final = re.compile(r"(volumes\..*\.regions)\[(/.*)\]")
@@ -165,6 +182,10 @@ def _effect(
         return "other"
     if (region := _REGION.fullmatch(path)) and _volume_stays(region[1], before, after):
         return _region(*(_region_of(region[1], region[2], leaves) for leaves in (before, after)))
+    if _BOUND.fullmatch(path) and _holder_stays(path, before, after):
+        return _bound(before.get(path), after.get(path))
+    if (connection := _CONNECTION.fullmatch(path)) is not None:
+        return _port(path, connection[1], before, after)
     about_device = effect_on_device(path, *sides)
     if about_device is not None:
         return about_device
@@ -181,6 +202,23 @@ def _effect(
         return "stricter" if f"{place}.unchecked" in before else "weaker"
     board_is_gone = path.startswith("approval.") and "approval.threshold" not in after
     return "weaker" if f"{place}.unchecked" in after or board_is_gone else "stricter"
+
+
+def _holder_stays(path: str, before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> bool:
+    """Tell whether what a bound is of is in both: the place of an egress, or the workload."""
+    if ".egress[" in path:
+        return all(path in leaves for leaves in (before, after))
+    command = f"{path.rpartition('.instances.')[0]}.command"
+    return all(command in leaves for leaves in (before, after))
+
+
+def _port(
+    path: str, connection: str, before: Mapping[str, Leaf], after: Mapping[str, Leaf]
+) -> Effect:
+    """Judge a port of a connection; one that was among all ports is none more."""
+    if path in after:
+        return "stricter" if connection in before else "weaker"
+    return "weaker" if connection in after else "stricter"
 
 
 def _volume_stays(regions: str, before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> bool:

@@ -23,6 +23,7 @@ from cloister.keyservice.policy.model import (
     VolumeRule,
     Workload,
 )
+from cloister.keyservice.policy.network_rules import Cluster, EgressRule, Ports
 from cloister.keyservice.policy.reader import parse_policy
 
 __all__ = ["PolicyDraft", "draft_policy"]
@@ -39,6 +40,8 @@ class PolicyDraft:
         volumes: Volumes by name.
         workloads: Roles by name.
         predecessor: `none`, or the hash of the policy that this one replaces.
+        cluster: What a framework is told; None where none has to be told.
+        certificate_lifetime: Seconds; None is a day.
     """
 
     name: str
@@ -47,6 +50,8 @@ class PolicyDraft:
     volumes: Mapping[str, VolumeRule]
     workloads: Mapping[str, Workload]
     predecessor: str = "none"
+    cluster: Cluster | None = None
+    certificate_lifetime: int | None = None
 
 
 def draft_policy(draft: PolicyDraft) -> str:
@@ -69,6 +74,9 @@ def _lines(draft: PolicyDraft) -> Iterator[str]:
     yield f"namespace: {_quoted(draft.namespace)}"
     yield "# The hash of the policy that this one replaces."
     yield f"predecessor: {_quoted(draft.predecessor)}"
+    if draft.certificate_lifetime is not None:
+        yield "# Seconds that a certificate, and a membership, lasts unless renewed."
+        yield f"certificate_lifetime: {draft.certificate_lifetime}"
     yield ""
     yield from _sim_lines(draft.sim)
     yield ""
@@ -76,6 +84,12 @@ def _lines(draft: PolicyDraft) -> Iterator[str]:
     yield "volumes:" if draft.volumes else "volumes: {}"
     for name, volume in draft.volumes.items():
         yield from _volume_lines(name, volume)
+    if draft.cluster is not None:
+        yield ""
+        yield "# What the launcher tells the framework; each task has its own port, counting on."
+        cluster = draft.cluster
+        roles = _list(cluster.roles)
+        yield f"cluster: {{framework: {cluster.framework}, roles: {roles}, port: {cluster.port}}}"
     yield ""
     yield "workloads:"
     for name, workload in draft.workloads.items():
@@ -122,6 +136,26 @@ def _workload_lines(name: str, workload: Workload) -> Iterator[str]:
     yield from _map("listen", {k: _listener(v) for k, v in workload.listen.items()})
     yield "    # pass shows standard output and error to the operator; drop discards them."
     yield f"    output: {{logs: {_quoted(workload.output.logs)}}}"
+    yield from _instance_lines(workload)
+    yield from _network_lines(workload)
+
+
+def _instance_lines(workload: Workload) -> Iterator[str]:
+    if workload.instances is None:
+        return
+    yield "    # How many there may be at the same time, and how often a failed one comes back."
+    more = workload.instances.restarts
+    restarts = "" if more is None else f", restarts: {more}"
+    yield f"    instances: {{maximum: {workload.instances.maximum}{restarts}}}"
+
+
+def _network_lines(workload: Workload) -> Iterator[str]:
+    if workload.connections is not None:
+        yield "    # Whom it may open connections to, at which ports; nobody else can be reached."
+        yield from _map("connections", {k: _ports(v) for k, v in workload.connections.items()})
+    if workload.egress is not None:
+        yield "    # What may leave the job, protected by what the program does and nothing else."
+        yield from _map("egress", {k: _egress(v) for k, v in workload.egress.items()})
 
 
 def _map(name: str, entries: Mapping[str, str]) -> Iterator[str]:
@@ -144,6 +178,18 @@ def _mount(mount: Mount | ShardMount) -> str:
 
 def _listener(listener: Listener) -> str:
     return f"{{port: {listener.port}, clients: {_check(listener.clients)}}}"
+
+
+def _ports(ports: Ports) -> str:
+    return ports if ports == "any" else _integers(ports)
+
+
+def _egress(rule: EgressRule) -> str:
+    return f"{{ports: {_integers(rule.ports)}, bytes: {rule.bytes}, rate: {rule.rate}}}"
+
+
+def _integers(numbers: tuple[int, ...]) -> str:
+    return "[" + ", ".join(str(number) for number in numbers) + "]"
 
 
 def _check(check: tuple[str, ...] | int | Unchecked) -> str:

@@ -76,8 +76,8 @@ def _code(policy: Policy, workload: Workload, path: str) -> Iterator[_Found]:
 
 def _mounts(policy: Policy, workload: Workload, path: str) -> Iterator[_Found]:
     for point, mount in workload.volumes.items():
-        place = join(f"{path}.volumes", point)
-        for name in mount.names:
+        at = join(f"{path}.volumes", point)
+        for name, place in mount.places(at).items():
             rule = policy.volumes.get(name)
             if rule is None:
                 message = f"volume {quote(name)} is not declared"
@@ -87,7 +87,7 @@ def _mounts(policy: Policy, workload: Workload, path: str) -> Iterator[_Found]:
                     "writable, yet its root is exact: after the first change no run is admitted"
                 )
                 yield "warning", "lint.exact-root-writable", place, message
-        yield from _mount_point(workload, point, place)
+        yield from _mount_point(workload, point, at)
 
 
 def _mount_point(workload: Workload, point: str, place: str) -> Iterator[_Found]:
@@ -115,14 +115,14 @@ def _repeated(workload: Workload, path: str) -> Iterator[_Found]:
     if isinstance(workload.code, CodeVolume):
         first[workload.code.volume] = CODE_MOUNT
     for point, mount in workload.volumes.items():
-        for name in mount.names:
+        for name, place in mount.places(join(f"{path}.volumes", point)).items():
             if first.get(name, point) != point:
                 other = first[name]
                 before = workload.volumes.get(other)
                 writes = "write" in {mount.access, before.access if before is not None else ""}
                 message = f"volume {quote(name)} is mounted at {other} already"
                 severity: Literal["error", "warning"] = "error" if writes else "warning"
-                yield severity, "lint.volume-mounted-twice", join(f"{path}.volumes", point), message
+                yield severity, "lint.volume-mounted-twice", place, message
             first.setdefault(name, point)
 
 

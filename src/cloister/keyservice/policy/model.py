@@ -147,6 +147,10 @@ class Mount:
         """The volumes that it may be."""
         return (self.volume,)
 
+    def places(self, path: str) -> dict[str, str]:
+        """Return each volume with where it is named, for a mount at `path` in the policy."""
+        return {self.volume: path}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardMount:
@@ -164,6 +168,10 @@ class ShardMount:
     def names(self) -> tuple[str, ...]:
         """The volumes that it may be."""
         return self.shards
+
+    def places(self, path: str) -> dict[str, str]:
+        """Return each volume with where it is named, for a mount at `path` in the policy."""
+        return {name: f"{path}.shards[{index}]" for index, name in enumerate(self.shards)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

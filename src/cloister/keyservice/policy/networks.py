@@ -25,6 +25,7 @@ __all__ = [
     "mounts_of",
     "network_problems",
     "networked_roles",
+    "require_index",
 ]
 
 # What the launcher writes for a framework, and so nobody else does.
@@ -69,6 +70,26 @@ def instance_index(instance: str) -> int | None:
     return None if found is None else int(found[1])
 
 
+def require_index(policy: Policy, role: str, instance: str) -> int | None:
+    """Return the index of an instance, or None where the role's instances are not numbered.
+
+    Args:
+        policy: Has the role.
+        role: Of the instance.
+        instance: Its name for itself; untrusted.
+
+    Raises:
+        ReleaseDeniedError: The name has no index, or one that is too high
+            (`release.instance-index`).
+    """
+    if role not in indexed_roles(policy):
+        return None
+    index = instance_index(instance)
+    if index is None or index >= _most(policy, role):
+        raise _no_index(f"{instance!r} of {role}, which has {_most(policy, role)}")
+    return index
+
+
 def mounts_of(workload: Workload, instance: str) -> Mapping[str, Mount]:
     """Return what one instance mounts: of shards its own, and no other.
 
@@ -84,10 +105,17 @@ def _mount_of(mount: Mount | ShardMount, instance: str) -> Mount:
         return mount
     index = instance_index(instance)
     if index is None or index >= len(mount.shards):
-        raise ReleaseDeniedError(
-            f"{instance} is the name of no instance that has a shard", code="release.instance-index"
-        )
+        raise _no_index(f"{instance!r}, of {len(mount.shards)} shards")
     return Mount(volume=mount.shards[index], access=mount.access)
+
+
+def _no_index(detail: str) -> ReleaseDeniedError:
+    return ReleaseDeniedError(
+        "an instance of this workload is called <index>.<16 to 32 lower-case hex digits>, with the "
+        "index of a place that there is",
+        code="release.instance-index",
+        detail=detail,
+    )
 
 
 def cluster_ports(policy: Policy) -> Mapping[tuple[str, int], int]:

@@ -325,8 +325,9 @@ def _volumes(
     if isinstance(role.code, CodeVolume):
         uses[role.code.volume] = f"{base}.code.volume"
     for point, mount in role.volumes.items():
-        for name in mount.names:  # of shards all: each is declared and in its state, or none is
-            uses.setdefault(name, join(f"{base}.volumes", point))
+        # Of shards all: what holds for one instance holds for each.
+        for name, place in mount.places(join(f"{base}.volumes", point)).items():
+            uses.setdefault(name, place)
     for name, path in uses.items():
         yield _volume(policy, path, name, volume_roots)
 

@@ -7,6 +7,7 @@ import pytest
 from cloister.keyservice.policy import parse_policy
 from cloister.keyservice.policy.difference import compare
 from cloister.testing.keyservice import ServiceBench, policy_text
+from cloister.testing.networks import networked_policy
 from cloister.testing.secrets import export_entry, secret_policy
 
 KEY = "ed25519:" + "a1" * 32
@@ -187,3 +188,56 @@ def test_an_export_to_another_service_is_weaker_and_its_end_stricter(bench: Serv
     assert {each.effect for each in compare(one, two)} == {"weaker"}
     assert {each.effect for each in compare(two, one)} == {"stricter"}
     assert len(compare(one, two)) == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "effects"),
+    [
+        (("ps: [2225]", "ps: [2225, 2226]"), {"workloads.worker.connections.ps[2226]": "weaker"}),
+        (("ps: [2225]", "ps: [80]"), {"workloads.worker.connections.ps[2225]": "stricter",
+                                     "workloads.worker.connections.ps[80]": "weaker"}),
+        (("ps: [2225]", "ps: any"), {"workloads.worker.connections.ps[2225]": "weaker",
+                                    "workloads.worker.connections.ps": "weaker"}),
+        (("worker: any, ps: any", "worker: any, ps: [80]"),
+         {"workloads.chief.connections.ps": "stricter",
+          "workloads.chief.connections.ps[80]": "stricter"}),
+        (("chief: any, worker: any, ps: any", "worker: any, ps: any"),
+         {"workloads.chief.connections.chief": "stricter"}),
+        (("bytes: 10000000", "bytes: 10000001"),
+         {"workloads.chief.egress[mlflow.example.org].bytes": "weaker"}),
+        (("rate: 1000000", "rate: 9"),
+         {"workloads.chief.egress[mlflow.example.org].rate": "stricter"}),
+        (("ports: [443]", "ports: [443, 80]"),
+         {"workloads.chief.egress[mlflow.example.org].ports[80]": "weaker"}),
+        (("restarts: 3", "restarts: 4"), {"workloads.worker.instances.restarts": "weaker"}),
+        ((", restarts: 3", ""), {"workloads.worker.instances.restarts": "weaker"}),
+        (("[train-0, train-1]", "[train-1, train-0]"),
+         {"workloads.worker.volumes[/data].shards": "weaker"}),
+        (("[chief, worker, ps]", "[worker, chief, ps]"), {"cluster.roles": "other"}),
+        (("port: 2222", "port: 2221"), {"cluster.port": "other"}),
+    ],
+)  # fmt: skip
+def test_changes_of_networks_have_their_effects(
+    change: tuple[str, str], effects: dict[str, str]
+) -> None:
+    """More places, ports or bytes is weaker; the order of shards and ranks shows."""
+    changes = compare(networked_policy(), networked_policy(change))
+    assert {each.path: each.effect for each in changes} == effects
+
+
+def test_a_new_place_outside_is_weaker_in_every_line() -> None:
+    """With its bound, which bounds nothing that was there before."""
+    egress = "    egress: {mlflow.example.org: {ports: [443], bytes: 10000000, rate: 1000000}}\n"
+    without = networked_policy((egress, ""))
+    assert {each.effect for each in compare(without, networked_policy())} == {"weaker"}
+    assert {each.effect for each in compare(networked_policy(), without)} == {"stricter"}
+
+
+def test_a_first_bound_of_instances_is_stricter(bench: ServiceBench) -> None:
+    """Without one there may be as many as a job can hold."""
+    before, after = (
+        parse_policy(policy_text(bench, instances=line).encode(), source="p")
+        for line in ("", "instances: {maximum: 2}")
+    )
+    assert {each.effect for each in compare(before, after)} == {"stricter"}
+    assert {each.effect for each in compare(after, before)} == {"weaker"}

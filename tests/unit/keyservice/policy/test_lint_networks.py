@@ -57,7 +57,7 @@ def test_egress_is_said_loudly() -> None:
         ),
         (
             [("shards: [train-0, train-1]", "shards: [train-0, nowhere]")],
-            ("error", "lint.volume-undeclared", "workloads.worker.volumes[/data]"),
+            ("error", "lint.volume-undeclared", "workloads.worker.volumes[/data].shards[1]"),
         ),
         (
             [("{/data: {shards", "{/more: {volume: train-1, access: write}, /data: {shards")],
@@ -65,7 +65,7 @@ def test_egress_is_said_loudly() -> None:
         ),
         (
             [("{/data: {shards", "{/more: {volume: train-1, access: write}, /data: {shards")],
-            ("error", "lint.volume-mounted-twice", "workloads.worker.volumes[/data]"),
+            ("error", "lint.volume-mounted-twice", "workloads.worker.volumes[/data].shards[1]"),
         ),
     ],
 )  # fmt: skip

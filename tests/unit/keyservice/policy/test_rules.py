@@ -9,7 +9,9 @@ from cloister.attestation.claims import Claims
 from cloister.keyservice.policy.reader import parse_policy
 from cloister.keyservice.policy.rules import Rule, rules
 from cloister.testing.genuine import section, with_gpus
+from cloister.testing.networks import networked_policy
 from cloister.testing.policies import (
+    CODE_ROOT,
     VOLUME_ROOTS,
     sample_claims,
     sample_measurement,
@@ -232,3 +234,21 @@ def test_half_of_a_machine_is_refused() -> None:
     ):
         assert (rule.verdict, rule.code) == ("refused", "appraisal.root-of-trust")
     assert beside(None, asked=False) == []
+
+
+@pytest.mark.spec("POL-58", "POL-86")
+def test_every_shard_is_judged_at_its_own_place() -> None:
+    """One that is not registered refuses each instance, not only its own."""
+    policy = networked_policy()
+    roots = {"code": CODE_ROOT, "train-0": CODE_ROOT}
+    found = rules(
+        policy,
+        "worker",
+        sample_claims(),
+        measurement=sample_measurement(),
+        volume_roots=roots,
+    )
+    volumes = {rule.path: rule for rule in found if rule.number == 9}
+    assert [rule.verdict for rule in volumes.values()] == ["holds", "holds", "refused"]
+    last = volumes["workloads.worker.volumes[/data].shards[1]"]
+    assert (last.verdict, last.code) == ("refused", "release.volume-unknown")

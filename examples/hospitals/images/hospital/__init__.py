@@ -1,0 +1,1 @@
+"""Three hospitals and their pictures."""

@@ -1,0 +1,1 @@
+"""Three hospitals and one table."""
