@@ -292,7 +292,12 @@ class ShieldedSystem:
         return read_weights(target)
 
     def _said(self) -> str:
-        return last_lines((self._folder / "errors").read_bytes())
+        said = last_lines((self._folder / "errors").read_bytes())
+        with contextlib.suppress(OSError, ValueError):
+            for each in json.loads((self._job / "state.json").read_text())["instances"]:
+                if each["error"]:
+                    said += f"\n{each['role']}-{each['index']}: {each['error']}"
+        return said
 
     def _code(self) -> str:
         """Return the code of what stopped the job, as the command says it to machines."""

@@ -98,7 +98,7 @@ def test_a_job_that_hangs_is_late(tmp_path: Path) -> None:
 def test_two_hundred_faults_of_plain_processes() -> None:
     """Faults, job and judge do what they say."""
     kinds = [each for each in PLAIN if each != "full" or cluster_faults.can_mount()]
-    report = cluster_faults.soak(200, seed=20261126, system=PlainSystem, kinds=kinds)
+    report = cluster_faults.soak(60, seed=20261126, system=PlainSystem, kinds=kinds)
     assert report.bad == []
 
 
