@@ -45,7 +45,7 @@ def _run(
         command,
         code,
         folder / "shielded",
-        environment={"HOME": "/tmp", "TF_CPP_MIN_LOG_LEVEL": "2", **(environment or {})},
+        environment={"TF_CPP_MIN_LOG_LEVEL": "2", **(environment or {})},
         seconds=400,
     )
     run.require_success()
