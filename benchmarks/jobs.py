@@ -1,9 +1,9 @@
-"""Steps of distributed training, native against shielded: the same programs, seeds and tasks, in turns.
+"""Steps of distributed training, native against shielded: the same programs, seeds and tasks.
 
-Native is the same interpreter with the same variables on the loopback, without a sandbox, a relay or
-TLS. All tasks of both share this machine's processors, with the relays of the shielded ones: where
-there are fewer processors than tasks and relays, what a step costs in processor time is what it
-costs in time, and adding workers cannot make anything faster.
+Native is the same interpreter with the same variables on the loopback, without a sandbox, a relay
+or TLS. All tasks of both share this machine's processors, with the relays of the shielded ones:
+where there are fewer processors than tasks and relays, what a step costs in processor time is what
+it costs in time, and adding workers cannot make anything faster.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from pairs import Row, Spread
 
 PROGRAMS = Path(__file__).parent / "programs"
 # What each comparison is: program, size, framework, roles, aim for the ratio.
-CASES: dict[str, tuple[str, str, str, dict[str, int], float | None]] = {
+Case = tuple[str, str, str, dict[str, int], float | None]
+CASES: dict[str, Case] = {
     "TensorFlow, 2 workers, light": ("mirrored", "light", "tensorflow", {"worker": 2}, 1.05),
     "TensorFlow, 2 workers, heavy": ("mirrored", "heavy", "tensorflow", {"worker": 2}, 1.30),
     "TensorFlow, parameter server with 2 workers": (
@@ -36,26 +37,17 @@ _DEADLINE_S = 300
 
 def rows(domain: domains.Domain, *, pairs: int, steps: int) -> Iterator[Row]:
     """Measure each case `pairs` times each way, and PyTorch's with one to three workers."""
-    for name, (program, size, framework, roles, aim) in CASES.items():
-        yield _case(domain, name, program, size, framework, roles, aim, pairs=pairs, steps=steps)
+    for name, case in CASES.items():
+        yield measure(domain, name, case, pairs=pairs, steps=steps)
     for workers in (1, 2, 3):
-        roles = {"worker": workers}
         name = f"... scaling: PyTorch, light, {workers} workers"
-        yield _case(domain, name, "torch", "light", "pytorch", roles, None, pairs=1, steps=steps)
+        case = ("torch", "light", "pytorch", {"worker": workers}, None)
+        yield measure(domain, name, case, pairs=1, steps=steps)
 
 
-def _case(
-    domain: domains.Domain,
-    name: str,
-    program: str,
-    size: str,
-    framework: str,
-    roles: Mapping[str, int],
-    aim: float | None,
-    *,
-    pairs: int,
-    steps: int,
-) -> Row:
+def measure(domain: domains.Domain, name: str, case: Case, *, pairs: int, steps: int) -> Row:
+    """Measure one case `pairs` times each way."""
+    program, size, framework, roles, aim = case
     words = [f"steps_{program}.py", size, str(steps)]
     policy = _policy(domain, f"{program}-{size}-{sum(roles.values())}", words, framework, roles)
     found: dict[bool, list[float]] = {False: [], True: []}
