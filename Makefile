@@ -15,7 +15,7 @@ SECONDS ?= 8
 FUZZ ?= 5
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup browser demo test test-all check spec fuzz soak soak-keyservice docs bench release clean
+.PHONY: help setup browser demo test test-all check spec fuzz soak soak-cluster soak-keyservice docs bench release clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 17
@@ -47,8 +47,11 @@ fuzz: setup ## every parser under a fuzzer, SECONDS=8 each; then FUZZ=5 times th
 	$(BIN)/python tests/fuzz/run.py --seconds $(SECONDS)
 	CLOISTER_FUZZ=$(FUZZ) $(PYTEST) -n $(JOBS) tests/fuzz $(ARGS)
 
-soak: setup ## kill the volume's server 1000 times; an hour of a key service, compressed
+soak: setup ## a volume's server killed 1000 times, an hour of a key service, 200 faults of a cluster
 	$(PYTEST) -m soak --timeout 7200 $(ARGS)
+
+soak-cluster: setup ## break a distributed training 200 times, in two hours: it ends right, or with a clear error
+	PYTHONPATH=tests $(BIN)/python -m soak.cluster_faults --shielded $(ARGS)
 
 soak-keyservice: $(VENV)/.dev compile ## an hour of a key service in three minutes: is its memory flat?
 	$(BIN)/python benchmarks/hour.py --output benchmarks/out $(ARGS)

@@ -42,7 +42,7 @@ def rows(*, rounds: int) -> Iterator[Row]:
             facts={
                 "ordinary_s": ordinary.record(),
                 "private_s": private.record(),
-                "ratio": ratio.record(),
+                "times": ratio.record(),
             },
         )
     small, large, wide = (

@@ -1,13 +1,15 @@
 """Make the inputs that the programs in foreign/ read: python foreign_inputs.py DIRECTORY.
 
 Invented data in the form of the real sets, small and always the same:
-keras/{train,test}.csv, pytorch/<language>.txt, sklearn/reuters/*.sgm.
+keras/{train,test}.csv, pytorch/<language>.txt, sklearn/reuters/*.sgm. And mnist/mnist.npz: the
+handwritten digits of scikit-learn in MNIST's size, 10059 to train and 360 to test.
 """
 
 import sys
 from pathlib import Path
 
 import numpy as np
+from sklearn.datasets import load_digits
 
 
 def write_table(path, rows, *, with_target, generator):
@@ -57,14 +59,33 @@ def write_reports(folder, generator):
         (folder / f"reut2-{number:03}.sgm").write_text("\n".join(reports), encoding="latin-1")
 
 
+def write_digits(folder):
+    images, labels = load_digits(return_X_y=True)
+    pixels = np.kron(
+        (images.reshape(-1, 8, 8) * 255 / 16).astype("uint8"), np.ones((3, 3), "uint8")
+    )
+    pixels = np.pad(pixels, ((0, 0), (2, 2), (2, 2)))
+    labels = labels.astype("uint8")
+    # Moved about, for as many as a script takes for granted.
+    moves = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1)]
+    np.savez_compressed(
+        folder / "mnist.npz",
+        x_train=np.concatenate([np.roll(pixels[:1437], move, axis=(1, 2)) for move in moves]),
+        y_train=np.tile(labels[:1437], len(moves)),
+        x_test=pixels[1437:],
+        y_test=labels[1437:],
+    )
+
+
 def main(directory):
     generator = np.random.default_rng(0)
-    for name in ("keras", "pytorch", "sklearn/reuters"):
+    for name in ("keras", "pytorch", "sklearn/reuters", "mnist"):
         (Path(directory) / name).mkdir(parents=True, exist_ok=True)
     write_table(Path(directory, "keras/train.csv"), 4000, with_target=True, generator=generator)
     write_table(Path(directory, "keras/test.csv"), 500, with_target=False, generator=generator)
     write_names(Path(directory, "pytorch"), generator)
     write_reports(Path(directory, "sklearn/reuters"), generator)
+    write_digits(Path(directory, "mnist"))
 
 
 if __name__ == "__main__":

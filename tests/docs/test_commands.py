@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -24,6 +25,7 @@ _FILE: Final = re.compile(r"<!-- file: (\S+) -->\n+```\w+\n(.*?)^```$", re.MULTI
 GUIDES: Final = sorted((ROOT / "docs" / "guide").glob("*.md"))
 PRIVACY: Final = ROOT / "docs" / "guide" / "train-with-differential-privacy.md"
 REPLICAS: Final = ROOT / "docs" / "guide" / "run-several-replicas.md"
+CLUSTER: Final = ROOT / "docs" / "guide" / "train-on-one-machine.md"
 
 
 def cloister_beside(python: str) -> Path | None:
@@ -82,6 +84,19 @@ def test_the_commands_of_the_guide_to_private_training_work(tmp_path: Path) -> N
     if cloister_beside(sys.executable) is None:
         pytest.skip("cloister is not installed in this environment; make setup")
     done = run_page(PRIVACY, tmp_path)
+    assert done.returncode == 0, f"{done.stdout}\n--- stderr\n{done.stderr}"
+
+
+@pytest.mark.slow
+@pytest.mark.fuse
+@pytest.mark.frameworks("torch")
+def test_the_commands_of_the_guide_to_jobs_work(tmp_path: Path) -> None:
+    """The same, with PyTorch in three processes whose connections are redirected."""
+    if cloister_beside(sys.executable) is None:
+        pytest.skip("cloister is not installed in this environment; make setup")
+    if shutil.which("nft", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") is None:
+        pytest.skip("no nft here: install nftables")
+    done = run_page(CLUSTER, tmp_path)
     assert done.returncode == 0, f"{done.stdout}\n--- stderr\n{done.stderr}"
 
 

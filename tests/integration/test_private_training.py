@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from cloister.training.privacy.accounting import Mechanism, epsilon_of
+from cloister.training.privacy.statement import Statement
 
 HERE: Final = Path(__file__).parent
 CASES: Final = [
@@ -105,3 +106,18 @@ def test_epsilons_are_those_of_other_accountants(others: Path, name: str) -> Non
     assert ours == pytest.approx(theirs["jax-privacy"], rel=1e-9)
     assert ours == pytest.approx(theirs["opacus"], abs=0.03)
     assert ours < theirs["opacus-rdp"]
+
+
+@pytest.mark.slow
+@pytest.mark.frameworks("tensorflow", "dp_accounting", "sklearn")
+def test_the_example_keeps_its_promise_and_learns(tmp_path: Path) -> None:
+    """At epsilon 3 the digits are recognised, and the model is one that others load."""
+    script = HERE.parents[1] / "examples" / "private_digits.py"
+    _run(str(script), tmp_path)
+    statement = Statement.read(tmp_path / "privacy.json")
+    statement.verify()
+    assert statement.epsilon <= 3
+    assert [each.steps for each in statement.mechanisms] == [120]
+    assert (tmp_path / "digits.keras").stat().st_size > 10_000
+    metrics = json.loads((tmp_path / "metrics.json").read_text("utf-8"))
+    assert metrics["accuracy"] > 0.88

@@ -56,7 +56,8 @@ def status(job: Path | None = _JOB, as_json: bool = _JSON) -> None:
         ]
         for each in state.instances
     ]
-    console.table(f"{state.name}: {_now(state)}", _COLUMNS, rows)
+    console.table(state.name, _COLUMNS, rows)
+    console.lines(_now(state))
     if state.why:
         console.lines(console.printable(state.why))
 

@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import typer
 
 from cloister.cli import console, job_receipts, settings, vouching
 from cloister.cli.loading import loading
+from cloister.crypto.digest import DIGEST_BYTES
 from cloister.errors import CloisterError, ConfigError, WorkloadError
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         None, min=0, max=1000, help="How often one may start again, where the policy is silent."
     ),
     deadline: float | None = typer.Option(None, min=0, help="Seconds after which all is stopped."),
+    fixed_ports: bool = typer.Option(
+        False, "--fixed-ports", help="No nftables: only ports that the policy names are reached."
+    ),
     root_of_trust: str = typer.Option("", help="What to attest by, where several would do."),
     endorsements: list[Path] = typer.Option(
         [], help="A file, folder or bundle that vouches for this machine's hardware; goes along."
@@ -72,6 +76,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     folder.make()
     options = ["--domain", str(found.absolute())]
     options += [word for text in volume for word in ("--volume", text)]
+    options += ["--fixed-ports"] if fixed_ports else []
     options += ["--root-of-trust", root_of_trust] if root_of_trust else []
     options += [word for path in endorsements for word in ("--endorsements", str(path))]
     options += [word for key in collector for word in ("--collector", key)]
@@ -123,14 +128,20 @@ def _run(
         console.note(f"cloister: {len(plan.seats)} instances, job in {folder.path}")
         for role in sorted(role for role, rule in plan.logs.items() if rule == "drop"):
             console.note(f"cloister: the policy drops the output of {role}")
-    stream = sys.stderr if as_json else sys.stdout
-    stream.flush()
-    outbox = Outbox(stream.fileno())
-    screen = Screen(tuple(plan.seats), terminal=_terminal(stream.fileno()))
+    descriptor = _stream(as_json=as_json).fileno()
+    outbox = Outbox(descriptor)
+    screen = Screen(tuple(plan.seats), terminal=_terminal(descriptor))
     with StopRequests() as stops:
         outcome = run_cluster(request, screen, outbox, stops=stops)
         outbox.finish(timeout_s=_FLUSH_S)
     return outcome
+
+
+def _stream(*, as_json: bool) -> IO[str]:
+    """Return where the programs' output goes; what was written there before is out."""
+    stream = sys.stderr if as_json else sys.stdout
+    stream.flush()
+    return stream
 
 
 def _terminal(descriptor: int) -> Terminal | None:
@@ -143,7 +154,17 @@ def _terminal(descriptor: int) -> Terminal | None:
 
 
 def _measure_ahead(domain: Path, *, quiet: bool) -> None:
-    """Hash the runtime once, where it is not known yet: all instances would do the same work."""
+    """Hash the runtime once, where it is not known yet: all instances would do the same work.
+
+    In a process of its own, which has the simulated platform's secrets and this one never.
+    """
+    from cloister.launcher.errand import Errand
+
+    with Errand(lambda: _measure(domain, quiet=quiet), size=DIGEST_BYTES) as measuring:
+        measuring.value()
+
+
+def _measure(domain: Path, *, quiet: bool) -> bytes:
     from cloister.keyservice.clock import read_clock
     from cloister.launcher.fingerprint import Fingerprint
     from cloister.launcher.local import layout_of, runtime_digest
@@ -154,7 +175,7 @@ def _measure_ahead(domain: Path, *, quiet: bool) -> None:
         console.SlowProgress("hashing the runtime", clock=time.monotonic, quiet=quiet) as step,
     ):
         found = settings.find_domain(domain)
-        runtime_digest(
+        return runtime_digest(
             layout,
             found.platform(),
             cache_directory=found.directory / "platform",
@@ -209,7 +230,9 @@ def _report(
                 console.note(f"  {line}")
         who = "the job" if verdict.task is None else verdict.task.name
         named = hint if verdict.task is None else f"{hint} {verdict.task.name}"
-        raise WorkloadError(f"{who} failed: {verdict.why}", code="cluster.failed", hint=named)
+        raise WorkloadError(
+            f"{who} failed: {verdict.why}", code="cluster.failed", hint=outcome.hint or named
+        )
     if verdict.status == "stopped":
         raise WorkloadError("the job was stopped", code="cluster.stopped", hint=hint)
     if as_json:

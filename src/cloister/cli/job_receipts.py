@@ -80,7 +80,9 @@ def check(file: Path, domain: TrustDomain, *, as_json: bool) -> None:
     for part in job.parts:
         what = f"{len(part.runs)} receipts" if len(part.runs) != 1 else "1 receipt"
         shards = "".join(f", {name} at {point}" for point, name in part.shards.items())
-        console.lines(f"  {part.task.name:<12} {what}, started again {part.restarts} times{shards}")
+        again = {0: "", 1: ", started again once"}
+        often = again.get(part.restarts, f", started again {part.restarts} times")
+        console.lines(f"  {part.task.name:<12} {what}{often}{shards}")
     for (role, point), (opened, of) in job.shards.items():
         console.lines(f"  {role} opened {opened} of {of} shards at {point}")
     if not job.hardware_rooted:

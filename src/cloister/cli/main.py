@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "measure": "cloister.cli.measure",
     "run": "cloister.cli.run",
     "cluster": "cloister.cli.cluster",
+    "render": "cloister.cli.render",
     "query": "cloister.cli.query",
     "keyservice": "cloister.cli.keyservice",
     "policy": "cloister.cli.policy",

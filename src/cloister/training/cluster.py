@@ -75,11 +75,13 @@ class ClusterOutcome:
         verdict: Done, failed or stopped.
         state: What the folder's state says now.
         last_lines: What the instance that failed said last; empty where none did.
+        hint: What it said to do next; empty for nothing.
     """
 
     verdict: Verdict
     state: JobState
     last_lines: tuple[str, ...]
+    hint: str = ""
 
 
 def run_cluster(
@@ -111,6 +113,7 @@ class _Seat:
         self.end: End | None = None
         self.life = "starting"
         self.log = log
+        self.started_at = 0.0
         self.last: deque[str] = deque(maxlen=_LAST_LINES)
 
 
@@ -160,8 +163,14 @@ class _Cluster:
         self._changed = True
         self._keep()
         failed = None if verdict.task is None else self._seats[verdict.task]
-        lines = () if failed is None else tuple(failed.last)
-        return ClusterOutcome(verdict=verdict, state=self._state(), last_lines=lines)
+        if failed is None:
+            return ClusterOutcome(verdict=verdict, state=self._state(), last_lines=())
+        return ClusterOutcome(
+            verdict=verdict,
+            state=self._state(),
+            last_lines=tuple(failed.last),
+            hint="" if failed.end is None else failed.end.hint,
+        )
 
     def abandon(self) -> None:
         """Kill what still runs: an error of our own leaves nobody behind."""
@@ -220,6 +229,7 @@ class _Cluster:
             seat.last.append(f"{command[0]}: {e.strerror}")
             return False
         seat.instance, seat.life, seat.end = instance, "starting", None
+        seat.started_at = self._now()
         self._watched[instance.output_fd] = (task, self._hear_output)
         self._watched[instance.result_fd] = (task, self._hear_result)
         self._watched[instance.exit_fd] = (task, self._hear_end)
@@ -289,15 +299,15 @@ class _Cluster:
             if seat.life == "starting" and seat.instance is not None and task.name in there:
                 seat.life = "running"
                 self._changed = True
-        late = [
-            task.name
+        late = {
+            task.name: now - seat.started_at
             for task, seat in self._seats.items()
             if seat.instance is not None and seat.life == "starting"
-        ]
+        }
         self._look_at = now + _LOOK_S if late else None
-        waits = now - self._began.uptime
+        waits = max(late.values(), default=0.0)
         more = " and more" if len(late) > _NAMED else ""
-        text = f"starting: {', '.join(late[:_NAMED])}{more}, {waits:.0f} s"
+        text = f"starting: {', '.join(list(late)[:_NAMED])}{more}, {waits:.0f} s"
         slow = bool(late) and waits >= _SLOW_S
         self._outbox.put(self._screen.status(text if slow else ""))
         if not self._screen.is_terminal and slow != self._told_slow and (slow or not late):

@@ -20,7 +20,7 @@ from typing import Any, Final
 from cloister.confinement import syscalls
 from cloister.errors import CODES, UnavailableError, WorkloadError, error_from_wire
 from cloister.training.job_folder import Process, process_of
-from cloister.training.lines import Line, LineReader
+from cloister.training.lines import Line, LineReader, clean
 from cloister.training.supervision import Task
 
 __all__ = ["CLOISTER", "End", "Instance", "run_arguments"]
@@ -31,6 +31,7 @@ CLOISTER: Final = (sys.executable, "-P", "-c", "from cloister.cli.main import ma
 _MAX_RESULT_BYTES: Final = 1 << 18
 _CHUNK_BYTES: Final = 1 << 16
 _BY_SIGNAL: Final = 128
+_HINT_CHARS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,13 @@ class End:
         status: Its exit status; 128 + n after signal n.
         hopeless: Another try would end the same way: it was refused, or misused.
         why: What Cloister said, with its code; empty where the program ended by itself.
+        hint: What Cloister says to do next; empty for nothing.
     """
 
     status: int
     hopeless: bool
     why: str
+    hint: str = ""
 
 
 def run_arguments(
@@ -161,7 +164,8 @@ def _end(status: int, result: bytes) -> End:
     kind = CODES.get(str(error.get("code")))
     worth_a_try = kind is None or issubclass(kind, (UnavailableError, WorkloadError))
     said = error_from_wire(str(error.get("code")), str(error.get("message")))
-    return End(status, hopeless=not worth_a_try, why=str(said))
+    hint = clean(str(error.get("hint") or "")[:_HINT_CHARS].encode("utf-8", "replace"))
+    return End(status, hopeless=not worth_a_try, why=str(said), hint=hint)
 
 
 def _error_in(result: bytes) -> Mapping[str, Any] | None:

@@ -59,7 +59,7 @@ class NativeRun:
                 f"{name}: {task.status}\n{task.output[-2000:]}\n{task.errors[-3000:]}"
             )
 
-    def reports(self, *names: str) -> list[dict[str, object]]:
+    def reports(self, *names: str) -> list[Any]:
         """Return the line of JSON that each task wrote last."""
         self.require_success(*names)
         return [json.loads(self.tasks[name].output.splitlines()[-1]) for name in names]
@@ -88,7 +88,7 @@ def run_native(
     *,
     environment: Mapping[str, str] | None = None,
     forever: Sequence[str] = (),
-    seconds: float = 90,
+    seconds: float = 200,
     capture: bool = False,
 ) -> NativeRun:
     """Run `command` once for each task, each in a folder of its own below `folder`.

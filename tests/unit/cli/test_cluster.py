@@ -45,7 +45,7 @@ def test_status_of_a_job_that_failed(door: Door) -> None:
     """For people and machines; what an instance said moves no cursor."""
     job(door)
     shown = door.call("cluster", "status").stdout
-    assert "digits: failed" in shown
+    assert "failed\nworker-1: it broke\n" in shown
     assert "worker-1: it broke" in shown
     assert "\x1b" not in shown
     found = door.record("cluster", "status")

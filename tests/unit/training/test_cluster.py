@@ -69,10 +69,12 @@ def test_one_that_fails_for_good_stops_all(tmp_path: Path) -> None:
 def test_what_the_key_service_refused_is_not_tried_again(tmp_path: Path) -> None:
     """A worker with another script never gets in; the code says so."""
     job = double_job(tmp_path, {"worker": 2})
-    refusal = {"code": "appraisal.code", "message": "the code is not the policy's"}
+    refusal = {"code": "appraisal.code", "message": "the code is not the policy's", "hint": "x"}
     job.script("worker-0", {"status": 77, "error": refusal})
     job.script("worker-1", WAIT)
-    assert job.run().state.why == "worker-0: the code is not the policy's [appraisal.code]"
+    outcome = job.run()
+    assert outcome.state.why == "worker-0: the code is not the policy's [appraisal.code]"
+    assert outcome.hint == "x"
     assert len(job.lives("worker-0")) == 1
 
 

@@ -68,6 +68,14 @@ def test_what_is_worth_another_try(code: str, hopeless: bool) -> None:  # noqa: 
     end = said({"error": {"code": code, "message": "no \x1b[2J"}}, 77)
     assert (end.status, end.hopeless) == (77, hopeless)
     assert end.why.startswith("no  [2J [")
+    assert end.hint == ""
+
+
+def test_what_to_do_next_is_passed_on() -> None:
+    """As text that moves no cursor."""
+    error = {"code": "appraisal.code", "message": "no", "hint": "\x1b[2Jcloister policy explain"}
+    assert said({"error": error}, 77).hint == "cloister policy explain"
+    assert said({"error": error | {"hint": None}}, 77).hint == ""
 
 
 def test_an_end_of_its_own_is_worth_another_try() -> None:

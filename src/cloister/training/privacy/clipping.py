@@ -34,15 +34,13 @@ def clipped_sum(gradients: Sequence[Any], *, clip: float, takes_part: Any) -> li
     norms = tf.sqrt(tf.add_n(squares))
     scales = tf.minimum(tf.ones_like(norms), clip * _MARGIN / norms)
     counts = takes_part & tf.math.is_finite(norms) & (scales >= _LEAST_SCALE)
-    scales = tf.where(counts, scales, tf.zeros_like(scales))
     return [_weighted(each, scales, counts) for each in gradients]
 
 
 def _weighted(gradient: Any, scales: Any, counts: Any) -> Any:
-    """Sum `scales` times each row; a row that does not count may hold anything, NaN included."""
-    rows = _rows(gradient)
-    safe = tf.where(counts[:, None], rows, tf.zeros_like(rows))
-    total = tf.linalg.matvec(safe, tf.cast(scales, rows.dtype), transpose_a=True)
+    """Sum `scales` times each row that counts; others may hold anything: zero times NaN is NaN."""
+    rows = tf.boolean_mask(_rows(gradient), counts)
+    total = tf.matmul(tf.cast(tf.boolean_mask(scales, counts), rows.dtype)[None], rows)
     return tf.reshape(total, tf.shape(gradient)[1:])
 
 

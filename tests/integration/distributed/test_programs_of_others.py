@@ -1,0 +1,129 @@
+"""Programs that others published for a cluster run as they are, with what a policy would tell them.
+
+They are not part of this repository: examples/foreign/ELSEWHERE.md says where they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from cloister.training.compat.delivery import compat_files
+from integration.distributed.native import NativeRun, cluster_of, run_native
+
+ROOT: Final = Path(__file__).parents[3]
+EXAMPLES: Final = ROOT / "examples"
+PROGRAMS: Final = os.environ.get("CLOISTER_PROGRAMS", "")
+_LINE: Final = re.compile(r"^([0-9a-f]{64})  (\S+)$", re.MULTILINE)
+_METRICS: Final = re.compile(r"accuracy: ([\d.]+) - loss: ([\d.]+)|loss: [\d.]+ - accuracy: [\d.]+")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not PROGRAMS, reason="CLOISTER_PROGRAMS: examples/foreign/ELSEWHERE.md"),
+]
+
+
+def _program(name: str) -> str:
+    """Return the path of a program, which must be the one that is meant, with what it imports."""
+    listed = _LINE.findall((EXAMPLES / "foreign" / "ELSEWHERE.md").read_text("utf-8"))
+    folder = name.partition("/")[0]
+    ours = {file: digest for digest, file in listed if file.startswith(f"{folder}/")}
+    assert name in ours
+    for file, digest in ours.items():
+        content = Path(PROGRAMS, file).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == digest, f"{file} is another"
+    return str(Path(PROGRAMS, name))
+
+
+def _run(
+    folder: Path,
+    framework: str,
+    program: str,
+    *arguments: str,
+    digits: bool = True,
+    environment: Mapping[str, str] | None = None,
+) -> NativeRun:
+    command = [sys.executable, _program(program), *arguments]
+    if digits:
+        made = [sys.executable, EXAMPLES / "foreign_inputs.py", folder / "inputs"]
+        subprocess.run(made, check=True, timeout=120)
+        file = folder / "inputs" / "mnist" / "mnist.npz"
+        command[1:1] = [str(EXAMPLES / "with_digits.py"), str(file)]
+    run = run_native(
+        cluster_of(framework, worker=2),
+        command,
+        folder / "run",
+        environment=environment,
+        seconds=280,
+    )
+    run.require_success()
+    return run
+
+
+def _last_metrics(run: NativeRun) -> set[str]:
+    """Return what each worker said at the end of the last epoch."""
+    return {
+        [found.group() for found in _METRICS.finditer(task.output)][-1]
+        for task in run.tasks.values()
+    }
+
+
+@pytest.mark.frameworks("tensorflow", "keras")
+def test_the_keras_tutorial_with_keras_3(tmp_path: Path) -> None:
+    """Both workers end with the same metrics."""
+    for name, content in compat_files():
+        (tmp_path / name).write_bytes(content)
+    told = {"PYTHONPATH": str(tmp_path)}
+    run = _run(tmp_path, "tensorflow", "tensorflow-keras/main.py", environment=told)
+    assert len(_last_metrics(run)) == 1
+
+
+@pytest.mark.frameworks("tensorflow", "tf_keras")
+def test_the_keras_tutorial_with_keras_2(tmp_path: Path) -> None:
+    """As its authors ran it."""
+    told = {"TF_USE_LEGACY_KERAS": "1"}
+    run = _run(tmp_path, "tensorflow", "tensorflow-keras/main.py", environment=told)
+    assert len(_last_metrics(run)) == 1
+
+
+@pytest.mark.frameworks("tensorflow", "tf_keras")
+def test_the_tutorial_of_a_loop(tmp_path: Path) -> None:
+    """A loop of the tutorial's own, with checkpoints."""
+    told = {"TF_USE_LEGACY_KERAS": "1"}
+    run = _run(tmp_path, "tensorflow", "tensorflow-loop/main.py", environment=told)
+    first, second = (task.output.splitlines()[-3:] for task in run.tasks.values())
+    assert first == second
+    assert first[2].startswith("Epoch: 2, accuracy: 0.9")
+
+
+@pytest.mark.frameworks("jax", "optax", "keras")
+def test_the_jax_example(tmp_path: Path) -> None:
+    """It asks JAX to find out by itself who takes part."""
+    told = {"KERAS_BACKEND": "jax"}
+    program = ("jax-mnist/train_mnist.py", "--epochs", "1", "--batch-size", "64")
+    run = _run(tmp_path, "jax", *program, environment=told)
+    output = run.tasks["worker-0"].output
+    assert "JAX distributed initialized: 2 process(es)" in output
+    assert re.search(r"Test accuracy: \d+/360 \([89]", output)
+
+
+@pytest.mark.frameworks("torch")
+def test_kubeflows_pytorch_example(tmp_path: Path) -> None:
+    """The sum of a one from each."""
+    run = _run(tmp_path, "pytorch", "kubeflow-pytorch/demo.py", digits=False)
+    assert all("result tensor([2])" in task.output for task in run.tasks.values())
+
+
+@pytest.mark.frameworks("jax", "absl")
+def test_kubeflows_jax_example(tmp_path: Path) -> None:
+    """The sum of a one from each."""
+    run = _run(tmp_path, "jax", "kubeflow-jax/train.py", digits=False)
+    assert all(task.output.endswith("2\n1\n[2.]\n") for task in run.tasks.values())
