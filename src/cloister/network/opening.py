@@ -132,7 +132,10 @@ class Opening:
             raise_error(outer)
         except OSError as e:
             _LOG.debug("no connection: %s", e)
-            self._again("unreachable")
+            if self._context is None and e.errno == errno.ECONNRESET:
+                self.cut("")  # the host accepted, and had enough at once
+            else:
+                self._again("unreachable")
             return
         if self._timer is not None:
             self._timer.cancel()
