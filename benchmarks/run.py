@@ -32,7 +32,8 @@ import verdicts  # noqa: E402  # behind the path
 import volumes  # noqa: E402  # behind the path
 
 PARTS = (
-    "training", "volumes", "start-up", "evidence", "key service", "privacy", "relay", "jobs", "memory",
+    "training", "volumes", "start-up", "evidence", "key service", "privacy", "relay", "jobs",
+    "memory",
 )  # fmt: skip
 
 
