@@ -161,7 +161,7 @@ def _plot_verdicts(axes: object, rows: Sequence[Row]) -> None:
 
 def _plot_ratios(axes: object, rows: Sequence[Row]) -> None:
     """Draw how much faster a verdict is than another implementation's, about the same bytes."""
-    found = [row for row in rows if row.facts.get("ratio")]
+    found = [row for row in rows if row.facts.get("ratio") and "other" in row.facts]
     for place, row in enumerate(found):
         ratio = row.facts["ratio"]
         axes.plot([place, place], [ratio["min"], ratio["max"]], "-", color="#888888")

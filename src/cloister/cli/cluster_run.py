@@ -15,7 +15,7 @@ import typer
 from cloister.cli import console, job_receipts, settings, vouching
 from cloister.cli.loading import loading
 from cloister.crypto.digest import DIGEST_BYTES
-from cloister.errors import CloisterError, ConfigError, WorkloadError
+from cloister.errors import CloisterError, WorkloadError
 
 if TYPE_CHECKING:
     from cloister.keyservice.policy.model import Policy
@@ -67,7 +67,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
 
     policy = parse_policy(settings.read_policy_bytes(file), source=str(file))
     plan = plan_job(policy, only=only, until=until, restarts=restarts)
-    stores = _stores(volume)
+    stores = settings.read_stores(volume)
     found = settings.find_domain(domain).directory
     settings.connect(found)  # one service for all, and its errors once
     if policy.roots_of_trust.sim is not None and root_of_trust in {"", "sim"}:
@@ -248,15 +248,3 @@ def _report(
         )
     else:
         console.note(f"cloister: done, receipt {folder.receipt}")
-
-
-def _stores(texts: Sequence[str]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for text in texts:
-        name, equals, store = text.partition("=")
-        if not name or not equals or not store:
-            raise ConfigError(
-                f"{text!r} is no volume", code="config.value", hint="write NAME=STORE"
-            )
-        found[name] = Path(store)
-    return found

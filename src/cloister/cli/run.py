@@ -13,7 +13,7 @@ import typer
 
 from cloister.cli import attesting, console, settings, vouching
 from cloister.cli.loading import loading
-from cloister.errors import AppraisalError, ConfigError
+from cloister.errors import AppraisalError
 
 if TYPE_CHECKING:
     from cloister.keyservice.client import ReleaseClient
@@ -94,7 +94,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
                 workload=workload,
                 network=_Network(index, peers, relay, fixed_ports),
                 arguments=tuple(arguments or ()),
-                stores=_stores(volume),
+                stores=settings.read_stores(volume),
                 code=code,
                 host=host,
                 receipt=receipt,
@@ -250,15 +250,3 @@ def _report(outcome: RunOutcome, *, as_json: bool) -> None:
         )
     else:
         console.note(f"cloister: status {outcome.status}, receipt {outcome.receipt}")
-
-
-def _stores(texts: list[str]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for text in texts:
-        name, equals, store = text.partition("=")
-        if not name or not equals or not store:
-            raise ConfigError(
-                f"{text!r} is no volume", code="config.value", hint="write NAME=STORE"
-            )
-        found[name] = Path(store)
-    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -36,6 +36,7 @@ __all__ = [
     "owner",
     "read_key",
     "read_policy_bytes",
+    "read_stores",
     "read_subject",
 ]
 
@@ -117,6 +118,23 @@ def owner(option: Path | None, key: Path | None = None) -> Owner:
 def client(option: Path | None, key: Path | None) -> OwnerClient:
     """Connect as whoever has the key; from here on this process may not be dumped."""
     return owner(option, key).client
+
+
+def read_stores(texts: Sequence[str]) -> dict[str, Path]:
+    """Read what `--volume NAME=STORE` says.
+
+    Raises:
+        ConfigError: One says something else (`config.value`).
+    """
+    found: dict[str, Path] = {}
+    for text in texts:
+        name, equals, store = text.partition("=")
+        if not name or not equals or not store:
+            raise ConfigError(
+                f"{text!r} is no volume", code="config.value", hint="write NAME=STORE"
+            )
+        found[name] = Path(store)
+    return found
 
 
 def read_key(file: Path) -> SigningKey:
