@@ -376,7 +376,10 @@ def test_a_stranger_that_says_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatc
         assert_cut(silent)
     member_too = dial(pair, settings(pair, member(pair)))
     assert_cut(member_too)
-    pair.ps.event("slow")
+    for _ in range(500):
+        if pair.ps.relay.counters.refused["slow"] == 2:
+            break
+        time.sleep(0.01)  # it is counted behind the reset
     assert pair.ps.relay.counters.refused["slow"] == 2
     monkeypatch.undo()
     assert_refused(pair, "slow")
@@ -410,6 +413,7 @@ def test_a_stranger_that_talks_without_end(pair: Pair) -> None:
     pair.listener.settimeout(0.02)
     with pytest.raises(TimeoutError):
         pair.listener.accept()
+    pair.ps.event("message.malformed")
     assert sum(pair.ps.relay.counters.refused.values()) == 1
 
 
@@ -420,7 +424,10 @@ def test_many_strangers_at_once(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> 
     with contextlib.ExitStack() as crowd:
         for _ in range(2):
             crowd.enter_context(socket.create_connection(pair.ps.place))
-        with socket.create_connection(pair.ps.place, timeout=10) as third:
+        with (
+            contextlib.suppress(ConnectionResetError),  # it may come that soon
+            socket.create_connection(pair.ps.place, timeout=10) as third,
+        ):
             assert_cut(third)
         ours.sendall(b"still here")
         assert theirs.recv(10) == b"still here"

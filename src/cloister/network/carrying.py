@@ -70,6 +70,7 @@ class Carrier:
         "_closed",
         "_down_size",
         "_loop",
+        "_masks",
         "_plain",
         "_records",
         "_shut",
@@ -113,6 +114,7 @@ class Carrier:
         self._to_plain: memoryview | None = None
         self._up_size = self._down_size = _SMALL_CHUNK
         self._up_ended = self._shut = False
+        self._masks: tuple[bool, bool, bool] | None = None
         self.is_open = True
 
     @property
@@ -141,26 +143,28 @@ class Carrier:
         self._guarded(self._on_outer, events)
 
     def _guarded(self, step: Callable[[int], None], events: int) -> None:
-        if not self.is_open:
-            return
         try:
-            step(events)
             if self.is_open:
+                step(events)
                 self._settle()
         except BlockingIOError:
             self._settle()
-        except _ProgramReset:
+        except Exception as e:  # noqa: BLE001  # one connection's bug must not end the others
+            self._end_by(e)
+
+    def _end_by(self, error: Exception) -> None:
+        if isinstance(error, _ProgramReset):
             self._tell_abort()
             self._close("")
-        except _PeerReset:
+        elif isinstance(error, _PeerReset):
             self._close("")
-        except CloisterError as e:
-            self.cut(e.code)
-        except OSError as e:
-            _LOG.debug("link broke: %s", e)
+        elif isinstance(error, CloisterError):
+            self.cut(error.code)
+        elif isinstance(error, OSError):
+            _LOG.debug("link broke: %s", error)
             self.cut("link")
-        except Exception:  # noqa: BLE001  # one connection's bug must not end the others
-            _LOG.exception("a connection was cut")
+        else:
+            _LOG.error("a connection was cut", exc_info=error)
             self.cut("bug")
 
     def _on_plain(self, events: int) -> None:
@@ -296,6 +300,10 @@ class Carrier:
             self._plain.close()
             self._finish("")
             return
+        masks = (reading, self._to_plain is None, self._to_outer is None)
+        if masks == self._masks:
+            return
+        self._masks = masks
         plain = (READ if reading else 0) | (WRITE if self._to_plain is not None else 0)
         outer = (READ if self._to_plain is None else 0) | (
             WRITE if self._to_outer is not None else 0

@@ -163,7 +163,7 @@ class Loop:
             return 0
         while self._timers and self._timers[0][2].call is None:
             heapq.heappop(self._timers)
-        return max(self._timers[0][0] - since_boot(), 0) if self._timers else -1
+        return max(self._timers[0][0] - self.now, 0) if self._timers else -1
 
     def _stop(self) -> None:
         self._stopped = True

@@ -22,7 +22,7 @@ __all__ = ["Records"]
 class Records:
     """One side of a TLS connection."""
 
-    __slots__ = ("_alpn", "_in", "_open", "_out", "_peer", "_pending", "_seal", "_tls")
+    __slots__ = ("_alpn", "_in", "_open", "_out", "_peer", "_pending", "_read", "_seal", "_tls")
 
     def __init__(self, context: ssl.SSLContext, *, opens: bool, alpn: str) -> None:
         """Begin.
@@ -37,6 +37,7 @@ class Records:
         self._alpn = alpn
         self._peer: PeerCertificate | None = None
         self._open: Callable[[int, memoryview], int] = _not_yet
+        self._read: Callable[[int], bytes] = _nothing_yet
         self._seal: Callable[[memoryview], int] = _not_yet
         self._pending: Callable[[], int] = _not_yet
 
@@ -78,12 +79,13 @@ class Records:
         self._peer = peer
         # Past the Python layers, which cost as much as a record does; the peer has been judged.
         inner: Any = self._tls._sslobj  # type: ignore[attr-defined]  # noqa: SLF001  # see above
-        self._open, self._seal, self._pending = inner.read, inner.write, inner.pending
+        self._open = self._read = inner.read
+        self._seal, self._pending = inner.write, inner.pending
         return True
 
     def waiting(self) -> bytes:
         """Return what must be sent, once."""
-        return self._out.read()
+        return self._out.read() if self._out.pending else b""
 
     def seal(self, data: memoryview) -> bytes:
         """Return what must be sent so that the peer gets `data`."""
@@ -102,16 +104,15 @@ class Records:
         """
         if not self._in.pending and not self._pending():
             return b""
-        room = memoryview(bytearray(size))
         try:
-            got = self._open(size, room)
+            data = self._read(size)
         except ssl.SSLWantReadError:
             return b""
         except ssl.SSLError as e:
             raise _broken(e) from e
-        if got == 0:
+        if not data:
             raise _closed()
-        return bytes(room[:got])
+        return data
 
     def open_frames(self, unframer: Unframer, into: memoryview) -> int:
         """Fill `into` with what the frames carry that are here, one behind the other.
@@ -140,9 +141,9 @@ class Records:
                     unframer.left -= got
                     at += got
                 else:
-                    word = memoryview(bytearray(unframer.wanted))
-                    got = read(len(word), word)
-                    unframer.head(bytes(word[:got]))
+                    word = self._read(unframer.wanted)
+                    got = len(word)
+                    unframer.head(word)
                     if unframer.mark is Mark.ABORTED:
                         return at
                 if got == 0:  # TLS has ended, whatever follows
@@ -164,6 +165,10 @@ def _broken(error: ssl.SSLError) -> RemoteProtocolError:
         code="protocol.remote",
         detail=str(error),
     )
+
+
+def _nothing_yet(_: int) -> bytes:
+    raise LocalProtocolError("TLS handshake not done", code="protocol.local")
 
 
 def _not_yet(*_: object) -> int:

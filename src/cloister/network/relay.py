@@ -363,7 +363,7 @@ class Relay:
                 if is_dead(carrier.outer):
                     carrier.cut("link")
         if self._leave_at is not None:
-            busy = self._carriers or self._outside
+            busy = self._carriers or self._outside or self._openings or self._strangers
             if not busy or self._loop.now >= self._leave_at:
                 self._loop.stop()
         self._loop.later(_SWEEP_S if self._leave_at is None else _SWEEP_S / 20, self._sweep)
