@@ -58,7 +58,8 @@ __all__ = ["RelaySettings", "RunRelay"]
 
 _LOG: Final = logging.getLogger(__name__)
 _OPEN_TIMEOUT_S: Final = 30.0
-_FINISH_TIMEOUT_S: Final = 5.0
+_DRAIN_S: Final = 3.0  # for what the workload said last, and its peers have not taken yet
+_FINISH_TIMEOUT_S: Final = 8.0
 _ROSTER_EVERY_S: Final = 1.0
 _ROSTER_SOON_S: Final = 0.25  # while somebody is missing, who will not be let in before we know him
 _ROSTER_DEADLINE_S: Final = 5.0
@@ -341,6 +342,7 @@ class _Child:
     _relay: Relay | None = None
     _key: bytes = b""
     _epoch: int = 0
+    _carrying: threading.Thread | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def obey(self) -> None:
@@ -396,7 +398,8 @@ class _Child:
             deadline_s=_ROSTER_DEADLINE_S,
         )
         self._ask(client)  # the first before anything is carried
-        threading.Thread(target=self._carry, name="relay", daemon=True).start()
+        self._carrying = threading.Thread(target=self._carry, name="relay", daemon=True)
+        self._carrying.start()
         threading.Thread(
             target=self._keep_asking, args=(client,), name="roster", daemon=True
         ).start()
@@ -460,8 +463,9 @@ class _Child:
 
     def _finish(self) -> None:
         counts: dict[str, Value] = {"epoch": self._epoch, "peers": {}, "egress": {}, "refused": {}}
-        if self._relay is not None:
-            self._relay.stop()
+        if self._relay is not None and self._carrying is not None:
+            self._relay.stop(drain_s=_DRAIN_S)
+            self._carrying.join(_DRAIN_S + 1)
             counters = self._relay.counters
             counts |= {
                 "peers": {str(task): _traffic(found) for task, found in counters.peers.items()},
