@@ -24,13 +24,17 @@ import domain as domains  # noqa: E402  # behind the path
 import jobs  # noqa: E402  # behind the path
 import pairs  # noqa: E402  # behind the path
 import privacy  # noqa: E402  # behind the path
+import relays  # noqa: E402  # behind the path
 import releases  # noqa: E402  # behind the path
 import report  # noqa: E402  # behind the path
 import startup  # noqa: E402  # behind the path
 import verdicts  # noqa: E402  # behind the path
 import volumes  # noqa: E402  # behind the path
 
-PARTS = ("training", "volumes", "start-up", "evidence", "key service", "privacy", "jobs", "memory")
+PARTS = (
+    "training", "volumes", "start-up", "evidence", "key service", "privacy", "relay", "jobs",
+    "memory",
+)  # fmt: skip
 
 
 def main() -> None:
@@ -89,6 +93,7 @@ def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> I
         ),
         "privacy": lambda: privacy.rows(rounds=3 if quick else 20),
         "jobs": lambda: jobs.rows(domain, pairs=1 if quick else 3, steps=100 if quick else 300),
+        "relay": lambda: relays.rows(rounds=2 if quick else 5, megabytes=64 if quick else 256),
         "memory": lambda: releases.soak_rows(output=chosen.output, quick=quick),
     }
     for name in chosen.only or PARTS:

@@ -45,6 +45,8 @@ from cloister.endorsing.wishes import wish_of
 from cloister.keyservice import mirror, owner_replies
 from cloister.keyservice.state import backup, key_rows
 from cloister.keyservice.state.tables import Tables
+from cloister.network.frames import ABORT, END, Answer, Greeting, Unframer, header
+from cloister.network.names import Question
 from cloister.tee.azure import metadata
 from cloister.tee.corim import Corim, translate
 from cloister.tee.endorsement_files import open_bundle, pem_body
@@ -78,6 +80,7 @@ __all__ = [
     "DEVICES",
     "INDEXES",
     "REFERENCES",
+    "RELAYS",
     "REPLIES",
     "REQUESTS",
     "WRAPPERS",
@@ -403,6 +406,24 @@ REQUESTS: Final[Table] = [
     (_request, [_REQUEST]),
     (_peer, [ssl.PEM_cert_to_DER_cert(_request(_REQUEST).decode())]),
     (require_authorities, [_AUTHORITY.certificate_pem]),
+]
+
+
+# What a relay reads: of a peer's relay inside of TLS, and of its own workload's programs.
+
+
+def _frames(data: bytes) -> bytes:
+    """A stream in pieces: the first byte says of what size."""
+    unframer = Unframer()
+    size = data[0] + 1 if data else 1
+    return b"".join(unframer.feed(data[at : at + size]) for at in range(1, len(data), size))
+
+
+RELAYS: Final[Table] = [
+    (Greeting.from_bytes, [Greeting(2222).to_bytes()]),
+    (Answer.read_from, [Answer.BUSY.encoded()]),
+    (_frames, [b"\x02" + header(5) + b"hello" + END, b"\x00" + header(1) + b"x" + ABORT]),
+    (Question.from_bytes, [b"\0\7\1\0\0\1\0\0\0\0\0\0\4ps-0\0\0\1\0\1"]),
 ]
 
 

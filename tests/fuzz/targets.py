@@ -513,6 +513,7 @@ TARGETS: Final[dict[str, Target]] = {
                       fuse_kernel.request(16, bytes(40) + b"data", node=2)),
         ]),
     ),
+    "relays": Target(*readers.RELAYS),
     "launch": Target(
         (Manifest.from_bytes, [_MANIFEST.to_bytes()]),
         (decode_entries, [encode_entries([Entry(b"x", "f", sha256(b"x"))])]),

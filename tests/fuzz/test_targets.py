@@ -42,6 +42,7 @@ WITHOUT: Final[dict[str, str]] = {
     "keyservice/state/sqlcipher.py:SQLCipherBackend.open": "takes a key; SQLCipher reads the file",
     "launcher/scan.py:parse_line": "a line that the same process wrote",
     "launcher/volumes.py:open_granted": "opens a volume, whose formats are targets",
+    "network/records.py:Records.open_frames": "opens records of TLS; the frames are a target",
     "volume/content/contents.py:Contents.read_into": "fills a buffer from blocks, which are sealed",
     "volume/content/file.py:FileContent.read_into": "fills a buffer from blocks, which are sealed",
     "volume/filesystem.py:Filesystem.read_into": "fills a buffer from a file",

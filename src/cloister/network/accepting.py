@@ -99,6 +99,9 @@ class Acceptance:
         except OSError as e:
             _LOG.debug("a stranger broke off: %s", e)
             self.cut("left")
+        except Exception:  # noqa: BLE001  # one stranger must not end the others
+            _LOG.exception("a stranger was cut")
+            self.cut("bug")
 
     def _hear(self, data: memoryview) -> None:
         if self.peer is None:

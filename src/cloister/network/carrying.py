@@ -24,7 +24,8 @@ from cloister.network.records import Records
 __all__ = ["Buffers", "Carrier", "abandon", "is_dead", "prepare_link", "raise_error"]
 
 _LOG: Final = logging.getLogger(__name__)
-_CHUNK: Final = 262_144  # at a time; what a connection holds is at most two of these
+_CHUNK: Final = 131_072  # at a time; what a connection holds is at most two of these
+_AT_ONCE: Final = 4  # chunks, before others have their turn
 _SMALL_CHUNK: Final = 16_384  # for connections that have not shown that they carry much
 _RECORD: Final = 32_768  # more than a record of TLS can be
 _MAX_WAITING: Final = 4 * _CHUNK
@@ -166,7 +167,9 @@ class Carrier:
         if self._to_plain is not None:
             self._flush_plain()
         if events & ~WRITE and self._to_outer is None and not self._up_ended:
-            self._pump_up()
+            for _ in range(_AT_ONCE):
+                if not self._pump_up():
+                    break
         elif events & BROKEN:
             _raise_program_reset(self._plain)
 
@@ -174,29 +177,34 @@ class Carrier:
         if self._to_outer is not None:
             self._flush_outer()
         if events & ~WRITE and self._to_plain is None:
-            self._pump_down()
+            for _ in range(_AT_ONCE):
+                if not self._pump_down():
+                    break
         elif events & BROKEN:
             raise_error(self.outer)
 
     # From the program to its peer.
 
-    def _pump_up(self) -> None:
+    def _pump_up(self) -> bool:
+        """Carry one chunk; return whether there is likely to be more at once."""
         try:
             size = self._plain.recv_into(self._buffers.data, self._up_size)
         except BlockingIOError:
-            return
+            return False
         except OSError as e:
             raise _ProgramReset from e
         if size == 0:
             self._up_ended = True
             self._send(self._records.seal(memoryview(END)))
-            return
+            return False
         frame = self._buffers.frame
         frame[:HEADER_BYTES] = header(size)
-        if size == self._up_size:
+        is_full = size == self._up_size
+        if is_full:
             self._up_size = min(2 * size, _CHUNK)
         self._traffic.sent += size
         self._send(self._records.seal(frame[: HEADER_BYTES + size]))
+        return is_full and self._to_outer is None
 
     def _send(self, data: bytes) -> None:
         if self._to_outer is not None:
@@ -220,18 +228,21 @@ class Carrier:
 
     # From the peer to our program.
 
-    def _pump_down(self) -> None:
+    def _pump_down(self) -> bool:
+        """As `_pump_up`, the other way."""
         wire = self._buffers.wire
         try:
             size = self.outer.recv_into(wire, self._down_size)
         except BlockingIOError:
-            return
+            return False
         if size == 0:
             raise RemoteProtocolError("the relay broke off", code="protocol.remote")
-        if size == self._down_size:
+        is_full = size == self._down_size
+        if is_full:
             self._down_size = min(2 * size, _CHUNK)
         self._records.take(wire[:size])
         self._deliver(0)
+        return is_full and self._to_plain is None
 
     def _deliver(self, _events: int) -> None:
         clear = self._buffers.clear

@@ -84,6 +84,8 @@ class Loop:
         fd = sock.fileno()
         known = self._masks.get(fd)
         if known is None:
+            if mask == 0:  # it has told that it is broken, and would again
+                return
             self._epoll.register(fd, mask)
         elif known != mask:
             self._epoll.modify(fd, mask)

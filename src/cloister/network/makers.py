@@ -70,7 +70,7 @@ class Maker:
         except BlockingIOError:
             return
         except OSError as e:
-            _LOG.warning("no sockets inside: %s", e)
+            _LOG.info("no sockets inside: %s", e)
             self._break()
             return
         self._asked += wanted
@@ -81,17 +81,19 @@ class Maker:
         except BlockingIOError:
             return
         except OSError as e:
-            _LOG.warning("no sockets inside: %s", e)
+            _LOG.info("no sockets inside: %s", e)
             data, descriptors = b"", []
         for descriptor in descriptors:
             sock = socket.socket(fileno=descriptor)
             sock.settimeout(0)
             self._made.append(sock)
-        self._asked = max(self._asked - len(descriptors), 0)
         if not data and not descriptors:
             self._break()
-            return
-        self._serve()
+        elif descriptors:
+            self._asked = max(self._asked - len(descriptors), 0)
+            self._serve()
+        else:  # it could make none now; whoever comes next asks again
+            self._asked = 0
 
     def _break(self) -> None:
         if self.is_broken:

@@ -31,6 +31,7 @@ _CONNECT_S: Final = 5.0
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
 _MAX_ADDRESSES: Final = 8
+_MAX_PORT: Final = 65535
 _LOG: Final = logging.getLogger(__name__)
 
 Place = tuple[str, int]
@@ -131,7 +132,10 @@ class Opening:
             raise_error(outer)
         except OSError as e:
             _LOG.debug("no connection: %s", e)
-            self._again("unreachable")
+            if self._context is None and e.errno == errno.ECONNRESET:
+                self.cut("")  # the host accepted, and had enough at once
+            else:
+                self._again("unreachable")
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -171,6 +175,9 @@ class Opening:
         except OSError as e:
             _LOG.debug("handshake broke: %s", e)
             self._again("refused-by-peer")
+        except Exception:  # noqa: BLE001  # one connection's bug must not end the others
+            _LOG.exception("a connection was not opened")
+            self.cut("bug")
 
     def _require_target(self, records: Records) -> None:
         found = task_of(records.peer.identity)
@@ -195,6 +202,9 @@ class Opening:
         except OSError as e:
             _LOG.debug("no answer: %s", e)
             self._again("refused-by-peer")
+        except Exception:  # noqa: BLE001  # one connection's bug must not end the others
+            _LOG.exception("a connection was not opened")
+            self.cut("bug")
 
     def _hear(self, records: Records) -> None:
         self._answer += records.read(ANSWER_BYTES - len(self._answer))
@@ -254,6 +264,8 @@ def resolve(place: Place | None) -> Addresses:
     if place is None:
         return ()
     host, port = place
+    if not 1 <= port <= _MAX_PORT:
+        raise OSError(errno.EINVAL, "not a host and a port")
     try:
         version = ip_address(host).version
     except ValueError:

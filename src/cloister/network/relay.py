@@ -391,7 +391,7 @@ class Relay:
             pass
         except OSError as e:
             # No descriptors are left, or one stranger left early. Readiness would be told at once.
-            _LOG.warning("nobody is accepted for a while: %s", e)
+            _LOG.info("nobody is accepted for a while: %s", e)
             self._loop.want(listener, 0)
             self._loop.later(_NO_ROOM_S, lambda: self._loop.want(listener, READ))
         return found

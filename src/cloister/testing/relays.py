@@ -227,12 +227,11 @@ def running_pair(*, at: int) -> Iterator[Pair]:
 
 def make_sockets(channel: socket.socket) -> None:
     """Make TCP sockets as a stage does: as many as a byte says, until nobody asks."""
-    with contextlib.closing(channel):
+    with contextlib.closing(channel), contextlib.suppress(ConnectionError):  # nobody waits
         for count in _asked(channel):
-            made = [socket.socket() for _ in range(count)]
-            socket.send_fds(channel, [b"s"], [each.fileno() for each in made])
-            for each in made:
-                each.close()
+            with contextlib.ExitStack() as made:
+                sockets = [made.enter_context(socket.socket()) for _ in range(count)]
+                socket.send_fds(channel, [b"s"], [each.fileno() for each in sockets])
 
 
 def _asked(channel: socket.socket) -> Iterator[int]:

@@ -30,6 +30,7 @@ CLOISTER: Final = (sys.executable, "-P", "-c", "from cloister.cli.main import ma
 
 _MAX_RESULT_BYTES: Final = 1 << 18
 _CHUNK_BYTES: Final = 1 << 16
+_LAST_READS: Final = 32  # more than a pipe holds
 _BY_SIGNAL: Final = 128
 _HINT_CHARS: Final = 500
 
@@ -132,11 +133,14 @@ class Instance:
     def finish(self) -> tuple[list[Line], End]:
         """It has ended: return what was still to be read, and how.
 
-        A process that it left behind may hold its pipes open; nobody waits for that one.
+        A process that it left behind may hold its pipes open, or go on writing; nobody waits for
+        that one.
         """
         lines: list[Line] = []
-        while more := self.read_output():
-            lines += more
+        for _ in range(_LAST_READS):
+            if not (chunk := _read(self.output_fd)):
+                break
+            lines += self._reader.feed(chunk)
         while (chunk := _read(self.result_fd)) and len(self._result) <= _MAX_RESULT_BYTES:
             self._result += chunk
         lines += self._reader.end()

@@ -59,7 +59,7 @@ class NativeRun:
                 f"{name}: {task.status}\n{task.output[-2000:]}\n{task.errors[-3000:]}"
             )
 
-    def reports(self, *names: str) -> list[dict[str, object]]:
+    def reports(self, *names: str) -> list[Any]:
         """Return the line of JSON that each task wrote last."""
         self.require_success(*names)
         return [json.loads(self.tasks[name].output.splitlines()[-1]) for name in names]

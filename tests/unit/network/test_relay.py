@@ -9,9 +9,13 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
+from cloister.errors import EvidenceError, MalformedError
+from cloister.network.carrying import is_dead, prepare_link
+from cloister.network.tls import Credential
 from cloister.testing.relays import PS, WORKER, Pair, running_pair
 
 NOW = int(time.time())  # noqa: TID251  # OpenSSL asks the machine, whatever a test would like
@@ -37,6 +41,7 @@ def read_all(sock: socket.socket) -> bytes:
     return bytes(found)
 
 
+@pytest.mark.spec("RLY-21", "RLY-25")
 def test_bytes_go_both_ways_and_each_end_by_itself(pair: Pair) -> None:
     """One direction ends while the other goes on, as on a connection without relays."""
     ours, theirs = pair.connected()
@@ -54,6 +59,7 @@ def test_bytes_go_both_ways_and_each_end_by_itself(pair: Pair) -> None:
     assert (counted.accepted, counted.received, counted.sent) == (1, 5_000_000, 10)
 
 
+@pytest.mark.spec("RLY-23")
 def test_a_reset_is_a_reset_on_the_other_side(pair: Pair) -> None:
     """And not an end, which would look like a whole message."""
     ours, theirs = pair.connected()
@@ -78,6 +84,7 @@ def test_a_relay_that_dies_resets(pair: Pair) -> None:
         ours.recv(1)
 
 
+@pytest.mark.spec("RLY-12", "RLY-15")
 def test_a_program_that_is_not_there_yet_is_waited_for(pair: Pair) -> None:
     """The connection looks slow, and then works."""
     pair.listener.close()
@@ -100,6 +107,7 @@ def test_a_peer_that_refuses_is_not_asked_twice(pair: Pair) -> None:
     assert pair.ps.event("port").line == "workloads.worker.connections.ps: [1]"
 
 
+@pytest.mark.spec("RLY-31", "RLY-32")
 def test_a_reader_that_is_slow_bounds_the_writer(pair: Pair) -> None:
     """What nobody reads is not read from the program either."""
     ours, theirs = pair.connected()
@@ -108,4 +116,91 @@ def test_a_reader_that_is_slow_bounds_the_writer(pair: Pair) -> None:
     with pytest.raises(TimeoutError):
         ours.sendall(much)
     assert pair.worker.relay.counters.peers[PS].sent < 32 << 20
+    assert not is_dead(ours)
     assert len(theirs.recv(1 << 20)) > 0
+
+
+class Link:
+    """A socket of which the kernel tells what a test says."""
+
+    def __init__(self, *, unacknowledged: int, silent_ms: int) -> None:
+        """Remember it."""
+        words = [0] * 13
+        words[4], words[12] = unacknowledged, silent_ms
+        self._info = struct.pack("8x13I", *words)
+
+    def getsockopt(self, level: int, name: int, size: int) -> bytes:
+        """Tell what was asked for."""
+        assert (level, name) == (socket.IPPROTO_TCP, socket.TCP_INFO)
+        return self._info[:size]
+
+
+@pytest.mark.spec("RLY-32")
+@pytest.mark.parametrize(
+    ("unacknowledged", "silent_ms", "expected"),
+    [(1, 20_001, True), (1, 20_000, False), (0, 3_600_000, False)],
+)
+def test_a_link_is_dead_when_nobody_acknowledges(
+    unacknowledged: int, silent_ms: int, *, expected: bool
+) -> None:
+    """An idle one is kept alive by the kernel, which notices its end by itself."""
+    link = Link(unacknowledged=unacknowledged, silent_ms=silent_ms)
+    assert is_dead(cast("socket.socket", link)) is expected
+
+
+def test_the_kernel_looks_after_idle_links() -> None:
+    """Its own default is two hours."""
+    with socket.socket() as sock:
+        prepare_link(sock)
+        idle, every, times = (
+            sock.getsockopt(socket.IPPROTO_TCP, name)
+            for name in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert idle + every * times <= 30
+
+
+@pytest.mark.spec("RLY-7")
+def test_a_renewed_certificate_is_shown_and_nothing_is_cut(pair: Pair) -> None:
+    """Old connections go on; new ones show the new one, and a bad one changes nothing."""
+    ours, theirs = pair.connected()
+    instance = pair.job.identity(WORKER).instance
+    pair.worker.relay.replace_credential(pair.job.domain.credential("worker", instance=instance))
+    with pytest.raises(MalformedError):
+        pair.worker.relay.replace_credential(Credential(b"none", b"none"))
+    pair.job.tell()
+    more_ours, more_theirs = pair.connected()
+    for here, there in ((ours, theirs), (more_ours, more_theirs)):
+        here.sendall(b"x")
+        assert there.recv(1) == b"x"
+
+
+def test_a_roster_does_not_go_back(pair: Pair) -> None:
+    """An older one that somebody shows again."""
+    with pytest.raises(EvidenceError):
+        pair.ps.relay.update_members({}, epoch=0, fetched=0.0)
+    ours, theirs = pair.connected()
+    ours.sendall(b"x")
+    assert theirs.recv(1) == b"x"
+
+
+def test_what_is_under_way_is_carried_before_the_relay_leaves(pair: Pair) -> None:
+    """A program's last words, when it has ended already."""
+    ours, theirs = pair.connected()
+    ours.sendall(b"last words")
+    ours.close()
+    pair.worker.relay.stop(drain_s=5)
+    assert read_all(theirs) == b"last words"
+
+
+def test_counts_are_plain_and_in_order(pair: Pair) -> None:
+    """As a receipt takes them."""
+    ours, theirs = pair.connected()
+    ours.sendall(b"abc")
+    assert theirs.recv(3) == b"abc"
+    assert pair.worker.relay.counters.snapshot() == {
+        "peers": {"ps-0": {"opened": 1, "accepted": 0, "sent": 3, "received": 0}},
+        "egress": {},
+        "refused": {},
+        "names": 0,
+    }

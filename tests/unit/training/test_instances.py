@@ -102,6 +102,15 @@ def test_it_has_a_session_of_its_own_and_dies_with_us() -> None:
     assert instance.finish()[1].status == 143
 
 
+def test_nobody_waits_for_what_it_left_behind() -> None:
+    """Neither for one that holds its pipes nor for one that writes for ever."""
+    code = "import os\nif os.fork() == 0:\n    while True: os.write(2, b'x' * 4095 + b'\\n')"
+    instance = Instance([sys.executable, "-I", "-S", "-c", code], {"PATH": os.defpath})
+    select.select([instance.exit_fd], [], [], 20)
+    lines, end = instance.finish()
+    assert (lines[0].text, end.status) == ("x" * 4095, 0)
+
+
 def test_what_is_no_program_is_an_error() -> None:
     """For the caller to tell of."""
     with pytest.raises(FileNotFoundError):

@@ -85,7 +85,7 @@ def require_enough(terms: Terms, count: int, *, elapsed: float) -> None:
     """
     if count < terms.minimum:
         raise UnavailableError(
-            f"{count} sites are left that work; {terms.minimum} are needed",
+            f"{count} of {terms.sites} sites are left that work; {terms.minimum} are needed",
             code="federated.sites",
             hint="look at the logs of the sites",
         )

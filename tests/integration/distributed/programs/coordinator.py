@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -15,6 +14,7 @@ if resolver.task_type in {"worker", "ps"}:
         resolver.cluster_spec(), job_name=resolver.task_type, task_index=resolver.task_id
     ).join()
 
+keras = tf.keras  # loaded here: who serves needs none
 strategy = tf.distribute.ParameterServerStrategy(resolver)
 coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
 generator = np.random.default_rng(0)

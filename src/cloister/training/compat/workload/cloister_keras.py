@@ -33,7 +33,9 @@ TRAINER: Final = "keras.src.backend.tensorflow.trainer"
 CHECKED: Final = frozenset(
     {
         ("2.21.0", "3.8.0"),
+        ("2.21.0", "3.10.0"),
         ("2.21.0", "3.11.3"),
+        ("2.21.0", "3.12.1"),
         ("2.21.0", "3.12.4"),
         ("2.21.0", "3.13.2"),
         ("2.21.0", "3.14.1"),
@@ -42,6 +44,8 @@ CHECKED: Final = frozenset(
         ("2.20.0", "3.10.0"),
         ("2.20.0", "3.12.4"),
         ("2.20.0", "3.15.1"),
+        ("2.19.1", "3.10.0"),
+        ("2.19.1", "3.15.1"),
     }
 )
 """Pairs of TensorFlow and Keras that were tried, as both spell their versions."""

@@ -1,0 +1,106 @@
+"""Programs that others published for a cluster run under the shield as they run without it.
+
+The same programs, which are not part of this repository, as in `test_programs_of_others`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from integration.distributed import test_programs_of_others as others
+from integration.distributed.native import NativeRun, cluster_of
+from integration.distributed.shielded import run_shielded
+
+pytestmark = [*others.pytestmark, pytest.mark.timeout(600)]
+
+
+def _run(
+    folder: Path,
+    framework: str,
+    program: str,
+    *arguments: str,
+    workers: int = 2,
+    digits: bool = True,
+    environment: Mapping[str, str] | None = None,
+) -> NativeRun:
+    code = folder / "code"
+    shutil.copytree(Path(others._program(program)).parent, code)
+    shutil.rmtree(code / "__pycache__", ignore_errors=True)
+    command = [f"/code/{Path(program).name}", *arguments]
+    if digits:
+        made = [sys.executable, others.EXAMPLES / "foreign_inputs.py", folder / "inputs"]
+        subprocess.run(made, check=True, timeout=120)
+        shutil.copy(folder / "inputs" / "mnist" / "mnist.npz", code)
+        shutil.copy(others.EXAMPLES / "with_digits.py", code)
+        command[:0] = ["/code/with_digits.py", "/code/mnist.npz"]
+    run = run_shielded(
+        cluster_of(framework, worker=workers),
+        command,
+        code,
+        folder / "shielded",
+        environment={"TF_CPP_MIN_LOG_LEVEL": "2", **(environment or {})},
+        seconds=400,
+    )
+    run.require_success()
+    return run
+
+
+@pytest.mark.frameworks("tensorflow")
+@pytest.mark.parametrize("workers", [2, 3])
+def test_the_keras_tutorial_with_keras_3(tmp_path: Path, workers: int) -> None:
+    """The launcher brings what Keras 3 needs; all workers end with the same metrics."""
+    program = "tensorflow-keras/main.py"
+    run = _run(tmp_path, "tensorflow", program, workers=workers)
+    metrics = others._last_metrics(run)
+    assert len(metrics) == 1
+    if workers == 2:
+        native = others._run(
+            tmp_path / "native", "tensorflow", program, environment=_compat(tmp_path)
+        )
+        assert abs(_accuracy(metrics) - _accuracy(others._last_metrics(native))) < 0.1
+
+
+@pytest.mark.frameworks("tensorflow", "tf_keras")
+def test_the_tutorial_of_a_loop(tmp_path: Path) -> None:
+    """A loop of the tutorial's own, with checkpoints."""
+    told = {"TF_USE_LEGACY_KERAS": "1"}
+    run = _run(tmp_path, "tensorflow", "tensorflow-loop/main.py", environment=told)
+    assert re.search(r"Epoch: 2, accuracy: 0\.9", run.tasks["worker-0"].output)
+
+
+@pytest.mark.frameworks("jax", "optax", "keras")
+def test_the_jax_example(tmp_path: Path) -> None:
+    """It asks JAX to find out by itself who takes part."""
+    program = ("jax-mnist/train_mnist.py", "--epochs", "1", "--batch-size", "64")
+    run = _run(tmp_path, "jax", *program, environment={"KERAS_BACKEND": "jax"})
+    output = run.tasks["worker-0"].output
+    assert "JAX distributed initialized: 2 process(es)" in output
+    assert re.search(r"Test accuracy: \d+/360 \([89]", output)
+
+
+@pytest.mark.frameworks("torch")
+def test_kubeflows_pytorch_example(tmp_path: Path) -> None:
+    """The sum of a one from each."""
+    run = _run(tmp_path, "pytorch", "kubeflow-pytorch/demo.py", digits=False)
+    assert all("result tensor([2])" in task.output for task in run.tasks.values())
+
+
+def _compat(folder: Path) -> dict[str, str]:
+    (folder / "native").mkdir()
+    (folder / "compat").mkdir()
+    for name, content in others.compat_files():
+        (folder / "compat" / name).write_bytes(content)
+    return {"PYTHONPATH": str(folder / "compat")}
+
+
+def _accuracy(metrics: set[str]) -> float:
+    found = re.search(r"accuracy: ([\d.]+)", next(iter(metrics)))
+    assert found is not None
+    return float(found.group(1))
