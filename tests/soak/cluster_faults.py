@@ -472,6 +472,19 @@ def soak(
 ) -> Report:
     """Run cases until so many faults have struck."""
     report = Report()
+    with contextlib.suppress(KeyboardInterrupt):  # what there is by then is worth a table
+        _cases(report, faults, seed=seed, system=system, kinds=kinds)
+    return report
+
+
+def _cases(
+    report: Report,
+    faults: int,
+    *,
+    seed: int,
+    system: Callable[[Path, Case], System],
+    kinds: Sequence[Kind],
+) -> None:
     number = seed
     while report.faults < faults:
         case = draw(number, kinds)
@@ -488,7 +501,6 @@ def soak(
         )
         if ending != "right":
             sys.stderr.write("".join(f"          | {line}\n" for line in end.said.splitlines()))
-    return report
 
 
 def main() -> int:

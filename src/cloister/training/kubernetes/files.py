@@ -55,7 +55,7 @@ change all of it, and gets no key for what he changed. **This has been checked a
 
 ## What the cluster must have
 
-- Nodes with {processor}, Confidential Containers (Kata) on them, and the runtime class `{runtime_class}`{operator}
+- Kubernetes 1.29 or newer; nodes with {processor}, Confidential Containers (Kata) on them, and the runtime class `{runtime_class}`{operator}
 - An admission policy of the namespace that lets pods be privileged (`pod-security.kubernetes.io/enforce: privileged`). The container is
   privileged within its own virtual machine, which is the boundary here: no other combination of words gives it `/dev/fuse`, mounts,
   namespaces and `configfs`. It gets none of the node's devices where the runtime has `privileged_without_host_devices`.
