@@ -167,6 +167,9 @@ class Report:
 class System(Protocol):
     """A job that runs, in whatever surroundings."""
 
+    ending_s: float
+    """How long its end may take once the job's deadline has passed."""
+
     @property
     def training(self) -> bool:
         """Whether it has begun to train; faults count from there."""
@@ -225,7 +228,7 @@ def _lasts(kind: Kind, rng: np.random.Generator) -> float:
 def run_case(case: Case, system: System, *, deadline_s: float | None = None) -> End:
     """Run a job to its end, with its faults at their moments."""
     began = time.monotonic()
-    deadline_s = case.deadline_s if deadline_s is None else deadline_s
+    deadline_s = case.deadline_s + system.ending_s if deadline_s is None else deadline_s
     trained: float | None = None
     struck: set[int] = set()
     events: list[tuple[float, int, bool]] = []
@@ -320,6 +323,8 @@ def bend(link: BadLink, fault: Fault) -> None:
 
 class PlainSystem:
     """Ranks as plain processes, with a bad link before each; all are started again together."""
+
+    ending_s = 0.0
 
     def __init__(self, folder: Path, case: Case) -> None:
         """Start all."""

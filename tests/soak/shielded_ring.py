@@ -173,7 +173,9 @@ class Place:
 
 
 class ShieldedSystem:
-    """A case as `cloister cluster run` runs it."""
+    """A case as `cloister cluster run` runs it, which is told the job's deadline."""
+
+    ending_s = 75.0  # what `cluster run` gives instances to stop, a minute, and its own end
 
     def __init__(self, place: Place, folder: Path, case: Case) -> None:
         """Make its volume and its policy, and start it."""
@@ -202,6 +204,7 @@ class ShieldedSystem:
         self._cluster = place.popen(
             *("cluster", "run", str(policy), "--code", str(place.code), "--job", str(self._job)),
             *("--volume", f"state={self._store}", "--json"),
+            *("--deadline", str(case.deadline_s)),
             inside=self._inside,
             output=folder / "output",
             errors=folder / "errors",
