@@ -60,6 +60,7 @@ from cloister.testing.images import tdx_firmware
 from cloister.testing.state import MemoryBackend
 from cloister.training.job_receipt import verify_job_receipt
 from cloister.training.lines import LineReader
+from cloister.training.privacy.statement import Statement
 from cloister.volume.index import Index
 from cloister.volume.placement import Placement
 from cloister.volume.regions import RegionClass, Regions
@@ -487,7 +488,14 @@ def _output(data: bytes) -> object:
     return lines
 
 
+_SPENT: Final = json.loads(
+    (Path(__file__).parents[2] / "docs/spec/vectors/privacy-statement-v1/ok.json").read_text(
+        "utf-8"
+    )
+)
+
 JOBS: Final[Table] = [
+    (Statement.from_bytes, [_SPENT["text"].encode()]),
     (_job_receipt, [_JOB["job"].encode()]),
     (_output, [b"\r1/3\x1b[1m\r2/3\n\xff\n", b"x" * 9000]),
 ]

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from cloister.errors import ConfigError, MalformedError
+from cloister.errors import ConfigError
 
 __all__ = ["Address", "PeerDirectory", "parse_address"]
 
@@ -28,12 +28,12 @@ def parse_address(text: str, *, what: str) -> Address:
     """Read `HOST:PORT`; an IPv6 address stands in brackets.
 
     Raises:
-        MalformedError: It is none (`config.value`).
+        ConfigError: It is none (`config.value`).
     """
     found = _ADDRESS.fullmatch(text)
     port = int(found[3]) if found else -1
     if found is None or not 0 <= port <= _MAX_PORT:
-        raise MalformedError(
+        raise ConfigError(
             f"{what}: {text[:80]!r} is no address", code="config.value", hint="write HOST:PORT"
         )
     return found[1] or found[2], port
@@ -50,8 +50,8 @@ class PeerDirectory:
         """Read all of it once, so that a slip of the pen is an error at the start.
 
         Raises:
-            ConfigError: There is no such file or folder (`config.missing`, `config.file`).
-            MalformedError: A line is not as above (`config.value`).
+            ConfigError: There is no such file or folder (`config.missing`, `config.file`); or a
+                line is not as above (`config.value`).
         """
         if self._place is not None and not self._place.is_dir():
             self._lines(self._place)
@@ -68,7 +68,7 @@ class PeerDirectory:
                 text = (self._place / name).read_bytes()[:MAX_BYTES].decode("ascii").strip()
                 return parse_address(text, what=name)
             return self._lines(self._place).get(name)
-        except (OSError, UnicodeDecodeError, ConfigError, MalformedError):
+        except (OSError, UnicodeDecodeError, ConfigError):
             return None
 
     def announce(self, name: str, address: Address) -> None:
@@ -105,14 +105,14 @@ class PeerDirectory:
         except OSError as e:
             raise ConfigError(f"{place} cannot be read: {e.strerror}", code="config.file") from e
         if len(data) > MAX_BYTES:
-            raise MalformedError(f"{place} is too large", code="config.value")
+            raise ConfigError(f"{place} is too large", code="config.value")
         found: dict[str, Address] = {}
         for number, line in enumerate(data.decode("utf-8", "replace").splitlines(), 1):
             words = line.split("#", 1)[0].split()
             if not words:
                 continue
             if len(words) != 2 or not _NAME.fullmatch(words[0]) or words[0] in found:  # noqa: PLR2004  # a name and an address
-                raise MalformedError(
+                raise ConfigError(
                     f"{place}:{number}: not a task and where its relay answers",
                     code="config.value",
                     hint="write lines such as: worker-0 10.0.0.5:7443",
