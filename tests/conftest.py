@@ -60,6 +60,15 @@ def _limits_stay() -> Iterator[None]:
     assert resource.getrlimit(resource.RLIMIT_CORE) == before, "lowered in the tests' own process"
 
 
+@pytest.fixture(autouse=True)
+def _handlers_go() -> Iterator[None]:
+    """A program's `main` sends our log where a later test has closed it."""
+    log = logging.getLogger("cloister")
+    before = (log.handlers[:], log.level, log.propagate)
+    yield
+    log.handlers[:], log.level, log.propagate = before
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--require-clauses`."""
     parser.addoption(

@@ -105,12 +105,18 @@ _WORDS = {
     "keyservice platform propose": ("request", "--out", "out", "--quorum", "2"),
     "keyservice platform admit": ("request", "statement", "--out", "out"),
     "keyservice platform join": ("request", "grant"),
+    "cluster run": ("none.yaml",),
+    "cluster status": (),
+    "cluster stop": (),
+    "cluster pull": ("there",),
+    "render kubernetes": ("none.yaml", "--image", "none", "--output", "there"),
     "source pin": ("lab", "other", "--address", "v:1", "--of", "there"),
 }
 _WITHOUT_JSON = {
     "keyservice serve": "prints a line of JSON when it is ready, by itself",
     "keyservice witness": "likewise",
     "keyservice view-token": "prints the token and nothing else",
+    "cluster logs": "prints what the instances printed, and nothing else",
     "source entry": "prints JSON, which is what it is for",
 }
 

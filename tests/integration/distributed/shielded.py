@@ -113,6 +113,14 @@ def policy_text(drafted: str, cluster: Cluster, environment: Mapping[str, str]) 
     return f"{drafted[: found.start()]}{told}workloads:\n{roles}"
 
 
+def _is_report(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _run_inside(order: dict[str, Any]) -> dict[str, dict[str, Any]]:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     folder = Path(order["folder"])
@@ -155,9 +163,12 @@ def _run_inside(order: dict[str, Any]) -> dict[str, dict[str, Any]]:
         name = f"{role}-{index}"
         lines = [line for line in ran.stdout.splitlines() if line.startswith(f"[{name}] ")]
         said = [line for line in ran.stderr.splitlines() if line.startswith(f"[{name}] ")]
+        texts = [line.partition("] ")[2] for line in [*said, *lines]]
+        # Output and errors share one stream: what a program reports comes last, as it does alone.
+        texts.sort(key=_is_report)
         found[name] = {
             "status": ran.status,
-            "output": "".join(line.partition("] ")[2] + "\n" for line in [*said, *lines]),
+            "output": "".join(f"{text}\n" for text in texts),
             "errors": ran.stdout[-3000:] + ran.stderr[-3000:],
         }
     return found
