@@ -50,6 +50,7 @@ def _run(
     *arguments: str,
     digits: bool = True,
     environment: Mapping[str, str] | None = None,
+    capture: bool = False,
 ) -> NativeRun:
     command = [sys.executable, _program(program), *arguments]
     if digits:
@@ -63,6 +64,7 @@ def _run(
         folder / "run",
         environment=environment,
         seconds=280,
+        capture=capture,
     )
     run.require_success()
     return run
@@ -74,6 +76,20 @@ def _last_metrics(run: NativeRun) -> set[str]:
         [found.group() for found in _METRICS.finditer(task.output)][-1]
         for task in run.tasks.values()
     }
+
+
+def _require_trained_by_servers(run: NativeRun) -> None:
+    """The coordinator's two evaluations, its own and that by workers, find what it learned."""
+    run.require_success("chief-0")
+    found = re.findall(r"Evaluation accuracy: ([\d.]+)", run.tasks["chief-0"].output)
+    assert len(found) == 2
+    assert min(map(float, found)) > 0.9
+
+
+def _require_gradients(run: NativeRun) -> None:
+    """As much as the gradients of 6922 weights in 32 steps crossed from each task to the other."""
+    sizes = sorted(len(stream.content()) for stream in run.streams)
+    assert sizes[-2] > 32 * 6922 * 4
 
 
 @pytest.mark.frameworks("tensorflow", "keras")
@@ -104,6 +120,22 @@ def test_the_tutorial_of_a_loop(tmp_path: Path) -> None:
     assert first[2].startswith("Epoch: 2, accuracy: 0.9")
 
 
+@pytest.mark.frameworks("tensorflow", "tf_keras")
+def test_the_tutorial_of_parameter_servers(tmp_path: Path) -> None:
+    """It asserts itself that each of two servers has one half of the embedding."""
+    scripts = [_program(f"tensorflow-servers/{part}.py") for part in ("server", "coordinator")]
+    run = run_native(
+        cluster_of("tensorflow", chief=1, worker=2, ps=2),
+        [sys.executable, str(EXAMPLES / "server_or_coordinator.py"), *scripts],
+        tmp_path / "run",
+        environment={"TF_USE_LEGACY_KERAS": "1"},
+        forever=["worker", "ps"],
+        seconds=280,
+    )
+    _require_trained_by_servers(run)
+    assert {task.status for name, task in run.tasks.items() if name != "chief-0"} == {-9}
+
+
 @pytest.mark.frameworks("jax", "optax", "keras")
 def test_the_jax_example(tmp_path: Path) -> None:
     """It asks JAX to find out by itself who takes part."""
@@ -127,3 +159,10 @@ def test_kubeflows_jax_example(tmp_path: Path) -> None:
     """The sum of a one from each."""
     run = _run(tmp_path, "jax", "kubeflow-jax/train.py", digits=False)
     assert all(task.output.endswith("2\n1\n[2.]\n") for task in run.tasks.values())
+
+
+@pytest.mark.frameworks("torch")
+def test_the_pytorch_sample_of_mars(tmp_path: Path) -> None:
+    """It writes nothing: what crosses between the tasks shows that they trained together."""
+    program = ("mars-pytorch/pytorch_sample.py", "multiple")
+    _require_gradients(_run(tmp_path, "pytorch", *program, digits=False, capture=True))

@@ -29,10 +29,9 @@ def _run(
     workers: int = 2,
     digits: bool = True,
     environment: Mapping[str, str] | None = None,
+    capture: bool = False,
 ) -> NativeRun:
-    code = folder / "code"
-    shutil.copytree(Path(others._program(program)).parent, code)
-    shutil.rmtree(code / "__pycache__", ignore_errors=True)
+    code = _code(folder, program)
     command = [f"/code/{Path(program).name}", *arguments]
     if digits:
         made = [sys.executable, others.EXAMPLES / "foreign_inputs.py", folder / "inputs"]
@@ -47,9 +46,17 @@ def _run(
         folder / "shielded",
         environment={"TF_CPP_MIN_LOG_LEVEL": "2", **(environment or {})},
         seconds=400,
+        capture=capture,
     )
     run.require_success()
     return run
+
+
+def _code(folder: Path, program: str) -> Path:
+    code = folder / "code"
+    shutil.copytree(Path(others._program(program)).parent, code)
+    shutil.rmtree(code / "__pycache__", ignore_errors=True)
+    return code
 
 
 @pytest.mark.frameworks("tensorflow")
@@ -75,6 +82,24 @@ def test_the_tutorial_of_a_loop(tmp_path: Path) -> None:
     assert re.search(r"Epoch: 2, accuracy: 0\.9", run.tasks["worker-0"].output)
 
 
+@pytest.mark.frameworks("tensorflow", "tf_keras")
+def test_the_tutorial_of_parameter_servers(tmp_path: Path) -> None:
+    """Workers and servers serve until the chief has ended, and are ended without a failure."""
+    code = _code(tmp_path, "tensorflow-servers/coordinator.py")
+    shutil.copy(others.EXAMPLES / "server_or_coordinator.py", code)
+    run = run_shielded(
+        cluster_of("tensorflow", chief=1, worker=2, ps=2),
+        ["/code/server_or_coordinator.py", "/code/server.py", "/code/coordinator.py"],
+        code,
+        tmp_path / "shielded",
+        environment={"TF_CPP_MIN_LOG_LEVEL": "2", "TF_USE_LEGACY_KERAS": "1"},
+        forever=["worker", "ps"],
+        seconds=400,
+    )
+    run.require_success()
+    others._require_trained_by_servers(run)
+
+
 @pytest.mark.frameworks("jax", "optax", "keras")
 def test_the_jax_example(tmp_path: Path) -> None:
     """It asks JAX to find out by itself who takes part."""
@@ -90,6 +115,13 @@ def test_kubeflows_pytorch_example(tmp_path: Path) -> None:
     """The sum of a one from each."""
     run = _run(tmp_path, "pytorch", "kubeflow-pytorch/demo.py", digits=False)
     assert all("result tensor([2])" in task.output for task in run.tasks.values())
+
+
+@pytest.mark.frameworks("torch")
+def test_the_pytorch_sample_of_mars(tmp_path: Path) -> None:
+    """It writes nothing: what crosses between the relays is as much as the gradients are."""
+    program = ("mars-pytorch/pytorch_sample.py", "multiple")
+    others._require_gradients(_run(tmp_path, "pytorch", *program, digits=False, capture=True))
 
 
 def _compat(folder: Path) -> dict[str, str]:
