@@ -15,7 +15,7 @@ SECONDS ?= 8
 FUZZ ?= 5
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup browser demo test test-all check spec fuzz soak soak-cluster soak-keyservice docs bench release clean
+.PHONY: help setup browser demo test test-jobs test-all check spec fuzz soak soak-cluster soak-keyservice docs bench release clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 17
@@ -25,8 +25,11 @@ setup: $(VENV)/.dev compile ## everything a developer needs, in .venv
 demo: $(VENV)/.demo compile ## install what the demo needs, and run it
 	$(BIN)/cloister demo $(ARGS)
 
-test: setup postgresql swtpm nftables ## all tests but the soak and the benchmarks
-	$(PYTEST) -n $(JOBS) --dist loadfile -m "not soak and not bench" $(ARGS)
+test: setup postgresql swtpm nftables ## all tests but the soak, the benchmarks and what test-jobs runs
+	$(PYTEST) -n $(JOBS) --dist loadfile -m "not soak and not bench and not jobs" $(ARGS)
+
+test-jobs: setup nftables ## trainings in several processes, with every framework, shielded and not: some ten minutes
+	$(PYTEST) -m jobs $(ARGS)
 
 test-all: setup postgresql swtpm nftables ## all tests
 	$(PYTEST) $(ARGS)

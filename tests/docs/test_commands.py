@@ -23,6 +23,7 @@ from docs.pages import ROOT, fenced_blocks
 
 _FILE: Final = re.compile(r"<!-- file: (\S+) -->\n+```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GUIDES: Final = sorted((ROOT / "docs" / "guide").glob("*.md"))
+HOSPITALS: Final = ROOT / "docs" / "guide" / "train-across-hospitals.md"
 PRIVACY: Final = ROOT / "docs" / "guide" / "train-with-differential-privacy.md"
 REPLICAS: Final = ROOT / "docs" / "guide" / "run-several-replicas.md"
 CLUSTER: Final = ROOT / "docs" / "guide" / "train-on-one-machine.md"
@@ -66,7 +67,11 @@ def run_page(page: Path, folder: Path, **variables: str) -> subprocess.Completed
 @pytest.mark.frameworks("sklearn")
 @pytest.mark.parametrize(
     "guide",
-    [guide for guide in GUIDES if guide not in (PRIVACY, REPLICAS)],
+    [
+        pytest.param(guide, marks=[pytest.mark.jobs] if guide == HOSPITALS else [])
+        for guide in GUIDES
+        if guide not in (CLUSTER, PRIVACY, REPLICAS)
+    ],
     ids=lambda path: path.stem,
 )
 def test_the_commands_of_a_guide_work(guide: Path, tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ def test_epsilons_are_those_of_other_accountants(others: Path, name: str) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.jobs
 @pytest.mark.frameworks("tensorflow", "dp_accounting", "sklearn")
 def test_the_example_keeps_its_promise_and_learns(tmp_path: Path) -> None:
     """At epsilon 3 the digits are recognised, and the model is one that others load."""

@@ -63,6 +63,7 @@ def test_keras_on_jax_trains_data_parallel(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.jobs
 @pytest.mark.frameworks("tensorflow", "keras")
 def test_a_coordinator_trains_on_parameter_servers(tmp_path: Path) -> None:
     """Variables lie on the server, and workers compute; both serve until they are ended."""

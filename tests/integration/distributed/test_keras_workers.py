@@ -17,7 +17,11 @@ from integration.distributed.native import cluster_of, run_native
 
 PROGRAM: Final = Path(__file__).parent / "programs" / "keras_fit.py"
 
-pytestmark = [pytest.mark.slow, pytest.mark.frameworks("tensorflow", "keras")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.jobs,
+    pytest.mark.frameworks("tensorflow", "keras"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -27,6 +27,7 @@ _METRICS: Final = re.compile(r"accuracy: ([\d.]+) - loss: ([\d.]+)|loss: [\d.]+ 
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.jobs,
     pytest.mark.skipif(not PROGRAMS, reason="CLOISTER_PROGRAMS: examples/foreign/ELSEWHERE.md"),
 ]
 

@@ -46,6 +46,7 @@ def test_pytorch(tmp_path: Path) -> None:
     _is_private(run)
 
 
+@pytest.mark.jobs
 @pytest.mark.frameworks("jax")
 def test_jax(tmp_path: Path) -> None:
     """Coordinator and collectives."""
@@ -54,6 +55,7 @@ def test_jax(tmp_path: Path) -> None:
     _is_private(run)
 
 
+@pytest.mark.jobs
 @pytest.mark.frameworks("tensorflow")
 def test_tensorflow_workers(tmp_path: Path) -> None:
     """Control and data planes of MultiWorkerMirroredStrategy."""
@@ -62,6 +64,7 @@ def test_tensorflow_workers(tmp_path: Path) -> None:
     _is_private(run)
 
 
+@pytest.mark.jobs
 @pytest.mark.frameworks("tensorflow")
 def test_parameter_servers(tmp_path: Path) -> None:
     """The job is over when its worker is, and the server is stopped."""

@@ -32,6 +32,7 @@ def _run(folder: Path, framework: str, program: str, **counts: int) -> NativeRun
 
 
 @pytest.mark.slow
+@pytest.mark.jobs
 @pytest.mark.frameworks("tensorflow")
 def test_tensorflow_workers_send_tensors_as_they_are(tmp_path: Path) -> None:
     """By gRPC, whose services say what they are."""
@@ -41,6 +42,7 @@ def test_tensorflow_workers_send_tensors_as_they_are(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.jobs
 @pytest.mark.frameworks("tensorflow")
 def test_parameter_servers_are_sent_tensors_as_they_are(tmp_path: Path) -> None:
     """The server serves until it is ended."""

@@ -11,7 +11,7 @@ from typing import IO
 import pytest
 
 from cloister.cli import cluster_run, settings
-from cloister.errors import CloisterError, ConfigError
+from cloister.errors import CloisterError
 from cloister.launcher import local
 from cloister.training import cluster
 from cloister.training.cluster import ClusterOutcome, ClusterRequest
@@ -101,14 +101,6 @@ def test_a_policy_without_a_network_is_for_cloister_run(door: Door) -> None:
         "config.value",
         True,
     )
-
-
-@pytest.mark.parametrize("text", ["data", "=x", "data="])
-def test_a_volume_that_is_none_is_refused(text: str) -> None:
-    """With how to write one."""
-    with pytest.raises(ConfigError) as caught:
-        cluster_run._stores([text])
-    assert (caught.value.code, caught.value.hint) == ("config.value", "write NAME=STORE")
 
 
 def test_the_runtime_is_hashed_by_another_process(

@@ -11,7 +11,7 @@ import pytest
 
 from cloister.attestation.endorsement_bundle import Collected, EndorsementBundle
 from cloister.attestation.evidence import Evidence
-from cloister.cli import run, settings
+from cloister.cli import settings
 from cloister.cli.collecting import collector_key
 from cloister.crypto.signature import SigningKey
 from cloister.errors import ConfigError, EndorsementError, StorageFullError
@@ -87,7 +87,7 @@ def test_words_become_a_request(door: Door, asked: list[RunRequest]) -> None:
 def test_a_volume_that_is_none_is_refused(text: str) -> None:
     """With how to write one."""
     with pytest.raises(ConfigError) as caught:
-        run._stores([text])
+        settings.read_stores([text])
     assert (caught.value.code, caught.value.hint) == ("config.value", "write NAME=STORE")
 
 
