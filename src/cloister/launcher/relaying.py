@@ -30,7 +30,7 @@ from cloister.errors import (
     CloisterError,
     ConfigError,
     MalformedError,
-    UnavailableError,
+    ReleaseDeniedError,
     WorkloadError,
     error_from_wire,
 )
@@ -422,13 +422,15 @@ class _Child:
                 count = self._ask(client)
                 for notice in refusals.news(client, now=since_boot()):
                     self._tell({"told": "turned-away", "role": notice.role, "code": notice.code})
-            except UnavailableError as e:
-                _LOG.info("roster.later code=%s", e.code)
-                continue
-            except CloisterError as e:
-                # Not a member any more, or another service: nothing may be carried from here on.
+            except ReleaseDeniedError as e:
+                # Not a member any more: nothing may be carried from here on.
                 self._tell({"told": "failed", "code": e.code, "message": e.public})
                 os._exit(0)
+            except CloisterError as e:
+                # What came is no roster of ours, or an old one, as anybody on the way can send. The
+                # one that is here goes on to age, and counts for nothing when it is too old.
+                _LOG.info("roster.later code=%s", e.code)
+                continue
             missing = count < sum(number for _, number in self.plan.rules.plan.counts)
             every = _ROSTER_SOON_S if missing else _ROSTER_EVERY_S
             every = max(every, count / _MEMBERS_A_SECOND)
