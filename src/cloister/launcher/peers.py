@@ -19,6 +19,7 @@ __all__ = ["Address", "PeerDirectory", "parse_address"]
 Address = tuple[str, int]
 
 MAX_BYTES: Final = 1 << 17
+_MAX_ANNOUNCED: Final = 512  # longer than any address, so that what was cut is none
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}-(0|[1-9][0-9]{0,2})")
 _ADDRESS: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253})):([0-9]{1,5})")
 _MAX_PORT: Final = 65535
@@ -65,8 +66,9 @@ class PeerDirectory:
             return None
         try:
             if self._place.is_dir():
-                text = (self._place / name).read_bytes()[:MAX_BYTES].decode("ascii").strip()
-                return parse_address(text, what=name)
+                with (self._place / name).open("rb") as stream:
+                    text = stream.read(_MAX_ANNOUNCED + 1)
+                return parse_address(text.decode("ascii").strip(), what=name)
             return self._lines(self._place).get(name)
         except (OSError, UnicodeDecodeError, ConfigError):
             return None
