@@ -42,7 +42,12 @@ from cloister.launcher.listening import Listeners, listeners_document
 from cloister.launcher.local import layout_of, runtime_digest
 from cloister.launcher.logs import LogRelay, LogSink
 from cloister.launcher.manifest import RUNTIME_LABEL, Manifest
-from cloister.launcher.networking import plan_network, require_index, static_pairs
+from cloister.launcher.networking import (
+    MAX_STATIC,
+    plan_network,
+    require_index,
+    static_pairs,
+)
 from cloister.launcher.peers import PeerDirectory
 from cloister.launcher.regions import plan_regions
 from cloister.launcher.renewer import Renewer
@@ -298,7 +303,8 @@ class _Run:
         pairs = static_pairs(self._request.policy, self._network)
         if pairs is None:
             raise ConfigError(
-                "without redirection only named ports can be reached, and the policy says `any`",
+                "without redirection only ports that the policy names can be reached, at most "
+                f"{MAX_STATIC}; it says `any`, or names more",
                 code="config.value",
                 hint="name the ports in `connections`, or leave --fixed-ports out",
             )
