@@ -4,7 +4,8 @@
 
 Keras downloads `mnist.npz` and compares it with a digest, so that a file of one's own in its place
 is not taken. The script stays as it is; `load_data` of the Keras that it will use reads FILE
-instead, which foreign_inputs.py makes.
+instead, which foreign_inputs.py makes. With DIGITS_SEED in the environment, random numbers begin at
+that seed, which the script may set again.
 """
 
 import importlib
@@ -32,6 +33,9 @@ def main(file, script, *arguments):
     for name in names:
         module = importlib.import_module(f"{name}.datasets.mnist")
         module.load_data = load_from(file)
+    if "DIGITS_SEED" in os.environ:  # so that two runs can be compared
+        keras = importlib.import_module(names[0])
+        keras.utils.set_random_seed(int(os.environ["DIGITS_SEED"]))
     sys.argv = [script, *arguments]
     sys.path[0] = str(Path(script).resolve().parent)
     runpy.run_path(script, run_name="__main__")
