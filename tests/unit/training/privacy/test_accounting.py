@@ -57,10 +57,20 @@ def test_cost_grows_with_steps_and_rate_and_shrinks_with_noise(
 ) -> None:
     """Each of the three moves epsilon the way that it must."""
     some = replace(STEP, batch=batch, noise_multiplier=noise, steps=steps)
-    cost = epsilon_of([some], delta=DELTA)
-    assert 0 <= cost <= epsilon_of([replace(some, steps=steps + 100)], delta=DELTA)
-    assert cost <= epsilon_of([replace(some, batch=2 * batch)], delta=DELTA)
-    assert cost >= epsilon_of([replace(some, noise_multiplier=noise + 1)], delta=DELTA)
+    cost = cost_of(some)
+    assert 0 <= cost <= cost_of(replace(some, steps=steps + 100))
+    assert cost <= cost_of(replace(some, batch=2 * batch))
+    assert cost >= cost_of(replace(some, noise_multiplier=noise + 1))
+
+
+def cost_of(mechanism: Mechanism) -> float:
+    """Epsilon, endless where it is refused for having no bound that means anything."""
+    try:
+        return epsilon_of([mechanism], delta=DELTA)
+    except ConfigError as e:
+        if "no bound on epsilon" not in str(e):
+            raise
+        return math.inf
 
 
 def test_several_trainings_compose() -> None:
