@@ -325,6 +325,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "charter.malformed": MalformedError,
     "charter.invalid": MalformedError,
     "approval.malformed": MalformedError,
+    "terms.malformed": MalformedError,
+    "terms.invalid": MalformedError,
     "evidence.malformed": MalformedError,
     "endorsement.malformed": MalformedError,
     "firmware.malformed": MalformedError,
@@ -428,6 +430,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "log.witnesses": WitnessError,
     "identity.viewer": IdentityError,
     "identity.scope": IdentityError,
+    "terms.signature": IdentityError,
     # tampered
     "volume.tampered": TamperedError,
     "volume.rolled-back": TamperedError,
@@ -442,6 +445,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "log.forked": LogForkedError,
     "log.rolled-back": LogRolledBackError,
     "job.receipt": TamperedError,
+    "terms.recipe": TamperedError,
     # confinement and workload
     "confinement.setup": ConfinementError,
     "workload.start": WorkloadError,

@@ -1,1 +1,7 @@
-"""The clean room: two owners who distrust each other train one model, on terms that both signed."""
+"""The two-sided service: a model owner, a data owner, and the terms between them.
+
+Example::
+
+    room = load_room(Path("/code/terms.cbor"))
+    room.terms.training.rounds
+"""

@@ -12,6 +12,7 @@ Spec: training-round-v1, clauses TR-20 to TR-45.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -28,7 +29,7 @@ from cloister.cleanroom.exchange_message import (
     Kind,
 )
 from cloister.cleanroom.round_rules import RoundRules
-from cloister.cleanroom.standing import Standing
+from cloister.cleanroom.server_standing import Standing
 from cloister.errors import MalformedError, RemoteProtocolError
 
 __all__ = ["Coordinator", "Seat"]
@@ -255,7 +256,7 @@ class Coordinator:
             tick=max(0, self.tick),
             plan=self.plan or b"",
             parameters=np.zeros(0, np.float32) if pulled is None else pulled[1].copy(),
-            tallies=tuple(self._tallies),
+            tallies=tuple(dataclasses.replace(tally) for tally in self._tallies),
         )
 
     def kept(self, checkpoint: Checkpoint) -> None:

@@ -41,7 +41,7 @@ from cloister.cleanroom.exchange_message import (
 from cloister.cleanroom.plan_transfer import Publishing, Wanting
 from cloister.cleanroom.round_rules import RoundRules
 from cloister.cleanroom.schedule import Pace, Ticker
-from cloister.cleanroom.standing import Standing
+from cloister.cleanroom.server_standing import Standing
 from cloister.errors import (
     CloisterError,
     LocalProtocolError,

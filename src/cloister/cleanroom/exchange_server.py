@@ -83,7 +83,7 @@ class _Line:
         while not self.link.ended:
             self._go.wait()
             self._go.clear()
-            if self.link.ended or not self.link.send():
+            if not self.link.send():
                 self.link.end()
             self._free.set()
 

@@ -1,78 +1,121 @@
-"""What was seen of a parameter server, and whether what it says now can follow that. Pure.
+"""How a room stands at the key service, as an owner or reader sees it.
 
-A server that was stopped and begins again goes on from its checkpoint, in a new epoch. One that
-was put back, or runs twice from one state, shows itself: by an epoch or a version that goes back,
-by a version below one that was already safe, or by two lives in one epoch.
-
-Spec: training-round-v1, clauses TR-30 to TR-34.
+Spec: cleanroom-terms-v1, clause CT-59.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
-from cloister.errors import TamperedError
+from cloister.cleanroom.agreement import SignedTerms
+from cloister.cleanroom.governing import closing_subject
+from cloister.cleanroom.room_policy import policy_of
+from cloister.crypto.signature import VerifyingKey
+from cloister.errors import ReleaseDeniedError
+from cloister.keyservice.owner_replies import JobStatus
+from cloister.keyservice.policy import parse_policy, policy_hash
+from cloister.wire import Value
 
-__all__ = ["Standing"]
+__all__ = ["Asking", "Standing", "State", "standing_of"]
+
+State = Literal["not proposed", "waiting", "in force", "closed", "replaced"]
+
+_SENTENCES: Mapping[State, str] = {
+    "not proposed": "nobody has proposed its policy yet: cloister cleanroom accept",
+    "waiting": "its policy waits for an approval",
+    "in force": "its policy is in force",
+    "closed": "it was closed: nothing is released for it any more",
+    "replaced": "another policy has replaced its own",
+}
+
+
+class Asking(Protocol):
+    """What is asked of a key service; its client for owners is one."""
+
+    def pending(self) -> tuple[Mapping[str, Value], ...]:
+        """List what waits for approvals."""
+        ...
+
+    def history(self, namespace: str, name: str) -> tuple[Mapping[str, Value], ...]:
+        """List the versions of a policy."""
+        ...
+
+    def job_status(self, namespace: str, name: str) -> JobStatus:
+        """Say who is at work."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What one side says of the server's state.
+    """How a room stands.
 
     Attributes:
-        epoch: How often it has begun; 0 for a trainer that has seen none.
-        life: Drawn anew each time; all zeros in epoch 0.
-        version: Of its parameters.
-        durable: The newest version that its checkpoint has.
+        state: Of its policy.
+        closing: Whether its end waits for an approval.
+        missing: Who must still approve, as keys.
+        roles: Role to how many are at work, and how many there may be; empty unless in force.
     """
 
-    epoch: int
-    life: bytes
-    version: int
-    durable: int
+    state: State
+    closing: bool = False
+    missing: tuple[str, ...] = ()
+    roles: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
 
-    def followed_by(self, later: Standing) -> Standing:
-        """Return what is known after a message of the server's.
+    @property
+    def sentence(self) -> str:
+        """The state in words."""
+        more = "; its end waits for an approval" if self.closing else ""
+        return _SENTENCES[self.state] + more
 
-        Args:
-            later: What it says; untrusted.
-
-        Raises:
-            TamperedError: `state.rolled-back` or `state.forked`: the server is not the one that was
-                seen, or not where it was. Nothing of it is believed any more.
-        """
-        if later.epoch < max(1, self.epoch):
-            raise _rolled_back("an epoch that is over")
-        if later.epoch == self.epoch:
-            if later.life != self.life:
-                raise TamperedError("two parameter servers in one epoch", code="state.forked")
-            if later.version < self.version or later.durable < self.durable:
-                raise _rolled_back("a version that is over")
-        elif min(later.version, later.durable) < self.durable:
-            raise _rolled_back("a version below one that was kept")
-        if later.durable > later.version:
-            raise _rolled_back("a version below the one that it kept")
-        return later
-
-    def require_of(self, seen: Standing) -> None:
-        """Refuse, as a server, a trainer that has seen what this server is not.
-
-        Args:
-            seen: What the trainer says that it has seen.
-
-        Raises:
-            TamperedError: `state.rolled-back` or `state.forked`: there is, or was, another server.
-        """
-        if seen.epoch > self.epoch:
-            raise _rolled_back("an epoch that a trainer has seen go by")
-        if seen.epoch == self.epoch and seen.life != self.life:
-            raise TamperedError("a trainer has another server in this epoch", code="state.forked")
-        if seen.durable > self.durable or (
-            seen.epoch == self.epoch and seen.version > self.version
-        ):
-            raise _rolled_back("a version that a trainer has seen go by")
+    def as_record(self) -> dict[str, object]:
+        """Return what `--json` prints."""
+        roles = {role: {"live": live, "maximum": most} for role, (live, most) in self.roles.items()}
+        return {
+            "state": self.state,
+            "closing": self.closing,
+            "missing": list(self.missing),
+            "roles": roles,
+        }
 
 
-def _rolled_back(what: str) -> TamperedError:
-    return TamperedError(f"the parameter server is in {what}", code="state.rolled-back")
+def standing_of(agreement: SignedTerms, service: Asking) -> Standing:
+    """Ask a key service how a room stands.
+
+    Raises:
+        ReleaseDeniedError: The key may not read that.
+        UnavailableError: The key service cannot be reached.
+    """
+    terms = agreement.terms
+    policy = policy_hash(parse_policy(policy_of(agreement).encode(), source="the room's policy"))
+    end = closing_subject(agreement).hash
+    waiting = {record.get("hash"): record for record in service.pending()}
+    try:
+        versions = service.history(terms.namespace, terms.name)
+    except ReleaseDeniedError as error:
+        if error.code != "release.policy-unknown":
+            raise
+        versions = ()
+    current = next((record.get("hash") for record in versions if record.get("current")), None)
+    if current == policy:
+        closing = waiting.get(end)
+        return Standing(
+            "in force",
+            closing=closing is not None,
+            missing=tuple(_keys({} if closing is None else closing)),
+            roles=service.job_status(terms.namespace, terms.name).roles,
+        )
+    if policy in waiting:
+        return Standing("waiting", missing=tuple(_keys(waiting[policy])))
+    if current == end:
+        return Standing("closed")
+    known = any(record.get("hash") == policy for record in versions)
+    return Standing("replaced" if known else "not proposed")
+
+
+def _keys(record: Mapping[str, Value]) -> Iterator[str]:
+    missing = record.get("missing")
+    for key in missing if isinstance(missing, list | tuple) else ():
+        if isinstance(key, bytes):
+            yield VerifyingKey(key).text
