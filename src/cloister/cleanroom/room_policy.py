@@ -8,11 +8,11 @@ Spec: cleanroom-terms-v1, clauses CT-40 to CT-58.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cloister.cleanroom.agreement import SignedTerms
+from cloister.cleanroom.yaml_text import yaml_lines
 from cloister.crypto.digest import digest_to_text, sha256
 from cloister.keyservice.policy import Policy, parse_policy, policy_hash
 from cloister.keyservice.policy.canonical import tree_value
@@ -224,17 +224,6 @@ def _closed(agreement: SignedTerms, room: Policy) -> dict[str, Value]:
 
 
 def _text(head: Sequence[str], tree: Mapping[str, Value]) -> str:
-    text = "\n".join((*head, *_lines(tree, 0))) + "\n"
+    text = "\n".join((*head, *yaml_lines(tree))) + "\n"
     require_sound(parse_policy(text.encode(), source="the room's policy"))
     return text
-
-
-def _lines(tree: Mapping[str, Value], depth: int) -> Iterator[str]:
-    """Write maps in lines and all else in JSON, which is YAML that no reader takes otherwise."""
-    for key, value in tree.items():
-        name = f"{'  ' * depth}{json.dumps(key)}:"
-        if isinstance(value, Mapping) and value:
-            yield name
-            yield from _lines(value, depth + 1)
-        else:
-            yield f"{name} {json.dumps(value, ensure_ascii=False)}"

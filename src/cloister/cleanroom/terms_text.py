@@ -5,12 +5,14 @@ Spec: cleanroom-terms-v1, clauses CT-1 to CT-22.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from typing import Final
 
 from cloister.cleanroom.terms import Terms
 from cloister.cleanroom.terms_schema import read_terms
+from cloister.cleanroom.yaml_text import yaml_lines
 from cloister.crypto.digest import framed, sha256
 from cloister.errors import MalformedError
 from cloister.keyservice.policy.canonical import tree_value
@@ -26,6 +28,8 @@ __all__ = [
     "terms_bytes",
     "terms_digest",
     "terms_from_canonical",
+    "terms_to_text",
+    "terms_tree",
 ]
 
 MAX_TERMS_BYTES: Final = 65_536
@@ -59,7 +63,7 @@ def terms_bytes(terms: Terms) -> bytes:
     Raises:
         MalformedError: Somebody built terms by hand that no reader accepts.
     """
-    data = encode(_tree(terms))
+    data = encode(terms_tree(terms))
     terms_from_canonical(data)
     return data
 
@@ -84,6 +88,16 @@ def terms_from_canonical(data: bytes) -> Terms:
             "the bytes are no canonical terms", code="terms.malformed", offset=e.offset
         ) from e
     return _judge(node_from_value(value), Problems(), source="")
+
+
+def terms_tree(terms: Terms) -> Mapping[str, Value]:
+    """Return the tree of the text: what the canonical form encodes, and `--json` prints."""
+    return {field.name: _tree(getattr(terms, field.name)) for field in fields(terms)}
+
+
+def terms_to_text(terms: Terms) -> str:
+    """Return a text that says these terms, and is read to them again."""
+    return "\n".join(yaml_lines(terms_tree(terms))) + "\n"
 
 
 def _require_size(data: bytes) -> None:

@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "run": "cloister.cli.run",
     "cluster": "cloister.cli.cluster",
     "render": "cloister.cli.render",
+    "cleanroom": "cloister.cli.cleanroom",
     "query": "cloister.cli.query",
     "keyservice": "cloister.cli.keyservice",
     "policy": "cloister.cli.policy",
