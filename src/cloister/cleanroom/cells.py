@@ -30,8 +30,8 @@ _MODULES: Final[Mapping[Framework, tuple[str, ...]]] = {
 def warm_parent(terms: Terms, framework: Framework) -> Warm:
     """Return a parent for this room's cells, not started.
 
-    A recipe that trains itself finds its framework loaded. One that describes a model has NumPy, and
-    loads what else it wants when it runs.
+    A recipe that trains itself finds its framework loaded. One that describes a model has NumPy,
+    and loads what else it wants when it runs.
     """
     cell = terms.cell
     preload = _MODULES[framework] if terms.training.by == "recipe" else ()

@@ -1,8 +1,8 @@
 """What runs in a cell: loads a recipe, and answers messages by its functions.
 
-Not trusted: the recipe's code is in this process before the first record is, and may do with all of it
-what it likes. Whoever asks believes nothing of what is answered (`asking`). What this module does is
-to spare the author of a recipe the protocol.
+Not trusted: the recipe's code is in this process before the first record is, and may do with all
+of it what it likes. Whoever asks believes nothing of what is answered (`questions`). What this
+module does is to spare the author of a recipe the protocol.
 
 A recipe is a folder with `recipe.py`, which has these functions:
 
@@ -92,9 +92,7 @@ def _train(recipe: ModuleType, question: Message) -> Message:
 
 
 def _predict(recipe: ModuleType, question: Message) -> Message:
-    found = recipe.predict(
-        _state(question), question.arrays["parameters"], question.arrays["x"]
-    )
+    found = recipe.predict(_state(question), question.arrays["parameters"], question.arrays["x"])
     return Message("predicted", {}, {"scores": np.asarray(found, np.float32)})
 
 

@@ -11,14 +11,14 @@ Spec: training-round-v1; terms: cleanroom-terms-v1.
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
 
-from cloister.cleanroom.canaries import exposure, plant
+from cloister.cleanroom.canaries import Planted, exposure, plant
 from cloister.cleanroom.description import parameters as parameters_of
 from cloister.cleanroom.engine import Engine, Privacy, build_engine
 from cloister.cleanroom.exchange import ExchangeClient
@@ -27,6 +27,7 @@ from cloister.cleanroom.questions import Plan, Questions
 from cloister.cleanroom.records import Array, Records
 from cloister.cleanroom.schedule import Schedule
 from cloister.cleanroom.terms import Terms
+from cloister.crypto.kdf import random_bytes
 from cloister.errors import MalformedError, UnavailableError
 
 __all__ = ["Learner", "Step", "bounded"]
@@ -70,19 +71,27 @@ class Learner:
             CloisterError: Whatever ended it; nobody outside is told.
         """
         seen, held = self.records.parted()
+        # Before the recipe sees a record: it must not know which are planted.
+        planted = plant(
+            seen.x,
+            seen.y,
+            count=self.terms.canaries,
+            seed=int.from_bytes(random_bytes(8)),
+            classes=self.terms.data.classes,
+            apart=self.terms.privacy is not None,
+        )
+        seen = Records(planted.x, planted.y)
         plan = self._plan(recipe, seen)
         if plan.model is None:
             self._rounds(self._by_recipe(recipe, plan, seen))
         else:
-            self._by_trainer(recipe, plan, seen, held)
+            self._by_trainer(recipe, plan, planted, held)
 
     def _plan(self, recipe: Questions, seen: Records) -> Plan:
         by_recipe = self.terms.training.by == "recipe"
         if self.index:
             data = self.exchange.await_plan(self.preparation_s())
-            return read_plan(
-                data, by_recipe=by_recipe, most=self.terms.training.plan_max_bytes
-            )
+            return read_plan(data, by_recipe=by_recipe, most=self.terms.training.plan_max_bytes)
         plan = recipe.build(self._spec(), seen.x, seen.y, by_recipe=by_recipe)
         initial = plan.parameters
         if plan.model is not None:
@@ -94,15 +103,18 @@ class Learner:
         self.exchange.publish_plan(plan_bytes(plan), initial)
         return plan
 
-    def _by_trainer(self, recipe: Questions, plan: Plan, seen: Records, held: Records) -> None:
+    def _by_trainer(self, recipe: Questions, plan: Plan, planted: Planted, held: Records) -> None:
         if plan.model is None:
             raise MalformedError("the plan has no model", code="recipe.malformed")
+
+        def features(x: Array) -> Array:
+            return recipe.features(plan.state, x, shape=shape)
+
         shape = plan.model.input_shape
-        trained = Records(recipe.features(plan.state, seen.x, shape=shape), seen.y)
-        measured = Records(recipe.features(plan.state, held.x, shape=shape), held.y)
-        planted = plant(
-            trained.x, trained.y, count=self.terms.canaries, classes=self.terms.data.classes
+        planted = dataclasses.replace(
+            planted, x=features(planted.x), aside_x=features(planted.aside_x)
         )
+        measured = Records(features(held.x), held.y)
         engine = self._engine(plan, self._privacy(len(planted.x)))
 
         def step(flat: Array, number: int) -> Array:
@@ -119,8 +131,8 @@ class Learner:
             statement = engine.statement()
             if statement is not None:
                 values["epsilon"] = float(statement.epsilon)
-            if number == self.terms.training.rounds and planted.canaries:
-                values["exposure"] = exposure(engine, planted).mean
+            if number == self.terms.training.rounds and planted.count:
+                values["exposure"] = exposure(engine, planted).mean_bits
             self._tell(number, values)
 
         self._rounds(step, measure, size=engine.size)
@@ -149,7 +161,7 @@ class Learner:
                 pending = None
             if held is None or number % training.pull_every == 0:
                 with contextlib.suppress(UnavailableError):
-                    # Nothing that was learned and not sent is lost: it is to what is pulled now, too.
+                    # What was learned and not sent is not lost: it is added to what is pulled now.
                     version, held = self._pulled(number, version, size)
             if held is None:
                 continue
@@ -241,11 +253,3 @@ def bounded(difference: Array, norm: float) -> Array:
     if length <= norm:
         return difference
     return np.asarray(difference * np.float32(norm / length * (1 - 1e-6)), np.float32)
-
-
-def seconds_until(end: float) -> Callable[[], float]:
-    """Return a clock that says how long there is until a monotonic time."""
-    return lambda: max(0.0, end - time.monotonic())
-
-
-_ = Iterator

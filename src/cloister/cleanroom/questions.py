@@ -1,8 +1,8 @@
 """What a trusted program asks a recipe, and what it takes for an answer.
 
-Every answer is untrusted: its kind, the names, shapes and kinds of its arrays, and that every number
-is finite, are checked here, once. What goes on stays in this process: an answer is late, wrong or
-missing for the same error, which nobody outside sees before the terms' end.
+Every answer is untrusted: its kind, the names, shapes and kinds of its arrays, and that every
+number is finite, are checked here, once. What went wrong stays in this process, and nobody outside
+sees that anything did.
 
 Spec: confinement-channel.
 """

@@ -1,7 +1,7 @@
 """A trainer's records: two files of a shard, read whole before anything looks at them.
 
-A shard is `x.npy` and `y.npy` (NumPy's format, version 1 to 3): as many records as the terms say, of
-their shape, and as many labels. Files are read once, from beginning to end, whatever is in them.
+A shard is `x.npy` and `y.npy` (NumPy's format, version 1 to 3): as many records as the terms say,
+of their shape, and as many labels. Files are read once, from beginning to end, whatever is in them.
 
 The data owner is not trusted with more than his own room: a shard that is not what the terms say
 is refused, and no object, however written down, is made of it.
@@ -50,9 +50,7 @@ class Records:
         return Records(self.x[:cut], self.y[:cut]), Records(self.x[-held:], self.y[-held:])
 
 
-def load_records(
-    folder: Path, *, examples: int, shape: tuple[int, ...], classes: int
-) -> Records:
+def load_records(folder: Path, *, examples: int, shape: tuple[int, ...], classes: int) -> Records:
     """Read a shard.
 
     Args:
@@ -71,7 +69,7 @@ def load_records(
         raise _malformed(f"records are {x.dtype}, and not bytes or floats")
     if y.dtype.kind not in "iu":
         raise _malformed(f"labels are {y.dtype}, and not whole numbers")
-    if y.size and not (0 <= int(y.min()) and int(y.max()) < classes):
+    if y.size and not (int(y.min()) >= 0 and int(y.max()) < classes):
         raise _malformed(f"labels are not all from 0 to {classes - 1}")
     found = x.astype(np.float32)
     if x.dtype == np.uint8:
