@@ -41,7 +41,7 @@ MACHINES: Final[dict[str, tuple[int, int]]] = {
 }
 """Processor architecture to the kernel's name of it, and the column of the tables below."""
 
-# Name to number on x86-64 and on AArch64; None where that has no such call. The frequent ones first.
+# Name to number on x86-64 and on AArch64; None where that has no such call. Frequent ones first.
 ALLOWED: Final[dict[str, tuple[int | None, int | None]]] = {
     "futex": (202, 98), "read": (0, 63), "write": (1, 64), "clock_gettime": (228, 113),
     "madvise": (28, 233), "munmap": (11, 215), "mprotect": (10, 226), "brk": (12, 214),

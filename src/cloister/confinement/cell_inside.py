@@ -186,7 +186,7 @@ def _limit(spec: CellSpec, used: tuple[int, int]) -> None:
 
 
 def _reserve(memory_bytes: int) -> None:
-    """Take the memory now, touch each page, and let malloc serve from it without giving any back."""
+    """Take the memory now, touch each page, and let malloc serve from it and give none back."""
     libc = ctypes.CDLL(None)
     for parameter, value in (
         (_M_TRIM_THRESHOLD, -1),

@@ -97,7 +97,7 @@ def _report(channel: Channel, error: Exception) -> None:
 
 
 def _prepare(spec: CellSpec) -> tuple[CellPlace, list[str]]:
-    """Enter the namespaces, with a second user where this one may give one; find what is missing."""
+    """Enter namespaces, with a second user where this one may give one; find what is missing."""
     machine = platform.machine()
     with Step("filter"):
         if machine not in MACHINES:

@@ -5,7 +5,7 @@ Each cell adds its own scratch and its own files. Invariants:
 
 1. Nothing is there but libraries, packages, two devices and what this file writes.
 2. There is no procfs and no sysfs: `/proc` and `/sys` hold plain files, written before any data was
-   seen, for libraries that ask how many processors there are.
+   seen, for libraries that ask how many processors there are or what their program is called.
 3. All but `/scratch` is read-only, and nothing in `/scratch` can be mapped for execution.
 
 Spec: confinement-cell.
@@ -123,6 +123,10 @@ def build_cell_root(binds: Sequence[Bind], files: Sequence[TextFile]) -> None:
         syscalls.mount_setattr(f"/dev/{name}", _DEVICE, recursive=False)
     for folder in (SCRATCH, CELL_FILES):
         Path(folder).mkdir()
+    # TensorFlow ends the process where this cannot be read, and where it is called Python and
+    # there is no command line. It leads nowhere.
+    Path("/proc/self").mkdir()
+    Path("/proc/self/exe").symlink_to("/program")
     Path("/tmp").symlink_to(SCRATCH)  # noqa: S108  # of this tree; it leads to the cell's own memory
     syscalls.umount(OLD_ROOT, syscalls.MNT_DETACH)
     Path(OLD_ROOT).rmdir()

@@ -18,7 +18,7 @@ from cloister.wire import Fields, Value
 __all__ = ["ACCEPTABLE", "CellSpec", "require_entry", "require_file_name"]
 
 ACCEPTABLE: Final = frozenset({*LANDLOCK_LAYERS, "tasks"})
-"""Layers that a machine may lack where whoever makes cells says so. The others may not be missing."""
+"""Layers that a machine may lack where whoever makes cells says so; the others it must have."""
 
 _MIB: Final = 1 << 20
 _LEAST: Final = {
