@@ -5,6 +5,7 @@ Trust: everything here runs before the workload, in processes forked from the la
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import signal
@@ -15,12 +16,14 @@ from cloister.confinement import syscalls
 from cloister.confinement.seccomp import ARCHITECTURES, filter_program
 
 __all__ = [
+    "CORE_LIMIT",
     "drop_privileges",
     "enter_namespaces",
     "forbid_core_dumps",
     "forbid_nested_namespaces",
     "map_own_identity",
     "reset_signals",
+    "write_own_file",
 ]
 
 _ALL_NAMESPACES: Final = (
@@ -33,7 +36,7 @@ _ALL_NAMESPACES: Final = (
     | syscalls.CLONE_NEWCGROUP
 )
 # A limit of 0 bytes does not stop a core dump that goes to a program; a limit of 1 stops both.
-_CORE_LIMIT: Final = 1
+CORE_LIMIT: Final = 1
 
 
 def enter_namespaces() -> None:
@@ -41,12 +44,25 @@ def enter_namespaces() -> None:
     syscalls.unshare(_ALL_NAMESPACES)
 
 
-def map_own_identity(user_id: int, group_id: int) -> None:
-    """Give this user and group the same numbers in the new user namespace, and nobody else one."""
-    process = Path("/proc/self")
-    (process / "setgroups").write_text("deny", encoding="ascii")
-    (process / "uid_map").write_text(f"{user_id} {user_id} 1", encoding="ascii")
-    (process / "gid_map").write_text(f"{group_id} {group_id} 1", encoding="ascii")
+def map_own_identity(user_id: int, group_id: int, *, proc: int | None = None) -> None:
+    """Give this user and group the same numbers in the new user namespace, and nobody else one.
+
+    Args:
+        user_id: This process's user.
+        group_id: Its group.
+        proc: A descriptor of a procfs, for who has none at /proc.
+    """
+    write_own_file("setgroups", "deny", proc=proc)
+    write_own_file("uid_map", f"{user_id} {user_id} 1", proc=proc)
+    write_own_file("gid_map", f"{group_id} {group_id} 1", proc=proc)
+
+
+def write_own_file(name: str, text: str, *, proc: int | None = None) -> None:
+    """Write a file of this process's in procfs: that of /proc, or that of a descriptor."""
+    path = f"/proc/self/{name}" if proc is None else f"self/{name}"
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
+    with os.fdopen(descriptor, "wb", buffering=0) as stream:
+        stream.write(text.encode("ascii"))
 
 
 def forbid_nested_namespaces() -> None:
@@ -54,10 +70,10 @@ def forbid_nested_namespaces() -> None:
     Path("/proc/sys/user/max_user_namespaces").write_text("0", encoding="ascii")
 
 
-def forbid_core_dumps() -> None:
+def forbid_core_dumps(*, proc: int | None = None) -> None:
     """Keep this process's memory, and its children's, out of core files and core handlers."""
-    Path("/proc/self/coredump_filter").write_text("0", encoding="ascii")
-    resource.setrlimit(resource.RLIMIT_CORE, (_CORE_LIMIT, _CORE_LIMIT))
+    write_own_file("coredump_filter", "0", proc=proc)
+    resource.setrlimit(resource.RLIMIT_CORE, (CORE_LIMIT, CORE_LIMIT))
 
 
 def drop_privileges() -> None:

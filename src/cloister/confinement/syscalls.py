@@ -43,11 +43,15 @@ __all__ = [
     "forbid_new_privileges",
     "keep_only",
     "landlock_abi",
+    "landlock_add_path",
+    "landlock_create_ruleset",
+    "landlock_restrict_self",
     "load_filter",
     "mount",
     "mount_setattr",
     "pivot_root",
     "raise_loopback",
+    "set_domain_name",
     "set_dumpable",
     "setns",
     "umount",
@@ -110,6 +114,9 @@ _NUMBERS: Final[dict[str, dict[str, int]]] = {
 _NR_CLOSE_RANGE: Final = 436
 _NR_MOUNT_SETATTR: Final = 442
 _NR_LANDLOCK_CREATE_RULESET: Final = 444
+_NR_LANDLOCK_ADD_RULE: Final = 445
+_NR_LANDLOCK_RESTRICT_SELF: Final = 446
+_LANDLOCK_RULE_PATH_BENEATH: Final = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -244,6 +251,32 @@ def landlock_abi() -> int:
         _syscall(_NR_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION),
         "landlock_create_ruleset",
     )
+
+
+def landlock_create_ruleset(attributes: bytes) -> int:
+    """Make a ruleset from the kernel's description of it; return its descriptor."""
+    return _require(
+        _syscall(_NR_LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0),
+        "landlock_create_ruleset",
+    )
+
+
+def landlock_add_path(ruleset: int, place: int, rights: int) -> None:
+    """Grant rights on what a descriptor names, and below it where it is a folder."""
+    rule = struct.pack("=Qi", rights, place)
+    result = _syscall(_NR_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, rule, 0)
+    _require(result, "landlock_add_rule")
+
+
+def landlock_restrict_self(ruleset: int) -> None:
+    """Put this thread under a ruleset for good; `forbid_new_privileges` came before."""
+    _require(_syscall(_NR_LANDLOCK_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
+
+
+def set_domain_name(name: str) -> None:
+    """Set the NIS domain name of this UTS namespace."""
+    encoded = name.encode("ascii")
+    _require(_libc.setdomainname(encoded, len(encoded)), "setdomainname")
 
 
 def raise_loopback() -> None:
