@@ -256,7 +256,9 @@ class Coordinator:
             min(schedule.rounds, (tick - schedule.prepare_ticks) // schedule.round_ticks)
             for tick in (self._before, self.tick)
         )
-        return any(n % every == 0 or n == schedule.rounds for n in range(before + 1, now + 1))
+        return any(
+            n % every == 0 or n == schedule.rounds for n in range(max(0, before + 1), now + 1)
+        )
 
     def snapshot(self) -> Checkpoint:
         """Return what the next life needs, copied."""
