@@ -198,9 +198,10 @@ class ParameterState:
 
     def _added(self, index: int) -> Fate | None:
         place = self._places[index]
-        staleness = self._staleness(place, place.based_on) if place.filled else 0
+        staleness = self._staleness(place, place.based_on)
+        late = staleness > self._bound  # others came first, at this very tick
         fate = self._judged(place)
-        if fate is Fate.ADDED and staleness > self._bound:  # others came first, at this very tick
+        if fate is Fate.ADDED and late:
             fate = Fate.STALE
         damped = 1 / (1 + staleness) if self._rules.damping == "inverse" else 1.0
         self._weigh(place, damped if fate is Fate.ADDED else 0.0)

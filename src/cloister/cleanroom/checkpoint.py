@@ -1,7 +1,7 @@
 """What a parameter server keeps for its next life: a file of one size, written whole or not at all.
 
-The volume encrypts it, and refuses an older one by its anchor; this format makes sizes the same
-whatever the model is, and finds a file that is not what was written.
+The room's key seals it, since the volume's owner can read the volume; the volume refuses an older
+one by its anchor. Its size is the same whatever the model is.
 
 Spec: training-round-v1, clauses TR-50 to TR-54.
 """
@@ -21,10 +21,11 @@ from typing import Final
 import numpy as np
 
 from cloister.cleanroom.aggregation import FLOAT, Array, Tally
+from cloister.cleanroom.agreement import read_bounded
+from cloister.cleanroom.room_key import RoomKey
 from cloister.cleanroom.round_rules import RoundRules
 from cloister.cleanroom.schedule import MAX_TICKS
 from cloister.errors import (
-    ConfigError,
     LocalProtocolError,
     MalformedError,
     StorageFullError,
@@ -40,6 +41,7 @@ _FORMAT: Final = "cloister/checkpoint/v1"
 _HEAD_BYTES: Final = 4096
 _LENGTH: Final = struct.Struct("<I")
 _DIGEST_BYTES: Final = 32
+_SEALED_BYTES: Final = 1024  # more than sealing adds
 _MAX_EPOCH: Final = 2**32 - 2
 _TALLY: Final = tuple(field.name for field in dataclasses.fields(Tally))
 _FULL: Final = frozenset({28, 122})  # ENOSPC, EDQUOT
@@ -102,8 +104,7 @@ class Checkpoint:
                 form, or another room's.
             TamperedError: `state.tampered`: not what was written.
         """
-        size = _HEAD_BYTES + rules.plan_max_bytes + rules.body_bytes + _DIGEST_BYTES
-        if len(data) != size:
+        if len(data) != _size(rules):
             raise MalformedError("a checkpoint of another size", code="wire.too-large")
         if hashlib.sha256(memoryview(data)[:-_DIGEST_BYTES]).digest() != data[-_DIGEST_BYTES:]:
             raise TamperedError("a checkpoint is not what was written", code="state.tampered")
@@ -128,38 +129,34 @@ class Checkpoint:
             tallies=tuple(_read_tally(each) for each in fields.array("tallies", max_items=8)),
         )
         fields.end()
-        if len(found.tallies) != rules.trainers or (count and not plan_bytes):
+        if len(found.tallies) != rules.trainers or bool(count) != bool(plan_bytes):
             raise MalformedError("a checkpoint that contradicts itself", code="message.malformed")
         return found
 
 
-def load_checkpoint(folder: Path, rules: RoundRules) -> Checkpoint | None:
+def load_checkpoint(folder: Path, rules: RoundRules, key: RoomKey) -> Checkpoint | None:
     """Return what an earlier life left, or None where this is the first.
 
     Raises:
         ConfigError: `config.file`: it cannot be read.
-        MalformedError: See `Checkpoint.from_bytes`; so is `TamperedError`.
+        MalformedError: See `Checkpoint.from_bytes`; so is `TamperedError`, which also says that the
+            file was not sealed by this room.
     """
     path = folder / FILE
-    size = _HEAD_BYTES + rules.plan_max_bytes + rules.body_bytes + _DIGEST_BYTES
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(size + 1)
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except OSError as e:
-        raise ConfigError(f"{path} cannot be read: {e.strerror}", code="config.file") from e
-    return Checkpoint.from_bytes(data, rules)
+    sealed = read_bounded(path, _size(rules) + _SEALED_BYTES)
+    return Checkpoint.from_bytes(key.open(FILE, sealed), rules)
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, rules: RoundRules) -> None:
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, rules: RoundRules, key: RoomKey) -> None:
     """Put a checkpoint in the place of the one before; when this returns, it is safe.
 
     Raises:
         StorageFullError: `storage.full`.
         UnavailableError: `volume.io`: the one before is still there.
     """
-    replace_file(folder / FILE, checkpoint.to_bytes(rules))
+    replace_file(folder / FILE, key.seal(FILE, checkpoint.to_bytes(rules)))
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -191,6 +188,10 @@ def replace_file(path: Path, data: bytes) -> None:
         if e.errno in _FULL:
             raise StorageFullError("no room for a checkpoint", code="storage.full") from e
         raise UnavailableError("a checkpoint was not kept", code="volume.io") from e
+
+
+def _size(rules: RoundRules) -> int:
+    return _HEAD_BYTES + rules.plan_max_bytes + rules.body_bytes + _DIGEST_BYTES
 
 
 def _split(data: bytes, begin: int, length: int, end: int) -> tuple[bytes, int]:

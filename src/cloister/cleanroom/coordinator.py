@@ -13,7 +13,7 @@ Spec: training-round-v1, clauses TR-20 to TR-45.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +21,7 @@ import numpy as np
 
 from cloister.cleanroom.aggregation import Array, Fate, ParameterState, Tally
 from cloister.cleanroom.checkpoint import Checkpoint
+from cloister.cleanroom.encoding import FieldValue
 from cloister.cleanroom.exchange_message import (
     LIFE_BYTES,
     NO_WISH,
@@ -32,7 +33,9 @@ from cloister.cleanroom.round_rules import RoundRules
 from cloister.cleanroom.server_standing import Standing
 from cloister.errors import MalformedError, RemoteProtocolError
 
-__all__ = ["Coordinator", "Seat"]
+__all__ = ["Coordinator", "Measure", "Seat"]
+
+Measure = Callable[[bytes], int | None]
 
 _AHEAD: Final = 2  # ticks that a trainer's clock may be before ours
 _BEHIND: Final = 3  # ticks after which what it said counts for nothing
@@ -65,37 +68,43 @@ class Coordinator:
     """One life of a room's parameter server."""
 
     def __init__(
-        self, rules: RoundRules, *, life: bytes, checkpoint: Checkpoint | None = None
+        self, rules: RoundRules, *, measure: Measure, life: bytes, checkpoint: Checkpoint | None
     ) -> None:
         """Begin, or go on from a checkpoint.
 
         Args:
             rules: Of the room.
+            measure: Reads a plan, and returns how many parameters its model has, or None where the
+                plan does not say; refuses what is no plan with a `MalformedError`.
             life: `LIFE_BYTES` random bytes, drawn for this life.
-            checkpoint: What an earlier life left; its reader checked room and sizes.
+            checkpoint: What an earlier life left, or None; its reader checked room and sizes.
+
+        Raises:
+            MalformedError: The checkpoint's plan is none, or not of its parameters.
         """
         if len(life) != LIFE_BYTES or not any(life):
             raise MalformedError("a life is not of 16 random bytes", code="message.malformed")
         self._rules = rules
         self._life = life
+        self._measure = measure
         self._plan = bytearray(checkpoint.plan if checkpoint else b"")
         self._plan_bytes = len(self._plan)
         self._state: ParameterState | None = None
         self._tallies = [Tally() for _ in range(rules.trainers)]
         self._initial: Array | None = None
         self.epoch = 1
-        self.tick = -1
+        self.tick = self._before = -1
         self.durable = 0
-        self.lives = 1
         self.seats = [Seat() for _ in range(rules.trainers)]
         if checkpoint is not None:
             self._resume(checkpoint)
 
     def _resume(self, checkpoint: Checkpoint) -> None:
         self.epoch = checkpoint.epoch + 1
-        self.tick = checkpoint.tick
+        self.tick = self._before = checkpoint.tick
         self.durable = checkpoint.version
-        if checkpoint.parameters.size:
+        if checkpoint.plan:
+            self._require_size(checkpoint.plan, checkpoint.parameters)
             self._begin(checkpoint.parameters, version=checkpoint.version)
         for index, tally in enumerate(checkpoint.tallies):
             self._tallies[index] = tally
@@ -110,8 +119,7 @@ class Coordinator:
     @property
     def plan(self) -> bytes | None:
         """The plan, once all of it is here."""
-        whole = self._plan_bytes and len(self._plan) == self._plan_bytes
-        return bytes(self._plan) if whole else None
+        return bytes(self._plan) if self._whole() else None
 
     @property
     def tallies(self) -> list[Tally]:
@@ -194,8 +202,8 @@ class Coordinator:
         """
         if tick <= self.tick:
             raise RemoteProtocolError("a tick that is over", code="protocol.remote")
-        self.tick = tick
-        if self._state is None and self._initial is not None and self.plan is not None:
+        self._before, self.tick = self.tick, tick
+        if self._state is None and self._initial is not None:
             self._begin(self._initial, version=0)
             self._initial = None
         if self._state is None:
@@ -241,11 +249,16 @@ class Coordinator:
         )
 
     def checkpoint_due(self) -> bool:
-        """Whether a checkpoint is due at this tick: at rounds that the terms fix, whatever came."""
+        """Whether one is due since the tick before: at rounds that the terms fix, whatever came."""
         schedule = self._rules.schedule
-        number, rest = divmod(self.tick - schedule.prepare_ticks, schedule.round_ticks)
-        within = rest == 0 and 0 <= number <= schedule.rounds
-        return within and (number % self._rules.checkpoint_every == 0 or number == schedule.rounds)
+        every = self._rules.checkpoint_every
+        before, now = (
+            min(schedule.rounds, (tick - schedule.prepare_ticks) // schedule.round_ticks)
+            for tick in (self._before, self.tick)
+        )
+        return any(
+            n % every == 0 or n == schedule.rounds for n in range(max(0, before + 1), now + 1)
+        )
 
     def snapshot(self) -> Checkpoint:
         """Return what the next life needs, copied."""
@@ -254,7 +267,7 @@ class Coordinator:
             epoch=self.epoch,
             version=self.version,
             tick=max(0, self.tick),
-            plan=self.plan or b"",
+            plan=(self.plan or b"") if pulled else b"",
             parameters=np.zeros(0, np.float32) if pulled is None else pulled[1].copy(),
             tallies=tuple(dataclasses.replace(tally) for tally in self._tallies),
         )
@@ -263,7 +276,7 @@ class Coordinator:
         """Note that a checkpoint is safe: no later life may be behind it."""
         self.durable = max(self.durable, checkpoint.version)
 
-    def outcome(self) -> Mapping[str, object]:
+    def outcome(self) -> Mapping[str, FieldValue]:
         """Return what happened, for the owners: counts by trainer, never to be printed."""
         return {
             "epoch": self.epoch,
@@ -311,16 +324,34 @@ class Coordinator:
         if self._state is not None:
             return  # decided; what comes again is on its way since before that was known
         if message.kind is Kind.INITIAL:
-            if self._initial is None:
+            plan = self.plan
+            if plan is not None and self._initial is None:
                 initial = np.array(message.body, np.float32)
+                self._require_size(plan, initial)
                 ParameterState(self._rules, initial)  # refuses what are no parameters
                 self._initial = initial
+            return
+        if self._whole():
             return
         if self._plan_bytes not in {0, message.total}:
             raise RemoteProtocolError("another plan", code="protocol.remote")
         self._plan_bytes = message.total
         if message.offset == len(self._plan):
             self._plan += bytes(message.body)
+        if self._whole():
+            try:
+                self._measure(bytes(self._plan))
+            except MalformedError:
+                self._plan, self._plan_bytes = bytearray(), 0
+                raise
+
+    def _whole(self) -> bool:
+        return 0 < self._plan_bytes == len(self._plan)
+
+    def _require_size(self, plan: bytes, parameters: Array) -> None:
+        size = self._measure(plan)
+        if size not in {None, parameters.size}:
+            raise MalformedError("parameters of another model", code="message.malformed")
 
     def _take_push(self, index: int, message: ExchangeMessage) -> None:
         if self._state is None:

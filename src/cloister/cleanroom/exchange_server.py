@@ -10,7 +10,6 @@ Spec: training-round-v1, clauses TR-40 to TR-49.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import queue
@@ -19,6 +18,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from cloister.cleanroom.checkpoint import Checkpoint
@@ -29,7 +29,7 @@ from cloister.cleanroom.round_rules import MAX_TRAINERS, RoundRules
 from cloister.cleanroom.schedule import Ticker
 from cloister.errors import CloisterError
 
-__all__ = ["ExchangeServer"]
+__all__ = ["ExchangeServer", "Job", "Keep"]
 
 _LOG: Final = logging.getLogger("cloister.cleanroom")
 _LEAD_S: Final = 0.05
@@ -38,8 +38,10 @@ _STALLED_S: Final = 30.0
 _LINGER_S: Final = 5.0
 _AGAIN_S: Final = 0.2
 _STRANGERS: Final = 2 * MAX_TRAINERS
+_WAITING: Final = 4  # jobs that wait to be done
 
 Keep = Callable[[Checkpoint], None]
+Job = Callable[[], None]
 
 
 class _Line:
@@ -98,6 +100,7 @@ class ExchangeServer:
         rules: RoundRules,
         *,
         keep: Keep,
+        job: Callable[[Coordinator], Job | None],
         now: Now = time.monotonic,
     ) -> None:
         """Take what to listen on, who decides, and where checkpoints go.
@@ -107,12 +110,15 @@ class ExchangeServer:
             coordinator: New, or resumed.
             rules: Of the room.
             keep: Makes a checkpoint safe, or raises a `CloisterError`.
+            job: Asked at every tick for something else to be written, which is done beside the
+                exchange; it may raise a `CloisterError` too.
             now: A clock that only goes on.
         """
         self._listener = listener
         self._coordinator = coordinator
         self._rules = rules
         self._keep = keep
+        self._job = job
         self._now = now
         self._changed = threading.Condition()
         self._stop = threading.Event()
@@ -120,9 +126,8 @@ class ExchangeServer:
         self._said: dict[int, int] = {}
         self._strangers = 0
         self._readers: list[threading.Thread] = []
-        self._kept: queue.Queue[Checkpoint | None] = queue.Queue(1)
-        self.released: list[tuple[int, dict[str, float | None]]] = []
-        self.checkpoints_lost = 0
+        self._jobs: queue.Queue[Job | None] = queue.Queue(_WAITING)
+        self.jobs_lost = 0
 
     def serve(self) -> None:
         """Keep the schedule until its end, then end every connection.
@@ -140,11 +145,11 @@ class ExchangeServer:
         keeping.start()
         try:
             self._keep_time(self._begin())
-            self._kept.put(None)
-            keeping.join()
             self._linger()
         finally:
             self._stop.set()
+            self._jobs.put(None)
+            keeping.join()
             self._end_all()
             accepting.join()
 
@@ -202,22 +207,27 @@ class ExchangeServer:
             line.welcome = False
             write_message(message, self._rules, line.link.outgoing)
             line.ready()
-        if self._coordinator.checkpoint_due():
-            try:
-                self._kept.put_nowait(self._coordinator.snapshot())
-            except queue.Full:  # the one before is not safe yet
-                self.checkpoints_lost += 1
+        due = self._coordinator.checkpoint_due()
+        keep = partial(self._keep_one, self._coordinator.snapshot()) if due else None
+        for job in (keep, self._job(self._coordinator)):
+            if job is not None:
+                try:
+                    self._jobs.put_nowait(job)
+                except queue.Full:  # those before are not done yet
+                    self.jobs_lost += 1
+
+    def _keep_one(self, checkpoint: Checkpoint) -> None:
+        self._keep(checkpoint)
+        with self._changed:
+            self._coordinator.kept(checkpoint)
 
     def _keep_all(self) -> None:
-        while (checkpoint := self._kept.get()) is not None:
+        while (job := self._jobs.get()) is not None:
             try:
-                self._keep(checkpoint)
+                job()
             except CloisterError as e:
                 _LOG.warning("%s", e)
-                self.checkpoints_lost += 1
-                continue
-            with self._changed:
-                self._coordinator.kept(checkpoint)
+                self.jobs_lost += 1
 
     def _accept(self) -> None:
         self._listener.settimeout(_AGAIN_S)
@@ -306,5 +316,3 @@ class ExchangeServer:
             line.link.end()
         for reader in self._readers:
             reader.join(timeout=_LINGER_S)
-        with contextlib.suppress(queue.Full):
-            self._kept.put_nowait(None)

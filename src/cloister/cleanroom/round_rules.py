@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from cloister.cleanroom.agreement import Room
 from cloister.cleanroom.schedule import Schedule
 from cloister.errors import ConfigError
 
@@ -105,6 +106,37 @@ class RoundRules:
             raise _wrong("a metric is named twice")
         if not (math.isfinite(self.join_s) and self.join_s >= 0):
             raise _wrong("join_s is no time")
+
+    @classmethod
+    def of(cls, room: Room) -> RoundRules:
+        """Return what a room's signed terms say of its rounds.
+
+        Raises:
+            ConfigError: `config.value`: no exchange can keep them.
+        """
+        training = room.terms.training
+        return cls(
+            room=room.digest,
+            schedule=Schedule(
+                tick_ms=training.tick_ms,
+                prepare_ticks=training.prepare_ticks,
+                round_ticks=training.round_ticks,
+                rounds=training.rounds,
+                closing_ticks=training.closing_ticks,
+            ),
+            trainers=room.terms.trainers,
+            parameters_max=training.parameters_max,
+            plan_max_bytes=training.plan_max_bytes,
+            mode=training.mode,
+            damping=training.damping,
+            max_staleness=training.max_staleness,
+            push_every=training.push_every,
+            pull_every=training.pull_every,
+            norm_max=float(training.norm_max),
+            checkpoint_every=training.checkpoint_every,
+            metrics=room.terms.release.metrics,
+            join_s=training.join_s,
+        )
 
     @property
     def body_bytes(self) -> int:
