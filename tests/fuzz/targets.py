@@ -514,6 +514,7 @@ TARGETS: Final[dict[str, Target]] = {
         ]),
     ),
     "relays": Target(*readers.RELAYS),
+    "rooms": Target(*readers.ROOMS),
     "launch": Target(
         (Manifest.from_bytes, [_MANIFEST.to_bytes()]),
         (decode_entries, [encode_entries([Entry(b"x", "f", sha256(b"x"))])]),
