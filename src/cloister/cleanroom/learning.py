@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -116,6 +116,7 @@ class Learner:
         )
         measured = Records(features(held.x), held.y)
         engine = self._engine(plan, self._privacy(len(planted.x)))
+        engine.warm_up()
 
         def step(flat: Array, number: int) -> Array:
             engine.set(flat)
@@ -154,9 +155,7 @@ class Learner:
         training = self.terms.training
         held: Array | None = None
         version, pending = -1, None
-        for number in range(training.rounds):
-            if not self.exchange.await_tick(self.schedule.first_tick(number)):
-                return
+        for number in self._rounds_to_come():
             if pending is not None and self.exchange.push(pending, version):
                 pending = None
             if held is None or number % training.pull_every == 0:
@@ -179,6 +178,18 @@ class Learner:
                 _, held = self._pulled(training.rounds, version, size)
         if measure and held is not None:
             measure(held, training.rounds)
+
+    def _rounds_to_come(self) -> Iterator[int]:
+        """Say at the beginning of each which round it is; those that went by are lost."""
+        number = 0
+        while number < self.schedule.rounds:
+            if not self.exchange.await_tick(self.schedule.first_tick(number)):
+                return
+            present = self.schedule.round_at(self.exchange.tick or 0)
+            if present is None:
+                return
+            yield max(number, present)
+            number = max(number, present) + 1
 
     def _pulled(self, number: int, version: int, size: int | None) -> tuple[int, Array]:
         newer = number - 1 if self.terms.training.mode == "synchronous" else version - 1
