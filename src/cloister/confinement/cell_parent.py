@@ -17,6 +17,7 @@ import gc
 import importlib
 import os
 import platform
+import resource
 import select
 import signal
 import socket
@@ -31,28 +32,15 @@ from cloister.confinement.cell_inside import CellPlace, run_cell
 from cloister.confinement.cell_root import SCRATCH, build_cell_root, fact_files, runtime_binds
 from cloister.confinement.cell_spec import CellSpec
 from cloister.confinement.channel import Channel
-from cloister.confinement.mounts import TextFile, mount_memory
+from cloister.confinement.mounts import CELLS_PROC, TextFile, mount_memory
 from cloister.confinement.steps import Step, StepError
 from cloister.errors import CloisterError
 
-__all__ = ["PROC_FOR_CELLS", "main"]
+__all__ = ["main"]
 
-PROC_FOR_CELLS: Final = "/.cells"
-"""A procfs of processes alone, which a workload that may make cells can write to."""
-
-_NOBODY: Final = 65534
 _ORDER_DESCRIPTORS: Final = 3
 _SIGNALLED: Final = 128
 _START_TIMEOUT_S: Final = 30.0
-_ALL_NAMESPACES: Final = (
-    syscalls.CLONE_NEWUSER
-    | syscalls.CLONE_NEWNS
-    | syscalls.CLONE_NEWNET
-    | syscalls.CLONE_NEWPID
-    | syscalls.CLONE_NEWIPC
-    | syscalls.CLONE_NEWUTS
-    | syscalls.CLONE_NEWCGROUP
-)
 
 
 class _LackingError(Exception):
@@ -70,11 +58,11 @@ def main() -> NoReturn:
     try:
         message, _ = channel.receive(timeout_s=_START_TIMEOUT_S)
         spec = CellSpec.from_fields(message)
-        place, missing = _prepare(spec)
+        place = _prepare()
         files = fact_files(spec.memory_bytes, place.user_id, place.group_id)
         child = os.fork()
         if child == 0:
-            _run_parent(spec, place, files, missing, channel)
+            _run_parent(spec, place, files, channel)
         channel.close()
         os.waitpid(child, 0)
         status = 0
@@ -96,94 +84,69 @@ def _report(channel: Channel, error: Exception) -> None:
         channel.send({"failed": "internal", "errno": 0, "text": repr(error)[:500]})
 
 
-def _prepare(spec: CellSpec) -> tuple[CellPlace, list[str]]:
-    """Enter namespaces, with a second user where this one may give one; find what is missing."""
+def _prepare() -> CellPlace:
+    """Enter namespaces, with a second user where this one may give one."""
     machine = platform.machine()
     with Step("filter"):
         if machine not in MACHINES:
             raise OSError(38, f"no list of system calls for {machine} processors")
-    where = PROC_FOR_CELLS if Path(PROC_FOR_CELLS).is_dir() else "/proc"
+    where = CELLS_PROC if Path(CELLS_PROC).is_dir() else "/proc"
     with Step("proc"):
         proc = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     with Step("core-dumps"):
         namespaces.forbid_core_dumps(proc=proc)
     with Step("landlock"):
         abi = landlock.version()
-    missing = [*landlock.lacking(abi)]
     user_id, group_id = os.geteuid(), os.getegid()
-    other = _enter_namespaces(proc, user_id, group_id)
-    if other:
-        user_id = group_id = _NOBODY
-    elif _is_exempt(proc):
+    with Step("namespaces"):
+        second = namespaces.enter_namespaces_with_second_user(user_id, group_id, proc=proc)
+    if second:
+        user_id = group_id = namespaces.NOBODY
+    else:
+        with Step("identity"):
+            namespaces.map_own_identity(user_id, group_id, proc=proc)
+    return CellPlace(user_id, group_id, proc, abi, machine)
+
+
+def _missing(spec: CellSpec, place: CellPlace) -> list[str]:
+    """Return which layers this machine lacks, if the spec accepts that of all of them."""
+    missing = [*landlock.lacking(place.landlock)]
+    if place.user_id != namespaces.NOBODY and _is_exempt():
         missing.append("tasks")
     refused = [layer for layer in missing if layer not in spec.accept_missing]
     if refused:
         raise _LackingError(" ".join(refused))
-    return CellPlace(user_id, group_id, proc, abi, machine), missing
+    return missing
 
 
-def _enter_namespaces(proc: int, user_id: int, group_id: int) -> bool:
-    """Leave for new namespaces; return whether there is a second user for cells to be.
-
-    Only a process outside can map a second user, and only one that was started by root may.
-    """
-    process = os.getpid()
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    answers, answer = os.pipe2(os.O_CLOEXEC)
-    helper = os.fork()
-    if helper == 0:
-        os.close(writer)
-        os.read(reader, 1)
-        _map_two(proc, process, user_id, group_id, answer)
-    os.close(reader)
-    os.close(answer)
-    with Step("namespaces"):
-        syscalls.unshare(_ALL_NAMESPACES)
-    os.close(writer)
-    mapped = os.read(answers, 1) == b"y"
-    os.close(answers)
-    # The helper is a child from before the new pid namespace, and can be waited for.
-    os.waitpid(helper, 0)
-    if not mapped:
-        with Step("identity"):
-            namespaces.map_own_identity(user_id, group_id, proc=proc)
-    return mapped
-
-
-def _map_two(proc: int, process: int, user_id: int, group_id: int, answer: int) -> NoReturn:
-    """Map this user and `nobody`, from outside, if this process is allowed to."""
-    try:
-        if user_id == 0:
-            for name, own in (("uid_map", user_id), ("gid_map", group_id)):
-                path = f"{process}/{name}"
-                descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
-                os.write(descriptor, f"{own} {own} 1\n{_NOBODY} {_NOBODY} 1\n".encode("ascii"))
-            os.write(answer, b"y")
-    except OSError:
-        pass  # it is not: cells are who started this
-    finally:
-        os._exit(0)
-
-
-def _is_exempt(proc: int) -> bool:
-    """Return whether the kernel counts no processes of this user: the machine's root."""
-    descriptor = os.open("self/uid_map", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
-    text = os.read(descriptor, 4096)
-    os.close(descriptor)
-    return any(line.split()[:1] == [b"0"] for line in text.splitlines())
+def _is_exempt() -> bool:
+    """Return whether the kernel counts no tasks of this user, as it does for the machine's root."""
+    child = os.fork()
+    if child == 0:
+        counted = 1
+        try:
+            resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+            if os.fork() == 0:
+                os._exit(0)
+        except OSError:
+            counted = 0
+        finally:
+            os._exit(counted)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status) != 0
 
 
 def _run_parent(
     spec: CellSpec,
     place: CellPlace,
     files: tuple[TextFile, ...],
-    missing: list[str],
     channel: Channel,
 ) -> NoReturn:
-    """Be pid 1: build the tree, import, then fork on order."""
+    """Be pid 1, the first child in the new pid namespace: build the tree, import, then fork."""
     try:
         syscalls.die_with_parent(signal.SIGKILL)
         os.umask(0o022)
+        missing = _missing(spec, place)
         with Step("root"):
             build_cell_root([*runtime_binds(), *spec.binds], files)
         _Parent(spec, place, channel).serve(missing)

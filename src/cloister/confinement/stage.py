@@ -35,6 +35,7 @@ from cloister.confinement.mounts import (
     detach_host,
     freeze_root,
     mount_proc,
+    mount_proc_for_cells,
 )
 from cloister.confinement.regions import (
     HostFolder,
@@ -54,6 +55,7 @@ _FIRST_OTHER: Final = 3
 _OUT_OF_THE_WAY: Final = 256
 _EXEC_FAILED: Final = 127
 _SIGNALLED: Final = 128
+_MOST_CELLS: Final = 256
 _MAX_TEXT: Final = 1 << 17
 _OPEN_FILES: Final = 65536
 # As many descriptors as the other end of a channel takes with one message.
@@ -71,6 +73,7 @@ class StagePlan:
     group_id: int
     folders: tuple[HostFolder, ...] = ()
     network: network.NetworkSpec | None = None
+    cells: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +137,13 @@ def run_supervisor(plan: StagePlan, channel: Channel, launcher: int) -> NoReturn
         syscalls.close_from(channel.fileno() + 1)
         with Step("core-dumps"):
             namespaces.forbid_core_dumps()
-        with Step("namespaces"):
-            namespaces.enter_namespaces()
-        with Step("identity"):
-            namespaces.map_own_identity(plan.user_id, plan.group_id)
+        if plan.cells:
+            _enter_for_cells(plan)
+        else:
+            with Step("namespaces"):
+                namespaces.enter_namespaces()
+            with Step("identity"):
+                namespaces.map_own_identity(plan.user_id, plan.group_id)
         child = os.fork()
         if child == 0:
             _run_init(plan, channel)
@@ -150,6 +156,18 @@ def run_supervisor(plan: StagePlan, channel: Channel, launcher: int) -> NoReturn
         channel.send({"failed": "internal", "errno": 0, "text": repr(e)[:500]})
     finally:
         os._exit(1)
+
+
+def _enter_for_cells(plan: StagePlan) -> None:
+    """Enter the namespaces with a second user, whom cells can be, where this one may give one."""
+    user_id, group_id = plan.user_id, plan.group_id
+    with Step("namespaces"):
+        proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        second = namespaces.enter_namespaces_with_second_user(user_id, group_id, proc=proc)
+        os.close(proc)
+    if not second:
+        with Step("identity"):
+            namespaces.map_own_identity(user_id, group_id)
 
 
 def _run_init(plan: StagePlan, channel: Channel) -> NoReturn:
@@ -188,8 +206,11 @@ class _Init:
             mount_proc()
         with Step("host-folders"):
             hold_folders(self.plan.folders)
+        if self.plan.cells:
+            with Step("proc"):
+                mount_proc_for_cells()
         with Step("nested-namespaces"):
-            namespaces.forbid_nested_namespaces()
+            namespaces.limit_nested_namespaces(_MOST_CELLS if self.plan.cells else 0)
         with Step("loopback"):
             syscalls.raise_loopback()
             socket.sethostname(self.plan.hostname)
@@ -338,7 +359,7 @@ class _Init:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         self.workload = os.fork()
         if self.workload == 0:
-            _start_workload(order, descriptors, writer)
+            _start_workload(order, descriptors, writer, cells=self.plan.cells)
         os.close(writer)
         with os.fdopen(reader, "rb") as stream:
             problem = stream.read()
@@ -429,7 +450,7 @@ def replace_file(path: Path, data: bytes, *, mode: int) -> None:
         os.close(folder)
 
 
-def _start_workload(order: _Order, descriptors: list[int], report: int) -> NoReturn:
+def _start_workload(order: _Order, descriptors: list[int], report: int, *, cells: bool) -> NoReturn:
     """Be the child that becomes the workload; `descriptors` are stdout, stderr and listeners."""
     try:
         os.setsid()
@@ -446,7 +467,7 @@ def _start_workload(order: _Order, descriptors: list[int], report: int) -> NoRet
         _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         limit = min(hard, _OPEN_FILES)
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-        namespaces.drop_privileges()
+        namespaces.drop_privileges(cells=cells)
         os.execve(order.argv[0], order.argv, environment)  # noqa: S606  # argv comes from the policy
     except OSError as e:
         os.write(

@@ -16,6 +16,9 @@ from typing import Final
 
 __all__ = [
     "CAP_NET_ADMIN",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETUID",
     "CLONE_NEWCGROUP",
     "CLONE_NEWIPC",
     "CLONE_NEWNET",
@@ -83,6 +86,9 @@ MOUNT_ATTR_NOEXEC: Final = 0x8
 MOUNT_ATTR_NOSYMFOLLOW: Final = 0x200000
 
 CAP_NET_ADMIN: Final = 12
+CAP_SETFCAP: Final = 31
+CAP_SETGID: Final = 6
+CAP_SETUID: Final = 7
 
 _AT_FDCWD: Final = -100
 _AT_RECURSIVE: Final = 0x8000
@@ -202,16 +208,35 @@ def forbid_new_privileges() -> None:
     _require(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(NO_NEW_PRIVS)")
 
 
-def drop_all_capabilities() -> None:
-    """Give up every capability for good: bounding, ambient, effective, permitted, inheritable."""
+def drop_all_capabilities(*, but: tuple[int, ...] = ()) -> None:
+    """Give up every capability for good: bounding, ambient, effective, permitted, inheritable.
+
+    Args:
+        but: Those that this process keeps, and every program that it executes.
+    """
     for capability in range(_LAST_CAPABILITY_TRIED + 1):
         if _libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) < 0:
             break
-        _require(_libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0), "prctl(CAPBSET_DROP)")
-    _require(_libc.prctl(_PR_SET_SECUREBITS, _SECUREBITS_LOCKED, 0, 0, 0), "prctl(SECUREBITS)")
+        if capability not in but:
+            _require(_libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0), "prctl(CAPBSET_DROP)")
     _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    kept = sum(1 << capability for capability in but)
+    if kept:
+        everything = (1 << (_LAST_CAPABILITY_TRIED + 1)) - 1
+        _set_capabilities(permitted=everything, inheritable=kept)
+    for capability in but:
+        raised = _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+        _require(raised, "prctl(CAP_AMBIENT)")
+    _require(_libc.prctl(_PR_SET_SECUREBITS, _SECUREBITS_LOCKED, 0, 0, 0), "prctl(SECUREBITS)")
+    _set_capabilities(permitted=kept, inheritable=kept)
+
+
+def _set_capabilities(*, permitted: int, inheritable: int) -> None:
+    """Set the sets, the effective one to what is permitted."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    _require(_syscall(_number("capset"), header, bytes(24)), "capset")
+    low = [value & 0xFFFFFFFF for value in (permitted, permitted, inheritable)]
+    high = [value >> 32 for value in (permitted, permitted, inheritable)]
+    _require(_syscall(_number("capset"), header, struct.pack("=6I", *low, *high)), "capset")
 
 
 def keep_only(capability: int) -> None:
