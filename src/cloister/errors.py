@@ -309,6 +309,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "machine.namespaces": UnsupportedError,
     "machine.nftables": UnsupportedError,
     "machine.kernel": UnsupportedError,
+    "machine.layer": UnsupportedError,
     "machine.attester": UnsupportedError,
     "machine.program": UnsupportedError,
     "federated.app": ConfigError,

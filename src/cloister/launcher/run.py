@@ -253,7 +253,7 @@ class _Run:
             layout = _layout(plan)
             self._end_what_is_not_needed(layout)
             regions = plan_regions([_located(volume) for volume in plan.volumes])
-            spec = _sandbox_spec(layout, regions.folders, self._network_spec())
+            spec = _sandbox_spec(layout, regions.folders, self._network_spec(), cells=self._cells())
             sandbox = self._stack.enter_context(Sandbox(spec))
             sandbox.start()
             servers = self._fork_servers(plan)
@@ -294,6 +294,9 @@ class _Run:
             clock=request.clock,
         )
         return self._go(_Parts(sandbox, servers, relay), release, renewer, layout=layout, code=code)
+
+    def _cells(self) -> bool:
+        return self._request.policy.workloads[self._request.workload].cells is not None
 
     def _network_spec(self) -> NetworkSpec | None:
         if self._network is None:
@@ -511,7 +514,11 @@ class _Parts:
 
 
 def _sandbox_spec(
-    layout: RuntimeLayout, folders: tuple[HostFolder, ...], network: NetworkSpec | None
+    layout: RuntimeLayout,
+    folders: tuple[HostFolder, ...],
+    network: NetworkSpec | None,
+    *,
+    cells: bool,
 ) -> SandboxSpec:
     """Show what was measured, and hide inside it what was left out of the measurement."""
     binds = tuple(Bind(str(path.resolve()), str(path)) for path in layout.visible)
@@ -522,7 +529,7 @@ def _sandbox_spec(
         for path in sorted(root.path.rglob(name))
         if path.is_dir()
     ]
-    spec = SandboxSpec(binds=binds, hidden=tuple(hidden), folders=folders)
+    spec = SandboxSpec(binds=binds, hidden=tuple(hidden), folders=folders, cells=cells)
     if network is None:
         return spec
     names = next(names for address, names in network.hosts if address == network.address)

@@ -228,6 +228,8 @@ def _workload(policy: Policy, workload: Workload) -> Iterator[Row]:
         yield Row(f"listens as {name}", f"{port}; clients: {who.value}", open_end=who.open_end)
     yield from _instances(workload)
     yield from _network(workload)
+    if workload.cells is not None:
+        yield Row("cells", "it may make them, and so has more of the kernel", open_end=True)
     shown = workload.output.logs == "pass"
     yield Row("logs", "shown to the operator" if shown else "discarded", open_end=shown)
 

@@ -138,6 +138,9 @@ def _workload_lines(name: str, workload: Workload) -> Iterator[str]:
     yield f"    output: {{logs: {_quoted(workload.output.logs)}}}"
     yield from _instance_lines(workload)
     yield from _network_lines(workload)
+    if workload.cells is not None:
+        yield "    # Its program may confine others further; it has more of the kernel for that."
+        yield f"    cells: {_quoted(workload.cells)}"
 
 
 def _instance_lines(workload: Workload) -> Iterator[str]:

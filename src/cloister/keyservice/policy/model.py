@@ -229,6 +229,8 @@ class Workload:
         instances: How many there may be at the same time; None leaves it to what a job can hold.
         connections: Role to the ports of its instances that this one may connect to; None for none.
         egress: DNS name to what may go there; None for nothing.
+        cells: Whether its program may make cells, with namespaces of their own, for code that it
+            does not trust itself; None for no.
     """
 
     code: CodeVolume | CodeDigests
@@ -242,6 +244,7 @@ class Workload:
     instances: Instances | None = None
     connections: Mapping[str, Ports] | None = None
     egress: Mapping[str, EgressRule] | None = None
+    cells: Literal["allowed"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

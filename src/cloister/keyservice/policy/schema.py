@@ -2,7 +2,7 @@
 
 How a place is read is in `kinds`.
 
-Spec: release-policy-v1, clauses POL-10 to POL-15 and POL-80 to POL-86.
+Spec: release-policy-v1, clauses POL-10 to POL-15 and POL-80 to POL-87.
 """
 
 from __future__ import annotations
@@ -430,8 +430,9 @@ _WORKLOAD: Final = RecordKind(
             _NAME, AnyOr(ListKind(_PORT, 64, "ports")), 64, "workloads", minimum=1
         ),
         "egress": MapKind(_OUTSIDE, _EGRESS, 32, "DNS names", minimum=1),
+        "cells": ChoiceKind(("allowed",)),
     },
-    optional=frozenset({"files", "instances", "connections", "egress"}),
+    optional=frozenset({"files", "instances", "connections", "egress", "cells"}),
 )
 
 
