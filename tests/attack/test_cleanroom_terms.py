@@ -206,8 +206,10 @@ def test_programs_that_are_not_the_rooms(scene: Scene) -> None:
             )
 
 
+@pytest.mark.spec("CT-59")
 def test_nothing_is_released_before_both_have_approved(scene: Scene) -> None:
     """One owner's approval is a proposal: by the hash that both know, nobody gets anything."""
+    assert standing_of(scene.agreement, scene.model_owner).state == "not proposed"
     waiting = scene.data_owner.propose_policy(scene.policy)
     assert (waiting.in_force, waiting.lacking) == (False, 1)
     assert code_of(lambda: scene.ask(waiting.hash, "query", "a" * 16)) == "release.policy-unknown"
@@ -229,6 +231,10 @@ def test_an_owner_changes_the_policy_alone(scene: Scene) -> None:
     for _ in range(2):
         assert not scene.model_owner.propose_policy(successor).in_force
     assert standing_of(scene.agreement, scene.data_owner).state == "in force"
+    assert standing_of(both, scene.data_owner).state == "waiting"
+    assert scene.data_owner.propose_policy(successor).in_force
+    assert standing_of(scene.agreement, scene.data_owner).state == "replaced"
+    assert standing_of(both, scene.data_owner).state == "in force"
 
 
 @pytest.mark.spec("CT-34")
@@ -273,7 +279,7 @@ def test_the_data_owner_ends_the_room_alone(scene: Scene) -> None:
     assert code_of(lambda: scene.model_owner.propose_policy(scene.policy)) == "release.predecessor"
 
 
-@pytest.mark.spec("CT-58")
+@pytest.mark.spec("CT-58", "CT-59")
 def test_an_end_is_approved_for_this_room_only(scene: Scene) -> None:
     """The model owner cannot end it alone; an approval of another room's end does not count."""
     scene.apply()

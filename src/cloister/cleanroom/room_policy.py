@@ -166,6 +166,7 @@ def _trainer(agreement: SignedTerms) -> dict[str, Value]:
         "listen": {},
         "instances": {"maximum": terms.trainers, "restarts": terms.training.restarts},
         "connections": {SERVER: [terms.training.port]},
+        "cells": "allowed",
     }
 
 
@@ -179,6 +180,7 @@ def _query(agreement: SignedTerms) -> dict[str, Value]:
         "listen": {_LISTENER: {"port": 0, "clients": {"unchecked": _ANYBODY}}},
         "files": _key_file(),
         "instances": {"maximum": 1, "restarts": agreement.terms.training.restarts},
+        "cells": "allowed",
     }
 
 

@@ -330,6 +330,7 @@ def room_policy(terms: dict[str, Any], data: bytes) -> dict[str, Any]:
                 "listen": {},
                 "instances": {"maximum": len(shards), "restarts": restarts},
                 "connections": {"server": [training["port"]]},
+                "cells": "allowed",
             },
             "query": {
                 **role("query"),
@@ -344,6 +345,7 @@ def room_policy(terms: dict[str, Any], data: bytes) -> dict[str, Any]:
                 },
                 "files": key,
                 "instances": {"maximum": 1, "restarts": restarts},
+                "cells": "allowed",
             },
         },
     }
