@@ -104,7 +104,7 @@ class Pipe:
         if not length:
             raise MalformedError("a pipe has no idle frames", code="wire.malformed", clause="CC-31")
         framed = frames_for(length, self._frame_bytes) * self._frame_bytes
-        body = np.empty(framed - PREFIX_BYTES, np.uint8).data
+        body = _room(framed - PREFIX_BYTES)
         self._fill(body, deadline)
         require_zeros(body[length:])
         message = decode(body[:length], self._limits)
@@ -154,6 +154,16 @@ class Pipe:
             view[at : at + len(found)] = found
             at += len(found)
             _require_time(deadline)
+
+
+def _room(length: int) -> memoryview:
+    """Return memory that is taken from the system as it is filled."""
+    try:
+        return np.empty(length, np.uint8).data
+    except MemoryError as e:
+        raise MalformedError(
+            f"there is no room for a message of {length} bytes", code="wire.too-large"
+        ) from e
 
 
 def _deadline(timeout_s: float | None) -> float | None:
