@@ -1,0 +1,1 @@
+"""Clean rooms: two owners who distrust each other train and query one model."""
