@@ -417,6 +417,11 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "release.too-many": ReleaseDeniedError,
     "release.expelled": ReleaseDeniedError,
     "release.not-member": ReleaseDeniedError,
+    # spending
+    "budget.unknown": ReleaseDeniedError,
+    "budget.principal": ReleaseDeniedError,
+    "budget.spent": ReleaseDeniedError,
+    "budget.order": ReleaseDeniedError,
     "roster.foreign": EvidenceError,
     "roster.stale": EvidenceError,
     "recovery.share": ReleaseDeniedError,

@@ -114,6 +114,13 @@ def _room(agreement: SignedTerms) -> dict[str, Value]:
         **_head(agreement, predecessor=terms.predecessor),
         "volumes": volumes,
         "secrets": {"room": {"symmetric": {"bytes": 32}}},
+        "budgets": {
+            BUDGET: {
+                "limit": terms.queries.limit,
+                "principals": sorted(terms.queries.principals),
+                "roles": [QUERY],
+            }
+        },
         "workloads": {
             SERVER: _server(agreement),
             TRAINER: _trainer(agreement),

@@ -29,6 +29,7 @@ from cloister.confinement.sandbox import Command, Sandbox, SandboxSpec
 from cloister.confinement.unswapped import PlacedFile
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import CloisterError, ConfigError
+from cloister.keyservice.policy.budgets import may_spend
 from cloister.keyservice.policy.canonical import policy_hash
 from cloister.launcher import plan as planning
 from cloister.launcher.attesting import (
@@ -38,6 +39,7 @@ from cloister.launcher.attesting import (
     sim_attester,
 )
 from cloister.launcher.code import CodeTree, read_code
+from cloister.launcher.desk import Desk
 from cloister.launcher.listening import Listeners, listeners_document
 from cloister.launcher.local import layout_of, runtime_digest
 from cloister.launcher.logs import LogRelay, LogSink
@@ -416,7 +418,10 @@ class _Run:
                 null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
                 self._stack.callback(os.close, null)
                 outputs = (null, null)
-            sandbox.go(command, stdout=outputs[0], stderr=outputs[1], listeners=listeners.filenos())
+            desk = self._desk(release)
+            passed = listeners.filenos() | desk.filenos()
+            sandbox.go(command, stdout=outputs[0], stderr=outputs[1], listeners=passed)
+            desk.start()
             output.start()
             addresses = listeners.addresses()
             listeners.close()
@@ -432,6 +437,7 @@ class _Run:
                 grace_s=self._request.grace_s,
                 place=parts.place,
             )
+            desk.close()
             output.finish(timeout_s=_LOGS_TIMEOUT_S)
         with self._stage("commit"):
             failures = [failure] if failure is not None else []
@@ -453,6 +459,7 @@ class _Run:
                 addresses=addresses,
                 logs=output.digests() if passing else None,
                 network=None if relay is None else relay.finish(ended.refused),
+                spent=desk.spent(),
             )
             write_receipt(self._request.receipt, make_receipt(release, facts))
         if failures:
@@ -467,6 +474,20 @@ class _Run:
             peak_bytes=ended.peak_bytes,
             hardware_rooted=release.result.hardware_rooted,
         )
+
+    def _desk(self, release: Release) -> Desk:
+        """Make the desk of a workload that may spend; of any other, one that nobody gets."""
+        request = self._request
+        if not may_spend(request.policy, request.workload):
+            return Desk(None)
+        from cloister.keyservice.member_client import MemberClient  # not every run has a desk
+        from cloister.keyservice.transport import HTTPTransport
+
+        transport = self._stack.enter_context(HTTPTransport(request.url))
+        client = MemberClient(transport, request.service, release.bundle, clock=request.clock)
+        desk = Desk(client.spend)
+        self._stack.callback(desk.close)
+        return desk
 
     def _beside(self) -> tuple[tuple[str, ...], list[PlacedFile]]:
         """Return what belongs to the job's framework: folders to import from first, and files."""

@@ -309,6 +309,13 @@ def room_policy(terms: dict[str, Any], data: bytes) -> dict[str, Any]:
             "report-data-owner": {"id": terms["reports"]["data_owner"], "root": "latest"},
         },
         "secrets": {"room": {"symmetric": {"bytes": 32}}},
+        "budgets": {
+            "queries": {
+                "limit": terms["queries"]["limit"],
+                "principals": sorted(terms["queries"]["principals"]),
+                "roles": ["query"],
+            }
+        },
         "workloads": {
             "server": {
                 **role("server"),

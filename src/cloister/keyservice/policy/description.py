@@ -85,6 +85,8 @@ def describe(policy: Policy) -> tuple[Section, ...]:
         sections.append(Section("Secrets", tuple(_secrets(policy))))
     if policy.cluster is not None:
         sections.append(Section("Cluster", tuple(_cluster(policy, policy.cluster))))
+    if policy.budgets:
+        sections.append(Section("Budgets", tuple(_budgets(policy))))
     sections += [
         Section(f"Workload {name}", tuple(_workload(policy, workload)))
         for name, workload in sorted(policy.workloads.items())
@@ -258,6 +260,14 @@ def _cluster(policy: Policy, cluster: Cluster) -> Iterator[Row]:
     yield Row("framework", cluster.framework)
     for (role, index), port in cluster_ports(policy).items():
         yield Row(f"{role}-{index}", f"port {port}")
+
+
+def _budgets(policy: Policy) -> Iterator[Row]:
+    for name, rule in sorted((policy.budgets or {}).items()):
+        anybody = rule.principals == "any"
+        whose = "any name" if anybody else f"each of {', '.join(rule.principals)}"
+        said = f"at most {rule.limit} in {whose}, ever; spent by {', '.join(rule.roles)}"
+        yield Row(name, said, open_end=anybody)
 
 
 def _ports(ports: Ports) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cloister.attestation.evidence_rules import Rule
+from cloister.keyservice.policy.budget_rules import BudgetRule
 from cloister.keyservice.policy.network_rules import Cluster, EgressRule, Ports
 from cloister.keyservice.policy.secret_rules import FileRule, ImportRule, SecretRule
 
@@ -293,6 +294,7 @@ class Policy:
         certificate_lifetime: Seconds that a certificate, and the membership that it stands for,
             lasts unless renewed by a fresh attestation; None is a day.
         cluster: What a framework is told of its tasks; None where nobody needs to be told.
+        budgets: What workloads may spend, by name; absent for none.
     """
 
     policy: Literal["cloister/v1"]
@@ -308,6 +310,7 @@ class Policy:
     imports: Mapping[str, ImportRule] | None = None
     certificate_lifetime: int | None = None
     cluster: Cluster | None = None
+    budgets: Mapping[str, BudgetRule] | None = None
 
     @property
     def has_templates(self) -> bool:
