@@ -78,6 +78,7 @@ from cloister.wire.foreign_cbor import read_foreign
 from cloister.wire.strict_json import read_json
 from fuzz import (
     readers,
+    round_readers,
     test_device_parsers,
     test_ear_parsers,
     test_fuse_session,
@@ -514,6 +515,7 @@ TARGETS: Final[dict[str, Target]] = {
         ]),
     ),
     "relays": Target(*readers.RELAYS),
+    "room rounds": Target(*round_readers.ROUNDS),
     "launch": Target(
         (Manifest.from_bytes, [_MANIFEST.to_bytes()]),
         (decode_entries, [encode_entries([Entry(b"x", "f", sha256(b"x"))])]),
