@@ -11,7 +11,6 @@ Spec: training-round-v1; terms: cleanroom-terms-v1.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -111,9 +110,7 @@ class Learner:
             return recipe.features(plan.state, x, shape=shape)
 
         shape = plan.model.input_shape
-        planted = dataclasses.replace(
-            planted, x=features(planted.x), aside_x=features(planted.aside_x)
-        )
+        trained = features(planted.x)
         measured = Records(features(held.x), held.y)
         engine = self._engine(plan, self._privacy(len(planted.x)))
         engine.warm_up()
@@ -122,7 +119,7 @@ class Learner:
             engine.set(flat)
             engine.at_round(number)
             for _ in range(self.terms.training.steps_per_round):
-                engine.step_from(planted.x, planted.y)
+                engine.step_from(trained, planted.y)
             return engine.get() - flat
 
         def measure(flat: Array, number: int) -> None:
@@ -132,8 +129,11 @@ class Learner:
             statement = engine.statement()
             if statement is not None:
                 values["epsilon"] = float(statement.epsilon)
-            if number == self.terms.training.rounds and planted.count:
-                values["exposure"] = exposure(engine, planted).mean_bits
+            found_out = None
+            if number == self.terms.training.rounds:
+                found_out = exposure(engine, planted, features=features)
+            if found_out is not None:
+                values["exposure"] = found_out.mean_bits
             self._tell(number, values)
 
         self._rounds(step, measure, size=engine.size)

@@ -25,6 +25,7 @@ from cloister.cleanroom.recipe import read_recipe, require_recipe
 from cloister.cleanroom.records import load_records
 from cloister.cleanroom.room_policy import DATA, RECIPE, SERVER, TRAINER
 from cloister.cleanroom.round_rules import RoundRules
+from cloister.errors import CloisterError
 from cloister.training.federated.listening import instance_here
 
 __all__ = ["main", "take_part"]
@@ -63,6 +64,8 @@ def take_part(room: Room, *, index: int, server: tuple[str, int], data: Path, re
     exchange.start()
     try:
         _learn(room, rules, exchange, index=index, data=data, recipe=recipe)
+    except CloisterError as e:
+        _LOG.debug("training ended: %s", e.code)
     except Exception as e:  # noqa: BLE001  # nobody outside may see that it failed, nor why
         _LOG.debug("training ended: %s", type(e).__name__)
     finally:

@@ -1,4 +1,4 @@
-"""A small room on this machine, without the shield: a server and trainers, with cells of their own."""
+"""A small room on this machine, without the shield: a server, trainers, and their cells."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ class SmallRoom:
         """Train in processes of their own, to the end; return the model."""
         context = multiprocessing.get_context("spawn")
         trainers = [
-            context.Process(
-                target=run_trainer, args=(self.folder, index, self.recipe, self.port)
-            )
+            context.Process(target=run_trainer, args=(self.folder, index, self.recipe, self.port))
             for index in range(self.room.terms.trainers)
         ]
         server = threading.Thread(target=serve_room, args=(self.room, self.places), daemon=True)
@@ -109,6 +107,9 @@ def make_room(
     first = base.data.shards[0]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+    release = changes.pop("release", None)
+    if release is not None:
+        changes["release"] = dataclasses.replace(base.release, **release)
     terms = dataclasses.replace(
         base,
         data=dataclasses.replace(
@@ -129,14 +130,13 @@ def make_room(
                     "frameworks": tuple(frameworks),
                     "port": port,
                     "prepare_ticks": 400,
-                    "round_ticks": 8,
+                    "round_ticks": 40,
                     "norm_max": Decimal(100),
                 }
                 | (training or {})
             ),
         ),
-        canaries=0,
-        **changes,
+        **({"canaries": 0} | changes),
     )
     agreement = sample_agreement(terms)
     (folder / "terms.cbor").write_bytes(agreement.to_bytes())
