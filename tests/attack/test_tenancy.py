@@ -118,6 +118,7 @@ CASES: dict[str, Callable[[Scene, OwnerClient], object]] = {
     "release.refusals": lambda _, c: c.refusals("lab", "digits"),
     "job.status": lambda _, c: c.job_status("lab", "digits"),
     "member.list": lambda _, c: c.members("lab", "digits"),
+    "budget.list": lambda _, c: c.budgets("lab", "digits"),
     "member.expel": lambda _, c: c.expel("lab", "digits", role="train", instance="run-1"),
     "volume.register": register,
     "volume.key": lambda _, c: c.volume_key(VOLUME),
@@ -296,6 +297,7 @@ def test_a_reader_reads_and_changes_nothing(scene: Scene) -> None:
     reading = {"policy.read", "policy.pending", "policy.history", "status"}
     reading |= {"namespace.read", "namespace.list", "secret.list"}
     reading |= {"job.status", "member.list", "source.list", "log.own", "release.refusals"}
+    reading |= {"budget.list"}
     reading |= {"view.issue", "view.list", "view.revoke"}  # of tokens of their own
     for key in (rex, reader):
         for operation in set(OPERATIONS) - reading:

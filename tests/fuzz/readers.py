@@ -27,6 +27,8 @@ from cloister.attestation.ratls import (
     tagged_evidence,
 )
 from cloister.attestation.tsm_report import TSM_CBOR, TSM_JSON, read_tsm_report
+from cloister.cleanroom.agreement import Offer, SignedTerms
+from cloister.cleanroom.terms_text import parse_terms, terms_bytes, terms_from_canonical
 from cloister.crypto.carrier import CarrierCertificate
 from cloister.crypto.chain import to_pem
 from cloister.crypto.digest import sha256
@@ -56,6 +58,7 @@ from cloister.tee.tdx.firmware import TdxFirmware
 from cloister.tee.tpm.commands import Tpm
 from cloister.tee.tpm.exchange import sized
 from cloister.tee.tpm.public import PublicArea
+from cloister.testing.cleanroom import sample_agreement, sample_terms, sample_text
 from cloister.testing.images import tdx_firmware
 from cloister.testing.state import MemoryBackend
 from cloister.training.job_receipt import verify_job_receipt
@@ -498,4 +501,11 @@ JOBS: Final[Table] = [
     (Statement.from_bytes, [_SPENT["text"].encode()]),
     (_job_receipt, [_JOB["job"].encode()]),
     (_output, [b"\r1/3\x1b[1m\r2/3\n\xff\n", b"x" * 9000]),
+]
+
+ROOMS: Final[Table] = [
+    (lambda data: parse_terms(data, source="fuzz"), [sample_text().encode()]),
+    (terms_from_canonical, [terms_bytes(sample_terms())]),
+    (Offer.from_bytes, [sample_agreement().to_bytes()]),
+    (SignedTerms.from_bytes, [sample_agreement().to_bytes()]),
 ]

@@ -516,6 +516,7 @@ TARGETS: Final[dict[str, Target]] = {
     ),
     "relays": Target(*readers.RELAYS),
     "room rounds": Target(*round_readers.ROUNDS),
+    "rooms": Target(*readers.ROOMS),
     "launch": Target(
         (Manifest.from_bytes, [_MANIFEST.to_bytes()]),
         (decode_entries, [encode_entries([Entry(b"x", "f", sha256(b"x"))])]),

@@ -73,13 +73,13 @@ class Limits:
 
     Args:
         message_bytes: All of it.
-        head_bytes: Kind, fields, and names and shapes of arrays. Reading makes some fifty times as
-            much of it at worst.
+        head_bytes: Kind, fields, and names and shapes of arrays. Reading makes at most
+            three hundred times as much of it.
         arrays: How many.
     """
 
     message_bytes: int
-    head_bytes: int = 256 << 10
+    head_bytes: int = 128 << 10
     arrays: int = 1024
 
 
@@ -114,7 +114,8 @@ def parts(message: Message) -> list[Data]:
     """
     if not _KIND.fullmatch(message.kind):
         raise _unwritable("kind is not of lower-case letters, digits and hyphens")
-    arrays = [(name, _plain_array(name, message.arrays[name])) for name in sorted(message.arrays)]
+    found = {_named(name): array for name, array in message.arrays.items()}
+    arrays = [(name, _plain_array(name, found[name])) for name in sorted(found)]
     head = encode_cbor(
         {
             "arrays": [[name, _NAMES[array.dtype], list(array.shape)] for name, array in arrays],
@@ -129,7 +130,7 @@ def parts(message: Message) -> list[Data]:
     return pieces
 
 
-def decode(data: Data, limits: Limits) -> Message:
+def decode(data: bytes | bytearray | memoryview, limits: Limits) -> Message:
     """Read a message from untrusted bytes that hold nothing else; the numbers are the page's.
 
     Raises:
@@ -229,9 +230,13 @@ def _filling(length: int) -> bytes:
     return bytes(-length % ALIGNMENT)
 
 
-def _plain_array(name: object, array: object) -> Array:
+def _named(name: object) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise _unwritable("an array's name is not of up to 128 printable characters of ASCII")
+    return name
+
+
+def _plain_array(name: str, array: object) -> Array:
     found = np.asarray(array)
     wanted = found.dtype.newbyteorder("<")
     if wanted not in _NAMES or found.ndim > MAX_RANK:

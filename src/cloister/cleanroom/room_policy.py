@@ -95,7 +95,7 @@ def closing_policy_of(agreement: SignedTerms) -> str:
     digest = digest_to_text(agreement.digest)
     head = (
         f"# Ends the clean room of the terms {digest}:",
-        "# no volume, no secret, no budget is in it, and nothing but this policy gave any of them.",
+        "# it grants no volume, no secret and no budget.",
     )
     return _text(head, _closed(agreement, room))
 
@@ -173,7 +173,7 @@ def _trainer(agreement: SignedTerms) -> dict[str, Value]:
         "listen": {},
         "instances": {"maximum": terms.trainers, "restarts": terms.training.restarts},
         "connections": {SERVER: [terms.training.port]},
-        "cells": "true",
+        "cells": "allowed",
     }
 
 
@@ -187,7 +187,7 @@ def _query(agreement: SignedTerms) -> dict[str, Value]:
         "listen": {_LISTENER: {"port": 0, "clients": {"unchecked": _ANYBODY}}},
         "files": _key_file(),
         "instances": {"maximum": 1, "restarts": agreement.terms.training.restarts},
-        "cells": "true",
+        "cells": "allowed",
     }
 
 

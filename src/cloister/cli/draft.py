@@ -74,6 +74,7 @@ class WorkloadWords:
         restarts: How often a failed one may be started again; empty where that is not said.
         connections: TO, or TO:PORT,PORT: whom it may connect to.
         egress: NAME:PORT,PORT=BYTES/RATE: where outside it may send to, and how much.
+        cells: Whether it may make cells.
     """
 
     command: str
@@ -87,6 +88,7 @@ class WorkloadWords:
     restarts: str = ""
     connections: Sequence[str] = ()
     egress: Sequence[str] = ()
+    cells: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,6 +214,7 @@ def _workload(
         instances=instances_from_words(role.instances, role.restarts),
         connections=connections_from_words(role.connections),
         egress=egress_from_words(role.egress),
+        cells="allowed" if role.cells else None,
     )
 
 

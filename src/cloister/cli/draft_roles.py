@@ -35,6 +35,7 @@ class RoleOptions:
         restarts: How often, likewise.
         connect: `FROM=TO`, `FROM=TO:PORT,PORT`, or `all` for everybody to everybody.
         egress: As `WorkloadWords.egress`.
+        cells: The workloads that may make cells.
     """
 
     roles: Sequence[str]
@@ -49,6 +50,7 @@ class RoleOptions:
     restarts: Sequence[str] = ()
     connect: Sequence[str] = ()
     egress: Sequence[str] = ()
+    cells: Sequence[str] = ()
 
 
 def share_out(options: RoleOptions) -> dict[str, WorkloadWords]:
@@ -61,6 +63,9 @@ def share_out(options: RoleOptions) -> dict[str, WorkloadWords]:
     roles = options.roles
     if len(set(roles)) != len(roles):
         raise ConfigError("a workload is named twice", code="config.value")
+    for role in options.cells:
+        if role not in roles:
+            raise ConfigError(f"--cells: there is no workload {role}", code="config.value")
     connections = _connections(options)
     listening = {role for role in roles if any(_each(role, roles, options.listen))}
     words: dict[str, WorkloadWords] = {}
@@ -85,6 +90,7 @@ def share_out(options: RoleOptions) -> dict[str, WorkloadWords]:
             restarts=_one(role, roles, options.restarts, "--restarts"),
             connections=connections[role],
             egress=tuple(_each(role, roles, options.egress)),
+            cells=role in options.cells,
         )
     return words
 

@@ -15,6 +15,9 @@ from cloister.cli import approving, console, platforms, recovery, rekeying, rest
 from cloister.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cloister.keyservice.budget_records import BudgetStatus
     from cloister.keyservice.owner_replies import JobStatus
     from cloister.keyservice.roster import Roster
 
@@ -274,6 +277,22 @@ def members(
 
 
 @app.command()
+def budgets(
+    job: str = typer.Argument(metavar="POLICY", help="NAME or NAMESPACE/NAME."),
+    of: str = typer.Argument("", metavar="[BUDGET]", help="The budget whose names are wanted."),
+    domain: Path | None = settings.DOMAIN,
+    as_json: bool = typer.Option(False, "--json", help="One JSON object."),
+) -> None:
+    """List what was spent of a job's budgets; of one, what was spent in each name."""
+    owner = settings.owner(domain)
+    found = owner.find_job(job)
+    budgets = owner.client.budgets(found.namespace, found.name, of=of)
+    if of and of not in {budget.name for budget in budgets}:
+        raise ConfigError(f"{job} has no budget {of}", code="config.missing")
+    _show_budgets(budgets, of=of, as_json=as_json)
+
+
+@app.command()
 def expel(
     job: str = typer.Argument(metavar="POLICY", help="NAME or NAMESPACE/NAME."),
     workload: str = typer.Argument(help="The member's workload."),
@@ -315,6 +334,37 @@ def _show_jobs(jobs: list[JobStatus], *, as_json: bool) -> None:
         for role, (live, most) in sorted(job.roles.items())
     ]  # fmt: skip
     console.table("Jobs", ["job", "workload", "live", "maximum", "epoch"], rows)
+
+
+def _show_budgets(budgets: Sequence[BudgetStatus], *, of: str, as_json: bool) -> None:
+    if as_json:
+        record = [
+            {
+                "name": budget.name,
+                "limit": budget.limit,
+                "names": budget.names,
+                "total": budget.total,
+                "spent": {found.principal: found.amount for found in budget.spent},
+            }
+            for budget in budgets
+        ]
+        console.emit({"budgets": record})
+        return
+    if not of:
+        rows = [
+            [budget.name, _limit(budget), str(budget.names), str(budget.total)]
+            for budget in budgets
+        ]
+        console.table("Budgets", ["budget", "limit for each", "names", "spent"], rows)
+        return
+    for budget in budgets:
+        if budget.name == of:
+            names = [[found.principal, str(found.amount)] for found in budget.spent]
+            console.table(f"Budget {of}, {_limit(budget)} for each", ["name", "spent"], names)
+
+
+def _limit(budget: BudgetStatus) -> str:
+    return "-" if budget.limit is None else str(budget.limit)
 
 
 def _show_members(roster: Roster, *, as_json: bool) -> None:

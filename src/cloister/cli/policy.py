@@ -137,6 +137,9 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
         metavar="NAME:PORT=BYTES/RATE",
         help="Where outside it may send to: how many bytes in a run, and in a second.",
     ),
+    cells: list[str] = typer.Option(
+        [], metavar="ROLE", help="Which role may make cells for code that it does not trust."
+    ),
     cluster: str = typer.Option(
         "",
         metavar="FRAMEWORK[:PORT]",
@@ -184,6 +187,7 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
                 restarts=restarts,
                 connect=connect,
                 egress=egress,
+                cells=cells,
             )
         ),
         logs=logs,

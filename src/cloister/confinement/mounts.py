@@ -7,7 +7,8 @@ Nothing of the host is there unless the plan names it, and what is there is read
    What is mounted over parts of a volume is in `regions`.
 3. Binds carry nosuid and nodev; devices are the six listed here.
 4. `/proc` belongs to the new pid namespace and is read-only: to a workload started by root, its
-   switches would be writable by mode bits alone.
+   switches would be writable by mode bits alone. Where there may be cells, a second one can be
+   written to that has no switches.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from cloister.confinement.network import NetworkSpec, hosts_text
 from cloister.errors import ConfigError
 
 __all__ = [
+    "CELLS_PROC",
     "OLD_ROOT",
     "RESERVED",
     "Bind",
@@ -39,16 +41,19 @@ __all__ = [
     "freeze_root",
     "mount_memory",
     "mount_proc",
+    "mount_proc_for_cells",
     "observe_host",
     "plan_root",
     "require_volume_target",
 ]
 
 OLD_ROOT: Final = "/.host"
+CELLS_PROC: Final = "/.cells"
+"""A procfs of processes alone, which a workload that may make cells can write to."""
 # Where no volume may be mounted: the runtime's own places.
 RESERVED: Final = (
     "/bin", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/run", "/sbin",
-    "/sys", "/usr", OLD_ROOT,
+    "/sys", "/usr", CELLS_PROC, OLD_ROOT,
 )  # fmt: skip
 
 _TOP_LEVEL: Final = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
@@ -232,6 +237,13 @@ def mount_proc() -> None:
     Path("/proc").mkdir()
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
     syscalls.mount("proc", "/proc", "proc", flags)
+
+
+def mount_proc_for_cells() -> None:
+    """Mount a second /proc, without the machine's switches: a cell's users are written there."""
+    Path(CELLS_PROC).mkdir()
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+    syscalls.mount("proc", CELLS_PROC, "proc", flags, "subset=pid")
 
 
 def attach_fuse(spec: FuseMount, device: int, *, user_id: int, group_id: int) -> Mounted:

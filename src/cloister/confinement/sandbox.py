@@ -55,6 +55,7 @@ class SandboxSpec:
         hostname: The only name the machine has inside.
         folders: Host folders that `mount_regions` puts in their places.
         network: What the workload's network looks like; None leaves it a loopback alone.
+        cells: Whether the workload may make cells, which takes namespaces and mounts of its own.
     """
 
     binds: tuple[Bind, ...]
@@ -62,6 +63,7 @@ class SandboxSpec:
     hostname: str = "cloister"
     folders: tuple[HostFolder, ...] = ()
     network: NetworkSpec | None = None
+    cells: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ class Sandbox:
             group_id,
             folders=self._spec.folders,
             network=self._spec.network,
+            cells=self._spec.cells,
         )
         ours, theirs = Channel.pair()
         launcher = os.getpid()

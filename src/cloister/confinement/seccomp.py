@@ -3,7 +3,8 @@
 Namespaces do not cover AF_VSOCK (which reaches the host of a virtual machine), io_uring, keyrings,
 BPF, performance counters or user-mode fault handling; each has been a way out. Denied calls fail
 with EPERM, io_uring with ENOSYS so that libraries fall back. Everything else is allowed: this is a
-second line behind the namespaces, not a sandbox of its own.
+second line behind the namespaces, not a sandbox of its own; what a cell may call is in
+`cell_filter`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import struct
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["ARCHITECTURES", "filter_program"]
+__all__ = ["ARCHITECTURES", "FOR_CELLS", "filter_program"]
 
 _LOAD: Final = 0x20
 _JUMP_EQUAL: Final = 0x15
@@ -67,9 +68,16 @@ ARCHITECTURES: Final[dict[str, tuple[int, int, Mapping[str, int]]]] = {
     ),
 }  # fmt: skip
 
+# What making cells takes; inside a user namespace of its own it reaches nothing that was there.
+FOR_CELLS: Final = frozenset(
+    {"mount", "umount2", "pivot_root", "mount_setattr", "unshare", "setns"}
+)
 
-def filter_program(machine: str) -> bytes:
+
+def filter_program(machine: str, *, cells: bool = False) -> bytes:
     """Return the BPF program for a processor architecture of `ARCHITECTURES`.
+
+    With `cells`, the calls of `FOR_CELLS` are not among those that it refuses.
 
     It kills a process that calls through another architecture's entry, refuses the x32 entry and
     the listed calls, and lets sockets be of the local, IP and route families only.
@@ -84,6 +92,8 @@ def filter_program(machine: str) -> bytes:
         _instruction(_RETURN, _ERRNO | errno.ENOSYS),
     ]
     for name, number in sorted(denied.items(), key=lambda item: item[1]):
+        if cells and name in FOR_CELLS:
+            continue
         reason = errno.ENOSYS if name.startswith("io_uring") else errno.EPERM
         program.append(_instruction(_JUMP_EQUAL, number, when_false=1))
         program.append(_instruction(_RETURN, _ERRNO | reason))

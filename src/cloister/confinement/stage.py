@@ -35,6 +35,7 @@ from cloister.confinement.mounts import (
     detach_host,
     freeze_root,
     mount_proc,
+    mount_proc_for_cells,
 )
 from cloister.confinement.regions import (
     HostFolder,
@@ -43,6 +44,7 @@ from cloister.confinement.regions import (
     hold_folders,
     mount_regions,
 )
+from cloister.confinement.steps import Step, StepError
 from cloister.confinement.unswapped import PlacedFile, place_unswapped
 from cloister.errors import CloisterError
 from cloister.wire import Fields, Value
@@ -53,6 +55,7 @@ _FIRST_OTHER: Final = 3
 _OUT_OF_THE_WAY: Final = 256
 _EXEC_FAILED: Final = 127
 _SIGNALLED: Final = 128
+_MOST_CELLS: Final = 256
 _MAX_TEXT: Final = 1 << 17
 _OPEN_FILES: Final = 65536
 # As many descriptors as the other end of a channel takes with one message.
@@ -70,33 +73,7 @@ class StagePlan:
     group_id: int
     folders: tuple[HostFolder, ...] = ()
     network: network.NetworkSpec | None = None
-
-
-class _StepError(Exception):
-    """A step failed; carries its name and errno to the launcher."""
-
-    def __init__(self, step: str, error: OSError) -> None:
-        super().__init__(step)
-        self.step = step
-        self.number = error.errno or 0
-        self.text = f"{error.strerror or error}" + (
-            f" ({error.filename})" if error.filename else ""
-        )
-
-
-class _Step:
-    """Names the step that an `OSError` came from."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        """Turn an `OSError` into a `_StepError`."""
-        if isinstance(error, OSError):
-            raise _StepError(self._name, error) from error
+    cells: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,24 +135,39 @@ def run_supervisor(plan: StagePlan, channel: Channel, launcher: int) -> NoReturn
         os.umask(0o022)
         os.closerange(_FIRST_OTHER, channel.fileno())
         syscalls.close_from(channel.fileno() + 1)
-        with _Step("core-dumps"):
+        with Step("core-dumps"):
             namespaces.forbid_core_dumps()
-        with _Step("namespaces"):
-            namespaces.enter_namespaces()
-        with _Step("identity"):
-            namespaces.map_own_identity(plan.user_id, plan.group_id)
+        if plan.cells:
+            _enter_for_cells(plan)
+        else:
+            with Step("namespaces"):
+                namespaces.enter_namespaces()
+            with Step("identity"):
+                namespaces.map_own_identity(plan.user_id, plan.group_id)
         child = os.fork()
         if child == 0:
             _run_init(plan, channel)
         channel.close()
         os.waitpid(child, 0)
         os._exit(0)
-    except _StepError as e:
+    except StepError as e:
         channel.send({"failed": e.step, "errno": e.number, "text": e.text})
     except Exception as e:  # noqa: BLE001  # the outermost frame of this process
         channel.send({"failed": "internal", "errno": 0, "text": repr(e)[:500]})
     finally:
         os._exit(1)
+
+
+def _enter_for_cells(plan: StagePlan) -> None:
+    """Enter the namespaces with a second user, whom cells can be, where this one may give one."""
+    user_id, group_id = plan.user_id, plan.group_id
+    with Step("namespaces"):
+        proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        second = namespaces.enter_namespaces_with_second_user(user_id, group_id, proc=proc)
+        os.close(proc)
+    if not second:
+        with Step("identity"):
+            namespaces.map_own_identity(user_id, group_id)
 
 
 def _run_init(plan: StagePlan, channel: Channel) -> NoReturn:
@@ -186,7 +178,7 @@ def _run_init(plan: StagePlan, channel: Channel) -> NoReturn:
         init.build()
         channel.send({"done": "build"})
         init.obey()
-    except _StepError as e:
+    except StepError as e:
         channel.send({"failed": e.step, "errno": e.number, "text": e.text})
     except Exception as e:  # noqa: BLE001  # the outermost frame of this process
         channel.send({"failed": "internal", "errno": 0, "text": repr(e)[:500]})
@@ -208,31 +200,34 @@ class _Init:
 
     def build(self) -> None:
         """Make the tree; the host stays reachable only through the descriptor of /dev/fuse."""
-        with _Step("root"):
+        with Step("root"):
             build_root(self.plan.root)
-        with _Step("proc"):
+        with Step("proc"):
             mount_proc()
-        with _Step("host-folders"):
+        with Step("host-folders"):
             hold_folders(self.plan.folders)
-        with _Step("nested-namespaces"):
-            namespaces.forbid_nested_namespaces()
-        with _Step("loopback"):
+        if self.plan.cells:
+            with Step("proc"):
+                mount_proc_for_cells()
+        with Step("nested-namespaces"):
+            namespaces.limit_nested_namespaces(_MOST_CELLS if self.plan.cells else 0)
+        with Step("loopback"):
             syscalls.raise_loopback()
             socket.sethostname(self.plan.hostname)
         if self.plan.network is not None:
             self._build_network(self.plan.network)
         if Path(f"{OLD_ROOT}/dev/fuse").exists():
             self.device = os.open(f"{OLD_ROOT}/dev/fuse", os.O_PATH | os.O_CLOEXEC)
-        with _Step("detach"):
+        with Step("detach"):
             detach_host()
         syscalls.set_dumpable(0)
 
     def _build_network(self, spec: network.NetworkSpec) -> None:
-        with _Step("network"):
+        with Step("network"):
             network.prepare_interface(spec)
             self.inside = network.make_sockets(spec)
         if self.inside.redirected:
-            with _Step("nftables"):
+            with Step("nftables"):
                 network.redirect(spec, self.inside)
                 nftables.keep_half_closed()
 
@@ -267,7 +262,7 @@ class _Init:
             os._exit(1)
         try:
             self._carry_out(message, descriptors)
-        except _StepError as e:
+        except StepError as e:
             self.channel.send({"failed": e.step, "errno": e.number, "text": e.text})
         except ProcessLookupError:
             return
@@ -298,11 +293,11 @@ class _Init:
         target = message.text("target", max_length=4096)
         spec = FuseMount(target, message.text("fsname"), message.boolean("read_only"))
         if self.device < 0:
-            raise _StepError("fuse-open", FileNotFoundError(2, "No such file", "/dev/fuse"))
+            raise StepError("fuse-open", FileNotFoundError(2, "No such file", "/dev/fuse"))
         # Opening and mounting fail with the same errno for different reasons; tell them apart.
-        with _Step("fuse-open"):
+        with Step("fuse-open"):
             os.close(os.open(f"/proc/self/fd/{self.device}", os.O_RDWR | os.O_CLOEXEC))
-        with _Step("fuse-mount"):
+        with Step("fuse-mount"):
             mounted = attach_fuse(
                 spec, self.device, user_id=self.plan.user_id, group_id=self.plan.group_id
             )
@@ -312,14 +307,14 @@ class _Init:
         os.close(mounted.descriptor)
 
     def _mount_regions(self, message: Fields) -> None:
-        with _Step("regions"):
+        with Step("regions"):
             self.regions += mount_regions(tuple(_regions(message)))
         self.channel.send({"done": "regions"})
 
     def _hand_out_network(self) -> None:
         """Give the next sockets away; with the last of them, pid 1 keeps none."""
         if self.inside is None:
-            raise _StepError("network", OSError(errno.ENOTCONN, "there is no network"))
+            raise StepError("network", OSError(errno.ENOTCONN, "there is no network"))
         batch, left = self.inside.next_batch(_BATCH)
         self.channel.send({"done": "network", "left": left}, batch)
         if not left:
@@ -329,7 +324,7 @@ class _Init:
         if kept:
             self._keep(message)
             return
-        with _Step("place"):
+        with Step("place"):
             for file in _files(message):
                 path = Path(file.path)
                 path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -341,7 +336,7 @@ class _Init:
         self.channel.send({"done": "place"})
 
     def _keep(self, message: Fields) -> None:
-        with _Step("keep"):
+        with Step("keep"):
             if self.targets:
                 raise OSError(errno.EBUSY, "a volume is mounted, and a file could land on it")
             place_unswapped(_files(message))
@@ -357,21 +352,21 @@ class _Init:
 
     def _go(self, message: Fields, descriptors: list[int]) -> None:
         order = _Order.read(message)
-        with _Step("freeze"):
+        with Step("freeze"):
             freeze_root()
         if self.inside is not None:
             self.inside.let_go()
         reader, writer = os.pipe2(os.O_CLOEXEC)
         self.workload = os.fork()
         if self.workload == 0:
-            _start_workload(order, descriptors, writer)
+            _start_workload(order, descriptors, writer, cells=self.plan.cells)
         os.close(writer)
         with os.fdopen(reader, "rb") as stream:
             problem = stream.read()
         if problem:
             number, _, text = problem.decode("utf-8", "replace").partition(" ")
             self.workload = 0
-            raise _StepError("exec", OSError(int(number), text))
+            raise StepError("exec", OSError(int(number), text))
         self.channel.send({"done": "go"})
 
     def _reap(self) -> None:
@@ -455,7 +450,7 @@ def replace_file(path: Path, data: bytes, *, mode: int) -> None:
         os.close(folder)
 
 
-def _start_workload(order: _Order, descriptors: list[int], report: int) -> NoReturn:
+def _start_workload(order: _Order, descriptors: list[int], report: int, *, cells: bool) -> NoReturn:
     """Be the child that becomes the workload; `descriptors` are stdout, stderr and listeners."""
     try:
         os.setsid()
@@ -472,7 +467,7 @@ def _start_workload(order: _Order, descriptors: list[int], report: int) -> NoRet
         _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         limit = min(hard, _OPEN_FILES)
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-        namespaces.drop_privileges()
+        namespaces.drop_privileges(cells=cells)
         os.execve(order.argv[0], order.argv, environment)  # noqa: S606  # argv comes from the policy
     except OSError as e:
         os.write(

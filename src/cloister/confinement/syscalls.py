@@ -16,6 +16,9 @@ from typing import Final
 
 __all__ = [
     "CAP_NET_ADMIN",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETUID",
     "CLONE_NEWCGROUP",
     "CLONE_NEWIPC",
     "CLONE_NEWNET",
@@ -43,11 +46,15 @@ __all__ = [
     "forbid_new_privileges",
     "keep_only",
     "landlock_abi",
+    "landlock_add_path",
+    "landlock_create_ruleset",
+    "landlock_restrict_self",
     "load_filter",
     "mount",
     "mount_setattr",
     "pivot_root",
     "raise_loopback",
+    "set_domain_name",
     "set_dumpable",
     "setns",
     "umount",
@@ -79,6 +86,9 @@ MOUNT_ATTR_NOEXEC: Final = 0x8
 MOUNT_ATTR_NOSYMFOLLOW: Final = 0x200000
 
 CAP_NET_ADMIN: Final = 12
+CAP_SETFCAP: Final = 31
+CAP_SETGID: Final = 6
+CAP_SETUID: Final = 7
 
 _AT_FDCWD: Final = -100
 _AT_RECURSIVE: Final = 0x8000
@@ -110,6 +120,9 @@ _NUMBERS: Final[dict[str, dict[str, int]]] = {
 _NR_CLOSE_RANGE: Final = 436
 _NR_MOUNT_SETATTR: Final = 442
 _NR_LANDLOCK_CREATE_RULESET: Final = 444
+_NR_LANDLOCK_ADD_RULE: Final = 445
+_NR_LANDLOCK_RESTRICT_SELF: Final = 446
+_LANDLOCK_RULE_PATH_BENEATH: Final = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -195,16 +208,35 @@ def forbid_new_privileges() -> None:
     _require(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(NO_NEW_PRIVS)")
 
 
-def drop_all_capabilities() -> None:
-    """Give up every capability for good: bounding, ambient, effective, permitted, inheritable."""
+def drop_all_capabilities(*, but: tuple[int, ...] = ()) -> None:
+    """Give up every capability for good: bounding, ambient, effective, permitted, inheritable.
+
+    Args:
+        but: Those that this process keeps, and every program that it executes.
+    """
     for capability in range(_LAST_CAPABILITY_TRIED + 1):
         if _libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0) < 0:
             break
-        _require(_libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0), "prctl(CAPBSET_DROP)")
-    _require(_libc.prctl(_PR_SET_SECUREBITS, _SECUREBITS_LOCKED, 0, 0, 0), "prctl(SECUREBITS)")
+        if capability not in but:
+            _require(_libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0), "prctl(CAPBSET_DROP)")
     _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    kept = sum(1 << capability for capability in but)
+    if kept:
+        everything = (1 << (_LAST_CAPABILITY_TRIED + 1)) - 1
+        _set_capabilities(permitted=everything, inheritable=kept)
+    for capability in but:
+        raised = _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, capability, 0, 0)
+        _require(raised, "prctl(CAP_AMBIENT)")
+    _require(_libc.prctl(_PR_SET_SECUREBITS, _SECUREBITS_LOCKED, 0, 0, 0), "prctl(SECUREBITS)")
+    _set_capabilities(permitted=kept, inheritable=kept)
+
+
+def _set_capabilities(*, permitted: int, inheritable: int) -> None:
+    """Set the sets, the effective one to what is permitted."""
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    _require(_syscall(_number("capset"), header, bytes(24)), "capset")
+    low = [value & 0xFFFFFFFF for value in (permitted, permitted, inheritable)]
+    high = [value >> 32 for value in (permitted, permitted, inheritable)]
+    _require(_syscall(_number("capset"), header, struct.pack("=6I", *low, *high)), "capset")
 
 
 def keep_only(capability: int) -> None:
@@ -244,6 +276,32 @@ def landlock_abi() -> int:
         _syscall(_NR_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION),
         "landlock_create_ruleset",
     )
+
+
+def landlock_create_ruleset(attributes: bytes) -> int:
+    """Make a ruleset from the kernel's description of it; return its descriptor."""
+    return _require(
+        _syscall(_NR_LANDLOCK_CREATE_RULESET, attributes, len(attributes), 0),
+        "landlock_create_ruleset",
+    )
+
+
+def landlock_add_path(ruleset: int, place: int, rights: int) -> None:
+    """Grant rights on what a descriptor names, and below it where it is a folder."""
+    rule = struct.pack("=Qi", rights, place)
+    result = _syscall(_NR_LANDLOCK_ADD_RULE, ruleset, _LANDLOCK_RULE_PATH_BENEATH, rule, 0)
+    _require(result, "landlock_add_rule")
+
+
+def landlock_restrict_self(ruleset: int) -> None:
+    """Put this thread under a ruleset for good; `forbid_new_privileges` came before."""
+    _require(_syscall(_NR_LANDLOCK_RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
+
+
+def set_domain_name(name: str) -> None:
+    """Set the NIS domain name of this UTS namespace."""
+    encoded = name.encode("ascii")
+    _require(_libc.setdomainname(encoded, len(encoded)), "setdomainname")
 
 
 def raise_loopback() -> None:

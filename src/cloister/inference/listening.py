@@ -23,6 +23,7 @@ __all__ = ["FORMAT", "PassedListener", "clients_of", "open_listener", "passed_li
 
 FORMAT: Final = "cloister/listeners/v1"
 _FIRST: Final = 3
+_DESK: Final = "desk"  # no listener: how a workload spends, where it has both
 _MAX_BYTES: Final = 1_048_576
 
 
@@ -46,13 +47,15 @@ def passed_listener(environment: Mapping[str, str], *, process: int) -> PassedLi
     """
     names = environment.get("LISTEN_FDNAMES", "").split(":")
     mine = environment.get("LISTEN_PID") == str(process)
-    if not mine or environment.get("LISTEN_FDS") != "1" or len(names) != 1 or not names[0]:
+    whole = environment.get("LISTEN_FDS") == str(len(names))
+    listeners = names if len(names) == 1 else [name for name in names if name != _DESK]
+    if not mine or not whole or len(listeners) != 1 or not listeners[0]:
         raise ConfigError(
             "not exactly one listening socket was passed to this process",
             code="config.missing",
             hint="give the policy's workload one entry under listen:, or start with --port",
         )
-    return PassedListener(_FIRST, names[0])
+    return PassedListener(_FIRST + names.index(listeners[0]), listeners[0])
 
 
 def open_listener(passed: PassedListener) -> socket.socket:

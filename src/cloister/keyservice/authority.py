@@ -67,6 +67,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "release.refusals": Rule(Who.READER, About.POLICY_NAME, "release.policy-unknown"),
     "job.status": Rule(Who.READER, About.POLICY_NAME, "release.policy-unknown"),
     "member.list": Rule(Who.READER, About.POLICY_NAME, "release.policy-unknown"),
+    "budget.list": Rule(Who.READER, About.POLICY_NAME, "release.policy-unknown"),
     "member.expel": Rule(Who.SUBMITTER, About.POLICY_NAME, "release.policy-unknown"),
     "volume.register": Rule(Who.APPROVER, About.NAMESPACE),
     "volume.key": Rule(Who.HOLDER, About.VOLUME, "release.volume-unknown"),

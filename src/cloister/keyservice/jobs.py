@@ -142,15 +142,20 @@ class Jobs:
         self.note(member, "member.leave", at=at)
         return left
 
-    def note(self, member: Member, operation: str, *, at: int) -> None:
-        """Append the entry of what a member asked for; inside a transaction."""
+    def note(
+        self, member: Member, operation: str, *, at: int, code: str = "", subject: str = ""
+    ) -> None:
+        """Append the entry of what a member asked for; inside a transaction.
+
+        Without a `subject` it is the member's role.
+        """
         self._store.append(
             LogEntry(
                 at=at,
                 operation=operation,
-                code="",
+                code=code,
                 policy=member.policy,
-                subject=member.role,
+                subject=subject or member.role,
                 instance=member.instance,
                 evidence=member.evidence,
                 requester=member.key_digest,

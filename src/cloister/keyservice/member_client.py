@@ -11,6 +11,11 @@ from cloister.attestation.binding import NONCE_BYTES
 from cloister.crypto.jose import MAX_TOKEN_BYTES, KeySet
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import MalformedError, ReleaseDeniedError
+from cloister.keyservice.budget_messages import (
+    SEALED_OUTCOME_BYTES,
+    SpendDemand,
+    SpendOutcome,
+)
 from cloister.keyservice.clock import Clock
 from cloister.keyservice.exchange import DEADLINE_S, MAX_SKEW_S, Call
 from cloister.keyservice.member_messages import (
@@ -56,7 +61,10 @@ class Joined(Protocol):
 
 
 class MemberClient:
-    """What one member asks for. It remembers the newest epoch that it was shown."""
+    """What one member asks for. It remembers the newest epoch that it was shown.
+
+    It numbers what it spends, so of one membership only one client spends.
+    """
 
     def __init__(
         self,
@@ -80,6 +88,9 @@ class MemberClient:
         self._instance = bundle.instance
         self._result = bundle.result
         self.epoch = bundle.member.epoch
+        self._number = 0
+        self._unsettled: MemberRequest | None = None
+        self._wanted = ("", "", 0)
 
     def roster(self, of: str = "") -> Roster:
         """Return who is in the job now; of one role, or of all.
@@ -152,6 +163,44 @@ class MemberClient:
         fields.end()
         return token
 
+    def spend(self, budget: str, principal: str, amount: int) -> int:
+        """Spend so much of a budget in a principal's name; return what is left.
+
+        Where no answer comes, it is not known whether the amount was spent. The same asked for
+        again is then the same request, which spends it once; something else goes on without.
+
+        Raises:
+            MalformedError: That cannot be meant (`message.malformed`).
+            ReleaseDeniedError: Nothing was spent: the policy lets this workload spend no such
+                budget (`budget.unknown`), or not in that name (`budget.principal`), or not so much
+                is left (`budget.spent`); or this is not a live member any more
+                (`release.not-member`).
+            UnavailableError: No answer came.
+        """
+        wanted = (budget, principal, amount)
+        if self._unsettled is None or self._wanted != wanted:
+            nonce = random_bytes(NONCE_BYTES)
+            demand = SpendDemand(self._number + 1, budget, principal, amount)
+            sealed = demand.sealed(self._grant.secret, nonce)
+            self._number += 1
+            self._unsettled = self._request("spend", nonce, demand=sealed)
+            self._wanted = wanted
+        request = self._unsettled
+        body = request.sealed(self._grant.secret).to_bytes()
+        reply = self._call.until_deadline(
+            lambda timeout_s: self._call.exchange(MEMBER_PATH, body, timeout_s=timeout_s)
+        )
+        fields = Fields.decode(reply, what="spend reply", max_bytes=_MAX_REPLY)
+        fields.constant("version", PROTOCOL_VERSION)
+        outcome = SpendOutcome.opened(
+            fields.octets("outcome", length=SEALED_OUTCOME_BYTES),
+            self._grant.secret,
+            request.nonce,
+        )
+        fields.end()
+        self._unsettled = None
+        return outcome.require_spent()
+
     def leave(self) -> None:
         """End this membership and free its place. Twice is once."""
 
@@ -180,7 +229,21 @@ class MemberClient:
         token: TokenDemand | None = None,
         since: int | None = None,
     ) -> bytes:
-        request = MemberRequest(
+        request = self._request(operation, nonce, of=of, token=token, since=since)
+        body = request.sealed(self._grant.secret).to_bytes()
+        return self._call.exchange(MEMBER_PATH, body, timeout_s=timeout_s)
+
+    def _request(
+        self,
+        operation: str,
+        nonce: bytes,
+        *,
+        of: str | None = None,
+        token: TokenDemand | None = None,
+        since: int | None = None,
+        demand: bytes | None = None,
+    ) -> MemberRequest:
+        return MemberRequest(
             service=self._call.service.identity.raw,
             nonce=nonce,
             namespace=self._grant.namespace,
@@ -191,9 +254,8 @@ class MemberClient:
             of=of,
             token=token,
             since=since,
+            demand=demand,
         )
-        body = request.sealed(self._grant.secret).to_bytes()
-        return self._call.exchange(MEMBER_PATH, body, timeout_s=timeout_s)
 
 
 def fetch_token_keys(

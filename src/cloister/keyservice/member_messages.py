@@ -3,9 +3,9 @@
 A request carries a code (HMAC) made with the member's secret, which the bundle brought; replies
 are signed by the service over the request, whose nonce the member chose. Repeating a recorded
 request changes nothing: `leave` needs a challenge of the service, `roster` and `refusals` only
-read, and `token` says again to the same audience what is so.
+read, `token` says again to the same audience what is so, and demands of `spend` are numbered.
 
-Spec: membership-v1, clauses MEM-20 to MEM-28.
+Spec: membership-v1, clauses MEM-20 to MEM-28 and MEM-70.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cloister.crypto.digest import framed
 from cloister.crypto.kdf import derive_key
 from cloister.crypto.mac import MAC_BYTES, make_mac, require_mac
 from cloister.errors import MalformedError, ReleaseDeniedError
+from cloister.keyservice.budget_messages import SEALED_DEMAND_BYTES
 from cloister.keyservice.member_records import Job, Member
 from cloister.keyservice.messages import PROTOCOL_VERSION, require_name
 from cloister.keyservice.namespaces import require_namespace
@@ -41,7 +42,7 @@ MEMBER_PATH: Final = "/v1/member"
 KEYS_PATH: Final = "/v1/keys"
 REQUEST_LABEL: Final = b"cloister/membership/v1/request"
 SECRET_LABEL: Final = b"cloister/membership/v1/secret"
-OPERATIONS: Final = ("roster", "refusals", "leave", "token")
+OPERATIONS: Final = ("roster", "refusals", "leave", "token", "spend")
 _SECRET_BYTES: Final = 32
 _MAX_RESULT: Final = 262144
 _MAX_BYTES: Final = _MAX_RESULT + 2048
@@ -188,10 +189,11 @@ class MemberRequest:
         name: Of the job.
         role: Of the member.
         instance: Of the member.
-        operation: `roster`, `refusals`, `leave` or `token`.
+        operation: `roster`, `refusals`, `leave`, `token` or `spend`.
         of: For `roster` only: the role that is asked for, or empty for all.
         token: For `token` only.
         since: For `refusals` only: what was before is not asked for.
+        demand: For `spend` only: a sealed `SpendDemand`.
     """
 
     service: bytes
@@ -204,6 +206,7 @@ class MemberRequest:
     of: str | None = None
     token: TokenDemand | None = None
     since: int | None = None
+    demand: bytes | None = None
 
     def __post_init__(self) -> None:
         """Exact lengths, plain names; each part exactly for the operation that it is of."""
@@ -216,6 +219,7 @@ class MemberRequest:
             ("roster", self.of is not None),
             ("token", self.token is not None),
             ("refusals", self.since is not None),
+            ("spend", self.demand is not None),
         )
         if self.operation not in OPERATIONS or any(
             (self.operation == operation) != there for operation, there in has
@@ -223,6 +227,8 @@ class MemberRequest:
             raise MalformedError("not an operation of a member", code="message.malformed")
         if self.since is not None and self.since < 0:
             raise MalformedError("a time is not below zero", code="message.malformed")
+        if self.demand is not None and len(self.demand) != SEALED_DEMAND_BYTES:
+            raise MalformedError("a sealed demand has one length", code="message.malformed")
         if self.of:
             require_name(self.of)
 
@@ -244,6 +250,8 @@ class MemberRequest:
             value["token"] = self.token.to_value()
         if self.since is not None:
             value["since"] = self.since
+        if self.demand is not None:
+            value["demand"] = self.demand
         return encode(value)
 
     @classmethod
@@ -265,6 +273,11 @@ class MemberRequest:
                 TokenDemand.from_fields(fields.submap("token")) if operation == "token" else None
             ),
             since=fields.integer("since") if operation == "refusals" else None,
+            demand=(
+                fields.octets("demand", length=SEALED_DEMAND_BYTES)
+                if operation == "spend"
+                else None
+            ),
         )
         fields.end()
         return request

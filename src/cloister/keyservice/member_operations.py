@@ -1,4 +1,4 @@
-"""The owner's operations on jobs and their members.
+"""The owner's operations on jobs, their members and their budgets.
 
 Spec: membership-v1, clauses MEM-40 to MEM-43.
 """
@@ -10,6 +10,8 @@ from typing import Final
 
 from cloister.crypto.hpke import HPKEPublicKey
 from cloister.errors import ReleaseDeniedError
+from cloister.keyservice.budget_records import BudgetStatus
+from cloister.keyservice.budgets import Budgets
 from cloister.keyservice.clock import Moment
 from cloister.keyservice.jobs import Jobs
 from cloister.keyservice.log import LogEntry
@@ -30,13 +32,16 @@ _MAX_NAME: Final = 64
 
 
 class MemberOperations:
-    """`job.status`, `member.list` and `member.expel` over one store."""
+    """`job.status`, `member.list`, `member.expel` and `budget.list` over one store."""
 
-    def __init__(self, *, store: Store, jobs: Jobs, members: MemberService) -> None:
+    def __init__(
+        self, *, store: Store, jobs: Jobs, members: MemberService, budgets: Budgets
+    ) -> None:
         """Share the service's parts."""
         self._store = store
         self._jobs = jobs
         self._members = members
+        self._budgets = budgets
 
     def table(self) -> dict[str, Operation]:
         """Return each operation by its name."""
@@ -44,6 +49,7 @@ class MemberOperations:
             "job.status": self._status,
             "member.list": self._list,
             "member.expel": self._expel,
+            "budget.list": self._list_budgets,
         }
 
     def _status(self, fields: Fields, request: OwnerRequest, moment: Moment) -> dict[str, Value]:
@@ -94,6 +100,19 @@ class MemberOperations:
             self._store.append(entry.to_bytes())
         return {"epoch": left.epoch}
 
+    def _list_budgets(
+        self, fields: Fields, request: OwnerRequest, moment: Moment
+    ) -> dict[str, Value]:
+        del request, moment
+        record = self._policy(fields)
+        of = fields.text("of", max_length=_MAX_NAME)
+        fields.end()
+        if of:
+            require_name(of)
+        found = self._budgets.status(record, of=of)
+        budgets: list[Value] = [_budget_value(each) for each in found]
+        return {"policy": record.hash, "budgets": budgets}
+
     def _policy(self, fields: Fields) -> PolicyRecord:
         namespace = require_namespace(fields.text("namespace", max_length=255))
         name = require_name(fields.text("name", max_length=_MAX_NAME))
@@ -103,3 +122,17 @@ class MemberOperations:
                 f"the key service has no policy {namespace}/{name}", code="release.policy-unknown"
             )
         return record
+
+
+def _budget_value(status: BudgetStatus) -> dict[str, Value]:
+    spent: list[Value] = [
+        {"principal": found.principal, "amount": found.amount, "at": found.at}
+        for found in status.spent
+    ]
+    value: dict[str, Value] = {
+        "name": status.name,
+        "names": status.names,
+        "total": status.total,
+        "spent": spent,
+    }
+    return value if status.limit is None else {**value, "limit": status.limit}

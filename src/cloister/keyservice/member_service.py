@@ -1,8 +1,8 @@
-"""Answer a member's own operations: its job's roster and refusals, tokens for others, leaving.
+"""Answer a member's own operations: its job's roster, refusals, tokens, budgets, leaving.
 
 Who is meant, and when, is settled before; here it is decided whether the sender is that member.
 
-Spec: membership-v1, clauses MEM-20 to MEM-28.
+Spec: membership-v1, clauses MEM-20 to MEM-28 and MEM-70 to MEM-79.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from cloister.crypto.jose import TokenSigningKey, jwks_document
 from cloister.crypto.kdf import derive_key
 from cloister.crypto.signature import SigningKey
 from cloister.errors import EvidenceError
+from cloister.keyservice.budget_messages import SpendDemand
+from cloister.keyservice.budgets import Budgets
 from cloister.keyservice.jobs import Jobs
 from cloister.keyservice.member_messages import (
     MemberRequest,
@@ -28,6 +30,7 @@ from cloister.keyservice.member_messages import (
 )
 from cloister.keyservice.member_records import Job, Member
 from cloister.keyservice.messages import PROTOCOL_VERSION
+from cloister.keyservice.records import PolicyRecord
 from cloister.keyservice.refusals import Refusals
 from cloister.keyservice.roster import SignedRoster, make_roster
 from cloister.keyservice.store import Store
@@ -51,6 +54,7 @@ class MemberService:
         store: Store,
         jobs: Jobs,
         refusals: Refusals,
+        budgets: Budgets,
         key: SigningKey,
         secret: bytes,
         trust_domain: str,
@@ -58,6 +62,7 @@ class MemberService:
         """Share the service's parts; `secret` is what members' secrets derive from."""
         self._store = store
         self._refusals = refusals
+        self._budgets = budgets
         self._signed: deque[tuple[_MadeOf, SignedRoster]] = deque(maxlen=_ROSTERS_KEPT)
         self._jobs = jobs
         self._key = key
@@ -91,7 +96,10 @@ class MemberService:
         member = self._jobs.member(job, request.role, request.instance)
         if member is None:
             raise not_a_member()
-        sealed.require(member_secret(self._secret, job, member))
+        secret = member_secret(self._secret, job, member)
+        sealed.require(secret)
+        if request.demand is not None:
+            return self._spend(policy, member, request, request.demand, secret=secret, at=at)
         if request.of is not None:
             return self.roster(job, of=request.of, at=at).to_bytes()
         if request.since is not None:
@@ -102,6 +110,28 @@ class MemberService:
             left = self._jobs.leave(job, member, at=at)
         _LOG.info("member.left identity=%s epoch=%d", member.identity, left.epoch)
         return encode({"version": PROTOCOL_VERSION, "epoch": left.epoch})
+
+    def _spend(
+        self,
+        policy: PolicyRecord,
+        member: Member,
+        request: MemberRequest,
+        demand: bytes,
+        *,
+        secret: bytes,
+        at: int,
+    ) -> bytes:
+        # MEM-73. A refusal is an outcome as well: who watches cannot tell one from the other.
+        outcome = self._budgets.spend(
+            policy,
+            member,
+            SpendDemand.opened(demand, secret, request.nonce),
+            request=sha256(request.to_bytes()),
+            at=at,
+        )
+        _LOG.info("budget.spend identity=%s code=%s", member.identity, outcome.code)
+        answer = outcome.sealed(secret, request.nonce)
+        return encode({"version": PROTOCOL_VERSION, "outcome": answer})
 
     def _told(self, job: Job, since: int) -> bytes:
         notices = self._refusals.notices(job.namespace, job.name, policy=job.policy, since=since)

@@ -14,6 +14,7 @@ from cloister.crypto.kdf import random_bytes
 from cloister.crypto.signature import SigningKey, VerifyingKey
 from cloister.errors import MalformedError, ReleaseDeniedError
 from cloister.keyservice.approvals import Approval, Subject
+from cloister.keyservice.budget_records import BudgetStatus
 from cloister.keyservice.bundle import Lease
 from cloister.keyservice.clock import Clock
 from cloister.keyservice.exchange import DEADLINE_S, Call, another_service
@@ -41,6 +42,7 @@ from cloister.keyservice.owner_replies import (
     LogPage,
     OwnerLease,
     ServiceStatus,
+    read_budget,
     read_octets,
     read_owner_lease,
     read_receipt,
@@ -587,6 +589,14 @@ class OwnerClient:
         epoch = fields.integer("epoch")
         fields.end()
         return epoch
+
+    def budgets(self, namespace: str, name: str, *, of: str = "") -> tuple[BudgetStatus, ...]:
+        """Return a job's budgets by name; of one, what was spent in each name as well."""
+        fields = self._do("budget.list", {"namespace": namespace, "name": name, "of": of})
+        fields.octets("policy", length=32)
+        found = fields.array("budgets", max_items=1 << 16)
+        fields.end()
+        return tuple(read_budget(each) for each in found)
 
     def _checkpoint(self, fields: Fields) -> Checkpoint:
         service = self._call.service

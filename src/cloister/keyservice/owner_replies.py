@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from cloister.crypto.keyring import KeyRing
 from cloister.errors import MalformedError
 from cloister.keyservice.anchors import AnchoredState
+from cloister.keyservice.budget_records import BudgetStatus, Spent
 from cloister.keyservice.bundle import Lease
 from cloister.keyservice.log import MAX_ENTRY_BYTES, MAX_PROOF, Checkpoint, Receipt
 from cloister.wire import Fields, Value
@@ -24,6 +25,7 @@ __all__ = [
     "LogPage",
     "OwnerLease",
     "ServiceStatus",
+    "read_budget",
     "read_octets",
     "read_owner_lease",
     "read_receipt",
@@ -95,6 +97,33 @@ def read_role_count(fields: Fields) -> tuple[int, int | None]:
     maximum = fields.integer("maximum") if fields.has("maximum") else None
     fields.end()
     return live, maximum
+
+
+def read_budget(item: Value) -> BudgetStatus:
+    """Read a budget and what was spent of it."""
+    fields = Fields(item, what="budget")
+    name = fields.text("name", max_length=63)
+    status = BudgetStatus(
+        name=name,
+        limit=fields.integer("limit") if fields.has("limit") else None,
+        names=fields.integer("names"),
+        total=fields.integer("total"),
+        spent=tuple(_read_spent(name, each) for each in fields.array("spent", max_items=1 << 16)),
+    )
+    fields.end()
+    return status
+
+
+def _read_spent(budget: str, item: Value) -> Spent:
+    fields = Fields(item, what="budget")
+    spent = Spent(
+        budget=budget,
+        principal=fields.text("principal", max_length=255),
+        amount=fields.integer("amount"),
+        at=fields.integer("at"),
+    )
+    fields.end()
+    return spent
 
 
 def read_octets(items: list[Value]) -> tuple[bytes, ...]:

@@ -60,6 +60,7 @@ OPERATIONS: Final = (
     "job.status",
     "member.list",
     "member.expel",
+    "budget.list",
 )
 
 

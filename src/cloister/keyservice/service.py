@@ -37,6 +37,7 @@ from cloister.errors import (
 from cloister.keyservice.administration import Administration
 from cloister.keyservice.anchor_service import AnchorService
 from cloister.keyservice.authorities import Authorities
+from cloister.keyservice.budgets import Budgets
 from cloister.keyservice.challenges import (
     CHALLENGE_LABEL,
     NONCE_LIFETIME_S,
@@ -185,12 +186,14 @@ class KeyService:
         jobs = Jobs(store)
         limits = Limits(self._scope)
         refusals = Refusals(store)
+        budgets = Budgets(store, jobs)
         self.external: Final = ExternalSecrets(SecretStore(store), self._scope)
         """What other stores keep for policies in force; fetched by `fetching`."""
         self._members = MemberService(
             store=store,
             jobs=jobs,
             refusals=refusals,
+            budgets=budgets,
             key=self._key,
             secret=secrets.reader_secret,
             trust_domain=secrets.trust_domain,
@@ -238,7 +241,9 @@ class KeyService:
             scope=self._scope,
             limits=limits,
             founder=secrets.owner,
-            members=MemberOperations(store=store, jobs=jobs, members=self._members),
+            members=MemberOperations(
+                store=store, jobs=jobs, members=self._members, budgets=budgets
+            ),
             external=self.external,
             refusals=refusals,
             trust_domain=secrets.trust_domain,

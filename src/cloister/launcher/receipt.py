@@ -57,7 +57,7 @@ _BODY: Final = frozenset(
         "listeners", "started", "ended", "status", "failure", "logs",
     }
 )  # fmt: skip
-_OPTIONAL: Final = frozenset({"network"})
+_OPTIONAL: Final = frozenset({"network", "spent"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +74,7 @@ class RunFacts:
         logs: Stream to bytes and digest; None where the policy drops them, since a digest of a
             guessable text tells the text.
         network: What passed the relay, and what did not; None for a workload without a network.
+        spent: Budget to what this run spent of it; None for a workload that may spend nothing.
     """
 
     started: int
@@ -84,6 +85,7 @@ class RunFacts:
     addresses: Mapping[str, tuple[str, int]]
     logs: Mapping[str, tuple[int, bytes]] | None
     network: Mapping[str, Value] | None = None
+    spent: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,7 @@ def make_receipt(release: Release, facts: RunFacts) -> bytes:
             for name, (size, digest) in facts.logs.items()
         },
         **({} if facts.network is None else {"network": dict(facts.network)}),
+        **({} if facts.spent is None else {"spent": dict(facts.spent)}),
     }
     signature = sign_as_instance(release.tls_key, LABEL, encode(body))
     document = {

@@ -29,6 +29,7 @@ from cloister.confinement.sandbox import Command, Sandbox, SandboxSpec
 from cloister.confinement.unswapped import PlacedFile
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import CloisterError, ConfigError
+from cloister.keyservice.policy.budgets import may_spend
 from cloister.keyservice.policy.canonical import policy_hash
 from cloister.launcher import plan as planning
 from cloister.launcher.attesting import (
@@ -38,6 +39,7 @@ from cloister.launcher.attesting import (
     sim_attester,
 )
 from cloister.launcher.code import CodeTree, read_code
+from cloister.launcher.desk import Desk
 from cloister.launcher.listening import Listeners, listeners_document
 from cloister.launcher.local import layout_of, runtime_digest
 from cloister.launcher.logs import LogRelay, LogSink
@@ -253,7 +255,7 @@ class _Run:
             layout = _layout(plan)
             self._end_what_is_not_needed(layout)
             regions = plan_regions([_located(volume) for volume in plan.volumes])
-            spec = _sandbox_spec(layout, regions.folders, self._network_spec())
+            spec = _sandbox_spec(layout, regions.folders, self._network_spec(), cells=self._cells())
             sandbox = self._stack.enter_context(Sandbox(spec))
             sandbox.start()
             servers = self._fork_servers(plan)
@@ -294,6 +296,9 @@ class _Run:
             clock=request.clock,
         )
         return self._go(_Parts(sandbox, servers, relay), release, renewer, layout=layout, code=code)
+
+    def _cells(self) -> bool:
+        return self._request.policy.workloads[self._request.workload].cells is not None
 
     def _network_spec(self) -> NetworkSpec | None:
         if self._network is None:
@@ -413,7 +418,10 @@ class _Run:
                 null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
                 self._stack.callback(os.close, null)
                 outputs = (null, null)
-            sandbox.go(command, stdout=outputs[0], stderr=outputs[1], listeners=listeners.filenos())
+            desk = self._desk(release)
+            passed = listeners.filenos() | desk.filenos()
+            sandbox.go(command, stdout=outputs[0], stderr=outputs[1], listeners=passed)
+            desk.start()
             output.start()
             addresses = listeners.addresses()
             listeners.close()
@@ -429,6 +437,7 @@ class _Run:
                 grace_s=self._request.grace_s,
                 place=parts.place,
             )
+            desk.close()
             output.finish(timeout_s=_LOGS_TIMEOUT_S)
         with self._stage("commit"):
             failures = [failure] if failure is not None else []
@@ -450,6 +459,7 @@ class _Run:
                 addresses=addresses,
                 logs=output.digests() if passing else None,
                 network=None if relay is None else relay.finish(ended.refused),
+                spent=desk.spent(),
             )
             write_receipt(self._request.receipt, make_receipt(release, facts))
         if failures:
@@ -464,6 +474,20 @@ class _Run:
             peak_bytes=ended.peak_bytes,
             hardware_rooted=release.result.hardware_rooted,
         )
+
+    def _desk(self, release: Release) -> Desk:
+        """Make the desk of a workload that may spend; of any other, one that nobody gets."""
+        request = self._request
+        if not may_spend(request.policy, request.workload):
+            return Desk(None)
+        from cloister.keyservice.member_client import MemberClient  # not every run has a desk
+        from cloister.keyservice.transport import HTTPTransport
+
+        transport = self._stack.enter_context(HTTPTransport(request.url))
+        client = MemberClient(transport, request.service, release.bundle, clock=request.clock)
+        desk = Desk(client.spend)
+        self._stack.callback(desk.close)
+        return desk
 
     def _beside(self) -> tuple[tuple[str, ...], list[PlacedFile]]:
         """Return what belongs to the job's framework: folders to import from first, and files."""
@@ -511,7 +535,11 @@ class _Parts:
 
 
 def _sandbox_spec(
-    layout: RuntimeLayout, folders: tuple[HostFolder, ...], network: NetworkSpec | None
+    layout: RuntimeLayout,
+    folders: tuple[HostFolder, ...],
+    network: NetworkSpec | None,
+    *,
+    cells: bool,
 ) -> SandboxSpec:
     """Show what was measured, and hide inside it what was left out of the measurement."""
     binds = tuple(Bind(str(path.resolve()), str(path)) for path in layout.visible)
@@ -522,7 +550,7 @@ def _sandbox_spec(
         for path in sorted(root.path.rglob(name))
         if path.is_dir()
     ]
-    spec = SandboxSpec(binds=binds, hidden=tuple(hidden), folders=folders)
+    spec = SandboxSpec(binds=binds, hidden=tuple(hidden), folders=folders, cells=cells)
     if network is None:
         return spec
     names = next(names for address, names in network.hosts if address == network.address)

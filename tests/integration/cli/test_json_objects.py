@@ -34,6 +34,7 @@ _WORDS = {
     "keyservice doctor": (),
     "keyservice pin": (),
     "keyservice members": (),
+    "keyservice budgets": ("lab/digits",),
     "keyservice expel": ("lab/digits", "train", "run-1"),
     "audit fetch": ("mirror",),
     "audit cosign": ("mirror", "--witness", "http://127.0.0.1:1=x"),

@@ -430,7 +430,7 @@ def test_a_machine_without_user_namespaces_is_named(monkeypatch: pytest.MonkeyPa
         user, group = os.geteuid(), os.getegid()
         syscalls.unshare(syscalls.CLONE_NEWUSER)
         namespaces.map_own_identity(user, group)
-        namespaces.forbid_nested_namespaces()
+        namespaces.limit_nested_namespaces(0)
         _mount_one()
 
     outcome = run_apart(users()[-1], probe)

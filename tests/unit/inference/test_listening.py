@@ -32,6 +32,19 @@ def test_one_listener_is_taken() -> None:
     assert passed_listener(ONE, process=7) == PassedListener(3, "rest")
 
 
+@pytest.mark.spec("SRV-35", "MEM-90")
+def test_a_desk_beside_it_is_no_listener() -> None:
+    """Wherever it stands; by itself the name means what the policy says."""
+    two = ONE | {"LISTEN_FDS": "2"}
+    behind, before = two | {"LISTEN_FDNAMES": "rest:desk"}, two | {"LISTEN_FDNAMES": "desk:rest"}
+    assert passed_listener(behind, process=7) == PassedListener(3, "rest")
+    assert passed_listener(before, process=7) == PassedListener(4, "rest")
+    alone = ONE | {"LISTEN_FDNAMES": "desk"}
+    assert passed_listener(alone, process=7) == PassedListener(3, "desk")
+    with pytest.raises(ConfigError):
+        passed_listener(two | {"LISTEN_FDNAMES": "desk:desk"}, process=7)
+
+
 @pytest.mark.spec("SRV-35")
 @pytest.mark.parametrize(
     "changes",

@@ -11,6 +11,7 @@ from cloister.crypto.jose import KeySet
 from cloister.crypto.signature import SigningKey
 from cloister.crypto.x509 import read_peer_certificate
 from cloister.errors import CloisterError, StorageFullError, UnavailableError
+from cloister.keyservice.budgets import Budgets
 from cloister.keyservice.client import Release, ReleaseClient
 from cloister.keyservice.jobs import Jobs
 from cloister.keyservice.log import LogEntry
@@ -307,6 +308,7 @@ def test_a_roster_of_members_that_never_came_to_be_is_not_given_again(bench: Ser
         store=bench.store,
         jobs=jobs,
         refusals=Refusals(bench.store),
+        budgets=Budgets(bench.store, jobs),
         key=SigningKey.generate(),
         secret=b"s" * 32,
         trust_domain="example.test",

@@ -146,7 +146,8 @@ CASES: list[tuple[str, str, str, list[tuple[str, str]], str]] = [
     ("decimal-bound", "CT-2", "a clip of nothing", [('clip: "1"', 'clip: "0"')], INVALID),
     ("repeated-metric", "CT-4", "a metric twice", [("[loss, accuracy]", "[loss, loss]")], INVALID),
     ("no-root", "CT-5", "no evidence is accepted",
-     [(BASE[BASE.index("roots_of_trust:"):BASE.index("runtime:")], "roots_of_trust: {}\n")], INVALID),
+     [(BASE[BASE.index("roots_of_trust:"):BASE.index("runtime:")], "roots_of_trust: {}\n")],
+     INVALID),
     ("one-owner", "CT-5", "both owners are one", [(key_text(DATA), key_text(MODEL))], INVALID),
     ("one-volume", "CT-6", "the model goes where records are", [("e0" * 16, "d1" * 16)], INVALID),
     ("frameworks", "CT-7", "one framework for two trainers", [("[jax, jax]", "[jax]")], INVALID),
@@ -336,7 +337,7 @@ def room_policy(terms: dict[str, Any], data: bytes) -> dict[str, Any]:
                 "listen": {},
                 "instances": {"maximum": len(shards), "restarts": restarts},
                 "connections": {"server": [training["port"]]},
-                "cells": "true",
+                "cells": "allowed",
             },
             "query": {
                 **role("query"),
@@ -351,7 +352,7 @@ def room_policy(terms: dict[str, Any], data: bytes) -> dict[str, Any]:
                 },
                 "files": key,
                 "instances": {"maximum": 1, "restarts": restarts},
-                "cells": "true",
+                "cells": "allowed",
             },
         },
     }

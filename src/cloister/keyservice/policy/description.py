@@ -85,6 +85,8 @@ def describe(policy: Policy) -> tuple[Section, ...]:
         sections.append(Section("Secrets", tuple(_secrets(policy))))
     if policy.cluster is not None:
         sections.append(Section("Cluster", tuple(_cluster(policy, policy.cluster))))
+    if policy.budgets:
+        sections.append(Section("Budgets", tuple(_budgets(policy))))
     sections += [
         Section(f"Workload {name}", tuple(_workload(policy, workload)))
         for name, workload in sorted(policy.workloads.items())
@@ -228,6 +230,8 @@ def _workload(policy: Policy, workload: Workload) -> Iterator[Row]:
         yield Row(f"listens as {name}", f"{port}; clients: {who.value}", open_end=who.open_end)
     yield from _instances(workload)
     yield from _network(workload)
+    if workload.cells is not None:
+        yield Row("cells", "it may make them, and so has more of the kernel", open_end=True)
     shown = workload.output.logs == "pass"
     yield Row("logs", "shown to the operator" if shown else "discarded", open_end=shown)
 
@@ -256,6 +260,14 @@ def _cluster(policy: Policy, cluster: Cluster) -> Iterator[Row]:
     yield Row("framework", cluster.framework)
     for (role, index), port in cluster_ports(policy).items():
         yield Row(f"{role}-{index}", f"port {port}")
+
+
+def _budgets(policy: Policy) -> Iterator[Row]:
+    for name, rule in sorted((policy.budgets or {}).items()):
+        anybody = rule.principals == "any"
+        whose = "any name" if anybody else f"each of {', '.join(rule.principals)}"
+        said = f"at most {rule.limit} in {whose}, ever; spent by {', '.join(rule.roles)}"
+        yield Row(name, said, open_end=anybody)
 
 
 def _ports(ports: Ports) -> str:

@@ -121,7 +121,10 @@ def _root(old: Leaf, new: Leaf) -> Effect:
     return "stricter" if old == "latest" else "other"
 
 
-_CONNECTION: Final = re.compile(r"(workloads.*\.connections\.[^.\[]+)\[[0-9]+\]")
+# A list in whose place `any` may stand: ports of a connection, principals of a budget.
+_ANY_OR: Final = re.compile(
+    r"(workloads.*\.connections\.[^.\[]+)\[[0-9]+\]|(budgets.*\.principals)\[.*\]"
+)
 _BOUND: Final = re.compile(
     r"workloads.*\.(egress\[.*\]\.(bytes|rate)|instances\.(maximum|restarts))"
 )
@@ -163,6 +166,7 @@ _JUDGES: Final[Mapping[str, _Judge]] = {
     "minimum_svn": _lower,
     "threshold": _lower,
     "timeout": _higher,
+    "limit": _higher,
     "lifetime": _higher,
     "debug": _word("accepted"),
     "access": _word("write"),
@@ -184,8 +188,8 @@ def _effect(
         return _region(*(_region_of(region[1], region[2], leaves) for leaves in (before, after)))
     if _BOUND.fullmatch(path) and _holder_stays(path, before, after):
         return _bound(before.get(path), after.get(path))
-    if (connection := _CONNECTION.fullmatch(path)) is not None:
-        return _port(path, connection[1], before, after)
+    if (of_any := _ANY_OR.fullmatch(path)) is not None:
+        return _one_of(path, of_any[1] or of_any[2], before, after)
     about_device = effect_on_device(path, *sides)
     if about_device is not None:
         return about_device
@@ -212,13 +216,11 @@ def _holder_stays(path: str, before: Mapping[str, Leaf], after: Mapping[str, Lea
     return all(command in leaves for leaves in (before, after))
 
 
-def _port(
-    path: str, connection: str, before: Mapping[str, Leaf], after: Mapping[str, Leaf]
-) -> Effect:
-    """Judge a port of a connection; one that was among all ports is none more."""
+def _one_of(path: str, whole: str, before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> Effect:
+    """Judge an item of a list in whose place `any` may stand; what was in that is none more."""
     if path in after:
-        return "stricter" if connection in before else "weaker"
-    return "weaker" if connection in after else "stricter"
+        return "stricter" if whole in before else "weaker"
+    return "weaker" if whole in after else "stricter"
 
 
 def _volume_stays(regions: str, before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> bool:

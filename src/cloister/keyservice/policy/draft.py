@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from cloister.keyservice.policy.budget_rules import BudgetRule
 from cloister.keyservice.policy.lint import require_sound
 from cloister.keyservice.policy.model import (
     CodeDigests,
@@ -42,6 +43,7 @@ class PolicyDraft:
         predecessor: `none`, or the hash of the policy that this one replaces.
         cluster: What a framework is told; None where none has to be told.
         certificate_lifetime: Seconds; None is a day.
+        budgets: What workloads may spend, by name; None for nothing.
     """
 
     name: str
@@ -52,6 +54,7 @@ class PolicyDraft:
     predecessor: str = "none"
     cluster: Cluster | None = None
     certificate_lifetime: int | None = None
+    budgets: Mapping[str, BudgetRule] | None = None
 
 
 def draft_policy(draft: PolicyDraft) -> str:
@@ -90,6 +93,12 @@ def _lines(draft: PolicyDraft) -> Iterator[str]:
         cluster = draft.cluster
         roles = _list(cluster.roles)
         yield f"cluster: {{framework: {cluster.framework}, roles: {roles}, port: {cluster.port}}}"
+    if draft.budgets:
+        yield ""
+        yield "# What the key service counts; neither a new run nor a new policy starts it again."
+        yield "budgets:"
+        for name, rule in draft.budgets.items():
+            yield f"  {_quoted(name)}: {_budget(rule)}"
     yield ""
     yield "workloads:"
     for name, workload in draft.workloads.items():
@@ -138,6 +147,9 @@ def _workload_lines(name: str, workload: Workload) -> Iterator[str]:
     yield f"    output: {{logs: {_quoted(workload.output.logs)}}}"
     yield from _instance_lines(workload)
     yield from _network_lines(workload)
+    if workload.cells is not None:
+        yield "    # Its program may confine others further; it has more of the kernel for that."
+        yield f"    cells: {_quoted(workload.cells)}"
 
 
 def _instance_lines(workload: Workload) -> Iterator[str]:
@@ -186,6 +198,11 @@ def _ports(ports: Ports) -> str:
 
 def _egress(rule: EgressRule) -> str:
     return f"{{ports: {_integers(rule.ports)}, bytes: {rule.bytes}, rate: {rule.rate}}}"
+
+
+def _budget(rule: BudgetRule) -> str:
+    whose = rule.principals if rule.principals == "any" else _list(rule.principals)
+    return f"{{limit: {rule.limit}, principals: {whose}, roles: {_list(rule.roles)}}}"
 
 
 def _integers(numbers: tuple[int, ...]) -> str:

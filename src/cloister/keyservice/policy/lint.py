@@ -19,6 +19,7 @@ from cloister.keyservice.policy.evidence import (
     diagnose_evidence_policy,
     is_evidence_policy,
 )
+from cloister.keyservice.policy.lint_budgets import findings_of_budgets
 from cloister.keyservice.policy.lint_evidence import findings_of_evidence
 from cloister.keyservice.policy.lint_evidence_policy import (
     findings_beside_references,
@@ -183,6 +184,7 @@ def _all(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
         yield from findings_of_workload(policy, workload, join("workloads", name))
     yield from findings_of_networks(policy)
     yield from findings_of_secrets(policy)
+    yield from findings_of_budgets(policy)
 
 
 def _roots_of_trust(policy: Policy) -> Iterator[tuple[Severity, str, str, str]]:
@@ -310,6 +312,7 @@ _HINTS: Final[Mapping[str, str]] = {
     "lint.region-code": "leave the plain region out, or put it on another volume",
     "lint.region-output": "write results to an encrypted region, unless they are public",
     "lint.egress": "leave out what the job can do without",
+    "lint.budget-any": "name the principals, if they are known",
     "lint.cluster-unconnected": "add connections from one to the other: any, or a list of ports",
     "lint.cluster-port": "add the ports of its tasks; `cloister policy show` lists them",
     "lint.launcher-unchecked": "name the digest that `cloister doctor` shows, or that of the image",

@@ -45,6 +45,9 @@ def findings_of_workload(policy: Policy, workload: Workload, path: str) -> Itera
         plain = not (policy.has_templates and "${secret:" in value)
         yield from _variable(workload, place, name, value=value, plain=plain)
     yield from _instances(workload, path)
+    if workload.cells is not None:
+        message = "it may make namespaces: more of the kernel's code can be reached from it"
+        yield "note", "lint.cells", f"{path}.cells", message
     yield from _open_ends(workload, path)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cloister.attestation.evidence_rules import Rule
+from cloister.keyservice.policy.budget_rules import BudgetRule
 from cloister.keyservice.policy.network_rules import Cluster, EgressRule, Ports
 from cloister.keyservice.policy.secret_rules import FileRule, ImportRule, SecretRule
 
@@ -229,6 +230,8 @@ class Workload:
         instances: How many there may be at the same time; None leaves it to what a job can hold.
         connections: Role to the ports of its instances that this one may connect to; None for none.
         egress: DNS name to what may go there; None for nothing.
+        cells: Whether its program may make cells, with namespaces of their own, for code that it
+            does not trust itself; None for no.
     """
 
     code: CodeVolume | CodeDigests
@@ -242,6 +245,7 @@ class Workload:
     instances: Instances | None = None
     connections: Mapping[str, Ports] | None = None
     egress: Mapping[str, EgressRule] | None = None
+    cells: Literal["allowed"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,6 +294,7 @@ class Policy:
         certificate_lifetime: Seconds that a certificate, and the membership that it stands for,
             lasts unless renewed by a fresh attestation; None is a day.
         cluster: What a framework is told of its tasks; None where nobody needs to be told.
+        budgets: What workloads may spend, by name; absent for none.
     """
 
     policy: Literal["cloister/v1"]
@@ -305,6 +310,7 @@ class Policy:
     imports: Mapping[str, ImportRule] | None = None
     certificate_lifetime: int | None = None
     cluster: Cluster | None = None
+    budgets: Mapping[str, BudgetRule] | None = None
 
     @property
     def has_templates(self) -> bool:

@@ -2,7 +2,7 @@
 
 How a place is read is in `kinds`.
 
-Spec: release-policy-v1, clauses POL-10 to POL-15 and POL-80 to POL-86.
+Spec: release-policy-v1, clauses POL-10 to POL-15 and POL-80 to POL-89.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from cloister.keyservice.policy.budget_rules import BudgetRule
+from cloister.keyservice.policy.budgets import budget_problems
 from cloister.keyservice.policy.evidence_roots import POLICY_KINDS, EvidenceRootKind
 from cloister.keyservice.policy.kinds import (
     AnyOr,
@@ -69,7 +71,7 @@ def read_policy(root: Node, problems: Problems) -> Policy | None:
     """Return the policy that a tree says, or None after noting every reason why it says none."""
     value = POLICY.read(root, "", problems)
     if isinstance(value, Policy) and not problems.found:
-        for path, message, hint in network_problems(value):
+        for path, message, hint in (*network_problems(value), *budget_problems(value)):
             line, column = place_of(path, problems.positions) or (0, 0)
             problems.add(Node(line, column), path, message=message, hint=hint)
     return value if isinstance(value, Policy) and not problems.found else None
@@ -399,6 +401,12 @@ _MOUNT: Final = Marked(
     ),
     RecordKind(Mount, "a mount", {"volume": _NAME, "access": _ACCESS}),
 )
+_PRINCIPAL: Final = text_kind(
+    "a principal's name of 1 to 255 letters, digits and . _ : @ / + - that begins with a letter or "
+    "digit",
+    "[A-Za-z0-9][A-Za-z0-9._:@/+-]*",
+    max_length=255,
+)
 _CLUSTER: Final = RecordKind(
     Cluster,
     "a cluster",
@@ -406,6 +414,15 @@ _CLUSTER: Final = RecordKind(
         "framework": ChoiceKind(("tensorflow", "pytorch", "jax")),
         "roles": ListKind(_NAME, 64, "workloads"),
         "port": IntegerKind(1024, 65_535),
+    },
+)
+_BUDGET: Final = RecordKind(
+    BudgetRule,
+    "a budget",
+    {
+        "limit": IntegerKind(1, 1_000_000_000_000_000),
+        "principals": AnyOr(ListKind(_PRINCIPAL, 256, "principals")),
+        "roles": ListKind(_NAME, 64, "workloads"),
     },
 )
 _WORKLOAD: Final = RecordKind(
@@ -430,8 +447,9 @@ _WORKLOAD: Final = RecordKind(
             _NAME, AnyOr(ListKind(_PORT, 64, "ports")), 64, "workloads", minimum=1
         ),
         "egress": MapKind(_OUTSIDE, _EGRESS, 32, "DNS names", minimum=1),
+        "cells": ChoiceKind(("allowed",)),
     },
-    optional=frozenset({"files", "instances", "connections", "egress"}),
+    optional=frozenset({"files", "instances", "connections", "egress", "cells"}),
 )
 
 
@@ -467,9 +485,10 @@ POLICY: Final = RecordKind(
         "imports": MapKind(_SECRET_NAME, _IMPORT, 64, "imports", minimum=1),
         "certificate_lifetime": IntegerKind(60, 86400),
         "cluster": _CLUSTER,
+        "budgets": MapKind(_NAME, _BUDGET, 64, "budgets", minimum=1),
     },
     optional=frozenset(
-        {"approval", "access", "secrets", "imports", "certificate_lifetime", "cluster"}
+        {"approval", "access", "secrets", "imports", "certificate_lifetime", "cluster", "budgets"}
     ),
 )
 CHARTER: Final = RecordKind(

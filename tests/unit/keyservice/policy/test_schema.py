@@ -131,6 +131,7 @@ def test_the_table_has_the_fields_of_the_model() -> None:
     visit(kinds.UNCHECKED)
     types = set(secret_rules.__all__) - {"COMES_LATER", "FETCHED", "PARTS", "SecretForm"}
     types |= set(network_rules.__all__) - {"Framework", "Ports"}
+    types |= {"BudgetRule"}
     assert seen == set(model.__all__) | types
     # Sections about genuine evidence are one field of the model, by the kind's name.
     assert found.pop(model.RootsOfTrust) == {"sim", *POLICY_KINDS}

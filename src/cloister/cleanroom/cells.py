@@ -1,0 +1,67 @@
+"""Cells with a recipe in them: one for a training, a fresh one for each query.
+
+Spec: confinement-channel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from cloister.cleanroom.inside import ENTRY
+from cloister.cleanroom.pipe import Pipe
+from cloister.cleanroom.questions import CELL_FRAME_BYTES, CELL_LIMITS, Questions
+from cloister.cleanroom.terms import Framework, Terms
+from cloister.confinement.cell import Warm
+from cloister.confinement.cell_spec import CellSpec
+
+__all__ = ["recipe_in", "warm_parent"]
+
+_SHIM: Final = ENTRY.partition(":")[0]
+_MODULES: Final[Mapping[Framework, tuple[str, ...]]] = {
+    "tensorflow": ("tensorflow",),
+    "jax": ("jax", "jax.numpy"),
+    "torch": ("torch",),
+}
+
+
+def warm_parent(terms: Terms, framework: Framework) -> Warm:
+    """Return a parent for this room's cells, not started.
+
+    A recipe that trains itself finds its framework loaded. One that describes a model has NumPy,
+    and loads what else it wants when it runs.
+    """
+    cell = terms.cell
+    preload = _MODULES[framework] if terms.training.by == "recipe" else ()
+    return Warm(
+        CellSpec(
+            memory_bytes=cell.memory_bytes,
+            scratch_bytes=cell.scratch_bytes,
+            processor_s=cell.processor_s,
+            tasks=cell.tasks,
+            accept_missing=frozenset(cell.accept_missing),
+            preload=("numpy", _SHIM, *preload),
+            reserve=True,
+        )
+    )
+
+
+@contextlib.contextmanager
+def recipe_in(
+    warm: Warm, files: Mapping[str, bytes], *, deadline: Callable[[], float]
+) -> Iterator[Questions]:
+    """Put a recipe into a fresh cell and talk with it; at the end nothing of the cell is left.
+
+    Args:
+        warm: Started.
+        files: The recipe's, checked against the terms.
+        deadline: Seconds that there are left for an answer; asked each time.
+    """
+    with warm.fork(files, ENTRY) as cell:
+        pipe = Pipe(os.dup(cell.fileno()), CELL_FRAME_BYTES, CELL_LIMITS)
+        try:
+            yield Questions(pipe, deadline=deadline)
+        finally:
+            pipe.close()

@@ -1,0 +1,143 @@
+"""A small room on this machine, without the shield: a server, trainers, and their cells."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import multiprocessing
+import socket
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cloister.cleanroom.agreement import Room, SignedTerms, load_room
+from cloister.cleanroom.model_file import TrainedModel, load_model
+from cloister.cleanroom.recipe import read_recipe, recipe_digest
+from cloister.cleanroom.room_key import RoomKey
+from cloister.cleanroom.round_rules import RoundRules
+from cloister.cleanroom.server import Places, serve_room
+from cloister.cleanroom.terms import Shard, Terms
+from cloister.cleanroom.trainer import take_part
+from cloister.testing.cleanroom import sample_agreement, sample_terms
+
+DIGITS = Path(__file__).resolve().parents[3] / "examples" / "cleanroom" / "digits"
+
+
+@dataclass(frozen=True)
+class SmallRoom:
+    """A room and its folders."""
+
+    agreement: SignedTerms
+    folder: Path
+    recipe: Path
+    port: int
+
+    @property
+    def room(self) -> Room:
+        """As its programs find it."""
+        return Room(self.agreement)
+
+    @property
+    def places(self) -> Places:
+        """Where the server finds things."""
+        return Places(
+            key=self.folder / "key",
+            model=self.folder / "model",
+            reports=(self.folder / "report-m", self.folder / "report-d"),
+            address=("127.0.0.1", self.port),
+        )
+
+    def run(self) -> TrainedModel:
+        """Train in processes of their own, to the end; return the model."""
+        context = multiprocessing.get_context("spawn")
+        trainers = [
+            context.Process(target=run_trainer, args=(self.folder, index, self.recipe, self.port))
+            for index in range(self.room.terms.trainers)
+        ]
+        server = threading.Thread(target=serve_room, args=(self.room, self.places), daemon=True)
+        server.start()
+        for trainer in trainers:
+            trainer.start()
+        server.join(120)
+        for trainer in trainers:
+            trainer.join(30)
+            assert trainer.exitcode == 0
+        key = RoomKey.load(self.places.key, room=self.room.digest)
+        model = load_model(self.places.model, RoundRules.of(self.room), key)
+        assert model is not None
+        return model
+
+
+def run_trainer(folder: Path, index: int, recipe: Path, port: int) -> None:
+    """Be one trainer."""
+    logging.getLogger("cloister.cleanroom").setLevel(logging.DEBUG)
+    logging.basicConfig(level=logging.DEBUG)
+    take_part(
+        load_room(folder / "terms.cbor"),
+        index=index,
+        server=("127.0.0.1", port),
+        data=folder / f"shard-{index}",
+        recipe=recipe,
+    )
+
+
+def make_room(
+    folder: Path,
+    shards: Sequence[tuple[Any, Any]],
+    *,
+    recipe: Path = DIGITS,
+    frameworks: Sequence[str],
+    training: dict[str, Any] | None = None,
+    **changes: Any,
+) -> SmallRoom:
+    """Write shards and a key, and agree on terms that fit them."""
+    for index, (x, y) in enumerate(shards):
+        (folder / f"shard-{index}").mkdir()
+        np.save(folder / f"shard-{index}" / "x.npy", x)
+        np.save(folder / f"shard-{index}" / "y.npy", y)
+    for name in ("model", "report-m", "report-d"):
+        (folder / name).mkdir()
+    (folder / "key").write_text("77" * 32)
+    base: Terms = sample_terms(privacy="none", rounds="6")
+    first = base.data.shards[0]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    release = changes.pop("release", None)
+    if release is not None:
+        changes["release"] = dataclasses.replace(base.release, **release)
+    terms = dataclasses.replace(
+        base,
+        data=dataclasses.replace(
+            base.data,
+            shards=tuple(
+                Shard(id=f"{0xD0 + index:02x}" * 16, root=first.root, examples=len(x))
+                for index, (x, _) in enumerate(shards)
+            ),
+            shape=shards[0][0].shape[1:],
+        ),
+        recipe=dataclasses.replace(
+            base.recipe, digest="sha256:" + recipe_digest(read_recipe(recipe)).hex()
+        ),
+        training=dataclasses.replace(
+            base.training,
+            **(
+                {
+                    "frameworks": tuple(frameworks),
+                    "port": port,
+                    "prepare_ticks": 400,
+                    "round_ticks": 40,
+                    "norm_max": Decimal(100),
+                }
+                | (training or {})
+            ),
+        ),
+        **({"canaries": 0} | changes),
+    )
+    agreement = sample_agreement(terms)
+    (folder / "terms.cbor").write_bytes(agreement.to_bytes())
+    return SmallRoom(agreement, folder, recipe, port)
