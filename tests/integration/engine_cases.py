@@ -305,6 +305,16 @@ def case_examples_are_checked() -> None:
             )
 
 
+def case_warming_up_changes_nothing() -> None:
+    """Compiling beforehand spends no step and learns nothing."""
+    for engine in (built(mixing()), built(small(), plan())):
+        before = engine.get()
+        engine.warm_up()
+        np.testing.assert_array_equal(engine.get(), before)
+        statement = engine.statement()
+        assert statement is None or statement.mechanisms == ()
+
+
 def case_a_step_that_is_not_finite_is_left_out() -> None:
     """An example of infinite size changes nothing, and the next step goes on."""
     engine, (x, y) = built(mixing(optimizer=ADAM)), data()

@@ -86,6 +86,7 @@ def test_torch(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.spec("CC-43", "CC-44", "CC-46", "CC-47")
 @pytest.mark.frameworks("tensorflow", "jax", "torch", "dp_accounting", "scipy", "sklearn")
 @pytest.mark.parametrize("other", ["jax", "torch"])
 def test_frameworks_agree(other: str) -> None:

@@ -120,6 +120,18 @@ class Engine:
         """Learn from now on at the rate that the description has for a round; they count from 0."""
         self._rate = self.description.optimizer.rate_at(round_number)
 
+    def warm_up(self) -> None:
+        """Have the framework compile what steps need, on zeros; nothing is learned or spent."""
+        together = self._together() if self.privacy is not None else self.description.batch
+        x = np.zeros((together, *self.description.input_shape), np.float32)
+        targets = np.zeros((together, self._network.outputs), np.float32)
+        masks = [np.ones((together, *shape), np.float32) for shape, _ in self._network.dropped]
+        if self.privacy is None:
+            self._backend.gradient(self._flat, x, targets, masks)
+        else:
+            self._backend.example_gradients(self._flat, x, targets, masks)
+        self._outputs(x)
+
     # Training.
 
     def step_from(self, x: Any, y: Any) -> None:
@@ -196,7 +208,7 @@ class Engine:
     def _private_step(self, plan: Privacy, x: Any, targets: Floats, rows: Any) -> None:
         size = self._network.trained_size
         total = np.zeros(size)
-        for taken, there in _portions(rows, max(1, min(_MOST_TOGETHER, _MOST_GRADIENTS // size))):
+        for taken, there in _portions(rows, self._together()):
             images = np.array(x[taken], np.float32)
             finite = np.isfinite(images).all(tuple(range(1, images.ndim)))
             images[~finite] = 0  # they add nothing, and no framework has to keep them apart
@@ -208,6 +220,10 @@ class Engine:
             add_clipped(total, gradients, clip=plan.clip, takes_part=there & finite)
         total += gaussian(size, deviation=plan.noise_multiplier * plan.clip, seed=fresh_seed())
         self._change((total / plan.batch).astype(np.float32), [])
+
+    def _together(self) -> int:
+        """Return how many examples' gradients are computed at one time."""
+        return max(1, min(_MOST_TOGETHER, _MOST_GRADIENTS // self._network.trained_size))
 
     def _change(self, gradient: Floats, moments: list[Floats]) -> None:
         """Let the optimizer make the step; one whose result is not finite is left out."""

@@ -51,6 +51,7 @@ def images() -> Any:
     return np.random.default_rng(2).normal(size=(600, 5, 6, 2)).astype(np.float32) + 10
 
 
+@pytest.mark.spec("CC-48")
 def test_images_are_moved_within_their_frame_and_mirrored() -> None:
     x = images()
     found = varied(x, Augment(pad=2, flip=True), np.random.default_rng(3))

@@ -8,6 +8,7 @@ from cloister.cleanroom.engine.network import joined, network_of
 from unit.cleanroom.engine.networks import described, everything, mixing
 
 
+@pytest.mark.spec("CC-45")
 @pytest.mark.parametrize("description", [everything(), mixing()], ids=["everything", "mixing"])
 def test_weights_lie_where_the_page_has_them(description: object) -> None:
     network = network_of(description)  # type: ignore[arg-type]  # pytest knows no better
@@ -42,6 +43,7 @@ def test_joined_is_a_copy_in_order() -> None:
     assert joined([]).shape == (0,)
 
 
+@pytest.mark.spec("CC-44")
 @pytest.mark.parametrize(
     ("window", "strides", "pads"),
     [

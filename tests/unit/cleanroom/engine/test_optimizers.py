@@ -19,6 +19,7 @@ def test_plain_descent() -> None:
     assert changes(Sgd(rate=1)) == [pytest.approx([-0.1, 0.2]), pytest.approx([-0.05, -0.4])]
 
 
+@pytest.mark.spec("CC-46")
 def test_momentum_keeps_going() -> None:
     second = [-0.1 * (0.9 + 0.5), -0.1 * (-1.8 + 4)]
     assert changes(Sgd(rate=1, momentum=0.9)) == [
