@@ -426,6 +426,25 @@ def case_tensorflow_vgg9_takes_its_steps() -> None:
     assert engine.description.optimizer.rate_at(45) == pytest.approx(0.001)
 
 
+def case_torch_every_description_of_the_page_trains() -> None:
+    """What the vectors call a description can be built, trained and asked."""
+    folder, tried = ROOT / "docs" / "spec" / "vectors" / "confinement-channel-v1", 0
+    for path in sorted(folder.glob("description-ok-*.json")):
+        vector = json.loads(path.read_text("utf-8"))
+        if vector["parameters"] > 1_000_000:
+            continue
+        description = ModelDescription.from_fields(vector["description"])
+        engine = built(description)
+        assert engine.size == vector["parameters"], path.name
+        x = np.random.default_rng(1).normal(size=(3, *description.input_shape)).astype("float32")
+        start = engine.get()
+        engine.step(x, np.zeros(3, np.uint8))
+        assert (engine.get() != start).any(), path.name
+        assert engine.predict(x).shape == (3, description.classes)
+        tried += 1
+    assert tried > 2
+
+
 # --- beside code that others wrote
 
 

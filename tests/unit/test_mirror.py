@@ -14,7 +14,6 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "cli/demo/files": "a script without imports of ours; the demonstration runs it",
     "testing": "doubles and benches; the contract tests hold them to their protocols",
     "attestation/claims.py": "types only",
-    "cleanroom/engine/backends.py": "integration/test_cleanroom_engine.py",
     "cleanroom/engine/engine.py": "integration/test_cleanroom_engine.py",
     "cleanroom/engine/forward.py": "integration/test_cleanroom_engine.py",
     "cleanroom/engine/on_jax.py": "integration/test_cleanroom_engine.py",
