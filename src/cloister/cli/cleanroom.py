@@ -88,9 +88,11 @@ def accept(
     signer = settings.read_key(key)
     require_service(found.terms, settings.find_domain(domain).identity.raw)
     agreement = sign_terms(found.terms, signer, before=found).agreed()
-    require_charter(owner.client.read_namespace(found.terms.namespace), found.terms)
+    facts = owner.client.read_namespace(found.terms.namespace)
+    require_charter(facts, found.terms)
     folder = RoomFolder(room)
     folder.write(agreement)
+    folder.write_trust(settings.find_domain(domain).name, facts)
     closing = _approve_closing(folder, agreement, signer)
     policy = parse_policy(folder.policy.read_bytes(), source=str(folder.policy))
     done = owner.client.propose_policy(canonical_bytes(policy))
@@ -139,6 +141,7 @@ def train(  # noqa: PLR0917  # options: typer passes them by name
         root_of_trust=root_of_trust,
         endorsements=[],
         collector=[],
+        trust=folder.trust if folder.trust.exists() else None,
         domain=domain,
         as_json=as_json,
     )

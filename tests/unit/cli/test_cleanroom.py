@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,9 @@ def test_training_is_a_cluster_run_of_the_policy(
     assert (given["file"], given["code"]) == (Path("ben/policy.yaml"), Path("ben/code"))
     assert (given["only"], given["until"]) == (["server", "trainer"], [])
     assert given["volume"] == ["model=sealed/model"]
+    assert given["trust"] == Path("ben/trust.json")
+    shown = door.record("namespace", "show", SPACE, "--key", "ann.key")
+    assert json.loads(given["trust"].read_text())["ca"] == shown["ca"] != door.bench.domain.ca
     assert given["deadline"] > terms.training.seconds
     Path("ben/policy.yaml").write_text(Path("ben/policy.yaml").read_text().replace("7600", "7601"))
     given.clear()
