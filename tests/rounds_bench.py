@@ -26,6 +26,7 @@ ROOM = bytes(range(32))
 LIFE = b"L" * 16
 PLAN = b"a plan of any form: " * 4
 SCHEDULE = Schedule(tick_ms=20, prepare_ticks=10, round_ticks=5, rounds=4, closing_ticks=4)
+SLOW = {"tick_ms": 30, "prepare_ticks": 20, "rounds": 8}  # for machines that are busy
 RULES = RoundRules(
     room=ROOM,
     schedule=SCHEDULE,

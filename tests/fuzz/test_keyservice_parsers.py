@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from cloister.attestation.evidence import Evidence
 from cloister.attestation.measurement import LaunchMeasurement
 from cloister.attestation.result import AttestationResult, NotChecked, RuleHit
+from cloister.crypto.aead import AEADKey
 from cloister.crypto.digest import framed, sha256
 from cloister.crypto.hpke import HPKEPrivateKey
+from cloister.crypto.kdf import derive_key
 from cloister.crypto.keyring import KeyRing
 from cloister.crypto.signature import SigningKey, VerifyingKey
 from cloister.errors import (
@@ -32,6 +34,13 @@ from cloister.errors import (
 from cloister.keyservice.admitting import StateKeyGrant
 from cloister.keyservice.anchoring import AnchorReply, AnchorRequest, SealedAnchorRequest
 from cloister.keyservice.approvals import NO_PREDECESSOR, Approval, Subject
+from cloister.keyservice.budget_messages import (
+    DEMAND_BYTES,
+    DEMAND_LABEL,
+    SpendDemand,
+    SpendOutcome,
+    padded,
+)
 from cloister.keyservice.bundle import Bundle, Lease, ListenerGrant, VolumeGrant
 from cloister.keyservice.cosigning import Cosigner, Quorum, WitnessKey
 from cloister.keyservice.export_messages import (
@@ -81,6 +90,7 @@ from cloister.keyservice.view.issued import IssuedToken
 from cloister.keyservice.view.token import ViewToken
 from cloister.keyservice.view_grants import ViewGrant
 from cloister.keyservice.witness import AddCheckpoint
+from cloister.launcher.desk_frames import DeskAnswer, DeskQuestion
 from cloister.tee.sim.layout import SignedReport, SimReport
 from cloister.wire import decode, encode
 
@@ -341,7 +351,29 @@ def open_view_token(data: bytes) -> None:
         ViewToken.from_text(text, service=KEY.public, owner=KEY.public, at=1_800_000_000)
 
 
+def open_demand(data: bytes) -> None:
+    """As the service opens it, when a member has sealed these bytes."""
+    plain = data[:DEMAND_BYTES].ljust(DEMAND_BYTES, b"\0")
+    key = AEADKey(derive_key(b"s" * 32, label=DEMAND_LABEL, salt=b"n" * 32))
+    SpendDemand.opened(key.seal_random(plain, DEMAND_LABEL), b"s" * 32, b"n" * 32)
+
+
+SPENDER = bytes.fromhex(json.loads((MEMBERS / "demand-ok.json").read_text("utf-8"))["secret"])
+DEMAND = padded(encode({"number": 1, "budget": "q", "principal": "a", "amount": 1}), DEMAND_BYTES)
+
 PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
+    "demand": (open_demand, DEMAND),
+    "desk's question": (DeskQuestion.from_frame, DeskQuestion("q", "a", 1).to_frame()),
+    "desk's answer": (DeskAnswer.from_frame, DeskAnswer(0, "budget.spent", "so").to_frame()),
+    "sealed demand": (
+        lambda data: SpendDemand.opened(data, SPENDER, b"n" * 32),
+        member_request("demand-ok"),
+    ),
+    "sealed outcome": (
+        lambda data: SpendOutcome.opened(data, SPENDER, b"n" * 32),
+        member_request("outcome-ok"),
+    ),
+    "member's demand": (open_member_request, member_request("request-ok-spend")),
     "member's request for a roster": (open_member_request, member_request("request-ok-roster")),
     "member's request for a token": (open_member_request, member_request("request-ok-token")),
     "member's request for refusals": (

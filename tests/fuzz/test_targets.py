@@ -32,9 +32,7 @@ _NAME: Final = re.compile(
 WITHOUT: Final[dict[str, str]] = {
     "cleanroom/room_key.py:RoomKey.open": "decrypts",
     "confinement/nftables.py:read_counters": "what nft printed on this machine; an OSError",
-    "crypto/aead.py:AEADKey.open": "decrypts; what it opens has parsers of its own",
     "crypto/aead.py:AEADKey.open_into": "decrypts",
-    "crypto/aead.py:AEADKey.open_random": "decrypts",
     "crypto/hpke.py:HPKEPrivateKey.open": "decrypts",
     "keyservice/owner.py:OwnerClient.read_policy": "asks a service for a policy by its hash",
     "keyservice/state/record.py:StateKey.open_record": "decrypts; the record is a target",

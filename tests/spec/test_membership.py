@@ -12,6 +12,7 @@ import pytest
 
 from cloister.crypto.signature import VerifyingKey
 from cloister.errors import CloisterError
+from cloister.keyservice.budget_messages import SpendDemand, SpendOutcome
 from cloister.keyservice.member_messages import (
     MemberRequest,
     SealedMemberRequest,
@@ -19,6 +20,7 @@ from cloister.keyservice.member_messages import (
 )
 from cloister.keyservice.member_records import Job, Member
 from cloister.keyservice.roster import Expected, SignedRoster
+from cloister.launcher.desk_frames import DeskQuestion
 
 FOLDER = Path(__file__).parents[2] / "docs" / "spec" / "vectors" / "membership-v1"
 PATHS = sorted(FOLDER.glob("*.json"))
@@ -70,6 +72,34 @@ def secret(case: dict[str, Any]) -> None:
     assert made.hex() == case["secret"]
 
 
+def demand(case: dict[str, Any]) -> None:
+    """What a member wants to spend, sealed."""
+    parts = (bytes.fromhex(case[name]) for name in ("message", "secret", "nonce"))
+    SpendDemand.opened(*parts)
+
+
+def outcome(case: dict[str, Any]) -> None:
+    """What came of it, sealed."""
+    parts = (bytes.fromhex(case[name]) for name in ("message", "secret", "nonce"))
+    SpendOutcome.opened(*parts)
+
+
+def frame(case: dict[str, Any]) -> None:
+    """What a workload asks its desk."""
+    data = bytes.fromhex(case["message"])
+    assert DeskQuestion.from_frame(data).to_frame() == data
+
+
+KINDS = {
+    "roster": roster,
+    "request": request,
+    "secret": secret,
+    "demand": demand,
+    "outcome": outcome,
+    "frame": frame,
+}
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -84,7 +114,7 @@ def test_vector(path: Path) -> None:
     case = json.loads(path.read_text())
     found = "ok"
     try:
-        {"roster": roster, "request": request, "secret": secret}[case["kind"]](case)
+        KINDS[case["kind"]](case)
     except CloisterError as e:
         found = e.code
     assert found == case["expect"], case["comment"]

@@ -18,6 +18,7 @@ import dataclasses
 import logging
 import math
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -56,6 +57,9 @@ _T = TypeVar("_T")
 _LOG: Final = logging.getLogger("cloister.cleanroom")
 _LEAD_S: Final = 0.05
 _AGAIN_S: Final = 0.2
+_SILENCE_S: Final = 10.0
+_SILENCE_TICKS: Final = 4
+_SWITCH_S: Final = 0.0005
 
 
 @dataclass(slots=True)
@@ -116,6 +120,7 @@ class ExchangeClient:
         self._ticker: Ticker | None = None
         self._pace = Pace(rules.schedule)
         self._told = -1
+        self._heard_at = 0.0
         self._standing = Standing(0, bytes(LIFE_BYTES), 0, 0)
         self._failure: CloisterError | None = None
         self._ended = False
@@ -128,7 +133,12 @@ class ExchangeClient:
         self._counts = ExchangeCounts()
 
     def start(self) -> None:
-        """Begin: connect, and keep the schedule until its end or `close`."""
+        """Begin: connect, and keep the schedule until its end or `close`.
+
+        The interpreter is told to hand over between threads sooner, in the whole process: a thread
+        that computes must not make this one late.
+        """
+        sys.setswitchinterval(_SWITCH_S)
         self._thread.start()
 
     def close(self) -> None:
@@ -149,7 +159,7 @@ class ExchangeClient:
     def counts(self) -> ExchangeCounts:
         """What the exchange has come to."""
         with self._changed:
-            missed = self._ticker.missed if self._ticker else 0
+            missed = self._counts.missed + (self._ticker.missed if self._ticker else 0)
             return dataclasses.replace(self._counts, missed=missed)
 
     @property
@@ -319,6 +329,7 @@ class ExchangeClient:
         with self._changed:
             self._link = link
             self._told = -1
+            self._heard_at = self._now()
             self._pace = Pace(self._rules.schedule)
             self._counts.connections += 1
             present = 0 if self._ticker is None else self._ticker.present(self._now())
@@ -331,7 +342,8 @@ class ExchangeClient:
         write_message(greeting, self._rules, link.outgoing)
         if link.send():
             while not (welcomed.wait(_AGAIN_S) or self._stop.is_set() or self._over(last)):
-                pass
+                if self._ticker is not None and self._silent():
+                    break
         if welcomed.is_set() and not link.ended:
             return link
         self._part(link)
@@ -351,15 +363,32 @@ class ExchangeClient:
             with self._changed:
                 ticker = self._ticker
                 tick = None if ticker is None else ticker.next(self._now())
-            if ticker is None or tick is None or self._until(ticker.instant(tick) - lead, link):
+            if ticker is None or tick is None:
+                return
+            if self._silent():
+                self._lost_tick()
+                return
+            if self._until(ticker.instant(tick) - lead, link):
+                self._lost_tick()
                 return
             with self._changed:
                 message = self._compose(tick)
             write_message(message, self._rules, link.outgoing)
             if self._until(ticker.instant(tick), link) or not link.send():
+                self._lost_tick()
                 return
             with self._changed:
                 self._counts.sent += 1
+
+    def _lost_tick(self) -> None:
+        """Count a tick that was given out, and had no connection."""
+        with self._changed:
+            self._counts.missed += 1
+
+    def _silent(self) -> bool:
+        """Whether a server that began has said nothing for so long that it must be gone."""
+        patience = max(_SILENCE_S, _SILENCE_TICKS * self._rules.schedule.tick_s)
+        return self._failure is None and self._now() - self._heard_at > patience
 
     def _until(self, at: float, link: Link) -> bool:
         """Wait until an instant; True where there is nothing left to wait for."""
@@ -414,6 +443,7 @@ class ExchangeClient:
                 message = read_message(link.incoming, self._rules)
                 with self._changed:
                     self._counts.received += 1
+                    self._heard_at = self._now()
                     self._take(message, at, first=not welcomed.is_set())
                     self._changed.notify_all()
                 welcomed.set()

@@ -125,7 +125,7 @@ class ExchangeServer:
         self._lines: dict[int, _Line] = {}
         self._said: dict[int, int] = {}
         self._strangers = 0
-        self._readers: list[threading.Thread] = []
+        self._links: dict[Link, threading.Thread] = {}
         self._jobs: queue.Queue[Job | None] = queue.Queue(_WAITING)
         self.jobs_lost = 0
 
@@ -150,8 +150,8 @@ class ExchangeServer:
             self._stop.set()
             self._jobs.put(None)
             keeping.join()
-            self._end_all()
             accepting.join()
+            self._end_all()
 
     def stop(self) -> None:
         """End it before its time, as a test does."""
@@ -245,9 +245,11 @@ class ExchangeServer:
                     sock.close()
                     continue
                 self._strangers += 1
-            link = Link(sock, size=message_bytes(self._rules), now=self._now)
-            reader = threading.Thread(target=self._read, args=(link,), name="room-in", daemon=True)
-            self._readers = [each for each in self._readers if each.is_alive()] + [reader]
+                link = Link(sock, size=message_bytes(self._rules), now=self._now)
+                reader = threading.Thread(
+                    target=self._read, args=(link,), name="room-in", daemon=True
+                )
+                self._links[link] = reader
             reader.start()
 
     def _read(self, link: Link) -> None:
@@ -292,6 +294,7 @@ class ExchangeServer:
     def _left(self, link: Link, index: int, line: _Line | None) -> None:
         link.end()
         with self._changed:
+            self._links.pop(link, None)
             if line is None:
                 self._strangers -= 1
             elif self._lines.get(index) is line:
@@ -311,8 +314,8 @@ class ExchangeServer:
 
     def _end_all(self) -> None:
         with self._changed:
-            lines = list(self._lines.values())
-        for line in lines:
-            line.link.end()
-        for reader in self._readers:
+            links = dict(self._links)
+        for link in links:
+            link.end()
+        for reader in links.values():
             reader.join(timeout=_LINGER_S)

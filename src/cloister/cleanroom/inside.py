@@ -30,6 +30,7 @@ import numpy as np
 from cloister.cleanroom.encoding import Message
 from cloister.cleanroom.pipe import Pipe
 from cloister.cleanroom.questions import CELL_FRAME_BYTES, CELL_LIMITS, STATE
+from cloister.errors import LocalProtocolError
 
 __all__ = ["ENTRY", "serve"]
 
@@ -48,8 +49,11 @@ def serve(descriptor: int) -> None:
                 recipe = _load(_RECIPE)
             answer = _ANSWERS[question.kind](recipe, question)
         except Exception as e:  # noqa: BLE001  # the recipe's errors are its answer
-            answer = Message("failed", {"what": type(e).__name__[:64]}, {})
-        pipe.send(answer)
+            answer = _failed(e)
+        try:
+            pipe.send(answer)
+        except LocalProtocolError as e:  # no message can say what the recipe returned
+            pipe.send(_failed(e))
 
 
 def _load(path: Path) -> ModuleType:
@@ -61,6 +65,10 @@ def _load(path: Path) -> ModuleType:
     sys.modules["recipe"] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _failed(error: Exception) -> Message:
+    return Message("failed", {"what": type(error).__name__[:64]})
 
 
 def _build(recipe: ModuleType, question: Message) -> Message:

@@ -89,8 +89,13 @@ class Pipe:
             self._write(piece, deadline)
         self._broken = False
 
-    def receive(self, timeout_s: float | None) -> Message:
+    def receive(self, timeout_s: float | None, *, limits: Limits | None = None) -> Message:
         """Wait for one message, `timeout_s` seconds for all of it, or for ever.
+
+        Args:
+            timeout_s: From now to its last byte.
+            limits: For this message, in the place of those that the pipe has: who asks a question
+                knows how long its answer may be.
 
         Raises:
             MalformedError: Not a message, or beyond the limits.
@@ -98,16 +103,17 @@ class Pipe:
         """
         self._begin()
         deadline = _deadline(timeout_s)
+        limits = limits or self._limits
         start = np.empty(PREFIX_BYTES, np.uint8).data
         self._fill(start, deadline)
-        length = length_in(start, self._limits.message_bytes)
+        length = length_in(start, limits.message_bytes)
         if not length:
             raise MalformedError("a pipe has no idle frames", code="wire.malformed", clause="CC-31")
         framed = frames_for(length, self._frame_bytes) * self._frame_bytes
-        body = np.empty(framed - PREFIX_BYTES, np.uint8).data
+        body = _room(framed - PREFIX_BYTES)
         self._fill(body, deadline)
         require_zeros(body[length:])
-        message = decode(body[:length], self._limits)
+        message = decode(body[:length], limits)
         self._broken = False
         return message
 
@@ -154,6 +160,16 @@ class Pipe:
             view[at : at + len(found)] = found
             at += len(found)
             _require_time(deadline)
+
+
+def _room(length: int) -> memoryview:
+    """Return memory that is taken from the system as it is filled."""
+    try:
+        return np.empty(length, np.uint8).data
+    except MemoryError as e:
+        raise MalformedError(
+            f"there is no room for a message of {length} bytes", code="wire.too-large"
+        ) from e
 
 
 def _deadline(timeout_s: float | None) -> float | None:

@@ -9,6 +9,7 @@ Spec: confinement-channel.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,10 +24,13 @@ from cloister.errors import MalformedError, WorkloadError
 __all__ = ["CELL_FRAME_BYTES", "CELL_LIMITS", "STATE", "Plan", "Questions", "require_state"]
 
 CELL_FRAME_BYTES: Final = 1 << 18
-CELL_LIMITS: Final = Limits(message_bytes=4 << 30)
+CELL_LIMITS: Final = Limits(message_bytes=4 << 30)  # for a cell, which is bounded by its memory
 STATE: Final = "state."
 MAX_STATE_BYTES: Final = 16 << 20
+MAX_PLAN_BYTES: Final = 1 << 30
 _MAX_STATE_ARRAYS: Final = 64
+_MOST_GROWTH: Final = 64
+_ROOM_BYTES: Final = 1 << 20  # for kinds, names and shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class Questions:
             WorkloadError: It failed or was late.
             MalformedError: Its answer is none.
         """
-        answer = self._ask(Message("build", spec, {"x": x, "y": y}), "built")
+        answer = self._ask(Message("build", spec, {"x": x, "y": y}), "built", MAX_PLAN_BYTES)
         state = {
             name.removeprefix(STATE): each
             for name, each in answer.arrays.items()
@@ -94,7 +98,8 @@ class Questions:
             WorkloadError: As from `build`.
             MalformedError: As from `build`.
         """
-        answer = self._ask(Message("features", {}, _with_state(state, x=x)), "features")
+        most = x.nbytes * _MOST_GROWTH if shape is None else 4 * len(x) * math.prod(shape)
+        answer = self._ask(Message("features", {}, _with_state(state, x=x)), "features", most)
         made = self._only(answer, "x")
         if len(made) != len(x) or (shape is not None and made.shape[1:] != shape):
             raise _malformed(f"made {made.shape} of {x.shape}")
@@ -110,7 +115,7 @@ class Questions:
             MalformedError: As from `build`.
         """
         arrays = _with_state(state, parameters=parameters, x=x, y=y)
-        answer = self._ask(Message("train", {"round": turn}, arrays), "trained")
+        answer = self._ask(Message("train", {"round": turn}, arrays), "trained", parameters.nbytes)
         difference = self._only(answer, "difference")
         if difference.shape != parameters.shape:
             raise _malformed(f"gave a difference of shape {difference.shape}")
@@ -126,16 +131,19 @@ class Questions:
             MalformedError: As from `build`.
         """
         answer = self._ask(
-            Message("predict", {}, _with_state(state, parameters=parameters, x=x)), "predicted"
+            Message("predict", {}, _with_state(state, parameters=parameters, x=x)),
+            "predicted",
+            4 * len(x) * classes,
         )
         scores = self._only(answer, "scores")
         if scores.shape != (len(x), classes):
             raise _malformed(f"gave scores of shape {scores.shape}")
         return scores
 
-    def _ask(self, question: Message, wanted: str) -> Message:
+    def _ask(self, question: Message, wanted: str, most: int) -> Message:
         self._pipe.send(question)
-        answer = self._pipe.receive(max(0.0, self._deadline()))
+        limits = Limits(message_bytes=most + _ROOM_BYTES, arrays=_MAX_STATE_ARRAYS + 1)
+        answer = self._pipe.receive(max(0.0, self._deadline()), limits=limits)
         if answer.kind == "failed":
             raise WorkloadError("the recipe failed", code="recipe.failed")
         if answer.kind != wanted:

@@ -93,8 +93,6 @@ def _prepare() -> CellPlace:
     where = CELLS_PROC if Path(CELLS_PROC).is_dir() else "/proc"
     with Step("proc"):
         proc = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    with Step("core-dumps"):
-        namespaces.forbid_core_dumps(proc=proc)
     with Step("landlock"):
         abi = landlock.version()
     user_id, group_id = os.geteuid(), os.getegid()
@@ -105,6 +103,8 @@ def _prepare() -> CellPlace:
     else:
         with Step("identity"):
             namespaces.map_own_identity(user_id, group_id, proc=proc)
+    with Step("core-dumps"):
+        namespaces.forbid_core_dumps(proc=proc)
     return CellPlace(user_id, group_id, proc, abi, machine)
 
 

@@ -20,8 +20,10 @@ from cloister.wire import Fields, Value, encode
 
 __all__ = [
     "DEMAND_BYTES",
+    "DEMAND_LABEL",
     "MAX_AMOUNT",
     "OUTCOME_BYTES",
+    "OUTCOME_LABEL",
     "SEALED_DEMAND_BYTES",
     "SEALED_OUTCOME_BYTES",
     "SpendDemand",

@@ -80,6 +80,12 @@ class Tap:
         for thread in self._threads:
             thread.join(0.5)
 
+    @property
+    def port(self) -> int:
+        """Where the tap listens, on loopback."""
+        port: int = self._listener.getsockname()[1]
+        return port
+
     def connect(self) -> socket.socket:
         """Return a connection through the tap."""
         return socket.create_connection(self._listener.getsockname(), timeout=5)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -100,12 +100,14 @@ class LaunchBench:
         files: Mapping[str, FileRule] | None = None,
         regions: Mapping[str, Mapping[str, RegionWord]] | None = None,
         sealed_regions: Mapping[str, str] | None = None,
+        edit: Callable[[str], str] = str,
     ) -> LaunchBench:
         """Seal a script and data, make a volume for results, and apply a policy over them.
 
         `secrets` is what stands under that key of the policy, indented; `trust` what stands under
         `roots_of_trust` instead of this domain's platform; `regions` those of each volume, and
-        `sealed_regions` those that the data is sealed with, where they are others.
+        `sealed_regions` those that the data is sealed with, where they are others. `edit` changes
+        the policy's text before it is applied.
         """
         regions = regions or {}
         facts = local_facts(
@@ -183,6 +185,7 @@ class LaunchBench:
                 for path, file in files.items()
             )
             self.text = self.text.replace("    output: {", f"    files:\n{lines}    output: {{", 1)
+        self.text = edit(self.text)
         self.owner.apply(parse_policy(self.text.encode(), source="policy.yaml"))
         return self
 

@@ -211,6 +211,29 @@ def test_one_that_does_not_read(sip: int) -> None:
     ends.close()
 
 
+@pytest.mark.spec("CC-21")
+def test_an_answer_has_limits_of_its_own(ends: Ends) -> None:
+    """Whoever asks for little takes no more."""
+    size = len(encode(SMALL))
+    ends.far.sendall(framed(SMALL) * 2)
+    assert ends.pipe.receive(5, limits=Limits(size)).kind == "step"
+    with pytest.raises(MalformedError) as caught:
+        ends.pipe.receive(5, limits=Limits(size - 1))
+    assert caught.value.code == "wire.too-large"
+
+
+@pytest.mark.spec("CC-30")
+def test_a_descriptor_does_not_cross(ends: Ends) -> None:
+    """Sent along with a message, it is dropped by the kernel, since nobody asks for it."""
+    kept, sent = socket.socketpair()
+    kept.settimeout(5)
+    socket.send_fds(ends.far, [framed(SMALL)], [sent.fileno()])
+    assert ends.pipe.receive(5).kind == "step"
+    sent.close()
+    assert kept.recv(1) == b"", "no copy of the other end is left"
+    kept.close()
+
+
 def test_a_message_that_cannot_be_written_breaks_nothing(ends: Ends) -> None:
     """It was found before a byte was sent."""
     with pytest.raises(LocalProtocolError):

@@ -143,6 +143,32 @@ def test_members_lists_a_job(job: Door, name: str) -> None:
     assert "train-1" in shown
 
 
+def test_budgets_lists_what_was_spent(job: Door) -> None:
+    """In numbers, and by name; a budget that there is not is said to be none."""
+    bench = job.bench
+    more = "budgets:\n  queries: {limit: 5, principals: any, roles: [serve]}\n"
+    policy = bench.apply(policy_text(bench, name="room", more=more))
+    release = bench.release_client().release(
+        policy=policy,
+        workload="serve",
+        instance="serve-1",
+        measurement=MEASUREMENT,
+        attester=bench.attester(),
+    )
+    bench.member(release.bundle).spend("queries", "alice", 2)
+    words = ("keyservice", "budgets", "lab/room")
+    (found,) = job.record(*words)["budgets"]
+    assert found == {"name": "queries", "limit": 5, "names": 1, "total": 2, "spent": {}}
+    (found,) = job.record(*words, "queries")["budgets"]
+    assert found["spent"] == {"alice": 2}
+    assert "queries" in job.call(*words).stdout
+    assert "alice" in job.call(*words, "queries").stdout
+    refused = job.call(*words, "other")
+    assert isinstance(refused.exception, ConfigError)
+    assert refused.exception.code == "config.missing"
+    assert job.record("keyservice", "budgets", "digits") == {"budgets": []}
+
+
 def test_expel_takes_a_member_out(job: Door) -> None:
     """And says at which epoch the job is."""
     words = ("keyservice", "expel", "digits")

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from cloister.confinement.stage import _Order, _Step, _StepError, replace_file
+from cloister.confinement.stage import _Order, replace_file
+from cloister.confinement.steps import Step, StepError
 from cloister.wire import Fields
 
 
 def test_a_failed_step_carries_its_name_and_errno() -> None:
     """The launcher learns which step failed and what the kernel said of which path."""
-    with pytest.raises(_StepError) as caught, _Step("root"):
+    with pytest.raises(StepError) as caught, Step("root"):
         raise FileNotFoundError(2, "No such file", "/x")
     assert (caught.value.step, caught.value.number) == ("root", 2)
     assert caught.value.text == "No such file (/x)"
@@ -20,7 +21,7 @@ def test_a_failed_step_carries_its_name_and_errno() -> None:
 
 def test_a_step_lets_other_errors_through() -> None:
     """Only failed calls are renamed."""
-    with pytest.raises(ZeroDivisionError), _Step("root"):
+    with pytest.raises(ZeroDivisionError), Step("root"):
         raise ZeroDivisionError
 
 

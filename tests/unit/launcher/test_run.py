@@ -20,7 +20,7 @@ def test_what_is_not_measured_is_hidden(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     root = MeasuredRoot("sources/0", tmp_path, skipped=frozenset({"__pycache__", ".git"}))
     layout = RuntimeLayout(Path("/usr/bin/python3"), (root,), (tmp_path,), ())
-    spec = _sandbox_spec(layout, (), None)
+    spec = _sandbox_spec(layout, (), None, cells=False)
     assert [bind.target for bind in spec.binds] == [str(tmp_path)]
     assert set(spec.hidden) == {str(tmp_path / "pkg" / "__pycache__"), str(tmp_path / ".git")}
 

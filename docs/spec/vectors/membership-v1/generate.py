@@ -10,6 +10,7 @@ from pathlib import Path
 
 import cbor2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 HERE = Path(__file__).parent
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x01" * 32)
@@ -19,6 +20,9 @@ SERVICE_SECRET = b"\x07" * 32
 ROSTER = b"cloister/membership/v1/roster"
 REQUEST = b"cloister/membership/v1/request"
 SECRET = b"cloister/membership/v1/secret"
+SPEND = b"cloister/membership/v1/spend"
+SPENT = b"cloister/membership/v1/spent"
+NONCE = b"n" * 32
 NOW = 1_800_000_100
 POLICY = b"p" * 32
 
@@ -223,12 +227,14 @@ def requests() -> dict[str, dict[str, object]]:
     demand = {"audience": "https://rp.example", "answers": b"a" * 16, "result": b"r" * 100}
     token = canonical(request(operation="token", of=None, token=demand))
     refusals = canonical(request(operation="refusals", of=None, since=NOW))
+    spend = canonical(request(operation="spend", of=None, demand=b"d" * 540))
     malformed = "message.malformed"
     cases: dict[str, tuple[str, str, bytes, str]] = {
         "ok-roster": ("For the roster.", "MEM-20", sealed(body, by=secret()), "ok"),
         "ok-leave": ("For leaving.", "MEM-20", sealed(leave, by=secret()), "ok"),
         "ok-token": ("For a token.", "MEM-50", sealed(token, by=secret()), "ok"),
         "ok-refusals": ("For refusals.", "MEM-25", sealed(refusals, by=secret()), "ok"),
+        "ok-spend": ("For spending.", "MEM-70", sealed(spend, by=secret()), "ok"),
         "other-secret": (
             "Another member's secret.",
             "MEM-22",
@@ -285,6 +291,16 @@ def requests() -> dict[str, dict[str, object]]:
             "A time below zero.",
             {"operation": "refusals", "of": None, "since": -1},
         ),
+        "spend-nothing": ("Spending without a demand.", {"operation": "spend", "of": None}),
+        "spend-short": (
+            "A demand of 539 bytes.",
+            {"operation": "spend", "of": None, "demand": b"d" * 539},
+        ),
+        "spend-of-role": (
+            "Spending with a roster's part.",
+            {"operation": "spend", "demand": b"d" * 540},
+        ),
+        "roster-with-demand": ("A roster with a demand.", {"demand": b"d" * 540}),
         "roster-since": ("A roster with the part of refusals.", {"since": NOW}),
         "roster-with-token": ("A roster with a token's part.", {"token": demand}),
     }
@@ -324,9 +340,182 @@ def secrets() -> dict[str, dict[str, object]]:
     }
 
 
+def filled(data: bytes, size: int) -> bytes:
+    """Its length in 2 bytes, itself, and zeros."""
+    return (len(data).to_bytes(2, "big") + data).ljust(size, b"\0")
+
+
+def encrypted(plain: bytes, label: bytes, *, nonce: bytes = NONCE, by: bytes = b"") -> bytes:
+    """MEM-70, with a fixed nonce of the cipher."""
+    extracted = hmac.digest(nonce, by or secret(), hashlib.sha256)
+    key = hmac.digest(extracted, label + b"\x01", hashlib.sha256)
+    return b"v" * 12 + AESGCM(key).encrypt(b"v" * 12, plain, label)
+
+
+def demand(**changes: object) -> bytes:
+    """A demand of the worked example; None takes a field away."""
+    fields: dict[str, object] = {
+        "number": 1,
+        "budget": "queries",
+        "principal": "alice",
+        "amount": 1,
+    } | changes
+    return canonical({name: value for name, value in fields.items() if value is not None})
+
+
+def question(**changes: object) -> bytes:
+    """A question of the worked example."""
+    fields: dict[str, object] = {
+        "version": 1,
+        "budget": "queries",
+        "principal": "alice",
+        "amount": 1,
+    } | changes
+    return canonical(fields)
+
+
+def answer(**changes: object) -> bytes:
+    """An answer of the worked example."""
+    return canonical({"version": 1, "left": 999, "code": "", "message": ""} | changes)
+
+
+WRONG: dict[str, tuple[str, dict[str, object]]] = {
+    "principal-space": ("A space in the name.", {"principal": "alice b"}),
+    "principal-empty": ("In nobody's name.", {"principal": ""}),
+    "principal-long": ("256 characters.", {"principal": "a" * 256}),
+    "principal-octets": ("Bytes for a text.", {"principal": b"alice"}),
+    "budget-slash": ("A slash in the budget.", {"budget": "a/b"}),
+    "amount-below": ("Less than nothing.", {"amount": -1}),
+    "amount-above": ("More than 10^15.", {"amount": 10**15 + 1}),
+    "unknown-field": ("A field more.", {"more": 1}),
+}
+
+
+def spending() -> dict[str, dict[str, object]]:
+    """Demands and outcomes as they are sealed, and frames of the desk."""
+    malformed = "message.malformed"
+    good = filled(demand(), 512)
+    widest = demand(number=2**53, budget="q" * 64, principal="a" * 255, amount=10**15)
+    outcome = canonical({"left": 999, "code": ""})
+    cases: dict[str, tuple[str, str, bytes, str]] = {
+        "demand-ok": ("For one query.", "MEM-70", encrypted(good, SPEND), "ok"),
+        "demand-ok-nothing": (
+            "An amount of nothing.",
+            "MEM-71",
+            encrypted(filled(demand(amount=0), 512), SPEND),
+            "ok",
+        ),
+        "demand-ok-widest": (
+            "The longest that there is.",
+            "MEM-71",
+            encrypted(filled(widest, 512), SPEND),
+            "ok",
+        ),
+        "demand-number-zero": (
+            "Numbers begin with 1.",
+            "MEM-71",
+            encrypted(filled(demand(number=0), 512), SPEND),
+            malformed,
+        ),
+        "demand-no-amount": (
+            "A field less.",
+            "MEM-71",
+            encrypted(filled(demand(amount=None), 512), SPEND),
+            malformed,
+        ),
+        "demand-not-zeros": (
+            "Other than zeros at the end.",
+            "MEM-70",
+            encrypted(good[:-1] + b"\x01", SPEND),
+            malformed,
+        ),
+        "demand-too-long-a-length": (
+            "A length beyond the end.",
+            "MEM-70",
+            encrypted(b"\xff\xff" + good[2:], SPEND),
+            malformed,
+        ),
+        "demand-size": (
+            "Filled up to another size.",
+            "MEM-70",
+            encrypted(filled(demand(), 256), SPEND),
+            malformed,
+        ),
+        "demand-other-label": (
+            "Sealed for another direction.",
+            "MEM-70",
+            encrypted(good, SPENT),
+            malformed,
+        ),
+        "demand-other-request": (
+            "Of another request.",
+            "MEM-70",
+            encrypted(good, SPEND, nonce=b"m" * 32),
+            malformed,
+        ),
+        "demand-other-member": (
+            "Another member's.",
+            "MEM-70",
+            encrypted(good, SPEND, by=secret("run-2")),
+            malformed,
+        ),
+        "outcome-ok": ("Spent.", "MEM-72", encrypted(filled(outcome, 128), SPENT), "ok"),
+        "outcome-ok-refused": (
+            "Not so much is left.",
+            "MEM-73",
+            encrypted(filled(canonical({"left": 3, "code": "budget.spent"}), 128), SPENT),
+            "ok",
+        ),
+        "outcome-other-label": (
+            "A demand for an outcome.",
+            "MEM-72",
+            encrypted(filled(outcome, 128), SPEND),
+            malformed,
+        ),
+        "outcome-no-code": (
+            "A field less.",
+            "MEM-72",
+            encrypted(filled(canonical({"left": 3}), 128), SPENT),
+            malformed,
+        ),
+        "outcome-below": (
+            "Less than nothing is left.",
+            "MEM-72",
+            encrypted(filled(canonical({"left": -1, "code": ""}), 128), SPENT),
+            malformed,
+        ),
+        "frame-ok-question": ("A question.", "MEM-91", filled(question(), 512), "ok"),
+        "frame-version": ("Version 2.", "MEM-91", filled(question(version=2), 512), malformed),
+        "frame-not-zeros": (
+            "Other than zeros at the end.",
+            "MEM-91",
+            filled(question(), 512)[:-1] + b"\x01",
+            malformed,
+        ),
+        "frame-short": ("511 bytes.", "MEM-91", filled(question(), 511), malformed),
+        "frame-answer": ("An answer for a question.", "MEM-91", filled(answer(), 512), malformed),
+    }
+    for name, (comment, changes) in WRONG.items():
+        sealed_demand = encrypted(filled(demand(**changes), 512), SPEND)
+        cases[f"demand-{name}"] = (comment, "MEM-71", sealed_demand, malformed)
+        cases[f"frame-{name}"] = (comment, "MEM-91", filled(question(**changes), 512), malformed)
+    return {
+        name: {
+            "comment": comment,
+            "clause": clause,
+            "kind": name.partition("-")[0],
+            "message": message.hex(),
+            "secret": secret().hex(),
+            "nonce": NONCE.hex(),
+            "expect": expect,
+        }
+        for name, (comment, clause, message, expect) in cases.items()
+    }
+
+
 def main(out: Path = HERE) -> None:
     """Write every vector."""
-    for name, case in (rosters() | requests() | secrets()).items():
+    for name, case in (rosters() | requests() | secrets() | spending()).items():
         (out / f"{name}.json").write_text(json.dumps(case, indent=2, sort_keys=True) + "\n")
 
 

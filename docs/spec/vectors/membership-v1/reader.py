@@ -12,10 +12,14 @@ import sys
 from pathlib import Path
 
 import cbor2
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+-]{0,254}")
 ROSTER = {"version", "domain", "namespace", "name", "policy", "of", "epoch", "at", "members"}
 MEMBER = {"role", "instance", "identity", "evidence", "result", "key"}
 MEMBER |= {"since", "renewed", "expires"}
@@ -95,8 +99,9 @@ def roster(case):
 def request(case):
     outer = read(bytes.fromhex(case["message"]), {"body", "mac"})
     operation = cbor2.loads(outer["body"]).get("operation")
-    need(operation in ("roster", "refusals", "leave", "token"))
+    need(operation in ("roster", "refusals", "leave", "token", "spend"))
     parts = {"roster": {"of"}, "refusals": {"since"}, "leave": set(), "token": {"token"}}
+    parts["spend"] = {"demand"}
     more = parts[operation]
     body = read(outer["body"], REQUEST | more)  # MEM-20
     need(body["version"] == 1)
@@ -104,6 +109,8 @@ def request(case):
     need(all(is_name(body[key]) for key in ("namespace", "name", "role", "instance")))
     need("of" not in more or body["of"] == "" or is_name(body["of"]))
     need("since" not in more or is_count(body["since"]))  # MEM-25
+    if more == {"demand"}:  # MEM-70
+        need(isinstance(body["demand"], bytes) and len(body["demand"]) == 540)
     if more == {"token"}:  # MEM-50
         need(set(body["token"]) == {"audience", "answers", "result"})
         need(
@@ -126,9 +133,57 @@ def secret(case):
     assert made.hex() == case["secret"]  # MEM-24
 
 
+def emptied(data, size):
+    need(len(data) == size)
+    length = int.from_bytes(data[:2], "big")
+    need(length <= size - 2 and not any(data[2 + length :]))
+    return data[2 : 2 + length]
+
+
+def decrypted(case, size, label):
+    sealed = bytes.fromhex(case["message"])
+    salt, own = bytes.fromhex(case["nonce"]), bytes.fromhex(case["secret"])
+    key = HKDF(algorithm=SHA256(), length=32, salt=salt, info=label).derive(own)
+    try:
+        plain = AESGCM(key).decrypt(sealed[:12], sealed[12:], label)
+    except InvalidTag as e:
+        raise Bad("message.malformed") from e
+    return emptied(plain, size)
+
+
+def spendable(value):
+    need(is_name(value["budget"]) and isinstance(value["principal"], str))
+    need(PRINCIPAL.fullmatch(value["principal"]) is not None)
+    need(is_count(value["amount"]) and value["amount"] <= 10**15)
+
+
+def demand(case):
+    plain = decrypted(case, 512, b"cloister/membership/v1/spend")  # MEM-70
+    value = read(plain, {"number", "budget", "principal", "amount"})  # MEM-71
+    need(is_count(value["number"]) and value["number"] >= 1)
+    spendable(value)
+
+
+def outcome(case):
+    plain = decrypted(case, 128, b"cloister/membership/v1/spent")  # MEM-72
+    value = read(plain, {"left", "code"})
+    need(is_count(value["left"]) and isinstance(value["code"], str))
+
+
+def frame(case):
+    plain = emptied(bytes.fromhex(case["message"]), 512)  # MEM-91
+    value = read(plain, {"version", "budget", "principal", "amount"})
+    need(value["version"] == 1)
+    spendable(value)
+
+
+KINDS = {"roster": roster, "request": request, "secret": secret}
+KINDS |= {"demand": demand, "outcome": outcome, "frame": frame}
+
+
 def judge(case):
     try:
-        {"roster": roster, "request": request, "secret": secret}[case["kind"]](case)
+        KINDS[case["kind"]](case)
     except Bad as e:
         return str(e)
     return "ok"

@@ -125,6 +125,41 @@ SERVICE = [
 ]  # fmt: skip
 
 
+_BUDGET = "budgets: {{queries: {}}}\nvolumes:\n  code:"
+_QUERIES = "{limit: 100, principals: [alice, bob], roles: [train]}"
+_DESK = "    listen: {desk: {port: 0, clients: {unchecked: a reason that is long}}}"
+BUDGETS = [
+    # name, clause, comment, changes, expect
+    ("ok-budget", "POL-87", "a budget of two principals",
+     [("volumes:\n  code:", _BUDGET.format(_QUERIES))], "ok"),
+    ("ok-budget-any", "POL-87", "a budget of any principal",
+     [("volumes:\n  code:", _BUDGET.format(_QUERIES.replace("[alice, bob]", "any")))], "ok"),
+    ("ok-budget-identities", "POL-87", "principals that are no plain names",
+     [("volumes:\n  code:",
+       _BUDGET.format(_QUERIES.replace("alice, bob", "'ed25519:00', 'a@b.example/c+d'")))], "ok"),
+    ("budget-desk", "POL-88", "a listener that is called as the desk is",
+     [("volumes:\n  code:", _BUDGET.format(_QUERIES)), ("    listen: {}", _DESK)],
+     "policy.invalid"),
+    *(
+        (f"budget-{name}", "POL-87", comment,
+         [("volumes:\n  code:", _BUDGET.format(_QUERIES.replace(old, new)))], "policy.invalid")
+        for name, comment, old, new in (
+            ("nothing", "a limit of nothing", "100", "0"),
+            ("above", "a limit above all", "100", "1000000000000001"),
+            ("unchecked", "a limit that is left out", "100", "{unchecked: a reason that is long}"),
+            ("nobody", "no principals", "[alice, bob]", "[]"),
+            ("twice", "one principal twice", "alice, bob", "bob, bob"),
+            ("space", "a principal with a space", "alice", "'alice b'"),
+            ("all", "another word for any", "[alice, bob]", "all"),
+            ("no-role", "no workloads", "[train]", "[]"),
+            ("other-role", "a workload that there is not", "[train]", "[test]"),
+            ("no-limit", "without a limit", "limit: 100, ", ""),
+            ("no-roles", "without workloads", ", roles: [train]", ""),
+            ("more", "a key more", "roles:", "each: 1, roles:"),
+        )
+    ),
+]  # fmt: skip
+
 NET = "    listen: {}\n    instances: {maximum: 2}\n    connections: {train: any}"
 CLUSTER = "cluster: {framework: pytorch, roles: [train], port: 2222}\nvolumes:\n  code:"
 _EGRESS = "    egress: {{{}: {{ports: [443], bytes: 1000, rate: 10}}}}"
@@ -818,6 +853,7 @@ TEXTS = [
         for name, comment, kind, changes, inner, expect in DEVICES
     ),
     *NETWORKS,
+    *BUDGETS,
     ("no-secrets", "SEC-1", "an empty map", [("workloads:", "secrets: {}\nworkloads:")],
      "policy.invalid"),
     (
