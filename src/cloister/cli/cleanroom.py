@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from cloister.cli import approving, cleanroom_draft, cluster_run, console, settings
+from cloister.cli import approving, cleanroom_draft, cluster_run, console, settings, vouching
 from cloister.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -116,6 +116,10 @@ def train(  # noqa: PLR0917  # options: typer passes them by name
         False, "--fixed-ports", help="No nftables: only the port that the terms name is reached."
     ),
     root_of_trust: str = typer.Option("", help="What to attest by, where several would do."),
+    endorsements: list[Path] = typer.Option(
+        [], help="A file, folder or bundle that vouches for this machine's hardware; goes along."
+    ),
+    collector: list[str] = vouching.COLLECTOR,
     domain: Path | None = settings.DOMAIN,
     as_json: bool = typer.Option(False, "--json", help="One JSON object; logs go to stderr."),
 ) -> None:
@@ -139,8 +143,8 @@ def train(  # noqa: PLR0917  # options: typer passes them by name
         deadline=float(terms.training.seconds + _GRACE_S),
         fixed_ports=fixed_ports,
         root_of_trust=root_of_trust,
-        endorsements=[],
-        collector=[],
+        endorsements=endorsements,
+        collector=collector,
         trust=folder.trust if folder.trust.exists() else None,
         domain=domain,
         as_json=as_json,
