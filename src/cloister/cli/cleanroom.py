@@ -79,7 +79,12 @@ def accept(
     The other owner runs the same with code/terms.cbor of the room's folder.
     """
     from cloister.cleanroom.agreement import sign_terms
-    from cloister.cleanroom.governing import require_charter, require_service
+    from cloister.cleanroom.governing import (
+        party_of,
+        require_charter,
+        require_own_volumes,
+        require_service,
+    )
     from cloister.cleanroom.room_folder import RoomFolder
     from cloister.keyservice.policy import canonical_bytes, parse_policy
 
@@ -90,6 +95,7 @@ def accept(
     agreement = sign_terms(found.terms, signer, before=found).agreed()
     facts = owner.client.read_namespace(found.terms.namespace)
     require_charter(facts, found.terms)
+    require_own_volumes(found.terms, party_of(found.terms, signer.public), owner.client)
     folder = RoomFolder(room)
     folder.write(agreement)
     folder.write_trust(settings.find_domain(domain).name, facts)

@@ -158,6 +158,15 @@ def test_what_an_owner_does_not_sign(owners: Door) -> None:
     other = ("cleanroom", "accept", "other.offer", "--key", "ben.key", "--room", "other")
     assert code_of(door, *other) == "config.value"
     assert not Path("other").exists()
+    mine, hers = (
+        door.record("volume", "observe", f"sealed/report-{n}")["id"] for n in ("ben", "ann")
+    )
+    swapped = text.replace(mine, "x").replace(hers, mine).replace('x"', f'{hers}"')
+    Path("swapped.yaml").write_text(swapped)
+    door.record("cleanroom", "offer", "swapped.yaml", "--key", "ann.key", "-o", "swapped.offer")
+    accept = ("cleanroom", "accept", "swapped.offer", "--key", "ben.key", "--room", "other")
+    assert code_of(door, *accept) == "config.value"
+    assert not Path("other").exists()
 
 
 def test_training_is_a_cluster_run_of_the_policy(
