@@ -1,4 +1,4 @@
-"""What the exchange of a clean room costs at each tick, in processor time, by the number of trainers.
+"""What the exchange of a clean room costs at each tick, in processor time, by number of trainers.
 
 The model has as many parameters as Chiron's VGG-9. Everything is done as at a tick in which each
 trainer has pushed: what a message costs does not depend on whether there is something in it.

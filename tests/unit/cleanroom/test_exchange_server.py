@@ -70,7 +70,6 @@ HELLO = written(ExchangeMessage(Kind.HELLO, 1, 0))
         [HELLO, written(said(Kind.IDLE, 1, 0)) + written(said(Kind.IDLE, 1, 0))],  # twice
         [HELLO, written(said(Kind.IDLE, 1, 5000))],  # of the future
         [HELLO + b"more" + HELLO],  # longer than a message
-        [HELLO, written(said(Kind.PUSH, 1, 0, body=floats(1)))],  # to nothing
         [HELLO, written(said(Kind.INITIAL, 1, 0, body=floats(1)))],
         [HELLO, written(said(Kind.IDLE, 1, 0, epoch=2))],  # has seen what is not yet
         [HELLO, written(said(Kind.IDLE, 1, 0, life=b"M" * 16))],
