@@ -448,8 +448,9 @@ with Warm(spec) as warm:
 
 
 @pytest.mark.slow
+@pytest.mark.spec("CELL-60")
 def test_python_means_the_measured_interpreter_which_may_make_cells() -> None:
-    """`python` is the launcher's own environment, by its digest; CELL-60: a cell has less still."""
+    """`python` is the launcher's own environment, by its digest; a cell in it has less still."""
 
     def inside(folder: Path) -> list[Any]:
         bench = LaunchBench.create(folder, idle_exit_s=250).prepare(_MAKE_CELL, cells=True)
