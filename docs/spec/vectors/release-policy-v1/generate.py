@@ -147,7 +147,7 @@ NETWORKS = [
     ("cells-denied", "POL-95", "the word for what leaving it out means",
      [("    listen: {}", "    listen: {}\n    cells: denied")], "policy.invalid"),
     ("cells-true", "POL-95", "a word that YAML readers take for something else",
-     [("    listen: {}", "    listen: {}\n    cells: true")], "policy.malformed"),
+     [("    listen: {}", "    listen: {}\n    cells: true")], "policy.invalid"),
     ("connections-nobody", "POL-80", "connections to a workload that there is not",
      [("    listen: {}", NET.replace("{train", "{test"))], "policy.invalid"),
     ("connections-empty", "POL-80", "connections to none",
