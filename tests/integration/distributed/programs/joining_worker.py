@@ -1,13 +1,14 @@
-"""Train on a parameter server while a worker is lost and comes back, and report who did what.
+"""Train on a parameter server while a worker comes late, or comes back; report who did what.
 
-The chief ends when the second worker has worked in two lives: it trains until then. Each worker
-leaves a file that says who it is and which of its lives this is; every step reads it, on the
-worker that runs it.
+The chief ends when the second worker has worked in as many lives as LIVES says: it trains until
+then. Each worker leaves a file that says who it is and which of its lives this is; every step reads
+it, on the worker that runs it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import uuid
@@ -17,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 LIFE = "/tmp/life"  # noqa: S108  # of this workload alone: each has a /tmp of its own
-SECONDS = 200
+SECONDS = 400
 STEPS = 20  # in a life, that it counts
 
 resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
@@ -27,7 +28,11 @@ if resolver.task_type in {"worker", "ps"}:
         resolver.cluster_spec(), job_name=resolver.task_type, task_index=resolver.task_id
     ).join()
 
+sys.stdout.write("the chief is here\n")
+sys.stdout.flush()
 strategy = tf.distribute.ParameterServerStrategy(resolver)
+sys.stdout.write("all are here\n")
+sys.stdout.flush()
 coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
 generator = np.random.default_rng(0)
 x = generator.normal(size=(192, 8)).astype("float32")
@@ -58,15 +63,17 @@ def lives(task: str) -> list[str]:
 
 
 end = time.monotonic() + SECONDS
-told = 0
-while len(lives("worker-1")) < 2 and time.monotonic() < end:
+told = False
+while len(lives("worker-1")) < int(os.environ["LIVES"]) and time.monotonic() < end:
     values = [coordinator.schedule(step, args=(tf.constant(48 * (n % 4)),)) for n in range(8)]
     coordinator.join()
     done += [value.fetch().decode() for value in values]
-    if told < len(lives("worker-1")) == 1:
-        told = 1
+    if not told and lives("worker-1"):
+        told = True
         sys.stdout.write("worker-1 works\n")
         sys.stdout.flush()
     time.sleep(0.1)
 found = (x @ weights.numpy() > 0).astype("float32")
-sys.stdout.write(json.dumps({"done": done, "accuracy": float((found == y).mean())}) + "\n")
+# Of each life its first and its last step.
+spans = {each: [done.index(each), len(done) - 1 - done[::-1].index(each)] for each in set(done)}
+sys.stdout.write(json.dumps({"spans": spans, "accuracy": float((found == y).mean())}) + "\n")

@@ -1,4 +1,4 @@
-"""Learn from whoever is there, round by round, until all sites have taken part in two rounds.
+"""Learn from whoever is there, round by round, until all sites have taken part in some of them.
 
 Each site has seen one of the things to be learned, and no other site has: what the model knows of a
 thing tells who has taught it.
@@ -7,6 +7,7 @@ thing tells who has taught it.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,9 @@ def main(grid: Grid, context: Context) -> None:
         weights = result.arrays.to_numpy_ndarrays()[0]
         sites = list(result.train_metrics_clientapp[1]["sites"])
         rounds.append({"sites": sites, "weights": weights.tolist()})
-        if sum(len(each["sites"]) == 3 for each in rounds) == 2:
+        full = sum(each["sites"] == [0, 1, 2] for each in rounds)
+        sys.stdout.write(f"{full} rounds with all\n")
+        sys.stdout.flush()
+        if full == context.run_config["full-rounds"]:
             break
     Path("rounds.json").write_text(json.dumps(rounds))
