@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import signal
 import time
@@ -16,7 +17,7 @@ import pytest
 
 from cloister.training.job_folder import JobFolder, signal_process
 from cloister.training.supervision import Task
-from integration.cli.desk import Desk
+from integration.cli.desk import Desk, await_true
 from integration.distributed.starting import Run, desk_with_domain, require_nftables, running
 
 PROGRAMS: Final = Path(__file__).parent / "programs"
@@ -218,7 +219,7 @@ def test_a_hospital_that_was_lost_comes_back(desk: Desk) -> None:
 
 @pytest.mark.frameworks("torch")
 def test_a_worker_joins_an_elastic_training(desk: Desk) -> None:
-    """Torchrun's own rendezvous, between relays: one trains, and then two, from where it was."""
+    """Torchrun's own rendezvous, between relays: one, two, one that lost the other, and two."""
     (desk.folder / "code").mkdir()
     shutil.copy(PROGRAMS / "elastic.py", desk.folder / "code")
     desk.run(
@@ -233,13 +234,26 @@ def test_a_worker_joins_an_elastic_training(desk: Desk) -> None:
     with started(desk, "worker", 0) as first:
         first.says("one trains alone", timeout_s=200)
         with started(desk, "worker", 1) as second:
+            second.says("2 train from step", timeout_s=200)
+            second.process.kill()
+            await_true(lambda: first.text.count("one trains alone") == 2, timeout_s=200)
+        with started(desk, "worker", 1) as second:
             first.ends_well(timeout_s=300)
             second.ends_well(timeout_s=60)
+    begun = [
+        (int(world), int(step))
+        for world, step in re.findall(r"(\d) train from step (\d+)", first.text)
+    ]
+    assert [world for world, _ in begun] == [1, 2, 1, 2]
+    # Nothing that was learned was lost, alone or together.
+    assert begun[0][1] == 0
+    assert begun[1][1] >= 40
+    assert begun[2][1] >= begun[1][1]
+    assert begun[3][1] >= begun[2][1] + 40
     reports = [report_in(run.text, '{"world"') for run in (first, second)]
     assert [(each["world"], each["rank"]) for each in reports] == [(2, 0), (2, 1)]
-    # What was learned alone was not lost, and both end with one model.
-    assert "1 train from step 0\n" in first.text
-    assert reports[0]["begun_at"] == reports[1]["begun_at"] >= 40
+    # Both go on from one model, and end with one.
+    assert reports[0]["begun_at"] == reports[1]["begun_at"] == begun[3][1]
     assert reports[0]["began_with"] == reports[1]["began_with"]
     assert reports[0]["weights"] == reports[1]["weights"] != reports[0]["began_with"]
     assert max(each["loss"] for each in reports) < 0.1
