@@ -77,6 +77,7 @@ from cloister.wire import decode
 from cloister.wire.foreign_cbor import read_foreign
 from cloister.wire.strict_json import read_json
 from fuzz import (
+    channel_readers,
     readers,
     test_device_parsers,
     test_ear_parsers,
@@ -514,6 +515,7 @@ TARGETS: Final[dict[str, Target]] = {
         ]),
     ),
     "relays": Target(*readers.RELAYS),
+    "clean rooms": Target(*channel_readers.CHANNEL),
     "launch": Target(
         (Manifest.from_bytes, [_MANIFEST.to_bytes()]),
         (decode_entries, [encode_entries([Entry(b"x", "f", sha256(b"x"))])]),

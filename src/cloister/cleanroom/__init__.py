@@ -1,0 +1,1 @@
+"""The two-sided service: a recipe that nobody shows meets records that nobody shows."""
