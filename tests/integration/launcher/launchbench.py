@@ -100,6 +100,7 @@ class LaunchBench:
         files: Mapping[str, FileRule] | None = None,
         regions: Mapping[str, Mapping[str, RegionWord]] | None = None,
         sealed_regions: Mapping[str, str] | None = None,
+        cells: bool = False,
     ) -> LaunchBench:
         """Seal a script and data, make a volume for results, and apply a policy over them.
 
@@ -156,6 +157,7 @@ class LaunchBench:
             volumes=mounts,
             listen={"api": Listener(port=0, clients=anybody)} if listen else {},
             output=Output(logs="pass" if logs == "pass" else "drop"),
+            cells="allowed" if cells else None,
         )
         self.text = draft_policy(
             PolicyDraft(
