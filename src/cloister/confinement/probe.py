@@ -178,9 +178,9 @@ def _seccomp() -> Iterator[Fact]:
 def _cgroups() -> Iterator[Fact]:
     root = Path("/sys/fs/cgroup")
     if (root / "cgroup.controllers").exists():
-        yield Fact("cgroups", "ok", "version 2; not used by this version")
+        yield Fact("cgroups", "ok", "version 2; used by cells, where delegated")
     elif root.is_dir() and any(root.iterdir()):
-        yield Fact("cgroups", "ok", "version 1; not used by this version")
+        yield Fact("cgroups", "ok", "version 1; used by cells, where delegated")
     else:
         cost = "a workload's memory and processes cannot be limited"
         yield Fact("cgroups", "missing", "none mounted", cost, "mount cgroup2 at /sys/fs/cgroup")
