@@ -68,7 +68,7 @@ def prepare(folder: Path) -> Iterator[Ground]:
                 read_only=(os.__file__, "/cell/escape/table.py"),
                 root="",
                 null="/dev/null",
-                memory_bytes=4 * SPEC.memory_bytes,
+                memory_bytes=SPEC.memory_bytes + (2 << 30),
                 tasks=64,
                 pipe=3,
                 trusted=os.getpid(),

@@ -36,6 +36,11 @@ def _checked(result: int) -> int:
     return result
 
 
+def _checked_old(result: int) -> int:
+    """Take a result for what it is: 32 bits, with a sign."""
+    return _checked(ctypes.c_int32(result).value)
+
+
 def _entered(number: int, first: int, second: int, third: int) -> bytes:
     """Return: mov eax, number; mov edi, esi, edx, arguments; syscall; ret."""
     registers = b"\xbf" + _word(first) + b"\xbe" + _word(second) + b"\xba" + _word(third)
@@ -64,20 +69,20 @@ def _x32(_: Place) -> object:
 
 
 @probe("code.old-entry", "Enter by the interrupt of 32-bit programs (int 0x80)",
-       "SIGSYS", "SIGSEGV", machine=X86, alone=True)  # fmt: skip
+       "ENOSYS", "SIGSEGV", machine=X86, alone=True)  # fmt: skip
 def _old_entry(_: Place) -> object:
     # push rbx; mov eax, 20 (getpid); int 0x80; pop rbx; ret
-    return _checked(_run(b"\x53\xb8\x14\0\0\0\xcd\x80\x5b\xc3"))
+    return _checked_old(_run(b"\x53\xb8\x14\0\0\0\xcd\x80\x5b\xc3"))
 
 
-@probe("code.old-socket", "Make a socket there", "SIGSYS", "SIGSEGV", machine=X86, alone=True)
+@probe("code.old-socket", "Make a socket there", "ENOSYS", "SIGSEGV", machine=X86, alone=True)
 def _old_socket(_: Place) -> object:
     # push rbx; mov eax, 359 (socket); mov ebx, 1; mov ecx, 1; xor edx, edx; int 0x80; pop rbx; ret
     code = b"\x53\xb8\x67\x01\0\0\xbb\x01\0\0\0\xb9\x01\0\0\0\x31\xd2\xcd\x80\x5b\xc3"
-    return os.close(_checked(_run(code)))
+    return os.close(_checked_old(_run(code)))
 
 
-@probe("code.old-mode", "Change to 32-bit code and enter from there", "SIGSYS", "SIGSEGV",
+@probe("code.old-mode", "Change to 32-bit code and enter from there", "ENOSYS", "SIGSEGV",
        machine=X86, alone=True)  # fmt: skip
 def _old_mode(_: Place) -> object:
     libc.mmap.restype = ctypes.c_void_p
@@ -93,7 +98,7 @@ def _old_mode(_: Place) -> object:
     back = b"\x48\x8b\x24\x25" + stack + b"\x5b\xc3"  # mov rsp, [stack]; pop rbx; ret
     code = start.ljust(64, b"\x90") + old.ljust(64, b"\x90") + back
     ctypes.memmove(page, code, len(code))
-    return _checked(int(ctypes.CFUNCTYPE(ctypes.c_long)(page)()))
+    return _checked_old(int(ctypes.CFUNCTYPE(ctypes.c_long)(page)()))
 
 
 _INSTRUCTIONS: Final = {

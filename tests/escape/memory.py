@@ -46,20 +46,31 @@ def _map_it(place: Place) -> object:
 
 @probe("memory.map-then-write", "Map it to be read, and then make it writable", "ENOMEM")
 def _map_then_write(place: Place) -> object:
-    found = _map(place.memory_bytes, 1, _PRIVATE_ANONYMOUS)
-    if libc.mprotect(ctypes.c_void_p(found), ctypes.c_size_t(place.memory_bytes), 3) != 0:
-        raise OSError(ctypes.get_errno(), "mprotect")
+    piece, held = 64 << 20, []
+    try:
+        pieces = range(place.memory_bytes // piece)
+        held.extend(_map(piece, 1, _PRIVATE_ANONYMOUS) for _ in pieces)
+        for address in held:
+            if libc.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(piece), 3) != 0:
+                raise OSError(ctypes.get_errno(), "mprotect")
+    finally:
+        for address in held:
+            libc.munmap(ctypes.c_void_p(address), ctypes.c_size_t(piece))
     return "writable"
 
 
 @probe("memory.write-then-read-only", "Write to memory, make it read-only, and take more", "ENOMEM")
 def _write_then_read_only(place: Place) -> object:
-    piece = 16 << 20
-    for _piece in range(place.memory_bytes // piece):
-        found = _map(piece, 3, _PRIVATE_ANONYMOUS)
-        ctypes.memset(found, 1, 1)
-        if libc.mprotect(ctypes.c_void_p(found), ctypes.c_size_t(piece), 1) != 0:
-            raise OSError(ctypes.get_errno(), "mprotect")
+    piece, held = 16 << 20, []
+    try:
+        for _piece in range(place.memory_bytes // piece):
+            held.append(_map(piece, 3, _PRIVATE_ANONYMOUS))
+            ctypes.memset(held[-1], 1, 1)
+            if libc.mprotect(ctypes.c_void_p(held[-1]), ctypes.c_size_t(piece), 1) != 0:
+                raise OSError(ctypes.get_errno(), "mprotect")
+    finally:
+        for address in held:
+            libc.munmap(ctypes.c_void_p(address), ctypes.c_size_t(piece))
     return "held"
 
 

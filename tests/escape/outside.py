@@ -25,6 +25,7 @@ _NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x20000000 | 0
 _NEW_USERS = 0x10000000
 _PRIVATE = 0x4000 | 0x40000
 _LIMIT_S = 60
+_MEMORY_BYTES = 64 << 20
 
 
 def main() -> None:
@@ -104,6 +105,7 @@ def _place(place: dict[str, Any], folder: str) -> dict[str, Any]:
         "read_only": copies,
         "root": folder,
         "null": str(places / "null"),
+        "memory_bytes": _MEMORY_BYTES,
         "pipe": ours.detach(),
         "peer": theirs.detach(),
     }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
+import platform
 import socket
 import time
 from collections.abc import Iterator
@@ -216,3 +219,58 @@ def _memory_holds(process: int, wanted: bytes) -> bool:
     finally:
         os.close(memory)
     return False
+
+
+@pytest.mark.spec("CELL-35")
+def test_a_cell_is_the_first_that_goes(warm: Warm) -> None:
+    """Where the machine's memory does not suffice, the kernel ends it before anybody else."""
+    parents = _descendants(warm._process.pid if warm._process else 0)
+    with _cell(warm, "talk", "silent"):
+        (inside,) = set(_descendants(parents[0])) - set(parents)
+        assert Path(f"/proc/{inside}/oom_score_adj").read_text("ascii") == "1000\n"
+        assert Path(f"/proc/{parents[1]}/oom_score_adj").read_text("ascii") != "1000\n"
+
+
+@pytest.mark.spec("CELL-30", "CELL-33")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="has no older entry")
+def test_what_is_refused_is_not_in_the_kernels_log(warm: Warm) -> None:
+    """Neither a name nor a number of the cell's choice is recorded where others read it."""
+    source = b"""
+import ctypes, os
+from escape.machine import _run
+def main(pipe):
+    ctypes.CDLL(None).prctl(15, b"name-of-a-cell")
+    code = b"\\x53\\xb8\\x67\\x45\\x23\\x01\\xcd\\x80\\x5b\\xc3"  # call 0x1234567 by int 0x80
+    os.write(pipe, b"%x" % (_run(code) & 0xFFFFFFFF))
+    os.read(pipe, 1)
+"""
+    files = {f"escape/{name}.py": (_FOLDER / f"{name}.py").read_bytes() for name in _CODE}
+    parents = _descendants(warm._process.pid if warm._process else 0)
+    with warm.fork({"p.py": source, **files}, "p:main") as cell:
+        answer = os.read(cell.fileno(), 99)
+        if not answer:
+            pytest.skip("this kernel has no older entry")
+        assert answer == b"%x" % (2**32 - errno.ENOSYS)
+        (inside,) = set(_descendants(parents[0])) - set(parents)
+        assert Path(f"/proc/{inside}/comm").read_text("ascii") != "name-of-a-cell\n"
+    assert f"syscall={0x01234567}" not in _kernel_log()
+
+
+_CODE = ("table", "machine")
+
+
+def _kernel_log() -> str:
+    """Return what the kernel has said, as whoever reads the machine's console sees it."""
+    try:
+        log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as e:
+        pytest.skip(f"only root may read the kernel's log: {e}")
+    records = []
+    try:
+        while True:
+            with contextlib.suppress(BrokenPipeError):  # a record that was overwritten meanwhile
+                records.append(os.read(log, 8192).decode("utf-8", "replace"))
+    except BlockingIOError:
+        return "".join(records)
+    finally:
+        os.close(log)

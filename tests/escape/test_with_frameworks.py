@@ -52,7 +52,7 @@ def test_attempts_are_denied_beside_compiled_code(module: str, tmp_path: Path) -
             warm.start()
         except UnsupportedError as e:
             pytest.skip(f"this machine cannot: {e.public}")
-        place = replace(ground.place, memory_bytes=4 * _MEMORY_BYTES)
+        place = replace(ground.place, memory_bytes=_MEMORY_BYTES + (2 << 30))
         outcomes = tried_in_one_cell(warm, names, place, _COMPILED[module])
     assert [*outcomes] == names, "the cell ended early"
     through = {
