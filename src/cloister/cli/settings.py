@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +28,7 @@ __all__ = [
     "DATABASE",
     "DOMAIN",
     "KEY",
+    "TRUST",
     "Connection",
     "client",
     "connect",
@@ -38,12 +40,14 @@ __all__ = [
     "read_policy_bytes",
     "read_stores",
     "read_subject",
+    "trusting",
 ]
 
 DOMAIN_VARIABLE: Final = "CLOISTER_DOMAIN"
 KEY_VARIABLE: Final = "CLOISTER_KEY"
 _DEFAULT: Final = Path(".cloister")
 _START_DEADLINE_S: Final = 20.0
+_MAX_TRUST_BYTES: Final = 1 << 16
 
 DOMAIN = typer.Option(
     None,
@@ -56,6 +60,12 @@ KEY = typer.Option(
     None,
     "--key",
     help=f"Your key's file (default: ${KEY_VARIABLE}, else the key of the domain's owner).",
+)
+TRUST = typer.Option(
+    None,
+    "--trust",
+    help="What `cloister namespace show --json` wrote, where a namespace has an authority of its "
+    "own.",
 )
 DATABASE = typer.Option(
     "",
@@ -82,6 +92,31 @@ def find_domain(option: Path | None) -> TrustDomain:
 
     named = option or Path(os.environ.get(DOMAIN_VARIABLE) or _DEFAULT)
     return TrustDomain.load(named)
+
+
+def trusting(domain: TrustDomain, file: Path | None) -> TrustDomain:
+    """Return the domain with a namespace's authority in place of its own, where a file names one.
+
+    Args:
+        domain: Whose key service and log are pinned all the same.
+        file: What `cloister namespace show --json` wrote; trusted.
+
+    Raises:
+        ConfigError: It is no such file (`config.file`), or of another domain (`config.value`).
+    """
+    if file is None:
+        return domain
+    try:
+        with file.open("rb") as stream:
+            facts = json.loads(stream.read(_MAX_TRUST_BYTES))
+        name, authority = facts["name"], facts["ca"]
+    except OSError as e:
+        raise ConfigError(f"cannot read {file}: {e.strerror}", code="config.file") from e
+    except (ValueError, KeyError, TypeError, RecursionError) as e:
+        raise ConfigError(f"{file} names no authority", code="config.file") from e
+    if not isinstance(authority, str) or name != domain.name:
+        raise ConfigError(f"{file} is of another trust domain", code="config.value")
+    return replace(domain, ca=authority.encode())
 
 
 def connect(option: Path | None) -> Connection:
