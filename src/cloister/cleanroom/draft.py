@@ -123,7 +123,7 @@ def _data_lines(facts: Facts) -> Iterator[str]:
 
 
 def _training_lines(facts: Facts) -> Iterator[str]:
-    prepare, round_ticks, closing, tick_ms, join_s = 600, 20, 40, 100, 120
+    prepare, round_ticks, closing, tick_ms, join_s = 120, 6, 12, 500, 120
     ticks = prepare + facts.rounds * round_ticks + closing
     yield "training:"
     yield "  # trainer: the recipe describes a model, and the trusted trainer trains it."
@@ -149,7 +149,7 @@ def _training_lines(facts: Facts) -> Iterator[str]:
     yield "  restarts: 2"
     yield "  port: 7600"
     yield f"  join_s: {join_s}"
-    yield "  # One message each way at every tick, full or empty."
+    yield "  # One message each way at every tick, with 4 bytes for each of parameters_max."
     yield f"  tick_ms: {tick_ms}"
     yield f"  prepare_ticks: {prepare}"
     yield f"  round_ticks: {round_ticks}"

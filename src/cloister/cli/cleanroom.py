@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import typer
 
 from cloister.cli import approving, cleanroom_draft, cluster_run, console, settings
+from cloister.cli.cleanroom_demo import command as demonstration
 from cloister.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.command("draft")(cleanroom_draft.draft)
 app.command("digest")(cleanroom_draft.digest)
+app.command("demo")(demonstration.command)
 
 _GRACE_S: Final = 600
 _JSON = typer.Option(False, "--json", help="One JSON object.")
