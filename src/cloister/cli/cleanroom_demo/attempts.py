@@ -103,8 +103,13 @@ ATTEMPTS: Final = (
 AFTERWARDS: Final = (Attempt(OPERATOR, "goes on after the room was closed", run_after_the_end),)
 
 
-def spy(terms: Terms) -> Mapping[str, str]:
+def spy(people: People, terms: Terms, *, port: int) -> Mapping[str, str]:
     """Put a recipe that wants the records out into a cell like the room's, with records.
+
+    Args:
+        people: Of whom the operator's log is to be read, and a file be put beside it.
+        terms: What the cell is made by.
+        port: Where the key service really listens.
 
     Returns:
         What it tried, to the error that it got; an empty text for what worked.
@@ -116,13 +121,20 @@ def spy(terms: Terms) -> Mapping[str, str]:
 
     from cloister.cleanroom.cells import recipe_in, warm_parent
 
+    log = people.operator.folder / "keyservice.log"
+    left = people.operator.folder / "left-by-recipe"
     with contextlib.ExitStack() as stack:
         warm = stack.enter_context(warm_parent(terms, terms.training.frameworks[0]))
         warm.start()
         files = {"recipe.py": spying_recipe()}
         asked = stack.enter_context(recipe_in(warm, files, deadline=lambda: _SPY_S))
-        plan = asked.build({}, np.zeros((1, 1), np.float32), np.zeros(1, np.int32), by_recipe=True)
+        spec = {"port": port, "read": str(log), "leave": str(left)}
+        x, y = np.zeros((1, 1), np.float32), np.zeros(1, np.int32)
+        plan = asked.build(spec, x, y, by_recipe=True)
     found = json.loads(plan.state["tried"].tobytes())
     if not isinstance(found, dict) or not found:
         raise CloisterError("the spying recipe said nothing", code="recipe.malformed")
-    return {str(name): str(code) for name, code in found.items()}
+    told = {str(name): str(code) for name, code in found.items()}
+    if left.exists():  # whatever the recipe says
+        told["leaves a file on the machine"] = ""
+    return told

@@ -124,4 +124,4 @@ class Facts:
 
 
 def _seen(secret: str, found: Mapping[str, str]) -> str:
-    return f"has: {found[secret]}" if secret in found else "not found"
+    return f"there: {found[secret]}" if secret in found else "not found"

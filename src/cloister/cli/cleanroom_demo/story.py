@@ -181,12 +181,14 @@ class Story:
             for attempt in ATTEMPTS:
                 self._try(attempt)
             self._announce("tried: a recipe that wants the records out")
-            self.facts.spied = spy(load_room(operator.room / "code" / "terms.cbor").terms)
+            self.facts.spied = spy(
+                self.people,
+                load_room(operator.room / "code" / "terms.cbor").terms,
+                port=self._port,
+            )
             self._announce("training goes on, as long as the terms say")
             training.result()
-        self.facts.output_bytes = sum(
-            path.stat().st_size for path in (job / "logs").rglob("*") if path.is_file()
-        )
+        self.facts.output_bytes = sum(map(_output_bytes, (job / "logs").iterdir()))
 
     def _try(self, attempt: Attempt) -> None:
         self._announce(f"tried: the {attempt.party} {attempt.what}")
@@ -262,3 +264,9 @@ def _place(where: str, people: People) -> str:
     """Return a file as people say it, or a connection as it is called."""
     path = Path(where)
     return str(path.relative_to(people.root)) if path.is_relative_to(people.root) else where
+
+
+def _output_bytes(log: Path) -> int:
+    """Return how much a program wrote; lines that the launcher adds itself do not count."""
+    texts = (line.partition(" ")[2] for line in log.read_text().splitlines())
+    return sum(len(text) + 1 for text in texts if not text.startswith("cloister: "))

@@ -89,4 +89,4 @@ def test_a_folder_within_another_is_searched_once(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The temporary folder holds the demonstration's own."""
-    assert operator._folders(places) == [places.root]
+    assert markers.folders_of(places.root) == [places.root]
