@@ -26,6 +26,7 @@ from cloister.cleanroom.agreement import Room, load_room, read_bounded
 from cloister.cleanroom.cells import warm_parent
 from cloister.cleanroom.desk import Desk
 from cloister.cleanroom.model_file import load_model
+from cloister.cleanroom.query_cells import FreshCells
 from cloister.cleanroom.query_message import ALPN
 from cloister.cleanroom.query_model import RoomModel, cells_of
 from cloister.cleanroom.query_server import QueryServer
@@ -123,11 +124,11 @@ def serve_queries(
     identity = identity_of(shown.certificate_pem)
     with warm_parent(terms, terms.training.frameworks[0]) as warm:
         warm.start()
-        model = RoomModel(terms, trained, cells_of(warm, files))
-        service = QueryService(room, model, spend)
-        server = QueryServer(service, identity=identity.uri, context=context)
-        listener.settimeout(0)
-        asyncio.run(_run(server, listener, places.identity, shown, context))
+        with FreshCells(cells_of(warm, files)) as cells:
+            service = QueryService(room, RoomModel(terms, trained, cells), spend)
+            server = QueryServer(service, identity=identity.uri, context=context)
+            listener.settimeout(0)
+            asyncio.run(_run(server, listener, places.identity, shown, context))
 
 
 async def _run(

@@ -8,9 +8,7 @@ Spec: cleanroom-query-v1, clauses CQ-34 to CQ-37.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -20,16 +18,14 @@ from cloister.cleanroom.encoding import Array
 from cloister.cleanroom.engine import Engine, build_engine
 from cloister.cleanroom.model_file import TrainedModel
 from cloister.cleanroom.plan import read_plan
+from cloister.cleanroom.query_cells import Cells, FreshCells
 from cloister.cleanroom.query_message import Record
-from cloister.cleanroom.questions import Plan, Questions
+from cloister.cleanroom.questions import Plan
 from cloister.cleanroom.terms import Terms
 from cloister.confinement.cell import Warm
 from cloister.errors import UnavailableError
 
-__all__ = ["Cells", "RoomModel", "cells_of"]
-
-Cells = Callable[[Callable[[], float]], AbstractContextManager[Questions]]
-"""Puts the recipe into a fresh cell; takes what says how many seconds are left."""
+__all__ = ["RoomModel", "cells_of"]
 
 _SEED: Final = 0  # parameters are set; nothing is drawn
 
@@ -47,21 +43,13 @@ def cells_of(warm: Warm, files: Mapping[str, bytes]) -> Cells:
 class RoomModel:
     """What a training came to; a `Predictor`."""
 
-    def __init__(
-        self,
-        terms: Terms,
-        trained: TrainedModel,
-        cells: Cells,
-        *,
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, terms: Terms, trained: TrainedModel, cells: FreshCells) -> None:
         """Make the model of what the server wrote.
 
         Args:
             terms: Of the room.
             trained: From `load_model`.
-            cells: What makes cells.
-            now: A clock that only goes on.
+            cells: Where one stands by.
 
         Raises:
             MalformedError: The plan is none, or the parameters are not those of its model.
@@ -69,7 +57,6 @@ class RoomModel:
         self._classes = terms.data.classes
         self._parameters = np.asarray(trained.parameters, np.float32)
         self._cells = cells
-        self._now = now
         self._plan: Plan | None = None
         self._engine: Engine | None = None
         if not trained.plan:
@@ -89,6 +76,14 @@ class RoomModel:
             # What a framework compiles, it compiles now.
             self._engine.predict(np.zeros((1, *self._plan.model.input_shape), np.float32))
 
+    def prepare(self, *, deadline: float) -> None:
+        """Return when a cell stands by, as `Predictor` says.
+
+        Raises:
+            UnavailableError: None does in time (`query.late`).
+        """
+        self._cells.wait(deadline)
+
     def predict(self, record: Record, *, deadline: float) -> Array:
         """Return a score for each label, as `Predictor` says.
 
@@ -100,11 +95,7 @@ class RoomModel:
         if plan is None:
             raise UnavailableError("this room has no model", code="server.unreachable")
         x = record[np.newaxis]
-
-        def left() -> float:
-            return deadline - self._now()
-
-        with self._cells(left) as recipe:
+        with self._cells.use(deadline) as recipe:
             if self._engine is None or plan.model is None:
                 scores = recipe.predict(plan.state, self._parameters, x, classes=self._classes)
                 return np.asarray(scores[0])

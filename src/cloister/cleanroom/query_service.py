@@ -49,6 +49,13 @@ _MILLIONTHS: Final = 1_000_000
 class Predictor(Protocol):
     """What has the model."""
 
+    def prepare(self, *, deadline: float) -> None:
+        """Return when there is a fresh cell for the next prediction.
+
+        Raises:
+            CloisterError: There is none in time.
+        """
+
     def predict(self, record: Record, *, deadline: float) -> Array:
         """Return a score for each label.
 
@@ -184,12 +191,16 @@ class QueryService:
             raise _Stop(Outcome.BUSY)
         if asker.refused:
             raise _Stop(Outcome.COPYING)
-        # 5. While there is time.
+        # 5. While there is time, and a cell that nobody had before.
+        try:
+            self._predictor.prepare(deadline=deadline)
+        except CloisterError:
+            raise _Stop(Outcome.LATE) from None
         if self._now() >= deadline:
             raise _Stop(Outcome.LATE)
         # 6. Paid before it is computed.
         left = self._spent(request.principal, 1)
-        # 7. In a cell that nobody had before.
+        # 7. In that cell, which is ended then.
         try:
             scores = self._predictor.predict(record, deadline=deadline)
             labels, rounded = answer_of(scores, self.rules)

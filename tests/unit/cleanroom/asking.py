@@ -11,7 +11,7 @@ import numpy as np
 from cloister.cleanroom.agreement import Room
 from cloister.cleanroom.query_message import Ask, QueryRules, Request, Session
 from cloister.cleanroom.terms import Queries, Terms
-from cloister.errors import ReleaseDeniedError
+from cloister.errors import CloisterError, ReleaseDeniedError
 from cloister.testing.cleanroom import PRINCIPAL, sample_agreement, sample_terms
 
 SERVER = "spiffe://clinic.example/rooms/digits/digits/query/0"
@@ -74,6 +74,12 @@ class Rows:
     def __init__(self, after: Callable[[], None] = lambda: None) -> None:
         self.asked = 0
         self.after = after
+        self.missing: CloisterError | None = None
+
+    def prepare(self, *, deadline: float) -> None:  # noqa: ARG002  # the protocol's
+        """There is a cell, or there is none."""
+        if self.missing is not None:
+            raise self.missing
 
     def predict(self, record: Any, *, deadline: float) -> Any:  # noqa: ARG002  # the protocol's
         """Return ten scores."""

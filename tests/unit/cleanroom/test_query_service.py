@@ -154,6 +154,9 @@ def test_nothing_begins_too_late() -> None:
     served = Served()
     served.time = 1.0
     assert served.ask() == Answer(Outcome.LATE, 0)
+    served.time = 0.0
+    served.model.missing = UnavailableError("no cell", code="query.late")
+    assert served.ask() == Answer(Outcome.LATE, 0)
     assert served.purse.asked == []
 
 
