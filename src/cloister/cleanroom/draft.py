@@ -139,7 +139,7 @@ def _training_lines(facts: Facts) -> Iterator[str]:
     yield "  push_every: 1"
     yield "  pull_every: 1"
     yield "  # With this, every message between trainer and server has its size."
-    yield "  parameters_max: 1000000"
+    yield "  parameters_max: 100000"
     yield "  plan_max_bytes: 1048576"
     yield "  # The longest difference that a trainer may add."
     yield '  norm_max: "100"'

@@ -176,6 +176,7 @@ def receipt_(  # noqa: PLR0917  # options: typer passes them by name
         "", help="First have the receipt of an entry of this namespace, as a new file."
     ),
     number: int | None = typer.Option(None, help="The entry's number; with --namespace."),
+    trust: Path | None = settings.TRUST,
     key: Path | None = settings.KEY,
     domain: Path | None = settings.DOMAIN,
     as_json: bool = _JSON,
@@ -183,7 +184,7 @@ def receipt_(  # noqa: PLR0917  # options: typer passes them by name
     """Check one receipt offline and say what it proves; that of a job with all that it names."""
     from cloister.keyservice.log import Checkpoint, verify_receipt
 
-    found = settings.find_domain(domain)
+    found = settings.trusting(settings.find_domain(domain), trust)
     if bool(namespace) != (number is not None):
         raise ConfigError("--namespace and --number belong together", code="config.value")
     if number is not None:

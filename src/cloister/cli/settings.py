@@ -27,6 +27,7 @@ __all__ = [
     "DATABASE",
     "DOMAIN",
     "KEY",
+    "TRUST",
     "Connection",
     "client",
     "connect",
@@ -38,12 +39,14 @@ __all__ = [
     "read_policy_bytes",
     "read_stores",
     "read_subject",
+    "trusting",
 ]
 
 DOMAIN_VARIABLE: Final = "CLOISTER_DOMAIN"
 KEY_VARIABLE: Final = "CLOISTER_KEY"
 _DEFAULT: Final = Path(".cloister")
 _START_DEADLINE_S: Final = 20.0
+_MAX_TRUST_BYTES: Final = 65_536
 
 DOMAIN = typer.Option(
     None,
@@ -56,6 +59,12 @@ KEY = typer.Option(
     None,
     "--key",
     help=f"Your key's file (default: ${KEY_VARIABLE}, else the key of the domain's owner).",
+)
+TRUST = typer.Option(
+    None,
+    "--trust",
+    help="What `cloister namespace show NAMESPACE --json` printed, where a charter governs: its "
+    "authority is pinned instead of the trust domain's.",
 )
 DATABASE = typer.Option(
     "",
@@ -82,6 +91,40 @@ def find_domain(option: Path | None) -> TrustDomain:
 
     named = option or Path(os.environ.get(DOMAIN_VARIABLE) or _DEFAULT)
     return TrustDomain.load(named)
+
+
+def trusting(domain: TrustDomain, trust: Path | None) -> TrustDomain:
+    """Pin the certificate authority of a namespace, where its file is given.
+
+    Raises:
+        ConfigError: The file is none (`config.file`), or of another trust domain (`config.value`).
+    """
+    from dataclasses import replace
+
+    from cloister.errors import MalformedError
+    from cloister.wire.strict_json import read_json
+
+    if trust is None:
+        return domain
+    wrong = ConfigError(
+        f"{trust} is not what cloister namespace show --json prints", code="config.file"
+    )
+    try:
+        with trust.open("rb") as file:
+            data = file.read(_MAX_TRUST_BYTES + 1)
+        facts = read_json(
+            data, what="a namespace", max_bytes=_MAX_TRUST_BYTES, max_depth=4, code="wire.malformed"
+        )
+    except OSError as e:
+        raise ConfigError(f"cannot read {trust}: {e.strerror}", code="config.file") from e
+    except MalformedError as e:
+        raise wrong from e
+    ca = facts.get("ca") if isinstance(facts, dict) else None
+    if not isinstance(ca, str):
+        raise wrong
+    if facts.get("name") != domain.name:
+        raise ConfigError(f"{trust} is of another trust domain", code="config.value")
+    return replace(domain, ca=ca.encode())
 
 
 def connect(option: Path | None) -> Connection:
