@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from cloister.cli import approving, cleanroom_draft, cluster_run, console, settings, vouching
+from cloister.cli import (
+    approving,
+    cleanroom_draft,
+    cleanroom_query,
+    cluster_run,
+    console,
+    settings,
+    vouching,
+)
 from cloister.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,6 +31,9 @@ app = typer.Typer(
 )
 app.command("draft")(cleanroom_draft.draft)
 app.command("digest")(cleanroom_draft.digest)
+app.command("serve")(cleanroom_query.serve)
+app.command("query")(cleanroom_query.query)
+app.command("budget")(cleanroom_query.budget)
 
 _GRACE_S: Final = 600
 _JSON = typer.Option(False, "--json", help="One JSON object.")
