@@ -19,6 +19,7 @@ from cloister.cleanroom.governing import (
     closing_approvals,
     closing_bytes,
     require_charter,
+    require_own_volumes,
 )
 from cloister.cleanroom.room_policy import code_digest, policy_of
 from cloister.cleanroom.standing import standing_of
@@ -251,6 +252,27 @@ def test_a_namespace_that_others_govern_too(scene: Scene) -> None:
         assert code_of(lambda f=facts: require_charter(f, terms)) == "config.value"
     facts = bench.owner().read_namespace("/")
     assert code_of(lambda: require_charter(facts, terms)) == "config.value"
+
+
+@pytest.mark.spec("CT-35")
+def test_terms_that_put_an_owners_volume_in_the_others_place(scene: Scene) -> None:
+    """A report, a shard or the recipe that is not whose it is said to be, or in another state."""
+    terms = scene.agreement.terms
+    require_own_volumes(terms, "model_owner", scene.model_owner)
+    require_own_volumes(terms, "data_owner", scene.data_owner)
+    for party, client, facts in (
+        ("data_owner", scene.data_owner, {"report_d": "f0" * 16, "report_m": "f1" * 16}),
+        ("model_owner", scene.model_owner, {"report_d": "f0" * 16, "report_m": "f1" * 16}),
+        ("data_owner", scene.data_owner, {"data_0": "c0" * 16, "recipe": "d0" * 16}),
+        ("model_owner", scene.model_owner, {"data_0": "c0" * 16, "recipe": "d0" * 16}),
+        ("data_owner", scene.data_owner, {"root": "e6" * 32}),
+        ("model_owner", scene.model_owner, {"root": "e6" * 32}),
+        ("data_owner", scene.data_owner, {"data_1": "99" * 16}),
+    ):
+        swapped = sample_agreement(**scene.facts, **facts).terms
+        assert code_of(lambda t=swapped, p=party, c=client: require_own_volumes(t, p, c)) == (
+            "config.value"
+        )
 
 
 @pytest.mark.spec("CT-55", "CT-56", "CT-57")

@@ -20,13 +20,16 @@ import numpy as np
 import pytest
 
 from cloister.cleanroom.aggregation import Fate
-from cloister.cleanroom.checkpoint import load_checkpoint, save_checkpoint
+from cloister.cleanroom.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cloister.cleanroom.exchange_message import Kind, message_bytes, write_message
 from cloister.cleanroom.room_key import RoomKey
 from cloister.cleanroom.round_rules import RoundRules
 from cloister.cleanroom.server_standing import Standing
 from cloister.errors import CloisterError, TamperedError
+from cloister.testing.file_volume import open_file_volume
 from cloister.testing.traffic import Burst, Tap, bursts, intervals, likeness, same_sizes, shuffled
+from cloister.testing.volume import VolumeBench, get, put
+from cloister.volume.filesystem import ROOT_INO
 from exchange_trainer import RULES as TRAFFIC
 from rounds_bench import (
     LIFE,
@@ -250,3 +253,68 @@ def test_a_tap_carries_what_it_notes() -> None:
             until(lambda: len(tap.notes) == 2)
         assert [(note.size, note.direction) for note in tap.notes] == [(3, "out"), (3, "in")]
     assert RULES.trainers == 2
+
+
+@pytest.mark.spec("TR-47", "TR-53")
+@pytest.mark.parametrize("writable", [True, False])
+def test_an_older_checkpoint_in_its_volume_is_refused_by_the_anchor(*, writable: bool) -> None:
+    """The operator puts the model's volume back as it was after each earlier checkpoint."""
+    bench = VolumeBench()
+    bench.create()
+    copies = []
+    for version in range(3):
+        kept = dataclasses.replace(begun().snapshot(), version=version)
+        files = bench.writer()
+        put(files, b"checkpoint", KEY.seal("checkpoint", kept.to_bytes(RULES)))
+        files.close()
+        copies.append(bench.store.copy())
+    for copy in copies[:-1]:
+        bench.store = copy.copy()
+        with pytest.raises(TamperedError) as caught:
+            bench.open(bench.holder.acquire(), writable=writable)
+        assert caught.value.code == "volume.rolled-back"
+    bench.store = copies[-1].copy()
+    sealed = get(bench.reader(), b"checkpoint")
+    assert Checkpoint.from_bytes(KEY.open("checkpoint", sealed), RULES).version == 2
+
+
+_KEEP = """
+import os, signal, sys
+from pathlib import Path
+from attack.test_parameter_server import KEY, RULES, begun, save_checkpoint
+import dataclasses
+kept = begun().snapshot()
+for version in range(3):
+    save_checkpoint(Path.cwd(), dataclasses.replace(kept, version=version), RULES, KEY)
+os.kill(int(os.environ["CLOISTER_SERVER_PID"]), signal.SIGKILL)
+"""
+
+
+@pytest.mark.fuse
+@pytest.mark.spec("TR-51")
+def test_a_checkpoint_that_was_kept_survives_the_kill_of_its_volume(tmp_path: Path) -> None:
+    """In a mounted volume, whose server dies as soon as `save_checkpoint` has returned."""
+    mount_point, volume = tmp_path / "mount", tmp_path / "volume"
+    mount_point.mkdir()
+    paths = [str(ROOT / "src"), str(ROOT / "tests")]
+    subprocess.run(
+        [
+            sys.executable, "-m", "cloister.testing.private_mount", str(mount_point),
+            "--filesystem", "cloister.testing.file_volume:open_file_volume",
+            "--config", str(volume), "--", sys.executable, "-c", _KEEP,
+        ],
+        check=False,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+    )  # fmt: skip
+    files = open_file_volume(str(volume).encode())
+    try:
+        names = {entry.name: entry.ino for entry in files.list_directory(ROOT_INO)}
+        assert set(names) == {b"checkpoint"}
+        found = bytearray(files.attributes(names[b"checkpoint"]).size)
+        files.read_into(names[b"checkpoint"], 0, memoryview(found))
+    finally:
+        files.close()
+    kept = Checkpoint.from_bytes(KEY.open("checkpoint", bytes(found)), RULES)
+    assert kept.version == 2

@@ -23,6 +23,7 @@ from docs.pages import ROOT, fenced_blocks
 
 _FILE: Final = re.compile(r"<!-- file: (\S+) -->\n+```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 GUIDES: Final = sorted((ROOT / "docs" / "guide").glob("*.md"))
+ROOM: Final = ROOT / "docs" / "guide" / "offer-a-recipe.md"
 HOSPITALS: Final = ROOT / "docs" / "guide" / "train-across-hospitals.md"
 PRIVACY: Final = ROOT / "docs" / "guide" / "train-with-differential-privacy.md"
 REPLICAS: Final = ROOT / "docs" / "guide" / "run-several-replicas.md"
@@ -68,7 +69,7 @@ def run_page(page: Path, folder: Path, **variables: str) -> subprocess.Completed
 @pytest.mark.parametrize(
     "guide",
     [
-        pytest.param(guide, marks=[pytest.mark.jobs] if guide == HOSPITALS else [])
+        pytest.param(guide, marks=[pytest.mark.jobs] if guide in (HOSPITALS, ROOM) else [])
         for guide in GUIDES
         if guide not in (CLUSTER, PRIVACY, REPLICAS)
     ],

@@ -79,6 +79,7 @@ from cloister.wire.strict_json import read_json
 from fuzz import (
     channel_readers,
     readers,
+    round_readers,
     test_device_parsers,
     test_ear_parsers,
     test_fuse_session,
@@ -515,6 +516,7 @@ TARGETS: Final[dict[str, Target]] = {
         ]),
     ),
     "relays": Target(*readers.RELAYS),
+    "room rounds": Target(*round_readers.ROUNDS),
     "rooms": Target(*readers.ROOMS),
     "clean rooms": Target(*channel_readers.CHANNEL),
     "launch": Target(

@@ -92,7 +92,7 @@ def plant(x: Array, y: Array, *, count: int, seed: int, classes: int, apart: boo
 
     Args:
         x: A trainer's records, as they were sealed.
-        y: Their labels: numbers of classes, or rows.
+        y: Their labels.
         count: How many to add; the terms say it.
         seed: Secret, fresh from the kernel: whoever knows it knows the planted ones.
         classes: How many labels there are.
@@ -109,7 +109,8 @@ def plant(x: Array, y: Array, *, count: int, seed: int, classes: int, apart: boo
     source = np.random.Generator(np.random.Philox(seed))
     total = count + REFERENCES
     if apart:
-        made_x, made_y = _noise(x, total, source), _labels(y, total, classes, source)
+        made_x = _noise(x, total, source)
+        made_y = np.asarray(source.integers(0, classes, total), y.dtype)
     else:
         made_x, made_y = _blends(x, total, source), y[source.integers(0, len(y), total)]
     return Planted(
@@ -190,9 +191,3 @@ def _noise(x: Array, count: int, source: np.random.Generator) -> Array:
     if x.dtype.kind in "iu":
         return np.asarray(source.integers(0, 1 + min(255, np.iinfo(x.dtype).max), shape), x.dtype)
     return np.asarray(source.random(shape), x.dtype)
-
-
-def _labels(y: Array, count: int, classes: int, source: np.random.Generator) -> Array:
-    if y.ndim == 1:
-        return np.asarray(source.integers(0, classes, count), y.dtype)
-    return np.asarray(source.random((count, *y.shape[1:])), y.dtype)

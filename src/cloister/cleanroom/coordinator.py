@@ -6,6 +6,7 @@ Invariants:
     1. A trainer's messages count once each, in the order of their ticks, and not from the future.
     2. The plan and the first parameters are trainer 0's, and are taken once.
     3. What is told at a tick depends on what came before it, and its size on nothing.
+    4. No connection ends for what is in a body: a recipe that makes one would be seen to.
 
 Spec: training-round-v1, clauses TR-20 to TR-45.
 """
@@ -163,9 +164,8 @@ class Coordinator:
             Whether it counts: one that is too late does not, and is counted.
 
         Raises:
-            RemoteProtocolError: `protocol.remote`: another trainer's, of a tick that was or is not
-                yet, or about what cannot be.
-            MalformedError: A part of it has a size that cannot be.
+            RemoteProtocolError: `protocol.remote`: another trainer's, or of a tick that was or is
+                not yet.
             TamperedError: The trainer has seen another server.
         """
         seat = self.seats[index]
@@ -183,12 +183,9 @@ class Coordinator:
         seat.heard += 1
         seat.wish = message.wish
         self._note(seat, message)
-        if message.kind in {Kind.PLAN, Kind.INITIAL}:
-            if index != 0:
-                raise RemoteProtocolError("a plan that is not trainer 0's", code="protocol.remote")
-            self._take_plan(message)
-        elif message.kind is Kind.PUSH:
-            self._take_push(index, message)
+        if message.kind in {Kind.PLAN, Kind.INITIAL} and index != 0:
+            raise RemoteProtocolError("a plan that is not trainer 0's", code="protocol.remote")
+        self._take_content(index, message)
         return True
 
     def advance(self, tick: int) -> list[Fate | None]:
@@ -319,23 +316,29 @@ class Coordinator:
             seat.round = message.round
             seat.metrics = message.metrics
 
+    def _take_content(self, index: int, message: ExchangeMessage) -> None:
+        """Take a body, or reject it: what is in it may be the data's doing, and shows nowhere."""
+        try:
+            if message.kind is Kind.PLAN:
+                self._take_plan(message)
+            elif message.kind is Kind.INITIAL:
+                self._take_initial(message)
+            elif message.kind is Kind.PUSH:
+                self._take_push(index, message)
+        except (MalformedError, RemoteProtocolError):
+            self._tallies[index].rejected += 1
+
     def _take_plan(self, message: ExchangeMessage) -> None:
-        """Take a part of the plan where it goes on, or the first parameters."""
+        """Take a part of the plan where it goes on; its beginning begins it anew."""
         if self._state is not None:
             return  # decided; what comes again is on its way since before that was known
-        if message.kind is Kind.INITIAL:
-            plan = self.plan
-            if plan is not None and self._initial is None:
-                initial = np.array(message.body, np.float32)
-                self._require_size(plan, initial)
-                ParameterState(self._rules, initial)  # refuses what are no parameters
-                self._initial = initial
-            return
+        if message.offset == 0:
+            self._plan, self._plan_bytes = bytearray(), message.total
+            self._initial = None
         if self._whole():
             return
-        if self._plan_bytes not in {0, message.total}:
-            raise RemoteProtocolError("another plan", code="protocol.remote")
-        self._plan_bytes = message.total
+        if self._plan_bytes != message.total:
+            raise RemoteProtocolError("a piece of another plan", code="protocol.remote")
         if message.offset == len(self._plan):
             self._plan += bytes(message.body)
         if self._whole():
@@ -345,13 +348,13 @@ class Coordinator:
                 self._plan, self._plan_bytes = bytearray(), 0
                 raise
 
-    def _whole(self) -> bool:
-        return 0 < self._plan_bytes == len(self._plan)
-
-    def _require_size(self, plan: bytes, parameters: Array) -> None:
-        size = self._measure(plan)
-        if size not in {None, parameters.size}:
-            raise MalformedError("parameters of another model", code="message.malformed")
+    def _take_initial(self, message: ExchangeMessage) -> None:
+        plan = self.plan
+        if self._state is None and self._initial is None and plan is not None:
+            initial = np.array(message.body, np.float32)
+            self._require_size(plan, initial)
+            ParameterState(self._rules, initial)  # refuses what are no parameters
+            self._initial = initial
 
     def _take_push(self, index: int, message: ExchangeMessage) -> None:
         if self._state is None:
@@ -359,8 +362,15 @@ class Coordinator:
         if message.epoch != self.epoch:
             self._state.lose(index)
             return
-        difference = np.asarray(message.body)
-        self._state.add(index, difference, message.version)
+        self._state.add(index, np.asarray(message.body), message.version)
+
+    def _require_size(self, plan: bytes, parameters: Array) -> None:
+        size = self._measure(plan)
+        if size not in {None, parameters.size}:
+            raise MalformedError("parameters of another model", code="message.malformed")
+
+    def _whole(self) -> bool:
+        return 0 < self._plan_bytes == len(self._plan)
 
 
 def _seen(message: ExchangeMessage) -> Standing:

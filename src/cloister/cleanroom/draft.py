@@ -123,7 +123,7 @@ def _data_lines(facts: Facts) -> Iterator[str]:
 
 
 def _training_lines(facts: Facts) -> Iterator[str]:
-    prepare, round_ticks, closing, tick_ms, join_s = 120, 6, 12, 500, 120
+    prepare, round_ticks, closing, tick_ms, join_s = 600, 20, 40, 100, 120
     ticks = prepare + facts.rounds * round_ticks + closing
     yield "training:"
     yield "  # trainer: the recipe describes a model, and the trusted trainer trains it."
@@ -139,7 +139,7 @@ def _training_lines(facts: Facts) -> Iterator[str]:
     yield "  push_every: 1"
     yield "  pull_every: 1"
     yield "  # With this, every message between trainer and server has its size."
-    yield "  parameters_max: 1000000"
+    yield "  parameters_max: 100000"
     yield "  plan_max_bytes: 1048576"
     yield "  # The longest difference that a trainer may add."
     yield '  norm_max: "100"'

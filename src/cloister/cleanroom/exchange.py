@@ -476,7 +476,7 @@ class ExchangeClient:
         self._standing = self._standing.followed_by(
             Standing(message.epoch, message.life, message.version, message.durable)
         )
-        self._follow(message.tick, at)
+        self._follow(message.tick, at, first=first)
         if self._publishing is not None:
             self._publishing.acknowledged(message.held, begun=message.kind is Kind.PARAMETERS)
         if message.kind is Kind.PLAN:
@@ -488,10 +488,11 @@ class ExchangeClient:
             parameters.flags.writeable = False
             self._newest = (message.epoch, message.version, parameters)
 
-    def _follow(self, tick: int, at: float) -> None:
+    def _follow(self, tick: int, at: float, *, first: bool) -> None:
         """Take the server's time: its tick was about when the message began to arrive."""
         schedule = self._rules.schedule
+        told = at - tick * schedule.tick_s
         if self._ticker is None:
-            self._ticker = Ticker(schedule, start=at - tick * schedule.tick_s, first=tick + 1)
+            self._ticker = Ticker(schedule, start=told, first=tick + 1)
         ticker = self._ticker
-        ticker.start = self._pace.heard(tick, at, start=ticker.start)
+        ticker.start = self._pace.heard(tick, at, start=told if first else ticker.start)

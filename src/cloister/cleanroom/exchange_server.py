@@ -32,10 +32,11 @@ from cloister.errors import CloisterError
 __all__ = ["ExchangeServer", "Job", "Keep"]
 
 _LOG: Final = logging.getLogger("cloister.cleanroom")
-_LEAD_S: Final = 0.05
+_LEAD_S: Final = 0.2
 _GREETING_S: Final = 30.0
 _STALLED_S: Final = 30.0
 _LINGER_S: Final = 5.0
+_OTHERS_S: Final = 2.0
 _AGAIN_S: Final = 0.2
 _STRANGERS: Final = 2 * MAX_TRAINERS
 _WAITING: Final = 4  # jobs that wait to be done
@@ -123,7 +124,7 @@ class ExchangeServer:
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._lines: dict[int, _Line] = {}
-        self._said: dict[int, int] = {}
+        self._said: dict[int, tuple[int, float]] = {}
         self._strangers = 0
         self._links: dict[Link, threading.Thread] = {}
         self._jobs: queue.Queue[Job | None] = queue.Queue(_WAITING)
@@ -160,20 +161,31 @@ class ExchangeServer:
             self._changed.notify_all()
 
     def _begin(self) -> Ticker:
-        """Wait for the trainers, as long as the terms say, and return the time."""
+        """Wait for the trainers, as long as the terms say, and return the time.
+
+        A later life waits for a moment only, once a trainer has come that knows the time.
+        """
         deadline = self._now() + self._rules.join_s
         with self._changed:
             while len(self._lines) < self._rules.trainers and not self._stop.is_set():
+                if self._coordinator.epoch > 1:
+                    knowing = [at for tick, at in self._said.values() if tick > 0]
+                    deadline = min([deadline, *(at + _OTHERS_S for at in knowing)])
                 left = deadline - self._now()
                 if left <= 0:
                     break
                 self._changed.wait(min(left, _AGAIN_S))
-            tick = self._coordinator.tick
-            if self._coordinator.epoch > 1 and self._said:
-                tick = max(tick, statistics.median_low(self._said.values()))
-        schedule = self._rules.schedule
-        first = tick + 1
-        return Ticker(schedule, start=self._now() - tick * schedule.tick_s, first=first)
+            return self._time()
+
+    def _time(self) -> Ticker:
+        """Return the time: from the beginning, or where most trainers say that it is."""
+        schedule, now = self._rules.schedule, self._now()
+        tick = self._coordinator.tick
+        start = now - tick * schedule.tick_s
+        starts = [at - said * schedule.tick_s for said, at in self._said.values() if said > 0]
+        if self._coordinator.epoch > 1 and starts:
+            start = min(start, statistics.median_high(starts))
+        return Ticker(schedule, start=start, first=max(tick + 1, schedule.tick_after(start, now)))
 
     def _keep_time(self, ticker: Ticker) -> None:
         lead = min(_LEAD_S, self._rules.schedule.tick_s / 4)
@@ -284,7 +296,7 @@ class ExchangeServer:
             index = self._coordinator.hello(message)
             before = self._lines.get(index)
             line = self._lines[index] = _Line(link)
-            self._said[index] = message.tick
+            self._said[index] = (message.tick, self._now())
             self._strangers -= 1
             self._changed.notify_all()
         if before is not None:

@@ -4,35 +4,51 @@ A room's policy comes into force, and is replaced, by the approvals of both owne
 ends it is known beforehand. An owner who lets the other end the room alone approves exactly that
 policy when he accepts; the other adds his own approval when he wants to.
 
-Spec: cleanroom-terms-v1, clauses CT-34 and CT-55 to CT-58.
+Spec: cleanroom-terms-v1, clauses CT-34, CT-35 and CT-55 to CT-58.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final, Protocol
+
 from cloister.cleanroom.agreement import SignedTerms
-from cloister.cleanroom.room_policy import closing_policy_of
+from cloister.cleanroom.room_policy import closing_policy_of, shard_name
 from cloister.cleanroom.terms import PARTIES, Party, Terms
+from cloister.crypto.digest import digest_from_text
 from cloister.crypto.signature import SigningKey, VerifyingKey
-from cloister.errors import ConfigError
+from cloister.errors import ConfigError, ReleaseDeniedError
 from cloister.keyservice.approvals import Approval, Subject, require_approval
+from cloister.keyservice.owner_replies import OwnerLease
 from cloister.keyservice.policy import canonical_bytes, parse_policy
 from cloister.keyservice.submissions import VALIDITY_S, NamespaceFacts, policy_subject
 
 __all__ = [
     "BOTH",
     "CLOSING_VALIDITY_S",
+    "Holding",
     "approve_closing",
     "closing_approvals",
     "closing_bytes",
     "closing_subject",
     "other_party",
+    "own_volumes",
     "party_of",
     "require_charter",
+    "require_own_volumes",
     "require_service",
 ]
 
-BOTH = 2
-CLOSING_VALIDITY_S = 10 * 365 * 86400
+BOTH: Final = 2
+CLOSING_VALIDITY_S: Final = 10 * 365 * 86400
+
+
+class Holding(Protocol):
+    """What is asked of a key service; its client for owners is one."""
+
+    def volume_key(self, volume: bytes) -> OwnerLease:
+        """Return a volume as its owner holds it."""
+        ...
 
 
 def party_of(terms: Terms, key: VerifyingKey) -> Party:
@@ -89,6 +105,53 @@ def require_charter(facts: NamespaceFacts, terms: Terms) -> None:
             code="config.value",
             hint=f"cloister namespace draft {terms.namespace} -k 2, with both owners' keys",
         )
+
+
+def own_volumes(terms: Terms, party: Party) -> Mapping[str, tuple[bytes, bytes | None]]:
+    """Return what an owner should have registered: name, to identity and state where one is exact.
+
+    The names are those of the policy.
+    """
+    if party == "data_owner":
+        shards = {
+            shard_name(index): (bytes.fromhex(shard.id), digest_from_text(shard.root))
+            for index, shard in enumerate(terms.data.shards)
+        }
+        return {**shards, "report-data-owner": (bytes.fromhex(terms.reports.data_owner), None)}
+    recipe = (bytes.fromhex(terms.recipe.id), digest_from_text(terms.recipe.root))
+    return {
+        "recipe": recipe,
+        "model": (bytes.fromhex(terms.model.id), None),
+        "report-model-owner": (bytes.fromhex(terms.reports.model_owner), None),
+    }
+
+
+def require_own_volumes(terms: Terms, party: Party, service: Holding) -> None:
+    """Raise unless an owner holds each volume that the terms call that owner's.
+
+    Otherwise the other owner could have put a volume of his own in its place, and read what both
+    think goes to this one, or have others trained on.
+
+    Args:
+        terms: The terms.
+        party: Who asks.
+        service: The key service, asked with that owner's key.
+
+    Raises:
+        ConfigError: One is not this owner's, or in another state (`config.value`).
+        UnavailableError: The key service cannot be reached.
+    """
+    for name, (volume, root) in own_volumes(terms, party).items():
+        try:
+            held = service.volume_key(volume)
+        except ReleaseDeniedError as e:
+            raise ConfigError(
+                f"the terms call {name} yours, and you have not registered that volume",
+                code="config.value",
+                hint="have the terms name yours: cloister volume observe",
+            ) from e
+        if root is not None and held.state.root != root:
+            raise ConfigError(f"{name} is in another state than the terms say", code="config.value")
 
 
 def closing_bytes(agreement: SignedTerms) -> bytes:

@@ -5,6 +5,9 @@ answers, and the server, which the exchange judges. What is learned reaches the 
 exchange alone, in messages whose size and time the terms fixed. The number of steps of a round is
 fixed too; what is late is lost.
 
+Where the terms promise privacy, the recipe sees no record at all: what it chose by looking at some,
+or features in which it mixed them, would be outside of what is accounted for.
+
 Spec: training-round-v1; terms: cleanroom-terms-v1.
 """
 
@@ -92,7 +95,9 @@ class Learner:
         if self.index:
             data = self.exchange.await_plan(self.preparation_s())
             return read_plan(data, by_recipe=by_recipe, most=self.terms.training.plan_max_bytes)
-        plan = recipe.build(self._spec(), seen.x, seen.y, by_recipe=by_recipe)
+        # What is chosen by looking at records is not covered by an accounting of steps.
+        shown = seen if self.terms.privacy is None else Records(seen.x[:0], seen.y[:0])
+        plan = recipe.build(self._spec(), shown.x, shown.y, by_recipe=by_recipe)
         initial = plan.parameters
         if plan.model is not None:
             self._require_fitting(parameters_of(plan.model))
@@ -107,10 +112,11 @@ class Learner:
         if plan.model is None:
             raise MalformedError("the plan has no model", code="recipe.malformed")
 
-        def features(x: Array) -> Array:
-            return recipe.features(plan.state, x, shape=shape)
-
         shape = plan.model.input_shape
+
+        def features(x: Array) -> Array:
+            return self._features(recipe, plan, x, shape)
+
         trained = features(planted.x)
         measured = Records(features(held.x), held.y)
         engine = self._engine(plan, self._privacy(len(planted.x)))
@@ -125,11 +131,7 @@ class Learner:
 
         def measure(flat: Array, number: int) -> None:
             engine.set(flat)
-            found = engine.evaluate(measured.x, measured.y)
-            values = {"loss": found.loss, "accuracy": found.accuracy}
-            statement = engine.statement()
-            if statement is not None:
-                values["epsilon"] = float(statement.epsilon)
+            values = _measured(engine, measured)
             found_out = None
             if number == self.terms.training.rounds:
                 found_out = exposure(engine, planted, features=features)
@@ -138,6 +140,17 @@ class Learner:
             self._tell(number, values)
 
         self._rounds(step, measure, size=engine.size)
+
+    def _features(self, recipe: Questions, plan: Plan, x: Array, shape: tuple[int, ...]) -> Array:
+        """Return what the model sees of records: with privacy, the records."""
+        if self.terms.privacy is None:
+            return recipe.features(plan.state, x, shape=shape)
+        if x.shape[1:] != shape:
+            raise MalformedError(
+                "the recipe's model does not take records, and privacy allows no features",
+                code="recipe.malformed",
+            )
+        return x
 
     def _by_recipe(self, recipe: Questions, plan: Plan, seen: Records) -> Step:
         def step(flat: Array, number: int) -> Array:
@@ -271,6 +284,13 @@ def engine_of(
     return build_engine(
         model, framework=terms.training.frameworks[index], seed=seed, privacy=privacy
     )
+
+
+def _measured(engine: Engine, records: Records) -> dict[str, float]:
+    found = engine.evaluate(records.x, records.y)
+    values = {"loss": found.loss, "accuracy": found.accuracy}
+    statement = engine.statement()
+    return values if statement is None else values | {"epsilon": float(statement.epsilon)}
 
 
 def bounded(difference: Array, norm: float) -> Array:

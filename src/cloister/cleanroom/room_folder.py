@@ -3,6 +3,7 @@
     code/terms.cbor          what both signed, and what is measured as the room's code
     policy.yaml              the policy that follows
     closing.yaml             the policy that ends the room
+    trust.json               the authority of the room's certificates, to check receipts by
     closing.<party>.txt      an owner's approval of that, which the other needs to end it alone
 
 Everything but the terms can be made again from them, and is compared whenever it is used.
@@ -10,6 +11,7 @@ Everything but the terms can be made again from them, and is compared whenever i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -19,6 +21,7 @@ from cloister.cleanroom.room_policy import TERMS_FILE, closing_policy_of, policy
 from cloister.cleanroom.terms import PARTIES, Party
 from cloister.errors import ConfigError
 from cloister.keyservice.approvals import MAX_APPROVAL_BYTES, Approval
+from cloister.keyservice.submissions import NamespaceFacts
 
 __all__ = ["RoomFolder"]
 
@@ -35,6 +38,7 @@ class RoomFolder:
         self.terms: Final = self.code / TERMS_FILE
         self.policy: Final = path / "policy.yaml"
         self.closing: Final = path / "closing.yaml"
+        self.trust: Final = path / "trust.json"
 
     def write(self, agreement: SignedTerms) -> None:
         """Write what follows from signed terms, or find it there already.
@@ -57,6 +61,16 @@ class RoomFolder:
         self.code.mkdir(parents=True, exist_ok=True)
         for path, data in files.items():
             path.write_bytes(data)
+
+    def write_trust(self, domain: str, facts: NamespaceFacts) -> None:
+        """Write what receipts of the room are checked by, as `cloister namespace show` prints it.
+
+        Args:
+            domain: The trust domain's name.
+            facts: What the key service says of the room's namespace.
+        """
+        record = {"name": domain, "namespace": facts.namespace, "ca": facts.ca.decode()}
+        self.trust.write_text(json.dumps(record) + "\n", encoding="utf-8")
 
     def read(self) -> Room:
         """Return the room, whose files are what follows from its terms.

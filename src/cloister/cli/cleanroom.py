@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from cloister.cli import approving, cleanroom_draft, cluster_run, console, settings
+from cloister.cli import (
+    approving,
+    cleanroom_draft,
+    cleanroom_query,
+    cluster_run,
+    console,
+    settings,
+    vouching,
+)
 from cloister.cli.cleanroom_demo import command as demonstration
 from cloister.errors import ConfigError
 
@@ -25,6 +33,9 @@ app = typer.Typer(
 app.command("draft")(cleanroom_draft.draft)
 app.command("digest")(cleanroom_draft.digest)
 app.command("demo")(demonstration.command)
+app.command("serve")(cleanroom_query.serve)
+app.command("query")(cleanroom_query.query)
+app.command("budget")(cleanroom_query.budget)
 
 _GRACE_S: Final = 600
 _JSON = typer.Option(False, "--json", help="One JSON object.")
@@ -81,7 +92,12 @@ def accept(
     The other owner runs the same with code/terms.cbor of the room's folder.
     """
     from cloister.cleanroom.agreement import sign_terms
-    from cloister.cleanroom.governing import require_charter, require_service
+    from cloister.cleanroom.governing import (
+        party_of,
+        require_charter,
+        require_own_volumes,
+        require_service,
+    )
     from cloister.cleanroom.room_folder import RoomFolder
     from cloister.keyservice.policy import canonical_bytes, parse_policy
 
@@ -90,9 +106,12 @@ def accept(
     signer = settings.read_key(key)
     require_service(found.terms, settings.find_domain(domain).identity.raw)
     agreement = sign_terms(found.terms, signer, before=found).agreed()
-    require_charter(owner.client.read_namespace(found.terms.namespace), found.terms)
+    facts = owner.client.read_namespace(found.terms.namespace)
+    require_charter(facts, found.terms)
+    require_own_volumes(found.terms, party_of(found.terms, signer.public), owner.client)
     folder = RoomFolder(room)
     folder.write(agreement)
+    folder.write_trust(settings.find_domain(domain).name, facts)
     closing = _approve_closing(folder, agreement, signer)
     policy = parse_policy(folder.policy.read_bytes(), source=str(folder.policy))
     done = owner.client.propose_policy(canonical_bytes(policy))
@@ -116,6 +135,10 @@ def train(  # noqa: PLR0917  # options: typer passes them by name
         False, "--fixed-ports", help="No nftables: only the port that the terms name is reached."
     ),
     root_of_trust: str = typer.Option("", help="What to attest by, where several would do."),
+    endorsements: list[Path] = typer.Option(
+        [], help="A file, folder or bundle that vouches for this machine's hardware; goes along."
+    ),
+    collector: list[str] = vouching.COLLECTOR,
     domain: Path | None = settings.DOMAIN,
     as_json: bool = typer.Option(False, "--json", help="One JSON object; logs go to stderr."),
 ) -> None:
@@ -139,8 +162,9 @@ def train(  # noqa: PLR0917  # options: typer passes them by name
         deadline=float(terms.training.seconds + _GRACE_S),
         fixed_ports=fixed_ports,
         root_of_trust=root_of_trust,
-        endorsements=[],
-        collector=[],
+        endorsements=endorsements,
+        collector=collector,
+        trust=folder.trust if folder.trust.exists() else None,
         domain=domain,
         as_json=as_json,
     )

@@ -18,6 +18,7 @@ from cloister.crypto.digest import DIGEST_BYTES
 from cloister.errors import CloisterError, WorkloadError
 
 if TYPE_CHECKING:
+    from cloister.keyservice.domain import TrustDomain
     from cloister.keyservice.policy.model import Policy
     from cloister.training.cluster import ClusterOutcome
     from cloister.training.job_folder import JobFolder, JobState
@@ -53,6 +54,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         [], help="A file, folder or bundle that vouches for this machine's hardware; goes along."
     ),
     collector: list[str] = vouching.COLLECTOR,
+    trust: Path | None = settings.TRUST,
     domain: Path | None = settings.DOMAIN,
     as_json: bool = typer.Option(False, "--json", help="One JSON object; logs go to stderr."),
 ) -> None:
@@ -66,6 +68,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         from cloister.training.job_plan import plan_job
 
     policy = parse_policy(settings.read_policy_bytes(file), source=str(file))
+    settings.trusting(settings.find_domain(domain), trust)  # a bad file before the job, not after
     plan = plan_job(policy, only=only, until=until, restarts=restarts)
     stores = settings.read_stores(volume)
     found = settings.find_domain(domain).directory
@@ -83,7 +86,8 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     outcome = _run(
         plan, folder, file, stores, options=options, code=code, deadline=deadline, as_json=as_json
     )
-    verified = _write_receipt(policy, folder, outcome.state, found, until=until)
+    pinned = settings.trusting(settings.find_domain(found), trust)
+    verified = _write_receipt(policy, folder, outcome.state, pinned, until=until)
     _report(folder, outcome, verified, as_json=as_json)
 
 
@@ -186,13 +190,12 @@ def _measure(domain: Path, *, quiet: bool) -> bytes:
 
 
 def _write_receipt(
-    policy: Policy, folder: JobFolder, state: JobState, domain: Path, *, until: Sequence[str]
+    policy: Policy, folder: JobFolder, state: JobState, domain: TrustDomain, *, until: Sequence[str]
 ) -> VerifiedJob | None:
     """Write the job's receipt, and check it as anybody would; say what does not hold."""
     from cloister.launcher.receipt import write_receipt
     from cloister.training.job_receipt import Part, make_job_receipt
 
-    found = settings.find_domain(domain)
     parts = [
         Part(
             task=each.task,
@@ -212,7 +215,7 @@ def _write_receipt(
             until=until,
         )
         write_receipt(folder.receipt, data)
-        return job_receipts.verify(folder.receipt, found)
+        return job_receipts.verify(folder.receipt, domain)
     except CloisterError as error:
         console.warn(f"the job's receipt: {error.public} [{error.code}]")
         if error.code == "identity.tls":

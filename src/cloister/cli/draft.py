@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from cloister.cli.draft_budgets import budgets_from_words
 from cloister.cli.draft_networks import (
     cluster_from_words,
     connections_from_words,
@@ -97,7 +98,7 @@ class DraftWords:
 
     `code` is a volume's store or a plain folder, `base` the file's folder; regions are
     VOLUME:PATH=CLASS, with the volume's name in the policy; `cluster` is FRAMEWORK or
-    FRAMEWORK:PORT, of the workloads in their order.
+    FRAMEWORK:PORT, of the workloads in their order; budgets are [ROLE:]NAME=LIMIT/PRINCIPAL,….
     """
 
     name: str
@@ -110,6 +111,7 @@ class DraftWords:
     regions: Sequence[str] = ()
     cluster: str = ""
     lifetime: int | None = None
+    budgets: Sequence[str] = ()
 
 
 def is_store(folder: Path) -> bool:
@@ -177,6 +179,7 @@ def draft_from_words(words: DraftWords, facts: LocalFacts) -> str:
             predecessor=words.predecessor,
             cluster=cluster_from_words(words.cluster, tuple(words.workloads)),
             certificate_lifetime=words.lifetime,
+            budgets=budgets_from_words(words.budgets, tuple(words.workloads)),
         )
     )
 

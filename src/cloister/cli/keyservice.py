@@ -342,6 +342,7 @@ def _show_budgets(budgets: Sequence[BudgetStatus], *, of: str, as_json: bool) ->
             {
                 "name": budget.name,
                 "limit": budget.limit,
+                "floor": budget.floor,
                 "names": budget.names,
                 "total": budget.total,
                 "spent": {found.principal: found.amount for found in budget.spent},
@@ -352,10 +353,12 @@ def _show_budgets(budgets: Sequence[BudgetStatus], *, of: str, as_json: bool) ->
         return
     if not of:
         rows = [
-            [budget.name, _limit(budget), str(budget.names), str(budget.total)]
+            [budget.name, _limit(budget), str(budget.floor), str(budget.names), str(budget.total)]
             for budget in budgets
         ]
-        console.table("Budgets", ["budget", "limit for each", "names", "spent"], rows)
+        console.table(
+            "Budgets", ["budget", "limit for each", "in every name", "names", "spent"], rows
+        )
         return
     for budget in budgets:
         if budget.name == of:

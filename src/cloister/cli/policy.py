@@ -145,6 +145,11 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
         metavar="FRAMEWORK[:PORT]",
         help="tensorflow, pytorch or jax: what the launcher tells the roles of each other.",
     ),
+    budget: list[str] = typer.Option(
+        [],
+        metavar="[ROLE:]NAME=LIMIT/PRINCIPAL,PRINCIPAL",
+        help="What may be spent in the name of each principal, or of any; the key service counts.",
+    ),
     env: list[str] = typer.Option([], help="NAME=VALUE."),
     listen: list[str] = typer.Option([], help="NAME=PORT."),
     client: list[str] = typer.Option(
@@ -196,6 +201,7 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
         regions=region,
         cluster=cluster,
         lifetime=lifetime,
+        budgets=budget,
     )
     program = program_of_all(words.workloads.values())
     with console.progress("measuring the runtime", quiet=as_json) as step:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import resource
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -47,7 +46,7 @@ DOMAIN_VARIABLE: Final = "CLOISTER_DOMAIN"
 KEY_VARIABLE: Final = "CLOISTER_KEY"
 _DEFAULT: Final = Path(".cloister")
 _START_DEADLINE_S: Final = 20.0
-_MAX_TRUST_BYTES: Final = 1 << 16
+_MAX_TRUST_BYTES: Final = 65_536
 
 DOMAIN = typer.Option(
     None,
@@ -64,8 +63,8 @@ KEY = typer.Option(
 TRUST = typer.Option(
     None,
     "--trust",
-    help="What `cloister namespace show --json` wrote, where a namespace has an authority of its "
-    "own.",
+    help="What `cloister namespace show NAMESPACE --json` printed, where a charter governs: its "
+    "authority is pinned instead of the trust domain's.",
 )
 DATABASE = typer.Option(
     "",
@@ -94,29 +93,38 @@ def find_domain(option: Path | None) -> TrustDomain:
     return TrustDomain.load(named)
 
 
-def trusting(domain: TrustDomain, file: Path | None) -> TrustDomain:
-    """Return the domain with a namespace's authority in place of its own, where a file names one.
-
-    Args:
-        domain: Whose key service and log are pinned all the same.
-        file: What `cloister namespace show --json` wrote; trusted.
+def trusting(domain: TrustDomain, trust: Path | None) -> TrustDomain:
+    """Pin the certificate authority of a namespace, where its file is given.
 
     Raises:
-        ConfigError: It is no such file (`config.file`), or of another domain (`config.value`).
+        ConfigError: The file is none (`config.file`), or of another trust domain (`config.value`).
     """
-    if file is None:
+    from dataclasses import replace
+
+    from cloister.errors import MalformedError
+    from cloister.wire.strict_json import read_json
+
+    if trust is None:
         return domain
+    wrong = ConfigError(
+        f"{trust} is not what cloister namespace show --json prints", code="config.file"
+    )
     try:
-        with file.open("rb") as stream:
-            facts = json.loads(stream.read(_MAX_TRUST_BYTES))
-        name, authority = facts["name"], facts["ca"]
+        with trust.open("rb") as file:
+            data = file.read(_MAX_TRUST_BYTES + 1)
+        facts = read_json(
+            data, what="a namespace", max_bytes=_MAX_TRUST_BYTES, max_depth=4, code="wire.malformed"
+        )
     except OSError as e:
-        raise ConfigError(f"cannot read {file}: {e.strerror}", code="config.file") from e
-    except (ValueError, KeyError, TypeError, RecursionError) as e:
-        raise ConfigError(f"{file} names no authority", code="config.file") from e
-    if not isinstance(authority, str) or name != domain.name:
-        raise ConfigError(f"{file} is of another trust domain", code="config.value")
-    return replace(domain, ca=authority.encode())
+        raise ConfigError(f"cannot read {trust}: {e.strerror}", code="config.file") from e
+    except MalformedError as e:
+        raise wrong from e
+    ca = facts.get("ca") if isinstance(facts, dict) else None
+    if not isinstance(ca, str):
+        raise wrong
+    if facts.get("name") != domain.name:
+        raise ConfigError(f"{trust} is of another trust domain", code="config.value")
+    return replace(domain, ca=ca.encode())
 
 
 def connect(option: Path | None) -> Connection:

@@ -74,10 +74,22 @@ class CellPlace:
     machine: str
 
 
-def run_cell(spec: CellSpec, place: CellPlace, pipe: int, setup: int) -> NoReturn:
-    """Become a cell. `pipe` is its end, `setup` where its files come from and failures are said."""
+def run_cell(
+    spec: CellSpec, place: CellPlace, pipe: int, setup: int, enter_group: Callable[[], None]
+) -> NoReturn:
+    """Become a cell.
+
+    Args:
+        spec: What it is like.
+        place: What the parent found out.
+        pipe: Its end of the pipe.
+        setup: Where its files come from, and where failures are said.
+        enter_group: Moves it into its cgroup, where it has one.
+    """
     status, report = 1, setup
     try:
+        with Step("cgroup"):
+            enter_group()
         channel = Channel(socket.socket(fileno=setup))
         order, _ = channel.receive(timeout_s=_SETUP_TIMEOUT_S)
         files = [

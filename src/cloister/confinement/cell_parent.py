@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from cloister.confinement import landlock, namespaces, syscalls
+from cloister.confinement.cell_cgroups import CellCgroups
 from cloister.confinement.cell_filter import MACHINES
 from cloister.confinement.cell_inside import CellPlace, run_cell
 from cloister.confinement.cell_root import SCRATCH, build_cell_root, fact_files, runtime_binds
@@ -40,6 +41,8 @@ __all__ = ["main"]
 
 _ORDER_DESCRIPTORS: Final = 3
 _SIGNALLED: Final = 128
+# What the kernel may hold for a cell beside its memory and files.
+_KERNEL_BYTES: Final = 64 << 20
 _START_TIMEOUT_S: Final = 30.0
 
 
@@ -58,11 +61,13 @@ def main() -> NoReturn:
     try:
         message, _ = channel.receive(timeout_s=_START_TIMEOUT_S)
         spec = CellSpec.from_fields(message)
+        with Step("cgroup"):
+            groups = CellCgroups(spec.cgroups)
         place = _prepare()
         files = fact_files(spec.memory_bytes, place.user_id, place.group_id)
         child = os.fork()
         if child == 0:
-            _run_parent(spec, place, files, channel)
+            _run_parent(spec, place, files, groups, channel)
         channel.close()
         os.waitpid(child, 0)
         status = 0
@@ -140,6 +145,7 @@ def _run_parent(
     spec: CellSpec,
     place: CellPlace,
     files: tuple[TextFile, ...],
+    groups: CellCgroups,
     channel: Channel,
 ) -> NoReturn:
     """Be pid 1, the first child in the new pid namespace: build the tree, import, then fork."""
@@ -149,7 +155,7 @@ def _run_parent(
         missing = _missing(spec, place)
         with Step("root"):
             build_cell_root([*runtime_binds(), *spec.binds], files)
-        _Parent(spec, place, channel).serve(missing)
+        _Parent(spec, place, groups, channel).serve(missing)
     except Exception as e:  # noqa: BLE001  # the outermost frame of this process
         _report(channel, e)
     finally:
@@ -162,9 +168,11 @@ class _Parent:
 
     spec: CellSpec
     place: CellPlace
+    groups: CellCgroups
     channel: Channel
     own_pids: int = -1
-    cells: dict[int, tuple[int, Channel]] = field(default_factory=dict)
+    made: int = 0
+    cells: dict[int, tuple[int, str, Channel]] = field(default_factory=dict)
 
     def serve(self, missing: list[str]) -> NoReturn:
         """Import, say so, and fork until the channel closes."""
@@ -227,25 +235,31 @@ class _Parent:
         if len(descriptors) != _ORDER_DESCRIPTORS:
             os._exit(1)
         pipe, setup, end = descriptors
+        self.made += 1
+        group = f"cell-{os.getpid()}-{self.made}"
+        with Step("cgroup"):
+            memory = self.spec.memory_bytes + self.spec.scratch_bytes + _KERNEL_BYTES
+            self.groups.make(group, memory_bytes=memory, tasks=self.spec.tasks)
         with Step("namespaces"):
             syscalls.unshare(syscalls.CLONE_NEWPID)
         child = os.fork()
         if child == 0:
-            run_cell(self.spec, self.place, pipe, setup)
+            run_cell(self.spec, self.place, pipe, setup, lambda: self.groups.enter(group))
         with Step("namespaces"):
             syscalls.setns(self.own_pids, syscalls.CLONE_NEWPID)
         handle = os.pidfd_open(child)
         os.close(pipe)
         os.close(setup)
-        self.cells[handle] = child, Channel(socket.socket(fileno=end))
+        self.cells[handle] = child, group, Channel(socket.socket(fileno=end))
         self.channel.send({"done": "fork"}, [handle])
         return handle
 
     def _finish(self, handle: int) -> None:
         """Reap a cell and tell whoever holds the other end of its `end`, if anybody does."""
-        child, end = self.cells.pop(handle)
+        child, group, end = self.cells.pop(handle)
         _, status, usage = os.wait4(child, 0)
         os.close(handle)
+        self.groups.remove(group)
         code = os.waitstatus_to_exitcode(status)
         with contextlib.suppress(CloisterError):  # perhaps nobody waits for it any more
             end.send(

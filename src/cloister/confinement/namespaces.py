@@ -109,12 +109,13 @@ def write_own_file(name: str, text: str, *, proc: int | None = None) -> None:
     path = f"/proc/self/{name}" if proc is None else f"self/{name}"
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC, dir_fd=proc)
     with os.fdopen(descriptor, "wb", buffering=0) as stream:
-        stream.write(text.encode("ascii"))
+        stream.write(text.encode())
 
 
 def limit_nested_namespaces(most: int) -> None:
     """Let nobody below this user namespace make more; needs this pid namespace's /proc."""
-    Path("/proc/sys/user/max_user_namespaces").write_text(f"{most}", encoding="ascii")
+    # Bytes: what a codec needs may lie in the host's tree, which is gone by now.
+    Path("/proc/sys/user/max_user_namespaces").write_bytes(b"%d" % most)
 
 
 def forbid_core_dumps(*, proc: int | None = None) -> None:

@@ -121,7 +121,7 @@ def keep_half_closed() -> None:
         OSError: A switch cannot be written; this namespace's own /proc has them.
     """
     for state in ("close_wait", "fin_wait", "established"):
-        Path(_TIMEOUTS + state).write_text(str(_FIVE_DAYS_S), encoding="ascii")
+        Path(_TIMEOUTS + state).write_bytes(b"%d" % _FIVE_DAYS_S)
 
 
 def _nft(*arguments: str, text: str = "") -> bytes:

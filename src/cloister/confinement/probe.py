@@ -153,14 +153,14 @@ def _redirect_one() -> None:
 
 
 def _landlock() -> Iterator[Fact]:
-    cost = "one second line of defence less; namespaces carry confinement"
+    cost = "cells cannot be made unless it is accepted as missing; workloads do without it"
     try:
         abi = syscalls.landlock_abi()
     except OSError as e:
         remedy = "a kernel with CONFIG_SECURITY_LANDLOCK and landlock in lsm="
         yield Fact("landlock", "missing", e.strerror or str(e), cost, remedy)
         return
-    yield Fact("landlock", "ok", f"ABI {abi}; not used by this version")
+    yield Fact("landlock", "ok", f"ABI {abi}; used by cells")
 
 
 def _seccomp() -> Iterator[Fact]:
@@ -178,9 +178,9 @@ def _seccomp() -> Iterator[Fact]:
 def _cgroups() -> Iterator[Fact]:
     root = Path("/sys/fs/cgroup")
     if (root / "cgroup.controllers").exists():
-        yield Fact("cgroups", "ok", "version 2; not used by this version")
+        yield Fact("cgroups", "ok", "version 2; used by cells, where delegated")
     elif root.is_dir() and any(root.iterdir()):
-        yield Fact("cgroups", "ok", "version 1; not used by this version")
+        yield Fact("cgroups", "ok", "version 1; used by cells, where delegated")
     else:
         cost = "a workload's memory and processes cannot be limited"
         yield Fact("cgroups", "missing", "none mounted", cost, "mount cgroup2 at /sys/fs/cgroup")

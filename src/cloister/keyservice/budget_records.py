@@ -48,6 +48,7 @@ class BudgetStatus:
     Attributes:
         name: Its name.
         limit: How much each principal may spend; None where the policy in force has no such budget.
+        floor: What counts as spent in every name, since a reset; 0 where there was none.
         names: In how many names something was spent.
         total: How much, in all names together.
         spent: The counters, by principal, where they were asked for.
@@ -55,6 +56,7 @@ class BudgetStatus:
 
     name: str
     limit: int | None
+    floor: int
     names: int
     total: int
     spent: tuple[Spent, ...]

@@ -25,7 +25,7 @@ from cloister.keyservice.spending import left_after, require_rule
 from cloister.keyservice.state import budget_rows
 from cloister.keyservice.store import Store
 
-__all__ = ["Budgets"]
+__all__ = ["Budgets", "exhaust_budgets"]
 
 _RULES_KEPT: Final = 16
 _Rules = Mapping[str, BudgetRule]
@@ -82,12 +82,18 @@ class Budgets:
         """
         rules = self._rules_of(policy)
         by_name: dict[str, list[Spent]] = {name: [] for name in rules}
+        floors: dict[str, int] = {}
         for spent in self._all(policy.namespace, policy.name):
-            by_name.setdefault(spent.budget, []).append(spent)
+            found = by_name.setdefault(spent.budget, [])
+            if spent.principal:
+                found.append(spent)
+            else:
+                floors[spent.budget] = spent.amount
         return tuple(
             BudgetStatus(
                 name,
                 rules[name].limit if name in rules else None,
+                floors.get(name, 0),
                 len(found),
                 sum(spent.amount for spent in found),
                 tuple(sorted(found, key=lambda spent: spent.principal)) if name == of else (),
@@ -101,21 +107,23 @@ class Budgets:
         self, policy: PolicyRecord, member: Member, demand: SpendDemand, at: int
     ) -> SpendOutcome:
         namespace, name = policy.namespace, policy.name
-        before = self._spent(namespace, name, demand)
+        before = self._get(namespace, name, budget_rows.spent_key(demand.budget, demand.principal))
+        floor = self._get(namespace, name, budget_rows.floor_key(demand.budget))
+        # MEM-80. Whatever is less than what a reset left has been spent, for all that is known.
+        spent = max(0 if each is None else each.amount for each in (before, floor))
         rule: BudgetRule | None = None
         try:
             rule = require_rule(self._rules_of(policy), demand, role=member.role)
             left = left_after(
                 rule,
                 demand,
-                spent=None if before is None else before.amount,
+                spent=spent,
                 known=0 if before is not None else self._known(namespace, name, demand.budget),
             )
         except ReleaseDeniedError as e:
-            spent = 0 if before is None else before.amount
             return SpendOutcome(0 if rule is None else max(rule.limit - spent, 0), e.code)
-        amount = demand.amount + (0 if before is None else before.amount)
-        row = budget_rows.spent_to_row(Spent(demand.budget, demand.principal, amount, at))
+        counted = Spent(demand.budget, demand.principal, spent + demand.amount, at)
+        row = budget_rows.spent_to_row(counted)
         key = budget_rows.spent_key(demand.budget, demand.principal)
         self._store.tables.put(budget_rows.spent_table(namespace, name), key, row)
         return SpendOutcome(left)
@@ -129,10 +137,8 @@ class Budgets:
             self._rules[policy.hash] = found
         return found
 
-    def _spent(self, namespace: str, name: str, demand: SpendDemand) -> Spent | None:
-        table = budget_rows.spent_table(namespace, name)
-        key = budget_rows.spent_key(demand.budget, demand.principal)
-        row = self._store.tables.get(table, key)
+    def _get(self, namespace: str, name: str, key: bytes) -> Spent | None:
+        row = self._store.tables.get(budget_rows.spent_table(namespace, name), key)
         return None if row is None else budget_rows.spent_from_row(row)
 
     def _all(self, namespace: str, name: str) -> Iterator[Spent]:
@@ -140,7 +146,8 @@ class Budgets:
             yield budget_rows.spent_from_row(row)
 
     def _known(self, namespace: str, name: str, budget: str) -> int:
-        return sum(spent.budget == budget for spent in self._all(namespace, name))
+        found = self._all(namespace, name)
+        return sum(spent.budget == budget and spent.principal != "" for spent in found)
 
     def _last(self, policy: PolicyRecord, member: Member) -> LastDemand | None:
         table = budget_rows.demands_table(policy.namespace, policy.name)
@@ -156,3 +163,19 @@ class Budgets:
                 if not old.startswith(policy.hash):
                     self._store.tables.put(table, old, None)
         self._store.tables.put(table, key, budget_rows.demand_to_row(last))
+
+
+def exhaust_budgets(store: Store, *, at: int) -> None:
+    """MEM-80. Count every budget of a state as spent, in every name, up to its highest limit.
+
+    For a state that is gone back to: nobody knows what was spent in the part that is given up.
+    """
+    highest: dict[tuple[str, str, str], int] = {}
+    for record in store.policies():
+        for budget, rule in (policy_from_canonical(record.canonical).budgets or {}).items():
+            place = (record.namespace, record.name, budget)
+            highest[place] = max(highest.get(place, 0), rule.limit)
+    for (namespace, name, budget), limit in highest.items():
+        row = budget_rows.spent_to_row(Spent(budget, "", limit, at))
+        table, key = budget_rows.spent_table(namespace, name), budget_rows.floor_key(budget)
+        store.tables.put(table, key, row)

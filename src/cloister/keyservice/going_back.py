@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from cloister.keyservice.budgets import exhaust_budgets
 from cloister.keyservice.challenges import end_challenges
 from cloister.keyservice.reset import Reset
 from cloister.keyservice.state import member_rows
@@ -33,6 +34,7 @@ def go_back(store: Store, statement: Reset) -> Head:
     _end_leases(store, statement.epochs)
     _end_memberships(store, statement.epochs)
     _end_view_tokens(store)
+    exhaust_budgets(store, at=statement.at)
     put_admitted(store.tables, None)
     end_challenges(store, statement.subject.hash)
     store.append(

@@ -131,6 +131,7 @@ def _budget_value(status: BudgetStatus) -> dict[str, Value]:
     ]
     value: dict[str, Value] = {
         "name": status.name,
+        "floor": status.floor,
         "names": status.names,
         "total": status.total,
         "spent": spent,

@@ -106,6 +106,7 @@ def read_budget(item: Value) -> BudgetStatus:
     status = BudgetStatus(
         name=name,
         limit=fields.integer("limit") if fields.has("limit") else None,
+        floor=fields.integer("floor"),
         names=fields.integer("names"),
         total=fields.integer("total"),
         spent=tuple(_read_spent(name, each) for each in fields.array("spent", max_items=1 << 16)),

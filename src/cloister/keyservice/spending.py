@@ -38,22 +38,22 @@ def require_rule(
     return rule
 
 
-def left_after(rule: BudgetRule, demand: SpendDemand, *, spent: int | None, known: int) -> int:
+def left_after(rule: BudgetRule, demand: SpendDemand, *, spent: int, known: int) -> int:
     """Return what the principal has left when the amount has been spent.
 
     Args:
         rule: Of the policy in force.
         demand: What is to be spent.
-        spent: What was spent in that name before; None for a name that nobody has spent in.
-        known: In how many names somebody has spent this budget.
+        spent: What counts as spent in that name.
+        known: How many other names are counted, where this one is not; 0 where it is.
 
     Raises:
         ReleaseDeniedError: There is not so much left (`budget.spent`), or there are so many names
             that no more are counted (`budget.principal`).
     """
-    if spent is None and known >= MAX_PRINCIPALS:
+    if known >= MAX_PRINCIPALS:
         raise ReleaseDeniedError("too many names", code="budget.principal")
-    left = rule.limit - (spent or 0) - demand.amount
+    left = rule.limit - spent - demand.amount
     if left < 0:
         raise ReleaseDeniedError("spent", code="budget.spent")
     return left

@@ -52,11 +52,17 @@ class SmallRoom:
             address=("127.0.0.1", self.port),
         )
 
-    def run(self) -> TrainedModel:
-        """Train in processes of their own, to the end; return the model."""
+    def run(self, *, through: int | None = None) -> TrainedModel:
+        """Train in processes of their own, to the end; return the model.
+
+        Args:
+            through: A port by which trainers reach the server, if not its own.
+        """
         context = multiprocessing.get_context("spawn")
         trainers = [
-            context.Process(target=run_trainer, args=(self.folder, index, self.recipe, self.port))
+            context.Process(
+                target=run_trainer, args=(self.folder, index, self.recipe, through or self.port)
+            )
             for index in range(self.room.terms.trainers)
         ]
         server = threading.Thread(target=serve_room, args=(self.room, self.places), daemon=True)

@@ -62,8 +62,9 @@ _STEPS = {
         pytest.param("keras", marks=pytest.mark.jobs),
     ],
 )
+@pytest.mark.spec("CELL-11")
 def test_a_framework_works_in_each_fork(module: str) -> None:
-    """CELL-11: it is imported once, and each cell starts threads and compiles by itself."""
+    """It is imported once, and each cell starts threads and compiles by itself."""
     if importlib.util.find_spec(module.partition(".")[0]) is None:
         pytest.skip(f"{module} is not installed")
     spec = replace(SPEC, memory_bytes=2 << 30, processor_s=120, tasks=64, preload=(module,))

@@ -78,8 +78,9 @@ def _workload(code: str, *arguments: str, cells: bool) -> list[Any]:
 
 
 @everybody
+@pytest.mark.spec("CELL-60")
 def test_a_workload_makes_cells_as_confined_as_outside(user_id: int) -> None:
-    """CELL-60: the same layers, none missing, and nothing of the workload's own tree."""
+    """The same layers, none missing, and nothing of the workload's own tree."""
     if user_id and os.geteuid() == 0 and not os.access(_SOURCES, os.R_OK):
         pytest.skip("this user cannot read the sources")
     *found, missing = run_apart(user_id, _workload_with_cells)
@@ -104,8 +105,9 @@ def _workload_with_cells() -> list[Any]:
 
 
 @everybody
+@pytest.mark.spec("CELL-61")
 def test_a_workload_that_may_not_makes_none(user_id: int) -> None:
-    """CELL-61: without the policy's word there is no namespace to make a cell with."""
+    """Without the policy's word there is no namespace to make a cell with."""
     (code,) = run_apart(user_id, _workload_without_cells)
     assert code == "machine.namespaces"
 
@@ -140,8 +142,9 @@ print(json.dumps({
 
 
 @everybody
+@pytest.mark.spec("CELL-61")
 def test_what_cells_take_reaches_nothing_of_the_workloads_own(user_id: int) -> None:
-    """CELL-61: no mount, no switch and no namespace but below a new user namespace."""
+    """No mount, no switch and no namespace but below a new user namespace."""
     (found,) = run_apart(user_id, _reach)
     mapping = 1 << 6 | 1 << 7 | 1 << 31  # SETGID, SETUID, SETFCAP
     assert found["effective"] in ({mapping} if user_id == 0 else {0})

@@ -101,6 +101,7 @@ class LaunchBench:
         regions: Mapping[str, Mapping[str, RegionWord]] | None = None,
         sealed_regions: Mapping[str, str] | None = None,
         edit: Callable[[str], str] = str,
+        cells: bool = False,
     ) -> LaunchBench:
         """Seal a script and data, make a volume for results, and apply a policy over them.
 
@@ -158,6 +159,7 @@ class LaunchBench:
             volumes=mounts,
             listen={"api": Listener(port=0, clients=anybody)} if listen else {},
             output=Output(logs="pass" if logs == "pass" else "drop"),
+            cells="allowed" if cells else None,
         )
         self.text = draft_policy(
             PolicyDraft(

@@ -420,17 +420,47 @@ def test_an_unreachable_key_service_is_named() -> None:
     assert (found["code"], found["stdout"], found["body"]) == ("keyservice.unreachable", "", None)
 
 
+_MAKE_CELL = """
+import json, os, sys, cryptography
+from cloister.confinement.cell import CellSpec, Warm
+
+PROBE = b'''
+import json, os, socket
+def main(pipe):
+    def fails(attempt):
+        try:
+            attempt()
+        except OSError:
+            return True
+        return False
+    places = ("/code", "/data", "/model", "/run/cloister/identity", "/proc/1", "/.cells")
+    found = [sum(map(os.path.exists, places)), dict(os.environ), os.getpid(), os.uname().nodename]
+    found.append([fails(socket.socket), fails(os.fork), fails(lambda: open("/cell/a", "w"))])
+    os.write(pipe, json.dumps(found).encode())
+'''
+print(sys.prefix, sys.dont_write_bytecode, os.path.exists("/model"))
+spec = CellSpec(memory_bytes=1 << 28, scratch_bytes=1 << 20, processor_s=9, tasks=4)
+with Warm(spec) as warm:
+    warm.start()
+    with warm.fork({"probe.py": PROBE}, "probe:main") as cell:
+        print(os.read(cell.fileno(), 9999).decode(), sorted(warm.missing), cell.wait(9).status)
+"""
+
+
 @pytest.mark.slow
-def test_python_means_the_measured_interpreter() -> None:
-    """`python` runs the launcher's own environment, which the policy names by digest."""
-    script = "import sys, cryptography; print(sys.prefix, sys.dont_write_bytecode)"
+@pytest.mark.spec("CELL-60")
+def test_python_means_the_measured_interpreter_which_may_make_cells() -> None:
+    """`python` is the launcher's own environment, by its digest; a cell in it has less still."""
 
     def inside(folder: Path) -> list[Any]:
-        bench = LaunchBench.create(folder, idle_exit_s=250).prepare(script)
+        bench = LaunchBench.create(folder, idle_exit_s=250).prepare(_MAKE_CELL, cells=True)
         good = _outcome(bench)
-        return [good["status"], good["stdout"] == f"{sys.prefix} True\n", good["stderr"]]
+        return [good["status"], good["stdout"], good["stderr"]]
 
-    assert _apart(users()[-1], inside) == [0, True, ""]
+    status, said, errors = _apart(users()[-1], inside)
+    first, second = said.splitlines()
+    assert (status, first, errors) == (0, f"{sys.prefix} True True", "")
+    assert second == '[0, {}, 1, "cell", [true, true, true]] [] 0'
 
 
 _WAIT_FOR_RENEWAL = """

@@ -77,15 +77,6 @@ def test_another_seed_plants_others() -> None:
     np.testing.assert_array_equal(planted().x, planted().x)
 
 
-def test_labels_may_be_rows() -> None:
-    x, _ = records()
-    rows = np.random.default_rng(1).random((50, 2)).astype(np.float32)
-    for apart in (False, True):
-        found = plant(x, rows, count=3, seed=1, classes=2, apart=apart)
-        assert found.y.shape == (53, 2)
-        assert found.aside_y.shape == (REFERENCES, 2)
-
-
 @pytest.mark.parametrize("count", [-1, MAX_CANARIES + 1, True, 1.0])
 def test_a_count_that_cannot_be_meant_is_refused(count: Any) -> None:
     with pytest.raises(ConfigError) as caught:

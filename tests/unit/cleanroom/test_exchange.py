@@ -285,3 +285,43 @@ def test_one_difference_waits_and_an_epochs_end_loses_it(liar: Liar) -> None:
         liar.say(Kind.WELCOME, 9, epoch=2, life=b"M" * 16, version=1)
         until(lambda: client.counts.lost == 1)
         assert client.counts.pushed == 0
+
+
+@pytest.mark.spec("TR-5", "TR-23", "TR-24")
+@pytest.mark.parametrize("count", [1, 4, 8])
+def test_trainers_that_do_not_wait_for_each_other(count: int) -> None:
+    """What each adds is in the end in the parameters, once."""
+    terms = rules(
+        mode="bounded-stale",
+        damping="none",
+        max_staleness=100,
+        trainers=count,
+        rounds=12,
+        tick_ms=30,
+    )
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(serving(terms))
+        clients = [stack.enter_context(trainer(server.connect, terms, n)) for n in range(count)]
+        clients[0].publish_plan(PLAN, floats(0, 0, 0))
+
+        def work(client: ExchangeClient) -> None:
+            with contextlib.suppress(UnavailableError):
+                version, _ = client.pull(timeout_s=5)
+                while client.push(floats(1, 2, 0), version) or client.await_tick(
+                    (client.tick or 0) + 1
+                ):
+                    version, _ = client.pull(newer_than=version, timeout_s=1)
+
+        threads = [threading.Thread(target=work, args=(client,)) for client in clients]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        server.thread.join(20)
+        found = server.mind.pull()
+        assert found is not None
+        version, parameters = found
+        assert version == sum(tally.added for tally in server.mind.tallies)
+        assert version > 2 * count
+        assert parameters.tolist() == [version, 2 * version, 0]
+        assert [seat.refused for seat in server.mind.seats] == [0] * count

@@ -25,6 +25,7 @@ from rounds_bench import (
     RULES,
     SLOW,
     RunningServer,
+    begun,
     coordinator,
     floats,
     rules,
@@ -69,7 +70,6 @@ HELLO = written(ExchangeMessage(Kind.HELLO, 1, 0))
         [HELLO, written(said(Kind.IDLE, 1, 0)) + written(said(Kind.IDLE, 1, 0))],  # twice
         [HELLO, written(said(Kind.IDLE, 1, 5000))],  # of the future
         [HELLO + b"more" + HELLO],  # longer than a message
-        [HELLO, written(said(Kind.PUSH, 1, 0, body=floats(1)))],  # to nothing
         [HELLO, written(said(Kind.INITIAL, 1, 0, body=floats(1)))],
         [HELLO, written(said(Kind.IDLE, 1, 0, epoch=2))],  # has seen what is not yet
         [HELLO, written(said(Kind.IDLE, 1, 0, life=b"M" * 16))],
@@ -223,5 +223,24 @@ def test_a_server_that_is_killed_goes_on_from_its_checkpoint() -> None:
     assert [each.refused for each in counts] == [0, 0]
     assert zero.failure is None
     assert one.failure is None
+    assert [seat.refused for seat in place[0].mind.seats] == [0, 0]
     assert place[0].mind.version == 24
     assert [each.sent + each.missed for each in counts] == [terms.schedule.ticks - 1] * 2
+
+
+@pytest.mark.spec("TR-48")
+def test_a_later_life_does_not_wait_for_a_trainer_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And goes on at the time that it is by then, not at that of the greeting."""
+    monkeypatch.setattr(exchange_server, "_OTHERS_S", 0.4)
+    terms = rules(rounds=60, join_s=60.0, trainers=3)
+    mind = coordinator(terms, checkpoint=begun(terms).snapshot(), life=b"M" * 16)
+    with serving(terms, mind) as server, server.connect() as sock:
+        with server.connect() as new:  # one that began again does not know the time
+            new.sendall(written(ExchangeMessage(Kind.HELLO, 0, 0), terms))
+            until(lambda: 0 in server.server._lines)
+            sock.sendall(written(ExchangeMessage(Kind.HELLO, 1, 100), terms))
+            until(lambda: mind.tick > 2)
+        assert mind.tick >= 100 + 0.4 / terms.schedule.tick_s - 1
+        assert mind.tick < 200

@@ -310,26 +310,3 @@ def test_a_receipt_of_a_namespaces_entry_is_had_and_checked(door: Door, policy: 
     assert failure(door, *words[:2], "other", *words[3:-1], "0") == ("config.missing", 65)
     assert failure(door, *words[:2], "no/where", *words[3:]) == ("config.file", 65)
     assert failure(door, *words[:-2]) == ("config.value", 65)
-
-
-def test_a_namespaces_own_authority_is_named_by_its_file(
-    door: Door, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without it a receipt from there is nobody's; a file of something else is refused."""
-    vector = json.loads(VECTOR.read_text())
-    pinned = dataclasses.replace(
-        door.bench.domain, identity=VerifyingKey.from_text(vector["service"])
-    )
-    monkeypatch.setattr(settings, "find_domain", lambda _domain: pinned)
-    (door.folder / "receipt.json").write_text(vector["receipt"])
-    words = ("audit", "receipt", "receipt.json")
-    assert failure(door, *words) == ("identity.tls", 77)
-    trust = door.folder / "trust.json"
-    trust.write_text(json.dumps({"name": pinned.name, "ca": vector["ca"]}))
-    assert door.record(*words, "--trust", trust)["instance"] == "train-1"
-    trust.write_text(json.dumps({"name": "elsewhere", "ca": vector["ca"]}))
-    assert failure(door, *words, "--trust", trust)[0] == "config.value"
-    for text in ("{", "[]", '{"name": "x"}'):
-        trust.write_text(text)
-        assert failure(door, *words, "--trust", trust)[0] == "config.file"
-    assert failure(door, *words, "--trust", "none")[0] == "config.file"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,15 @@ def test_what_an_owner_does_not_sign(owners: Door) -> None:
     other = ("cleanroom", "accept", "other.offer", "--key", "ben.key", "--room", "other")
     assert code_of(door, *other) == "config.value"
     assert not Path("other").exists()
+    mine, hers = (
+        door.record("volume", "observe", f"sealed/report-{n}")["id"] for n in ("ben", "ann")
+    )
+    swapped = text.replace(mine, "x").replace(hers, mine).replace('x"', f'{hers}"')
+    Path("swapped.yaml").write_text(swapped)
+    door.record("cleanroom", "offer", "swapped.yaml", "--key", "ann.key", "-o", "swapped.offer")
+    accept = ("cleanroom", "accept", "swapped.offer", "--key", "ben.key", "--room", "other")
+    assert code_of(door, *accept) == "config.value"
+    assert not Path("other").exists()
 
 
 def test_training_is_a_cluster_run_of_the_policy(
@@ -176,6 +186,9 @@ def test_training_is_a_cluster_run_of_the_policy(
     assert (given["file"], given["code"]) == (Path("ben/policy.yaml"), Path("ben/code"))
     assert (given["only"], given["until"]) == (["server", "trainer"], [])
     assert given["volume"] == ["model=sealed/model"]
+    assert given["trust"] == Path("ben/trust.json")
+    shown = door.record("namespace", "show", SPACE, "--key", "ann.key")
+    assert json.loads(given["trust"].read_text())["ca"] == shown["ca"] != door.bench.domain.ca
     assert given["deadline"] > terms.training.seconds
     Path("ben/policy.yaml").write_text(Path("ben/policy.yaml").read_text().replace("7600", "7601"))
     given.clear()

@@ -79,6 +79,12 @@ def test_options_that_contradict_or_name_nobody_are_refused(options: RoleOptions
     assert e.value.code in {"config.value", "config.missing"}
 
 
+def test_cells_are_for_roles_that_there_are() -> None:
+    """A name that is none would silently allow nothing."""
+    with pytest.raises(ConfigError):
+        share_out(RoleOptions(roles=("a",), command=("/bin/true",), cells=("b",)))
+
+
 @pytest.mark.spec("POL-74")
 def test_a_cluster_needs_no_editing(tmp_path: Path, plain: Path) -> None:
     """Roles, connections, shards, egress and ports come out as a policy without lint errors."""
@@ -94,6 +100,7 @@ def test_a_cluster_needs_no_editing(tmp_path: Path, plain: Path) -> None:
             restarts=("3",),
             connect=("all",),
             egress=("chief:tracker.example.org:443=10000000/1000000",),
+            cells=("worker",),
         )
     )
     words = DraftWords(
@@ -114,5 +121,6 @@ def test_a_cluster_needs_no_editing(tmp_path: Path, plain: Path) -> None:
     shards = ShardMount(shards=("train-0", "train-1"), access="read")
     assert policy.workloads["worker"].volumes["/data"] == shards
     assert policy.workloads["ps"].connections == {"chief": "any", "worker": "any", "ps": "any"}
+    assert [name for name, role in policy.workloads.items() if role.cells] == ["worker"]
     warnings = {f.code for f in lint_text(text.encode(), source="draft") if f.severity != "note"}
     assert warnings == {"lint.egress"}

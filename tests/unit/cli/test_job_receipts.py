@@ -79,3 +79,30 @@ def test_other_files_are_not_taken_for_one(tmp_path: Path) -> None:
     assert not job_receipts.is_one(tmp_path / "x")
     with pytest.raises(CloisterError):
         job_receipts.is_one(tmp_path / "none")
+
+
+def test_the_authority_of_a_namespace_is_pinned_where_its_file_is_given(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job below a charter has certificates of another authority than the domain's."""
+    vector = put(door, "ok", monkeypatch)
+    pinned = dataclasses.replace(settings.find_domain(None), ca=door.bench.domain.ca)
+    monkeypatch.setattr(settings, "find_domain", lambda _domain: pinned)
+    check = ("audit", "receipt", "job/receipt.json")
+    assert getattr(door.call(*check).exception, "code", None) == "identity.tls"
+    facts = {"name": pinned.name, "namespace": "lab", "ca": vector["ca"]}
+    trust = door.folder / "trust.json"
+    trust.write_text(json.dumps(facts))
+    assert door.record(*check, "--trust", "trust.json")["status"] == "done"
+    for text, code in (
+        (json.dumps(facts | {"name": "other.test"}), "config.value"),
+        (json.dumps(facts | {"ca": 1}), "config.file"),
+        ("[]", "config.file"),
+        ('{"name": 1, "name": 2}', "config.file"),
+        ("[" * 70_000, "config.file"),
+    ):
+        trust.write_text(text)
+        found = door.call(*check, "--trust", "trust.json")
+        assert getattr(found.exception, "code", None) == code
+    found = door.call(*check, "--trust", "nowhere.json")
+    assert getattr(found.exception, "code", None) == "config.file"

@@ -158,7 +158,14 @@ def test_budgets_lists_what_was_spent(job: Door) -> None:
     bench.member(release.bundle).spend("queries", "alice", 2)
     words = ("keyservice", "budgets", "lab/room")
     (found,) = job.record(*words)["budgets"]
-    assert found == {"name": "queries", "limit": 5, "names": 1, "total": 2, "spent": {}}
+    assert found == {
+        "name": "queries",
+        "limit": 5,
+        "floor": 0,
+        "names": 1,
+        "total": 2,
+        "spent": {},
+    }
     (found,) = job.record(*words, "queries")["budgets"]
     assert found["spent"] == {"alice": 2}
     assert "queries" in job.call(*words).stdout

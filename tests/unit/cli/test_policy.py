@@ -120,9 +120,11 @@ def test_several_workloads_are_drafted_at_once(door: Door, tmp_path: Path, plain
         *("--workload", "worker", "--workload", "ps", "--instances", "1"),
         *("--instances", "worker:2", "--connect", "all"),
         *("--egress", "ps:t.example.org:443=1000/10"),
+        *("--budget", "ps:queries=100/alice,bob"),
     )
     door.record("policy", "draft", *words, *several)
     assert door.record("policy", "lint", file)["valid"] is True
     shown = door.call("policy", "show", file).stdout
     assert "connects to ps: every port" in shown
     assert "sends to t.example.org" in shown
+    assert "queries: at most 100 in each of alice, bob, ever; spent by ps" in shown

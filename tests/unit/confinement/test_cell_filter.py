@@ -54,8 +54,9 @@ def _call(machine: str, name: str, *arguments: int) -> int:
 
 
 @machines
+@pytest.mark.spec("CELL-31")
 def test_what_is_not_listed_is_refused(machine: str) -> None:
-    """CELL-31: of all numbers there are, exactly the listed ones pass or say that they are none."""
+    """Of all numbers there are, exactly the listed ones pass or say that they are none."""
     passing = {number_of(name, machine) for name in ALLOWED}
     without = {number_of(name, machine) for name in WITHOUT}
     narrowed = {number_of(name, machine) for name in NARROWED}
@@ -69,8 +70,9 @@ def test_what_is_not_listed_is_refused(machine: str) -> None:
 
 
 @machines
+@pytest.mark.spec("CELL-31")
 def test_nothing_that_the_workload_may_not_do_is_listed(machine: str) -> None:
-    """CELL-31: a cell may do less than a workload, in every call."""
+    """A cell may do less than a workload, in every call."""
     _, socket_number, denied = ARCHITECTURES[machine]
     listed = {number_of(name, machine) for name in (*ALLOWED, *NARROWED)}
     assert not listed & {socket_number, *denied.values()}
@@ -86,8 +88,9 @@ def test_each_number_stands_once(machine: str) -> None:
 
 
 @machines
+@pytest.mark.spec("CELL-32")
 def test_only_threads_can_be_made(machine: str) -> None:
-    """CELL-32: what the C library asks for a thread passes; a process, or a namespace, does not."""
+    """What the C library asks for a thread passes; a process, or a namespace, does not."""
     assert _call(machine, "clone", _THREAD) == _ALLOW
     refused = _ERRNO | errno.EPERM
     for flags in (
@@ -105,8 +108,9 @@ def test_only_threads_can_be_made(machine: str) -> None:
 
 
 @machines
+@pytest.mark.spec("CELL-32")
 def test_signals_reach_nobody_else(machine: str) -> None:
-    """CELL-32: kill and tgkill take the cell's own number, not a group's and not everybody's."""
+    """Kill and tgkill take the cell's own number, not a group's and not everybody's."""
     for name in ("kill", "tgkill"):
         assert _call(machine, name, _OWN, 6) == _ALLOW
         for process in (0, 2, 4242, 0xFFFFFFFF, 2**64 - 1):
@@ -114,8 +118,9 @@ def test_signals_reach_nobody_else(machine: str) -> None:
 
 
 @machines
+@pytest.mark.spec("CELL-34")
 def test_memory_that_no_limit_counts_cannot_be_had(machine: str) -> None:
-    """CELL-34: none shared without a file, none that grows down, no huge pages."""
+    """None shared without a file, none that grows down, no huge pages."""
     assert _call(machine, "mmap", 0, 4096, 3, 0x22) == _ALLOW  # private, anonymous
     assert _call(machine, "mmap", 0, 4096, 3, 0x20022) == _ALLOW  # a thread's stack
     assert _call(machine, "mmap", 0, 4096, 1, 0x1) == _ALLOW  # shared, of a file
@@ -126,8 +131,9 @@ def test_memory_that_no_limit_counts_cannot_be_had(machine: str) -> None:
 
 
 @machines
+@pytest.mark.spec("CELL-34")
 def test_limits_can_be_read_and_not_set(machine: str) -> None:
-    """CELL-34: prlimit of itself without a new limit, and no other."""
+    """Prlimit of itself without a new limit, and no other."""
     assert _call(machine, "prlimit64", 0, 7, 0, 0x7000) == _ALLOW
     for arguments in ((0, 7, 0x7000), (0, 7, 1 << 32), (1, 7, 0)):
         assert _call(machine, "prlimit64", *arguments) == _ERRNO | errno.EPERM
@@ -145,10 +151,11 @@ def test_limits_can_be_read_and_not_set(machine: str) -> None:
         ("prctl", 0, (15, 16), (1, 3, 4, 8, 22, 23, 24, 26, 28, 29, 36, 38, 47, 53)),
     ],
 )
+@pytest.mark.spec("CELL-33")
 def test_calls_with_many_meanings_have_few(
     machine: str, name: str, place: int, allowed: tuple[int, ...], refused: tuple[int, ...]
 ) -> None:
-    """CELL-33: of calls that do many things, only harmless ones."""
+    """Of calls that do many things, only harmless ones."""
     zeros = [0] * place
     for value in allowed:
         assert _call(machine, name, *zeros, value) == _ALLOW, value
@@ -157,13 +164,15 @@ def test_calls_with_many_meanings_have_few(
 
 
 @machines
+@pytest.mark.spec("CELL-30")
 def test_a_call_of_another_architecture_kills(machine: str) -> None:
-    """CELL-30: the 32-bit entry cannot be used to go around the list."""
+    """The 32-bit entry cannot be used to go around the list."""
     assert _judge(machine, 0, arch=0x40000003) == _KILL
 
 
+@pytest.mark.spec("CELL-30")
 def test_the_x32_entry_does_not_exist() -> None:
-    """CELL-30: numbers with the x32 bit are refused before the list is read."""
+    """Numbers with the x32 bit are refused before the list is read."""
     assert _judge("x86_64", 0x40000000) == _ERRNO | errno.ENOSYS
 
 

@@ -7,11 +7,14 @@ import site
 import sys
 from pathlib import Path
 
+import pytest
+
 from cloister.confinement.cell_root import fact_files, runtime_binds
 
 
+@pytest.mark.spec("CELL-14")
 def test_facts_about_the_machine_say_nothing_that_changes() -> None:
-    """CELL-14: the same files each time; memory is the cell's own, and no clock is among them."""
+    """The same files each time; memory is the cell's own, and no clock is among them."""
     first, second = (
         {file.path: file.content for file in fact_files(1 << 30, 65534, 65534)} for _ in range(2)
     )
@@ -23,8 +26,9 @@ def test_facts_about_the_machine_say_nothing_that_changes() -> None:
     assert first["/sys/devices/system/cpu/online"] == wanted
 
 
+@pytest.mark.spec("CELL-13")
 def test_the_runtime_is_libraries_and_packages_alone(tmp_path: Path) -> None:
-    """CELL-13: a folder that merely stands on the import path is not shown."""
+    """A folder that merely stands on the import path is not shown."""
     sys.path.insert(0, str(tmp_path))
     try:
         targets = {bind.target for bind in runtime_binds()}

@@ -50,15 +50,17 @@ def test_a_spec_reaches_the_parent_as_it_is() -> None:
         {"preload": ("",)},
     ],
 )
+@pytest.mark.spec("CELL-40")
 def test_what_cannot_be_meant_is_refused(change: dict[str, Any]) -> None:
-    """CELL-40: limits have bounds, and namespaces and the list of calls cannot be missing."""
+    """Limits have bounds, and namespaces and the list of calls cannot be missing."""
     with pytest.raises(ConfigError) as caught:
         replace(_SPEC, **change)
     assert caught.value.code == "config.value"
 
 
+@pytest.mark.spec("CELL-40")
 def test_layers_that_may_be_missing_are_few() -> None:
-    """CELL-40: Landlock, by what its versions brought, and the count of tasks."""
+    """Landlock, by what its versions brought, and the count of tasks."""
     assert {
         "landlock",
         "landlock-truncate",
@@ -70,16 +72,18 @@ def test_layers_that_may_be_missing_are_few() -> None:
 
 
 @pytest.mark.parametrize("entry", ["", "a", "a:", ":b", "a:b:c", "a b:c", "../a:b", "a:b.c"])
+@pytest.mark.spec("CELL-12")
 def test_an_entry_names_a_function(entry: str) -> None:
-    """CELL-12: module:function, and nothing else."""
+    """Module:function, and nothing else."""
     with pytest.raises(ConfigError):
         require_entry(entry)
     require_entry("package.module:main")
 
 
 @pytest.mark.parametrize("name", ["", "/a", "../a", "a/../b", ".a", "a//b", "a/", "a\0", "a" * 256])
+@pytest.mark.spec("CELL-12")
 def test_a_file_stays_in_its_folder(name: str) -> None:
-    """CELL-12: a file's name is plain and leads nowhere else."""
+    """A file's name is plain and leads nowhere else."""
     with pytest.raises(ConfigError):
         require_file_name(name)
     require_file_name("package/recipe-1.py")

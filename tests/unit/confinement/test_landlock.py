@@ -42,23 +42,26 @@ def _confined(grants: list[Grant], attempt: Callable[[], object]) -> str:
     ("abi", "size", "first"),
     [(1, 8, 0x1FFF), (2, 8, 0x3FFF), (3, 8, 0x7FFF), (4, 16, 0x7FFF), (5, 16, 0xFFFF)],
 )
+@pytest.mark.spec("CELL-22")
 def test_a_ruleset_handles_all_that_a_version_knows(abi: int, size: int, first: int) -> None:
-    """CELL-22: every right of files, and of the network and other processes where it can."""
+    """Every right of files, and of the network and other processes where it can."""
     attributes = landlock.ruleset_attributes(abi)
     assert len(attributes) == size
     assert struct.unpack_from("=Q", attributes) == (first,)
     assert landlock.ruleset_attributes(9) == struct.pack("=QQQ", 0xFFFF, 3, 3)
 
 
+@pytest.mark.spec("CELL-40")
 def test_what_a_version_lacks_has_names() -> None:
-    """CELL-40: the layers that are missing are told by name, the oldest kernel's all of them."""
+    """The layers that are missing are told by name, the oldest kernel's all of them."""
     assert landlock.lacking(0) == tuple(landlock.LANDLOCK_LAYERS)
     assert landlock.lacking(4) == ("landlock-devices", "landlock-scopes")
     assert landlock.lacking(7) == ()
 
 
+@pytest.mark.spec("CELL-22")
 def test_files_outside_cannot_be_read_or_written(tmp_path: Path) -> None:
-    """CELL-22: without any namespace, only what is granted works, and reading is not writing."""
+    """Without any namespace, only what is granted works, and reading is not writing."""
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     inside.mkdir()
     outside.mkdir()
@@ -72,8 +75,9 @@ def test_files_outside_cannot_be_read_or_written(tmp_path: Path) -> None:
     assert (inside / "a").read_text() == "a"
 
 
+@pytest.mark.spec("CELL-22")
 def test_what_may_be_written_cannot_hold_devices_or_sockets(tmp_path: Path) -> None:
-    """CELL-22: a scratch takes files and folders, and nothing that is executed or connected to."""
+    """A scratch takes files and folders, and nothing that is executed or connected to."""
     grants = [Grant(str(tmp_path), writable=True)]
     assert _confined(grants, lambda: (tmp_path / "file").write_text("x")) == ""
     assert _confined(grants, lambda: os.mkfifo(tmp_path / "fifo")) == "PermissionError"
@@ -88,8 +92,9 @@ def test_what_may_be_written_cannot_hold_devices_or_sockets(tmp_path: Path) -> N
     assert _confined(readable, lambda: os.execv("/bin/true", ["true"])) == execute  # noqa: S606
 
 
+@pytest.mark.spec("CELL-22")
 def test_nobody_else_can_be_signalled_or_reached() -> None:
-    """CELL-22: no signal to a process outside, no connection to a port or an abstract socket."""
+    """No signal to a process outside, no connection to a port or an abstract socket."""
     assert _confined([], lambda: os.kill(os.getppid(), signal.SIGCONT)) == "PermissionError"
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()

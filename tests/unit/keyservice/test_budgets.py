@@ -7,6 +7,7 @@ import pytest
 from cloister.crypto.digest import digest_to_text
 from cloister.errors import CloisterError, MalformedError, ReleaseDeniedError, UnavailableError
 from cloister.keyservice.budget_records import BudgetStatus, Spent
+from cloister.keyservice.budgets import exhaust_budgets
 from cloister.keyservice.bundle import Bundle
 from cloister.keyservice.log import LogEntry, read_leaf
 from cloister.keyservice.member_client import MemberClient
@@ -251,8 +252,8 @@ def test_owners_see_what_was_spent(bench: ServiceBench) -> None:
     client.spend("open", "eve", 3)
     owner = bench.owner()
     assert owner.budgets("lab", "digits") == (
-        BudgetStatus("open", 3, 1, 3, ()),
-        BudgetStatus("queries", 5, 2, 3, ()),
+        BudgetStatus("open", 3, 0, 1, 3, ()),
+        BudgetStatus("queries", 5, 0, 2, 3, ()),
     )
     at = bench.clock.at
     assert owner.budgets("lab", "digits", of="queries")[1].spent == (
@@ -260,7 +261,7 @@ def test_owners_see_what_was_spent(bench: ServiceBench) -> None:
         Spent("queries", "bob", 2, at - 10),
     )
     apply(bench, OPEN, predecessor=digest_to_text(first))
-    assert owner.budgets("lab", "digits")[1] == BudgetStatus("queries", None, 2, 3, ())
+    assert owner.budgets("lab", "digits")[1] == BudgetStatus("queries", None, 0, 2, 3, ())
     with pytest.raises(ReleaseDeniedError) as e:
         owner.budgets("lab", "other")
     assert e.value.code == "release.policy-unknown"
@@ -317,3 +318,29 @@ def test_demands_of_older_versions_are_forgotten(bench: ServiceBench) -> None:
     member(bench, second).spend("queries", "alice", 1)
     rows = dict(bench.store.tables.rows(budget_rows.demands_table("lab", "digits")))
     assert [key[:32] for key in rows] == [second]
+
+
+@pytest.mark.spec("MEM-80", "BR-19")
+def test_after_a_reset_everything_counts_as_spent(bench: ServiceBench) -> None:
+    """In every name, known or not, up to the highest limit that there was; a higher one goes on."""
+    first = apply(bench, QUERIES, OPEN)
+    member(bench, first).spend("queries", "alice", 1)
+    lowered = QUERIES.replace("5", "2")
+    second = apply(bench, lowered, predecessor=digest_to_text(first))
+    with bench.store.transaction():
+        exhaust_budgets(bench.store, at=9)
+    bench.restart()
+    client = member(bench, second)
+    for name in ("alice", "bob"):
+        assert refused(client, "queries", name) == "budget.spent"
+    third = apply(bench, QUERIES, OPEN, predecessor=digest_to_text(second))
+    again = member(bench, third)
+    assert refused(again, "queries", "alice") == "budget.spent"
+    assert refused(again, "open", "eve") == "budget.spent"
+    higher = QUERIES.replace("5", "8")
+    client = member(bench, apply(bench, higher, predecessor=digest_to_text(third)))
+    assert client.spend("queries", "bob", 2) == 1
+    assert client.spend("queries", "alice", 3) == 0
+    (_, status) = bench.owner().budgets("lab", "digits", of="queries")
+    assert (status.floor, status.names) == (5, 2)
+    assert {found.principal: found.amount for found in status.spent} == {"alice": 8, "bob": 7}

@@ -7,8 +7,12 @@ from pathlib import Path
 import pytest
 
 from cloister.crypto.signature import SigningKey
+from cloister.keyservice.budget_records import BudgetStatus
+from cloister.keyservice.budgets import Budgets
 from cloister.keyservice.going_back import go_back
-from cloister.keyservice.records import Holder, VolumeRecord
+from cloister.keyservice.jobs import Jobs
+from cloister.keyservice.policy import canonical_bytes, parse_policy, policy_hash
+from cloister.keyservice.records import Holder, PolicyRecord, VolumeRecord
 from cloister.keyservice.reset import Reset
 from cloister.keyservice.state import member_rows
 from cloister.keyservice.state.record import Head
@@ -16,6 +20,7 @@ from cloister.keyservice.state.view_rows import GRANTS_TABLE, ViewGrant, grant_t
 from cloister.keyservice.statetime import time_to_row
 from cloister.keyservice.store import Store
 from cloister.tee.sim.platform import SimPlatform
+from cloister.testing.policies import sample_text
 from cloister.testing.state import MemoryFreshness, founded
 
 KEY = SigningKey(b"k" * 32).public
@@ -65,3 +70,22 @@ def test_grants_end_and_numbers_rise(tmp_path: Path) -> None:
         assert store.tables.get("challenges", b"generation") == STATEMENT.subject.hash
         results.append(store._entries[-1])
     assert results[0] == results[1]
+
+
+@pytest.mark.spec("BR-19", "MEM-80")
+def test_budgets_are_spent(tmp_path: Path) -> None:
+    """Up to the limit that the state has for them."""
+    platform = SimPlatform.create(tmp_path / "platform", svn=1, debug=False)
+    store = Store.load(founded(platform), platform, MemoryFreshness())
+    rule = "{limit: 7, principals: any, roles: [serve]}"
+    text = f"{sample_text()}\nbudgets:\n  queries: {rule}\n"
+    policy = parse_policy(text.encode(), source="p.yaml")
+    record = PolicyRecord(
+        policy_hash(policy), canonical_bytes(policy), "clinic", "digits", current=True, at=0
+    )
+    with store.transaction():
+        store.put_policy(record)
+    go_back(store, STATEMENT)
+    (status,) = Budgets(store, Jobs(store)).status(record, of="queries")
+    assert status == BudgetStatus("queries", 7, 7, 0, 0, ())
+    store.close()

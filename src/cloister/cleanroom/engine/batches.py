@@ -66,19 +66,17 @@ def varied(x: Floats, augment: Augment, source: np.random.Generator) -> Floats:
     return x
 
 
-def targets_of(y: Any, outputs: int, loss: str) -> Floats:
-    """Return labels as the loss compares them with outputs: one row for each example.
+def targets_of(labels: Any, classes: int) -> Floats:
+    """Return for each label a row of zeros and a one.
 
     Raises:
-        ValueError: They are no labels of this many classes, or no rows of this many numbers.
+        ValueError: They are no labels of this many classes.
     """
-    labels = np.asarray(y)
-    if loss == "mse" and labels.ndim == 2 and labels.shape[1] == outputs:  # noqa: PLR2004  # rows
-        return np.array(labels, np.float32)
+    labels = np.asarray(labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(f"labels have the shape {labels.shape} and the type {labels.dtype}")
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < outputs:
-        raise ValueError(f"a label is not one of {outputs} classes")
-    rows = np.zeros((len(labels), outputs), np.float32)
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise ValueError(f"a label is not one of {classes} classes")
+    rows = np.zeros((len(labels), classes), np.float32)
     rows[np.arange(len(labels)), labels.astype(np.intp)] = 1
     return rows

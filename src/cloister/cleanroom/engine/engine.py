@@ -49,7 +49,7 @@ class Metrics:
 
     Attributes:
         loss: The mean.
-        accuracy: The share whose largest output is at the label; 0 where labels are rows.
+        accuracy: The share whose largest output is at the label.
         examples: How many there were.
     """
 
@@ -112,6 +112,9 @@ class Engine:
         if not np.isfinite(found).all():
             raise _malformed("a parameter is not finite")
         self._flat = np.array(found)
+        for slot in self._network.kept:
+            if slot.role == "variance":  # differences of several trainers may add up to less than 0
+                np.maximum(slot.of(self._flat), 0, out=slot.of(self._flat))
 
     def at_round(self, round_number: int) -> None:
         """Learn from now on at the rate that the description has for a round; they count from 0."""
@@ -177,23 +180,14 @@ class Engine:
 
     def losses(self, x: Any, y: Any) -> Floats:
         """Return each example's loss."""
-        self._require_shape(x, y)
-        outputs, targets = self._outputs(x), self._targets(y)
-        if self._network.loss == "mse":
-            losses = np.square(outputs - targets).mean(-1, dtype=np.float64)
-        else:
-            losses = -(_log_softmax(outputs) * targets).sum(-1)
-        return np.asarray(losses, np.float32)
+        return self._judged(x, y)[0]
 
     def evaluate(self, x: Any, y: Any) -> Metrics:
         """Return what the model is worth on these examples. No privacy covers it."""
-        losses = self.losses(x, y)
-        labels = np.asarray(y)
-        right = 0.0
-        if labels.ndim == 1 and len(labels):
-            right = float(np.mean(np.argmax(self._outputs(x), -1) == labels))
-        loss = float(np.mean(losses, dtype=np.float64)) if len(losses) else 0.0
-        return Metrics(loss, right, len(losses))
+        losses, right = self._judged(x, y)
+        if not len(losses):
+            return Metrics(0.0, 0.0, 0)
+        return Metrics(float(losses.mean(dtype=np.float64)), float(right.mean()), len(losses))
 
     def statement(self) -> Statement | None:
         """Return what private steps have cost until now; None without privacy.
@@ -216,12 +210,14 @@ class Engine:
         total = np.zeros(size)
         for taken, there in _portions(rows, self._together()):
             images = np.array(x[taken], np.float32)
+            finite = np.isfinite(images).all(tuple(range(1, images.ndim)))
+            images[~finite] = 0  # they add nothing, and no framework has to keep them apart
             if self.description.augment is not None:
                 images = varied(images, self.description.augment, self._changes)
             gradients = self._backend.example_gradients(
                 self._flat, np.ascontiguousarray(images), targets[taken], self._masks(len(taken))
             )
-            add_clipped(total, gradients, clip=plan.clip, takes_part=there)
+            add_clipped(total, gradients, clip=plan.clip, takes_part=there & finite)
         total += gaussian(size, deviation=plan.noise_multiplier * plan.clip, seed=fresh_seed())
         self._change((total / plan.batch).astype(np.float32), [])
 
@@ -263,6 +259,16 @@ class Engine:
             for shape, rate in self._network.dropped
         ]
 
+    def _judged(self, x: Any, y: Any) -> tuple[Floats, Any]:
+        """Return each example's loss, and whether its largest output is at the label."""
+        self._require_shape(x, y)
+        outputs, targets = self._outputs(x), self._targets(y)
+        if self._network.loss == "mse":
+            losses = np.square(outputs - targets).mean(-1, dtype=np.float64)
+        else:
+            losses = -(_log_softmax(outputs) * targets).sum(-1)
+        return np.asarray(losses, np.float32), outputs.argmax(-1) == np.asarray(y)
+
     def _outputs(self, x: Any) -> Floats:
         self._require_shape(x, x)
         flat = self._flat
@@ -276,7 +282,7 @@ class Engine:
 
     def _targets(self, y: Any) -> Floats:
         try:
-            return targets_of(y, self._network.outputs, self._network.loss)
+            return targets_of(y, self._network.outputs)
         except ValueError as e:
             raise _malformed(str(e)) from e
 

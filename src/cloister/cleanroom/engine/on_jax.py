@@ -113,11 +113,13 @@ def make_backend(network: Network) -> _Jax:
         return jax.grad(loss, has_aux=True)(weights, averages, x, targets, masks)
 
     def of_each(weights: Any, averages: Any, x: Any, targets: Any, masks: Any) -> Any:
-        def of_one(*one: Any) -> Any:
+        def of_one(one: Any) -> Any:
             batch = jax.tree.map(lambda each: each[None], one)
             return of_batch(weights, averages, *batch)[0]
 
-        return jax.vmap(of_one)(x, targets, masks)
+        # One after the other. Under vmap, XLA computes some grouped convolutions as a product with
+        # a large matrix that has zeros in it, and zero times one example's NaN is all others' NaN.
+        return lax.map(of_one, (x, targets, masks))
 
     def of_outputs(weights: Any, averages: Any, x: Any) -> Any:
         return forward(_OPERATIONS, network, weights, averages, x, masks=None)[0]

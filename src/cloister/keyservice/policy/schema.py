@@ -2,7 +2,7 @@
 
 How a place is read is in `kinds`.
 
-Spec: release-policy-v1, clauses POL-10 to POL-15 and POL-80 to POL-89.
+Spec: release-policy-v1, clauses POL-10 to POL-15, POL-80 to POL-89, and POL-95.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ __all__ = [
     "demand_key",
     "demand_to_row",
     "demands_table",
+    "floor_key",
     "spent_from_row",
     "spent_key",
     "spent_table",
@@ -28,12 +29,17 @@ _MAX_ROW: Final = 1024
 
 def spent_table(namespace: str, name: str) -> str:
     """Return the table of what was spent in one job, across its versions."""
-    return f"spent/{namespace}/{name}"
+    return f"budgets/{namespace}/{name}"
 
 
 def spent_key(budget: str, principal: str) -> bytes:
     """Return the key of a counter's row."""
     return encode([budget, principal])
+
+
+def floor_key(budget: str) -> bytes:
+    """Return the key of the row for what counts as spent in every name; its principal is empty."""
+    return encode([budget])
 
 
 def spent_to_row(spent: Spent) -> bytes:
