@@ -4,7 +4,7 @@ Example::
 
     from cloister.cleanroom import client
 
-    room = client.connect("https://10.0.0.7:8443", terms="terms.cbor", trust="domain.json",
+    room = client.connect("https://10.0.0.7:8443", terms="terms.cbor", trust="trust.json",
                           principal="clinic", key=my_key)
     print(room.ask(record).labels)
 
@@ -276,7 +276,7 @@ def connect(
     Args:
         url: `https://host:port`; only a way to get there.
         terms: The room's signed terms (`code/terms.cbor`).
-        trust: The trust domain's `domain.json`.
+        trust: `trust.json` of the room's folder: the authority of its namespace.
         principal: The name that the terms give to the key.
         key: The principal's; an owner's, to look at how others stand.
         timeout_s: For connecting, and for each answer.

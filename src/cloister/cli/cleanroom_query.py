@@ -22,6 +22,11 @@ _JSON = typer.Option(False, "--json", help="One JSON object.")
 _TERMS = typer.Option(
     Path("room/code/terms.cbor"), "--terms", help="The terms that both owners signed."
 )
+_TRUST = typer.Option(
+    None,
+    "--trust",
+    help="The authority of the room's certificates (default: trust.json of the room's folder).",
+)
 _MILLION: Final = 1_000_000
 
 
@@ -80,13 +85,13 @@ def query(  # noqa: PLR0917  # options: typer passes them by name
     principal: str = typer.Option(help="The name that the terms give to your key."),
     key: Path = typer.Option(help="Your key's file."),
     terms: Path = _TERMS,
-    domain: Path | None = settings.DOMAIN,
+    trust: Path | None = _TRUST,
     as_json: bool = _JSON,
 ) -> None:
     """Ask a room's model about one record, after it has proved that it keeps the terms."""
     from cloister.cleanroom import client
 
-    trust = settings.find_domain(domain).directory / "domain.json"
+    trust = terms.parent.parent / "trust.json" if trust is None else trust
     record = read_array(file)
     signer = settings.read_key(key)
     with client.connect(url, terms=terms, trust=trust, principal=principal, key=signer) as room:
@@ -139,10 +144,9 @@ def budget(  # noqa: PLR0917  # options: typer passes them by name
             spent |= {one.principal: one.amount for one in found.spent}
     tallies: dict[str, Tally] = {}
     if url:
-        trust = settings.find_domain(domain).directory / "domain.json"
         signer = settings.read_key(key)
         with client.connect(
-            url, terms=agreed, trust=trust, principal=names[0], key=signer
+            url, terms=agreed, trust=RoomFolder(room).trust, principal=names[0], key=signer
         ) as asking:
             tallies = {name: asking.standing(name) for name in names}
     rows = [_row(name, terms.queries.limit, spent, tallies) for name in names]

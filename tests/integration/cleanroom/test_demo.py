@@ -27,6 +27,8 @@ ATTEMPTS = {
     "opens the model's volume, as founder of the domain": "release.volume-unknown",
     "puts a program of hers on the records, alone": "approval.pending",
     "puts a file beside the signed terms": "appraisal.code",
+    "asks once more than agreed": "budget.spent",
+    "asks in the data owner's name": "query.principal",
     "goes on after the room was closed": "release.policy-changed",
 }
 
@@ -38,6 +40,7 @@ def _require_everything_proved(record: dict[str, Any]) -> None:
     assert record["captured_bytes"] > record["messages"] * record["message_bytes"]
     assert record["searched_bytes"] > record["captured_bytes"]
     assert {each["what"]: each["code"] for each in record["attempts"]} == ATTEMPTS
+    assert record["queries"] == {"answered": 4, "right": 3, "spent": 4, "limit": 4}
     assert len(record["spying_recipe"]) == 7
     assert record["spying_recipe"]["opens a connection"] == "EPERM"
 

@@ -9,9 +9,8 @@ from typing import Any, Final
 from cloister.cli.cleanroom_demo.looking import EXPECTED, SECRETS
 from cloister.cli.cleanroom_demo.people import DATA_OWNER, MODEL_OWNER, OPERATOR, PARTIES
 
-__all__ = ["ASKING", "Facts"]
+__all__ = ["Facts"]
 
-ASKING: Final = "not shown: the query enclave is not part of this version"
 _GOOD: Final = 0.8
 
 
@@ -33,6 +32,10 @@ class Facts:
         searched_bytes: Of the operator's.
         captured_bytes: Of those, from the network.
         attempts: What was tried, by whom, and how it was refused.
+        answered: How many queries were answered.
+        right: How many of them were right.
+        spent: How many the key service counted, as the model owner reads it.
+        limit: How many the terms allow.
         spied: What the spying recipe tried, to its error.
         seconds: By stage.
     """
@@ -50,6 +53,10 @@ class Facts:
     searched_bytes: int = 0
     captured_bytes: int = 0
     attempts: list[dict[str, str]] = field(default_factory=list)
+    answered: int = 0
+    right: int = 0
+    spent: int = 0
+    limit: int = 0
     spied: Mapping[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -70,6 +77,8 @@ class Facts:
             and self.output_bytes == 0
             and {party: set(found) for party, found in self.found.items()}
             == {party: set(secrets) for party, secrets in EXPECTED.items()}
+            and 0 < self.answered == self.spent == self.limit
+            and self.right > 0
             and set(self.unprotected) == set(SECRETS)
             and bool(self.attempts)
             and all(each["code"] for each in self.attempts)
@@ -96,7 +105,12 @@ class Facts:
             "captured_bytes": self.captured_bytes,
             "attempts": self.attempts,
             "spying_recipe": dict(self.spied),
-            "queries": ASKING,
+            "queries": {
+                "answered": self.answered,
+                "right": self.right,
+                "spent": self.spent,
+                "limit": self.limit,
+            },
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
         }
 
@@ -115,6 +129,8 @@ class Facts:
               for secret in SECRETS),
             ["the training", self._wire(), *[f"a report in a volume of {whose}: {told}"
                                             for whose in ("her own", "his own")]],
+            ["an answer", f"{self.answered} connections", "how many were spent: " f"{self.spent}",
+             f"{self.answered} labels, and no more"],
             ["what programs print", f"{self.output_bytes} bytes", "nothing", "nothing"],
         ]  # fmt: skip
 

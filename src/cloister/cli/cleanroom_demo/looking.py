@@ -22,11 +22,11 @@ from cloister.errors import UnavailableError
 
 __all__ = ["EXPECTED", "SECRETS", "Look", "look"]
 
-SECRETS: Final = ("records", "recipe", "model")
+SECRETS: Final = ("records", "recipe", "model", "queries")
 EXPECTED: Final[Mapping[str, frozenset[str]]] = {
     OPERATOR: frozenset(),
     MODEL_OWNER: frozenset({"recipe"}),
-    DATA_OWNER: frozenset({"records"}),
+    DATA_OWNER: frozenset({"records", "queries"}),
 }
 
 

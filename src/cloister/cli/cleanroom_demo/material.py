@@ -13,6 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from cloister.cli.cleanroom_demo.asking import LIMIT
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import MissingExtraError
 
@@ -35,12 +36,16 @@ class Material:
     Attributes:
         x: uint8[n, 8, 8]: the data owner's records; one is noise that nobody else has.
         y: Their labels.
+        queries: float32[4, 8, 8], in 0 to 1: what the data owner asks; the last is noise.
+        query_labels: The true digits of the others.
         recipe: The model owner's text.
-        markers: Secret (`records`, `recipe`) to byte patterns.
+        markers: Secret (`records`, `recipe`, `queries`) to byte patterns.
     """
 
     x: Any
     y: Any
+    queries: Any
+    query_labels: tuple[int, ...]
     recipe: bytes
     markers: dict[str, list[bytes]]
 
@@ -66,7 +71,17 @@ class Material:
         x[0] = np.frombuffer(noise, np.uint8).reshape(8, 8)
         note = f"CLOISTER-RECIPE-MARKER-{random_bytes(16).hex()}".encode()
         text = _file("room_recipe.py") + b"\n# " + note + b"\n"
-        return cls(x, digits.target[:EXAMPLES], text, {"records": [noise], "recipe": [note]})
+        queries = (digits.images[EXAMPLES : EXAMPLES + LIMIT] * 15.9 / 255).astype(np.float32)
+        drawn = np.frombuffer(random_bytes(_PIECE), np.uint8).astype(np.float32) / 255
+        queries[-1] = drawn.reshape(8, 8)
+        return cls(
+            x=x,
+            y=digits.target[:EXAMPLES],
+            queries=queries,
+            query_labels=tuple(map(int, digits.target[EXAMPLES : EXAMPLES + LIMIT - 1])),
+            recipe=text,
+            markers={"records": [noise], "recipe": [note], "queries": [queries[-1].tobytes()]},
+        )
 
     def write_records(self, folder: Path) -> None:
         """Write the records as a trainer reads them."""
@@ -75,6 +90,16 @@ class Material:
         folder.mkdir(parents=True)
         np.save(folder / "x.npy", self.x)
         np.save(folder / "y.npy", self.y)
+
+    def write_queries(self, folder: Path) -> list[Path]:
+        """Write each query as a file of its own."""
+        import numpy as np
+
+        folder.mkdir()
+        files = [folder / f"{number}.npy" for number in range(len(self.queries))]
+        for file, query in zip(files, self.queries, strict=True):
+            np.save(file, query)
+        return files
 
     def write_recipe(self, folder: Path) -> None:
         """Write the recipe, with bytes beside it by which its digest cannot be guessed."""

@@ -52,6 +52,11 @@ class Person:
         """The room's folder, as he has it."""
         return self.folder / "room"
 
+    @property
+    def terms(self) -> Path:
+        """The terms that both owners signed."""
+        return self.room / "code" / "terms.cbor"
+
     def try_(self, *words: str | Path, named: bool = False) -> Finished:
         """Run a command of `cloister` and wait for it.
 

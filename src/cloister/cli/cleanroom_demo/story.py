@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,7 @@ from cloister.cleanroom.exchange_message import message_bytes
 from cloister.cleanroom.round_rules import RoundRules
 from cloister.cleanroom.terms import Terms
 from cloister.cleanroom.terms_text import parse_terms, terms_to_text
+from cloister.cli.cleanroom_demo.asking import LIMIT, PRINCIPAL, ask
 from cloister.cli.cleanroom_demo.attempts import AFTERWARDS, ATTEMPTS, Attempt, spy
 from cloister.cli.cleanroom_demo.facts import Facts
 from cloister.cli.cleanroom_demo.looking import look
@@ -67,15 +67,20 @@ class Story:
                 self._agree()
             with self._stage("training, and what is tried meanwhile"):
                 self._train()
-            with self._stage("reports, receipt, and the end of the room"):
+            with self._stage("reports and receipt"):
+                self._read()
+            with self._stage("the model is asked, until no query is left"):
+                self._ask()
+            with self._stage("the end of the room"):
                 self._end()
         with self._stage("who has what"):
-            room = load_room(people.operator.room / "code" / "terms.cbor")
+            room = load_room(people.operator.terms)
             weights, pieces = self._material.model(room, people.model_owner.folder / "recipe")
             plain = {
                 "records": self._material.x.tobytes(),
                 "recipe": self._material.recipe,
                 "model": weights,
+                "queries": self._material.queries.tobytes(),
             }
             markers = self._material.markers | {"model": pieces}
             seen = look(people, capture, markers, plain, since_ns=self._began_ns)
@@ -144,7 +149,7 @@ class Story:
             "--recipe", stores / "recipe", "--recipe-digest", digest, "--model", stores / "model",
             "--model-owner-report", stores / f"report-{slug(MODEL_OWNER)}",
             "--data-owner-report", stores / f"report-{slug(DATA_OWNER)}",
-            "--principal", f"data-owner={self._keys[DATA_OWNER]}",
+            "--principal", f"{PRINCIPAL}={self._keys[DATA_OWNER]}",
             "--framework", self.facts.framework, "--output", draft,
         )  # fmt: skip
         terms = demonstration_terms(parse_terms(draft.read_bytes(), source=draft.name))
@@ -153,13 +158,14 @@ class Story:
         words = ("--key", hers.key, "--output", offer)
         hers.do("cleanroom", "offer", hers.folder / "terms.yaml", *words)
         his.do("cleanroom", "accept", offer, "--key", his.key, "--room", his.room)
-        signed = his.room / "code" / "terms.cbor"
+        signed = his.terms
         hers.do("cleanroom", "accept", signed, "--key", hers.key, "--room", hers.room)
         shutil.copyfile(hers.room / "closing.model-owner.txt", his.room / "closing.model-owner.txt")
         shutil.copytree(his.room, operator.room)
-        rules = RoundRules.of(load_room(operator.room / "code" / "terms.cbor"))
+        rules = RoundRules.of(load_room(operator.terms))
         self.facts.message_bytes = message_bytes(rules)
         self.facts.messages = rules.schedule.ticks
+        self.facts.limit = terms.queries.limit
 
     def _train(self) -> None:
         operator, stores = self.people.operator, self.people.stores
@@ -183,7 +189,7 @@ class Story:
             self._announce("tried: a recipe that wants the records out")
             self.facts.spied = spy(
                 self.people,
-                load_room(operator.room / "code" / "terms.cbor").terms,
+                load_room(operator.terms).terms,
                 port=self._port,
             )
             self._announce("training goes on, as long as the terms say")
@@ -195,7 +201,7 @@ class Story:
         code = attempt.by(self.people)
         self.facts.attempts.append({"party": attempt.party, "what": attempt.what, "code": code})
 
-    def _end(self) -> None:
+    def _read(self) -> None:
         people, his = self.people, self.people.data_owner
         reports = _together(
             lambda: people.report_of(MODEL_OWNER), lambda: people.report_of(DATA_OWNER)
@@ -207,16 +213,25 @@ class Story:
         )
         job = shutil.copytree(people.operator.folder / _JOB, his.folder / _JOB)
         self.facts.receipt_holds, self.facts.hardware_rooted = self._check_receipt(job)
+
+    def _ask(self) -> None:
+        found = ask(self.people, self._material)
+        facts = self.facts
+        facts.answered, facts.right, facts.spent = found.answered, found.right, found.spent
+        facts.attempts += found.attempts
+
+    def _end(self) -> None:
+        his = self.people.data_owner
         his.do("cleanroom", "close", his.room, "--key", his.key)
         for attempt in AFTERWARDS:
             self._try(attempt)
 
     def _check_receipt(self, job: Path) -> tuple[bool, bool]:
         his = self.people.data_owner
-        trust = his.folder / "trust.json"
-        trust.write_text(json.dumps(dict(his.do("namespace", "show", SPACE))))
         try:
-            found = his.do("audit", "receipt", job / "receipt.json", "--trust", trust)
+            found = his.do(
+                "audit", "receipt", job / "receipt.json", "--trust", his.room / "trust.json"
+            )
         except CloisterError:
             return False, False
         return found["status"] == "done", bool(found["hardware_rooted"])
@@ -250,6 +265,7 @@ def demonstration_terms(draft: Terms) -> Terms:
         release=dataclasses.replace(
             draft.release, metrics=("loss", "accuracy"), digits=2, every_rounds=2
         ),
+        queries=dataclasses.replace(draft.queries, limit=LIMIT, tick_ms=500),
     )
 
 

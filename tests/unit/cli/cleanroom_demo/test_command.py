@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cloister.cli.cleanroom_demo import story
-from cloister.cli.cleanroom_demo.facts import ASKING, Facts
+from cloister.cli.cleanroom_demo.facts import Facts
 from cloister.cli.demo import network
 from cloister.cli.main import app
 from unit.cli.cleanroom_demo.test_facts import GOOD
@@ -44,7 +44,14 @@ def test_the_tables_say_what_each_sees_and_the_folder_goes(monkeypatch: pytest.M
     monkeypatch.setenv("COLUMNS", "200")
     found = CliRunner().invoke(app, ["cleanroom", "demo"])
     assert found.exit_code == 0, found.output
-    for text in ("model owner", "there: data-owner", "refused, x.y", "EPERM", "SIMULATED", ASKING):
+    for text in (
+        "model owner",
+        "there: data-owner",
+        "refused, x.y",
+        "EPERM",
+        "SIMULATED",
+        "4 of 4",
+    ):
         assert text in found.stdout
     assert not FakeStory.roots[0].exists()
 

@@ -6,6 +6,8 @@ import dataclasses
 import importlib.util
 import os
 import socket
+import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,9 @@ import pytest
 
 from cloister.cleanroom.agreement import Room
 from cloister.cleanroom.round_rules import RoundRules
-from cloister.cli.cleanroom_demo import attempts, material, story
+from cloister.cli.cleanroom_demo import asking, attempts, material, story
 from cloister.cli.cleanroom_demo.people import OPERATOR, People
-from cloister.errors import MissingExtraError
+from cloister.errors import MissingExtraError, UnavailableError
 from cloister.testing.cleanroom import sample_agreement, sample_terms
 
 
@@ -79,6 +81,9 @@ def test_the_markers_of_the_model_are_in_it(tmp_path: Path) -> None:
     assert all(piece in plain and len(set(piece)) > 20 for piece in pieces)
     assert not any(piece in made.recipe + made.x.tobytes() for piece in pieces)
     assert made.markers["records"][0] in made.x.tobytes()
+    assert len(made.queries) == len(made.query_labels) + 1 == terms.queries.limit
+    queries = made.write_queries(tmp_path / "queries")
+    assert made.markers["queries"][0] in queries[-1].read_bytes()
     assert made.markers["recipe"][0] in (tmp_path / "recipe" / "recipe.py").read_bytes()
 
 
@@ -117,3 +122,15 @@ def test_an_attempt_that_works_has_no_code(tmp_path: Path, monkeypatch: pytest.M
     told["state"] = "approval.pending"
     assert attempts.propose_alone(people) == "approval.pending"
     assert people.named(OPERATOR) == people.operator
+
+
+def test_the_query_enclaves_port_is_read_from_its_log(tmp_path: Path) -> None:
+    """One that ended before it listened is an error."""
+    log = tmp_path / "log"
+    log.write_text("x\ncloister: query listens on 127.0.0.1:4711\ny")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert asking._port(process, log) == 4711
+        log.write_text("cloister: query listens on")
+        process.communicate(b"\n")
+        with pytest.raises(UnavailableError):
+            asking._port(process, log)
