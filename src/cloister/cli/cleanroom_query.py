@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["budget", "query", "serve"]
 
 _JSON = typer.Option(False, "--json", help="One JSON object.")
-_TERMS = typer.Option(
-    Path("room/code/terms.cbor"), "--terms", help="The terms that both owners signed."
-)
+_ROOM = typer.Option(Path("room"), "--room", help="The room's folder, from an owner.")
 _MILLION: Final = 1_000_000
 
 
@@ -79,19 +77,21 @@ def query(  # noqa: PLR0917  # options: typer passes them by name
     file: Path = typer.Argument(help="One record: .npy, or .json with nested lists."),
     principal: str = typer.Option(help="The name that the terms give to your key."),
     key: Path = typer.Option(help="Your key's file."),
-    terms: Path = _TERMS,
-    domain: Path | None = settings.DOMAIN,
+    room: Path = _ROOM,
     as_json: bool = _JSON,
 ) -> None:
     """Ask a room's model about one record, after it has proved that it keeps the terms."""
     from cloister.cleanroom import client
+    from cloister.cleanroom.room_folder import RoomFolder
 
-    trust = settings.find_domain(domain).directory / "domain.json"
+    folder = RoomFolder(room)
     record = read_array(file)
     signer = settings.read_key(key)
-    with client.connect(url, terms=terms, trust=trust, principal=principal, key=signer) as room:
-        found = room.ask(record)
-        peer = room.peer
+    with client.connect(
+        url, terms=folder.read(), trust=folder.trust, principal=principal, key=signer
+    ) as asking:
+        found = asking.ask(record)
+        peer = asking.peer
     if as_json:
         console.emit(
             {
@@ -129,7 +129,8 @@ def budget(  # noqa: PLR0917  # options: typer passes them by name
             code="config.missing",
             hint="--url https://HOST:PORT of the query enclave, which tells you yours",
         )
-    agreed = RoomFolder(room).read()
+    folder = RoomFolder(room)
+    agreed = folder.read()
     terms = agreed.terms
     names = [principal] if principal else sorted(terms.queries.principals)
     spent: dict[str, int] = {}
@@ -139,10 +140,9 @@ def budget(  # noqa: PLR0917  # options: typer passes them by name
             spent |= {one.principal: one.amount for one in found.spent}
     tallies: dict[str, Tally] = {}
     if url:
-        trust = settings.find_domain(domain).directory / "domain.json"
         signer = settings.read_key(key)
         with client.connect(
-            url, terms=agreed, trust=trust, principal=names[0], key=signer
+            url, terms=agreed, trust=folder.trust, principal=names[0], key=signer
         ) as asking:
             tallies = {name: asking.standing(name) for name in names}
     rows = [_row(name, terms.queries.limit, spent, tallies) for name in names]

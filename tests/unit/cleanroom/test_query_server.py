@@ -176,11 +176,23 @@ def test_another_enclave_is_refused(asker: Asker, trust: Path) -> None:
         ({"identity": "ed25519:" + "52" * 32}, "identity.peer"),
         ({"ca": other.ca_pem.decode()}, "identity.tls"),
         ({"name": "other.example"}, "identity.peer"),
+        ({"namespace": "rooms/digit"}, "identity.peer"),
+        ({"namespace": ""}, "identity.peer"),
     ):
         trust.write_text(json.dumps(facts | change))
         with Enclave(ROOM) as enclave, pytest.raises(IdentityError) as caught:
             asker(enclave)
         assert caught.value.code == code
+
+
+@pytest.mark.spec("CQ-50")
+def test_a_namespace_has_an_authority(asker: Asker, trust: Path) -> None:
+    """The room's own file is enough, and one of a namespace above; neither names a key service."""
+    for namespace in ("rooms/digits", "rooms"):
+        facts = {"name": DOMAIN.name, "namespace": namespace, "ca": DOMAIN.ca_pem.decode()}
+        trust.write_text(json.dumps(facts))
+        with Enclave(ROOM) as enclave:
+            assert asker(enclave).standing().left == 100
 
 
 @pytest.mark.spec("CQ-2")
