@@ -38,7 +38,8 @@ class CellSpec:
     """Cells of one kind. All of their limits count from what the warm parent uses already.
 
     Attributes:
-        memory_bytes: Data that a cell may add: what it allocates, stacks of threads included.
+        memory_bytes: Data that a cell may add: what it allocates, stacks of threads included. By
+            changing the rights of memory it can hold 1 GiB more; a cgroup counts all.
         scratch_bytes: Size of its own files, which are in memory too and do not count above.
         processor_s: Seconds of processor time, over all of its threads; then it is killed.
         tasks: How many threads it may have.
