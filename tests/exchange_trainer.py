@@ -17,7 +17,7 @@ from cloister.errors import UnavailableError
 from rounds_bench import PLAN, floats, rules
 
 RULES = rules(
-    tick_ms=40, prepare_ticks=10, round_ticks=4, rounds=25, trainers=1, parameters_max=4096,
+    tick_ms=25, prepare_ticks=10, round_ticks=6, rounds=40, trainers=1, parameters_max=4096,
     norm_max=1e6, join_s=30.0,
 )  # fmt: skip
 

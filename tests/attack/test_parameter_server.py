@@ -48,6 +48,7 @@ from rounds_bench import (
 )
 
 ROOT = Path(__file__).parents[2]
+_LEVEL = 0.0001
 KEY = RoomKey(b"k" * 32, room=ROOM)
 OTHER = b"M" * 16
 
@@ -199,11 +200,18 @@ def test_an_operator_cannot_tell_a_hard_training_from_an_idle_trainer() -> None:
     """Sizes and counts are what the terms say, exactly; times by two tests at 1 in 10 000 each.
 
     One trainer computes without a pause and pushes large differences; the other has nothing to say
-    from beginning to end. They run at once, so that the machine is as busy for both.
+    from beginning to end. They run at once, so that the machine is as busy for both. Still, what
+    else it does may hit one of them for a while, and the tests take every message for a draw of its
+    own: a difference counts if it is there twice in a row.
     """
-    first, second = watched("hard", "idle")
+    assert _told_apart() is None or _told_apart() is None
+
+
+def _told_apart() -> str | None:
+    """Return by which times a hard and an idle training differ, if they do."""
+    both = watched("hard", "idle")
     size = message_bytes(TRAFFIC)
-    for record, sent, missed in (first, second):
+    for record, sent, missed in both:
         # Every tick but the welcome's has its message, or was missed and is counted.
         assert sent + missed == TRAFFIC.schedule.ticks - 1
         out = [each.size for each in record if each.direction == "out"]
@@ -214,9 +222,11 @@ def test_an_operator_cannot_tell_a_hard_training_from_an_idle_trainer() -> None:
         assert sum(inwards) <= size * TRAFFIC.schedule.ticks
     directions: tuple[Literal["out", "in"], ...] = ("out", "in")
     for direction in directions:
-        times = [intervals(record, direction)[2:-2] for record, _, _ in (first, second)]
-        assert likeness(*times) > 0.0001
-        assert shuffled(*times, seed=1) > 0.0001
+        times = [intervals(record, direction)[2:-2] for record, _, _ in both]
+        found = (likeness(*times), shuffled(*times, seed=1))
+        if min(found) < _LEVEL:
+            return f"{direction}: {found}"
+    return None
 
 
 def test_the_tests_of_likeness_see_a_difference() -> None:
@@ -226,8 +236,11 @@ def test_the_tests_of_likeness_see_a_difference() -> None:
     later = generator.normal(0.0306, 0.001, 150).tolist()
     wider = generator.normal(0.03, 0.003, 150).tolist()
     assert likeness(plain[0], later) < 0.001
-    assert shuffled(plain[0], later, seed=1) < 0.001
+    assert shuffled(plain[0], later, seed=1) < _LEVEL
     assert likeness(plain[0], wider) < 0.001
+    # As many as on the wire, with three times the spread: seen at the level that is used there.
+    often = [generator.normal(0.025, spread, 240).tolist() for spread in (0.001, 0.003)]
+    assert likeness(*often) < _LEVEL
     pairs = list(zip(plain[::2], plain[1::2], strict=True))
     assert sum(likeness(one, two) < 0.05 for one, two in pairs) < 14
     one, two = Burst(0.0, 10, "out"), Burst(1.0, 10, "out")

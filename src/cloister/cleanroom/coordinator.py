@@ -94,7 +94,7 @@ class Coordinator:
         self._tallies = [Tally() for _ in range(rules.trainers)]
         self._initial: Array | None = None
         self.epoch = 1
-        self.tick = self._before = -1
+        self.tick = self._before = self._present = -1
         self.durable = 0
         self.seats = [Seat() for _ in range(rules.trainers)]
         if checkpoint is not None:
@@ -102,7 +102,7 @@ class Coordinator:
 
     def _resume(self, checkpoint: Checkpoint) -> None:
         self.epoch = checkpoint.epoch + 1
-        self.tick = self._before = checkpoint.tick
+        self.tick = self._before = self._present = checkpoint.tick
         self.durable = checkpoint.version
         if checkpoint.plan:
             self._require_size(checkpoint.plan, checkpoint.parameters)
@@ -153,6 +153,10 @@ class Coordinator:
         seat.tick, seat.wish = min(seat.tick, self.tick), NO_WISH
         return message.sender
 
+    def observe(self, tick: int) -> None:
+        """Note that it is this tick by now, also where its work is not done yet."""
+        self._present = max(self._present, tick)
+
     def take(self, index: int, message: ExchangeMessage) -> bool:
         """Take a later message of a trainer's connection.
 
@@ -173,7 +177,7 @@ class Coordinator:
             raise RemoteProtocolError("a message of another trainer's", code="protocol.remote")
         if message.kind is Kind.HELLO:
             raise RemoteProtocolError("a second greeting", code="protocol.remote")
-        if not seat.tick < message.tick <= self.tick + _AHEAD:
+        if not seat.tick < message.tick <= self._present + _AHEAD:
             raise RemoteProtocolError("a message of another tick", code="protocol.remote")
         self.standing.require_of(_seen(message))
         seat.tick = message.tick
@@ -200,6 +204,7 @@ class Coordinator:
         if tick <= self.tick:
             raise RemoteProtocolError("a tick that is over", code="protocol.remote")
         self._before, self.tick = self.tick, tick
+        self.observe(tick)
         if self._state is None and self._initial is not None:
             self._begin(self._initial, version=0)
             self._initial = None

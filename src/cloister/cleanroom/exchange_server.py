@@ -125,6 +125,7 @@ class ExchangeServer:
         self._stop = threading.Event()
         self._lines: dict[int, _Line] = {}
         self._said: dict[int, tuple[int, float]] = {}
+        self._ticker: Ticker | None = None
         self._strangers = 0
         self._links: dict[Link, threading.Thread] = {}
         self._jobs: queue.Queue[Job | None] = queue.Queue(_WAITING)
@@ -175,7 +176,8 @@ class ExchangeServer:
                 if left <= 0:
                     break
                 self._changed.wait(min(left, _AGAIN_S))
-            return self._time()
+            self._ticker = self._time()
+            return self._ticker
 
     def _time(self) -> Ticker:
         """Return the time: from the beginning, or where most trainers say that it is."""
@@ -279,6 +281,8 @@ class ExchangeServer:
             while line is not None and link.receive() is not None:
                 message = read_message(link.incoming, self._rules)
                 with self._changed:
+                    if self._ticker is not None:
+                        self._coordinator.observe(self._ticker.present(self._now()))
                     self._coordinator.take(index, message)
         except CloisterError as e:
             _LOG.debug("a connection ends for what it brought: %s", e)

@@ -35,6 +35,7 @@ from cloister.errors import MalformedError, UnavailableError
 __all__ = ["Learner", "Step", "bounded"]
 
 _MARGIN_TICKS: Final = 1
+_LOOK_TICKS: Final = 5
 
 
 class Step(Protocol):
@@ -91,7 +92,7 @@ class Learner:
 
     def _plan(self, recipe: Questions, seen: Records) -> Plan:
         by_recipe = self.terms.training.by == "recipe"
-        if self.index:
+        if self.index or self._is_decided():
             data = self.exchange.await_plan(self.preparation_s())
             return read_plan(data, by_recipe=by_recipe, most=self.terms.training.plan_max_bytes)
         # What is chosen by looking at records is not covered by an accounting of steps.
@@ -106,6 +107,14 @@ class Learner:
         self._require_fitting(initial.size)
         self.exchange.publish_plan(plan_bytes(plan), initial)
         return plan
+
+    def _is_decided(self) -> bool:
+        """Tell whether there are parameters already: this is a trainer that was started again."""
+        try:
+            self.exchange.pull(timeout_s=_LOOK_TICKS * self.schedule.tick_s)
+        except UnavailableError:
+            return False
+        return True
 
     def _by_trainer(self, recipe: Questions, plan: Plan, planted: Planted, held: Records) -> None:
         if plan.model is None:

@@ -2,7 +2,8 @@
 
 Reads its shard whole, starts a cell for the recipe, and takes part in the exchange to its end.
 Whatever happens inside, it says nothing, lasts as long, and ends with the same status: what went
-wrong shows in what the server counted, which both owners get. This module is the edge of a process.
+wrong shows in what the server counted, which stays sealed with the model: a recipe could speak
+through it. This module is the edge of a process.
 
 Spec: cleanroom-terms-v1, training-round-v1.
 """

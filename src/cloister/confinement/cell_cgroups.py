@@ -1,7 +1,8 @@
 """A cgroup for each cell, below folders that were delegated to whoever makes cells.
 
-Versions 1 and 2. What rlimits count by process and by what a program asks for, a cgroup counts by what it uses, with
-what the kernel holds for it. Folders are held by descriptors: the tree of cells shows none.
+Versions 1 and 2. What rlimits count by process and by what a program asks for, a cgroup counts by
+what it uses, with what the kernel holds for it. Folders are held by descriptors: the tree of cells
+shows none.
 
 Spec: confinement-cell.
 """

@@ -15,6 +15,7 @@ import pytest
 from cloister.confinement import Bind
 from cloister.confinement.cell import Cell, CellSpec, Warm
 from cloister.errors import ConfigError, ConfinementError, LocalProtocolError, UnsupportedError
+from integration.apart import run_apart, users
 from integration.confinement.cells import SPEC, ask, run_to_end
 
 
@@ -360,3 +361,17 @@ def test_a_folder_that_is_no_cgroup_is_refused(tmp_path: Path) -> None:
     missing = replace(SPEC, cgroups=(str(tmp_path / "absent"),))
     with Warm(missing) as warm, pytest.raises(ConfinementError):
         warm.start()
+
+
+def test_an_ordinary_user_makes_cells() -> None:
+    """No privilege is needed: the user is the cell's own, and every layer is there."""
+    found, missing = run_apart(users()[-1], _one_cell)
+    assert found == [users()[-1], 1, 0, "cell"]
+    assert missing == []
+
+
+def _one_cell() -> list[object]:
+    with Warm(SPEC) as warm:
+        warm.start()
+        body = "return [os.getuid(), os.getpid(), os.getppid(), os.uname().nodename]"
+        return [ask(warm, body), sorted(warm.missing)]

@@ -148,6 +148,20 @@ def test_a_message_that_is_not_its_turn(kind: Kind, sender: int, tick: int) -> N
     assert mind.seats[1].heard == 1
 
 
+@pytest.mark.spec("TR-42")
+def test_a_server_that_is_late_itself_refuses_nobody() -> None:
+    """What is ahead is so of the time, and not of the work that was done."""
+    mind = begun()
+    mind.advance(10)
+    mind.observe(14)
+    assert mind.take(1, said(Kind.IDLE, 1, 16))
+    with pytest.raises(RemoteProtocolError):
+        mind.take(1, said(Kind.IDLE, 1, 17))
+    mind.observe(3)  # time does not go back
+    mind.advance(11)
+    assert mind.take(0, said(Kind.IDLE, 0, 16))
+
+
 @pytest.mark.spec("TR-43")
 def test_what_is_late_does_not_count() -> None:
     mind = begun(STALE)

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cloister.cleanroom.description import ModelDescription
+from cloister.cleanroom.description import ModelDescription, parameters
 from cloister.cleanroom.learning import Learner, bounded
+from cloister.cleanroom.plan import plan_bytes
 from cloister.cleanroom.questions import Plan
 from cloister.cleanroom.records import Records
 from cloister.cleanroom.schedule import Schedule
-from cloister.errors import MalformedError
+from cloister.errors import MalformedError, UnavailableError
 from cloister.testing.cleanroom import sample_terms
 
 X = np.random.default_rng(1).random((60, 8, 8), np.float32)
@@ -68,6 +69,7 @@ class Exchange:
     def __init__(self) -> None:
         self.tick = 1
         self.flat: Any = None
+        self.plan = b""
         self.pushed: list[Any] = []
         self.told: list[Any] = []
 
@@ -76,13 +78,20 @@ class Exchange:
         assert plan
         self.flat = initial
 
+    def await_plan(self, timeout_s: float) -> bytes:
+        """Give the plan that there was before."""
+        assert timeout_s > 0
+        return self.plan
+
     def await_tick(self, tick: int) -> bool:
         """Be there."""
         return tick <= 1
 
-    def pull(self, *, newer_than: int, timeout_s: float) -> tuple[int, Any]:
+    def pull(self, *, newer_than: int = -1, timeout_s: float = 0) -> tuple[int, Any]:
         """Give the first parameters."""
         assert newer_than < 0 or timeout_s >= 0
+        if self.flat is None:
+            raise UnavailableError("none yet", code="server.unreachable")
         return 0, self.flat
 
     def push(self, difference: Any, based_on: int) -> bool:
@@ -96,9 +105,9 @@ class Exchange:
         self.told.append((number, dict(values)))
 
 
-def learn(recipe: Recipe, **changes: str) -> Exchange:
+def learn(recipe: Recipe, *, before: Exchange | None = None, **changes: str) -> Exchange:
     """Be a trainer for one round."""
-    exchange = Exchange()
+    exchange = before or Exchange()
     terms = sample_terms(**changes)
     Learner(
         terms=terms,
@@ -134,6 +143,19 @@ def test_with_privacy_a_recipe_sees_no_record() -> None:
     with pytest.raises(MalformedError) as caught:
         learn(Recipe(model((32,))), privacy=privacy)
     assert caught.value.code == "recipe.malformed"
+
+
+@pytest.mark.frameworks("tensorflow")
+def test_a_trainer_that_is_started_again_keeps_to_the_plan() -> None:
+    """Its recipe is not asked for another: the others train the first one's model."""
+    before = Exchange()
+    wanted = model((32,))
+    before.plan = plan_bytes(Plan(wanted, None, {}))
+    before.flat = np.zeros(parameters(wanted), np.float32)
+    recipe = Recipe(model((16,)))
+    learn(recipe, before=before, privacy="none")
+    assert recipe.shown == []
+    assert before.pushed[0].shape == before.flat.shape
 
 
 def test_differences_are_cut_to_the_norm_of_the_terms() -> None:
