@@ -82,7 +82,7 @@ def _cells(*, rounds: int) -> Iterator[Row]:
     bare_s, ours_s, ready_s = Spread.of(plain), Spread.of(answered), Spread.of(ready)
     yield Row(
         part="cleanroom queries",
-        name="scores of a record, by a recipe in a cell that stands by; beside them, in one process",
+        name="scores of a record, by a recipe in a cell that stands by, and in one process",
         left=f"{bare_s.text('.1f', 1e3)} ms",
         right=f"{ours_s.text('.1f', 1e3)} ms",
         result=f"{(ours_s.middle - bare_s.middle) * 1e3:+.1f} ms",
