@@ -72,6 +72,7 @@ class RoomModel:
         if cells is None and asks_recipe(terms):
             raise ConfigError("there are no cells for the recipe", code="config.value")
         self._classes = terms.data.classes
+        self._private = terms.privacy is not None
         self._parameters = np.asarray(trained.parameters, np.float32)
         self._cells = cells
         self._plan: Plan | None = None
@@ -134,3 +135,10 @@ class RoomModel:
         if self._cells is None:
             raise LocalProtocolError("there are no cells", code="protocol.local")
         return self._cells.use(deadline)
+
+    @staticmethod
+    def _unseen(engine: Engine, shape: tuple[int, ...], x: Array) -> Array:
+        """Return scores of a model of records as they are: where privacy is promised, it is one."""
+        if x.shape[1:] != shape:
+            raise MalformedError("the model takes no record of the terms", code="recipe.malformed")
+        return np.asarray(engine.predict(x)[0])

@@ -20,6 +20,7 @@ from typing import Final
 
 from cloister.cleanroom.agreement import Room, load_room
 from cloister.cleanroom.cells import recipe_in, warm_parent
+from cloister.cleanroom.engine.backends import load_ahead
 from cloister.cleanroom.exchange import ExchangeClient
 from cloister.cleanroom.learning import Learner
 from cloister.cleanroom.recipe import read_recipe, require_recipe
@@ -93,6 +94,8 @@ def _learn(
         last = schedule.ticks if number is None else schedule.last_push(number)
         return max(0.0, (last - tick) * schedule.tick_s)
 
+    if terms.training.by == "trainer":
+        load_ahead(terms.training.frameworks[index])
     files = read_recipe(recipe)
     require_recipe(files, terms.recipe.digest)
     records = load_records(
