@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "src"))
 
 import cleanroom  # noqa: E402  # behind the path
+import cleanroom_query  # noqa: E402  # behind the path
 import cleanroom_rounds  # noqa: E402  # behind the path
 import domain as domains  # noqa: E402  # behind the path
 import jobs  # noqa: E402  # behind the path
@@ -35,7 +36,7 @@ import volumes  # noqa: E402  # behind the path
 
 PARTS = (
     "training", "volumes", "start-up", "evidence", "key service", "privacy", "relay", "jobs",
-    "cleanroom", "cleanroom rounds", "memory",
+    "cleanroom", "cleanroom rounds", "cleanroom queries", "memory",
 )  # fmt: skip
 
 
@@ -96,6 +97,7 @@ def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> I
         "privacy": lambda: privacy.rows(rounds=3 if quick else 20),
         "jobs": lambda: jobs.rows(domain, pairs=1 if quick else 3, steps=100 if quick else 300),
         "cleanroom rounds": lambda: cleanroom_rounds.rows(rounds=3 if quick else 15),
+        "cleanroom queries": lambda: cleanroom_query.rows(rounds=3 if quick else 15),
         "relay": lambda: relays.rows(rounds=2 if quick else 5, megabytes=64 if quick else 256),
         "cleanroom": lambda: cleanroom.rows(
             rounds=3 if quick else 11, megabytes=16 if quick else 64

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import assert_type
 
 from cloister.attestation.evidence import Attester, EndorsingAttester, EvidenceVerifier
+from cloister.cleanroom.desk import Desk
+from cloister.cleanroom.query_model import RoomModel
+from cloister.cleanroom.query_service import Predictor, Spend
 from cloister.endorsing.amd import AmdWish
 from cloister.endorsing.asking import Asking
 from cloister.endorsing.cache import Cache
@@ -130,6 +133,11 @@ def logs(owner: OwnerClient, memory: MemoryLog) -> list[LogReader]:
 def models(model: LiteRTModel) -> Model:
     """What can be served."""
     return model
+
+
+def queries(model: RoomModel, desk: Desk) -> tuple[Predictor, Spend]:
+    """What a room's model is asked through, and where that is counted."""
+    return model, desk.spend
 
 
 def public_api(client: Client, text: bytes) -> None:

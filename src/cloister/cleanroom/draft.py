@@ -180,7 +180,8 @@ def _rest_lines(facts: Facts) -> Iterator[str]:
     yield "  answer: label"
     yield "  top_k: 1"
     yield "  digits: 0"
-    yield "  tick_ms: 200"
+    yield "  # One query in each; answers leave then. What does not fit in has no answer."
+    yield "  tick_ms: 500"
     yield '  stealing: {threshold: "0.9", action: refuse}'
     yield "# Who may end it: model_owner, data_owner, either alone, or both together."
     yield "close: {who: either}"

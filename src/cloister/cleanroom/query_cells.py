@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager
 from typing import Final, Self
 
 from cloister.cleanroom.questions import Questions
-from cloister.errors import CloisterError, UnavailableError
+from cloister.errors import UnavailableError
 
 __all__ = ["Cells", "FreshCells"]
 
@@ -91,8 +91,8 @@ class FreshCells:
             try:
                 with self._make(lambda: self._deadline - self._now()) as cell:
                     self._stand_by(cell)
-            except CloisterError as e:
-                _LOG.debug("no cell: %s", e.code)
+            except Exception as e:  # noqa: BLE001  # queries are late until there is one again
+                _LOG.debug("no cell: %s", type(e).__name__)
                 with self._changed:
                     self._changed.wait_for(lambda: self._closed, _AGAIN_S)
 

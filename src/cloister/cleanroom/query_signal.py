@@ -64,7 +64,7 @@ class Watch:
             seed: Of how long records are folded; a secret, so that nobody can hide in it.
         """
         self._fold = None if numbers <= _NUMBERS else _Fold(numbers, seed)
-        self._kept: deque[tuple[int, Floats]] = deque(maxlen=_KEPT)
+        self._kept = _Kept(min(numbers, _NUMBERS))
         self._thresholds: dict[int, float] = {}
         self._distances: deque[float] = deque(maxlen=MOST)
         self._of_label: dict[int, deque[float]] = {}
@@ -79,11 +79,10 @@ class Watch:
         point = np.asarray(record, np.float64).reshape(-1)
         if self._fold is not None:
             point = self._fold(point)
-        others = [kept for known, kept in self._kept if known == label]
-        if not others:
-            self._kept.append((label, point))
+        nearest = self._kept.nearest(point, label)
+        if nearest is None:
+            self._kept.add(point, label)
             return self.signal
-        nearest = float(np.sqrt(np.square(np.stack(others) - point).sum(1).min()))
         self._distances.append(nearest)
         # A record is kept where it is new: those that are made from it are not.
         among = self._of_label.setdefault(label, deque(maxlen=MOST))
@@ -91,13 +90,41 @@ class Watch:
         threshold = max(self._thresholds.get(label, 0.0), float(np.mean(among) - np.std(among)))
         self._thresholds[label] = threshold
         if nearest > threshold or len(among) == 1:
-            self._kept.append((label, point))
+            self._kept.add(point, label)
         return self.signal
 
     @property
     def signal(self) -> float:
         """How much like a bell the distances are."""
         return bell(self._distances) if len(self._distances) >= LEAST else 1.0
+
+
+class _Kept:
+    """Records with their labels; the oldest make room."""
+
+    def __init__(self, numbers: int) -> None:
+        self._points: npt.NDArray[np.float32] = np.empty((0, numbers), np.float32)
+        self._labels = np.full(_KEPT, -1, np.int64)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return min(self._count, _KEPT)
+
+    def nearest(self, point: Floats, label: int) -> float | None:
+        """Return how far the nearest of a label is; None where there is none."""
+        same = self._points[self._labels[: len(self._points)] == label]
+        if not len(same):
+            return None
+        return float(np.sqrt(np.square(same - point.astype(np.float32)).sum(1).min()))
+
+    def add(self, point: Floats, label: int) -> None:
+        """Keep one."""
+        place = self._count % _KEPT
+        if place >= len(self._points):  # memory is taken as it is needed
+            more = np.zeros((min(max(place, 16), _KEPT - place), self._points.shape[1]), np.float32)
+            self._points = np.concatenate([self._points, more])
+        self._points[place], self._labels[place] = point, label
+        self._count += 1
 
 
 class _Fold:

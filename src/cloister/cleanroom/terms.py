@@ -223,7 +223,8 @@ class Stealing:
     """What is done about a principal whose queries look like copying the model.
 
     Attributes:
-        threshold: Of the signal, between 0 and 1.
+        threshold: Of the signal, between 0 and 1: queries are noticed below it. Those that look
+            natural have a signal above 0.95.
         action: `count` only reports it, `slow` answers later, `refuse` answers no more.
     """
 

@@ -18,13 +18,13 @@ class Maker:
 
     def __init__(self) -> None:
         self.made = self.alive = self.most = 0
-        self.broken = False
+        self.broken: Exception | None = None
         self.left: Callable[[], float] | None = None
 
     @contextlib.contextmanager
     def __call__(self, left: Callable[[], float]) -> Iterator[Any]:
-        if self.broken:
-            raise ConfinementError("no cell", code="confinement.setup")
+        if self.broken is not None:
+            raise self.broken
         self.made, self.alive, self.left = self.made + 1, self.alive + 1, left
         self.most = max(self.most, self.alive)
         try:
@@ -65,15 +65,18 @@ def test_an_answer_has_the_time_of_its_query() -> None:
 
 
 @pytest.mark.spec("CQ-24")
-def test_where_there_is_none_nobody_waits_for_ever() -> None:
+@pytest.mark.parametrize(
+    "error", [ConfinementError("no cell", code="confinement.setup"), OSError("no process")]
+)
+def test_where_there_is_none_nobody_waits_for_ever(error: Exception) -> None:
     """It is late; and made as soon as it can be."""
     maker = Maker()
-    maker.broken = True
+    maker.broken = error
     with FreshCells(maker) as cells:
         for ask in (cells.wait, lambda deadline: cells.use(deadline).__enter__()):
             with pytest.raises(UnavailableError) as caught:
                 ask(time.monotonic() + 0.05)
             assert caught.value.code == "query.late"
-        maker.broken = False
+        maker.broken = None
         cells.wait(soon())
     assert maker.alive == 0

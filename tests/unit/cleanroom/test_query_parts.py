@@ -153,8 +153,8 @@ def test_what_is_remembered_is_bounded() -> None:
     generator = np.random.default_rng(4)
     for number in range(1100):
         watch.see(generator.normal(size=4096) * (number + 1), number % 3)
-    assert len(watch._kept) <= 1024
-    assert max(len(point) for _, point in watch._kept) == 1024
+    assert len(watch._kept) == 1024
+    assert watch._kept._points.shape == (1024, 1024)
     assert len(watch._distances) == MOST
 
 
