@@ -8,9 +8,9 @@ Example::
                           principal="clinic", key=my_key)
     print(room.ask(record).labels)
 
-What must hold before a byte is sent: both owners signed the terms, the trust domain is that of the
-key service that the terms name, and the server's certificate is of that domain, of the role `query`
-of exactly the policy that follows from the terms. There is no way to ask another.
+What must hold before a byte is sent: both owners signed the terms, the authority is that of the
+terms' namespace or key service, and the server's certificate is of that authority, and of the role
+`query` of exactly the policy that follows from the terms. There is no way to ask another.
 
 Spec: cleanroom-query-v1, clauses CQ-50 to CQ-53.
 """
@@ -60,7 +60,7 @@ from cloister.network.tls import connect as connect_tls
 
 __all__ = ["Labels", "RoomClient", "Tally", "connect"]
 
-_MAX_DOMAIN_BYTES: Final = 65536
+_MAX_TRUST_BYTES: Final = 65536
 _SENTENCES: Final = {
     Outcome.PRINCIPAL: "the room does not know this principal by this key",
     Outcome.MALFORMED: "the record is none that the terms describe",
@@ -276,7 +276,8 @@ def connect(
     Args:
         url: `https://host:port`; only a way to get there.
         terms: The room's signed terms (`code/terms.cbor`).
-        trust: `trust.json` of the room's folder: the authority of its namespace.
+        trust: The room's `trust.json`, from an owner; or, where the room's namespace has no
+            authority of its own, the trust domain's `domain.json`.
         principal: The name that the terms give to the key.
         key: The principal's; an owner's, to look at how others stand.
         timeout_s: For connecting, and for each answer.
@@ -288,7 +289,7 @@ def connect(
         UnavailableError: Nobody there, or too slow.
     """
     room = terms if isinstance(terms, Room) else load_room(Path(terms))
-    name, ca = _domain(Path(trust), room)
+    name, ca = _authority(Path(trust), room)
     agreed = room.terms
     expected = Identity(name, agreed.namespace, agreed.name, QUERY, "*")
     policy = policy_hash(parse_policy(policy_of(room.agreement).encode(), source="the room"))
@@ -306,19 +307,27 @@ def connect(
         raise
 
 
-def _domain(path: Path, room: Room) -> tuple[str, bytes]:
-    """Return name and authority of the trust domain, which has to be the terms' own."""
-    wrong = ConfigError(f"{path} is not a trust domain", code="config.file")
+def _authority(path: Path, room: Room) -> tuple[str, bytes]:
+    """Return name and authority that the room's certificates have, from a file that fits it."""
+    wrong = ConfigError(f"{path} says no authority", code="config.file")
     try:
-        facts = json.loads(read_bounded(path, _MAX_DOMAIN_BYTES))
-        name, ca, service = facts["name"], facts["ca"], facts["identity"]
+        facts = json.loads(read_bounded(path, _MAX_TRUST_BYTES))
+        name, ca = facts["name"], facts["ca"]
+        # A room's own file says of which namespace it is; a trust domain's, whose service's.
+        scope = facts["namespace"] if "namespace" in facts else facts["identity"]
     except (ValueError, KeyError, TypeError, RecursionError) as e:
         raise wrong from e
-    if not (isinstance(name, str) and isinstance(ca, str) and isinstance(service, str)):
+    if not (isinstance(name, str) and isinstance(ca, str) and isinstance(scope, str)):
         raise wrong
-    if service != room.terms.service:
+    agreed = room.terms
+    if "namespace" in facts:
+        fits = scope and f"{agreed.namespace}/".startswith(f"{scope}/")
+    else:
+        fits = scope == agreed.service
+    if not fits:
         raise IdentityError(
-            f"{path} is of another key service than the one of these terms", code="identity.peer"
+            f"{path} is of {scope}, and the terms are of {agreed.namespace} at {agreed.service}",
+            code="identity.peer",
         )
     return name, ca.encode()
 

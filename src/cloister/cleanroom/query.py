@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -28,7 +29,7 @@ from cloister.cleanroom.desk import Desk
 from cloister.cleanroom.model_file import load_model
 from cloister.cleanroom.query_cells import FreshCells
 from cloister.cleanroom.query_message import ALPN
-from cloister.cleanroom.query_model import RoomModel, cells_of
+from cloister.cleanroom.query_model import RoomModel, asks_recipe, cells_of
 from cloister.cleanroom.query_server import QueryServer
 from cloister.cleanroom.query_service import QueryService, Spend
 from cloister.cleanroom.recipe import read_recipe, require_recipe
@@ -44,6 +45,8 @@ from cloister.network.tls import AnyClient, Credential, TLSContext, server_conte
 __all__ = ["QueryPlaces", "main", "serve_queries"]
 
 _MAX_FILE_BYTES: Final = 1_048_576
+# Of a cell, which is cleared and taken whole for each query; a framework needs more.
+_MOST_BYTES: Final = {"trainer": 256 << 20, "recipe": 1 << 30}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +125,17 @@ def serve_queries(
     authority = read_bounded(places.identity / "ca.pem", _MAX_FILE_BYTES)
     context = server_context(shown, ca_pem=authority, clients=clients, clock=_now, alpn=ALPN)
     identity = identity_of(shown.certificate_pem)
-    with warm_parent(terms, terms.training.frameworks[0]) as warm:
-        warm.start()
-        with FreshCells(cells_of(warm, files)) as cells:
-            service = QueryService(room, RoomModel(terms, trained, cells), spend)
-            server = QueryServer(service, identity=identity.uri, context=context)
-            listener.settimeout(0)
-            asyncio.run(_run(server, listener, places.identity, shown, context))
+    with contextlib.ExitStack() as stack:
+        cells = None
+        if asks_recipe(terms):
+            most = _MOST_BYTES[terms.training.by]
+            warm = warm_parent(terms, terms.training.frameworks[0], most_bytes=most)
+            stack.enter_context(warm).start()
+            cells = stack.enter_context(FreshCells(cells_of(warm, files)))
+        service = QueryService(room, RoomModel(terms, trained, cells), spend)
+        server = QueryServer(service, identity=identity.uri, context=context)
+        listener.settimeout(0)
+        asyncio.run(_run(server, listener, places.identity, shown, context))
 
 
 async def _run(

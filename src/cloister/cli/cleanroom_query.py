@@ -19,14 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["budget", "query", "serve"]
 
 _JSON = typer.Option(False, "--json", help="One JSON object.")
-_TERMS = typer.Option(
-    Path("room/code/terms.cbor"), "--terms", help="The terms that both owners signed."
-)
-_TRUST = typer.Option(
-    None,
-    "--trust",
-    help="The authority of the room's certificates (default: trust.json of the room's folder).",
-)
+_ROOM = typer.Option(Path("room"), "--room", help="The room's folder, from an owner.")
 _MILLION: Final = 1_000_000
 
 
@@ -84,19 +77,21 @@ def query(  # noqa: PLR0917  # options: typer passes them by name
     file: Path = typer.Argument(help="One record: .npy, or .json with nested lists."),
     principal: str = typer.Option(help="The name that the terms give to your key."),
     key: Path = typer.Option(help="Your key's file."),
-    terms: Path = _TERMS,
-    trust: Path | None = _TRUST,
+    room: Path = _ROOM,
     as_json: bool = _JSON,
 ) -> None:
     """Ask a room's model about one record, after it has proved that it keeps the terms."""
     from cloister.cleanroom import client
+    from cloister.cleanroom.room_folder import RoomFolder
 
-    trust = terms.parent.parent / "trust.json" if trust is None else trust
+    folder = RoomFolder(room)
     record = read_array(file)
     signer = settings.read_key(key)
-    with client.connect(url, terms=terms, trust=trust, principal=principal, key=signer) as room:
-        found = room.ask(record)
-        peer = room.peer
+    with client.connect(
+        url, terms=folder.read(), trust=folder.trust, principal=principal, key=signer
+    ) as asking:
+        found = asking.ask(record)
+        peer = asking.peer
     if as_json:
         console.emit(
             {
@@ -134,7 +129,8 @@ def budget(  # noqa: PLR0917  # options: typer passes them by name
             code="config.missing",
             hint="--url https://HOST:PORT of the query enclave, which tells you yours",
         )
-    agreed = RoomFolder(room).read()
+    folder = RoomFolder(room)
+    agreed = folder.read()
     terms = agreed.terms
     names = [principal] if principal else sorted(terms.queries.principals)
     spent: dict[str, int] = {}
@@ -146,7 +142,7 @@ def budget(  # noqa: PLR0917  # options: typer passes them by name
     if url:
         signer = settings.read_key(key)
         with client.connect(
-            url, terms=agreed, trust=RoomFolder(room).trust, principal=names[0], key=signer
+            url, terms=agreed, trust=folder.trust, principal=names[0], key=signer
         ) as asking:
             tallies = {name: asking.standing(name) for name in names}
     rows = [_row(name, terms.queries.limit, spent, tallies) for name in names]

@@ -100,6 +100,9 @@ def test_two_owners_agree_and_end_it(owners: Door) -> None:
     found = door.record("cleanroom", "status", "ann", "--key", "ann.key")
     assert (found["state"], found["roles"]["trainer"]) == ("in force", {"live": 0, "maximum": 2})
     assert "trainer   0 of 2" in door.call("cleanroom", "status", "ann", "--key", "ben.key").stdout
+    for owner in ("ann", "ben"):
+        counted = door.record("cleanroom", "budget", "ann", "--key", f"{owner}.key")
+        assert counted["principals"] == {"asker": {"spent": 0, "left": 1000}}
     assert code_of(door, "policy", "lint", "ann/policy.yaml") is None
 
     (ours := Path("ben/closing.model-owner.txt")).write_bytes(
