@@ -53,12 +53,12 @@ def ask(people: People, material: Material) -> Asked:
     files = material.write_queries(his.folder / "queries")
     operator.make_key()
     with _served(people) as url:
-        own = ("--principal", PRINCIPAL, "--key", his.key, "--terms", his.terms)
+        own = ("--principal", PRINCIPAL, "--key", his.key, "--room", his.room)
         labels = [
             his.do("cleanroom", "query", url, file, *own, named=True)["labels"][0] for file in files
         ]
         spent = his.try_("cleanroom", "query", url, files[0], *own, named=True)
-        others = ("--principal", PRINCIPAL, "--key", operator.key, "--terms", operator.terms)
+        others = ("--principal", PRINCIPAL, "--key", operator.key, "--room", operator.room)
         other = operator.try_("cleanroom", "query", url, files[0], *others, named=True)
     hers = people.model_owner
     told = hers.do("cleanroom", "budget", hers.room, "--key", hers.key)

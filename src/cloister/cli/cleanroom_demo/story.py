@@ -265,7 +265,7 @@ def demonstration_terms(draft: Terms) -> Terms:
         release=dataclasses.replace(
             draft.release, metrics=("loss", "accuracy"), digits=2, every_rounds=2
         ),
-        queries=dataclasses.replace(draft.queries, limit=LIMIT, tick_ms=500),
+        queries=dataclasses.replace(draft.queries, limit=LIMIT, tick_ms=1000),
     )
 
 
