@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.jobs
 HERE: Final = Path(__file__).parent
 FRAMEWORKS: Final = ("tensorflow", "jax", "torch")
 CASES: Final = [

@@ -27,17 +27,23 @@ _MODULES: Final[Mapping[Framework, tuple[str, ...]]] = {
 }
 
 
-def warm_parent(terms: Terms, framework: Framework) -> Warm:
+def warm_parent(terms: Terms, framework: Framework, *, most_bytes: int | None = None) -> Warm:
     """Return a parent for this room's cells, not started.
 
     A recipe that trains itself finds its framework loaded. One that describes a model has NumPy,
     and loads what else it wants when it runs.
+
+    Args:
+        terms: Of the room.
+        framework: The one that a recipe finds.
+        most_bytes: What a cell gets where the terms give it more: for cells that are made often.
     """
     cell = terms.cell
+    memory_bytes = cell.memory_bytes if most_bytes is None else min(cell.memory_bytes, most_bytes)
     preload = _MODULES[framework] if terms.training.by == "recipe" else ()
     return Warm(
         CellSpec(
-            memory_bytes=cell.memory_bytes,
+            memory_bytes=memory_bytes,
             scratch_bytes=cell.scratch_bytes,
             processor_s=cell.processor_s,
             tasks=cell.tasks,

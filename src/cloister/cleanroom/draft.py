@@ -149,7 +149,7 @@ def _training_lines(facts: Facts) -> Iterator[str]:
     yield "  restarts: 2"
     yield "  port: 7600"
     yield f"  join_s: {join_s}"
-    yield "  # One message each way at every tick, full or empty."
+    yield "  # One message each way at every tick, with 4 bytes for each of parameters_max."
     yield f"  tick_ms: {tick_ms}"
     yield f"  prepare_ticks: {prepare}"
     yield f"  round_ticks: {round_ticks}"

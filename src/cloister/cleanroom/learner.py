@@ -22,6 +22,7 @@ import numpy as np
 from cloister.cleanroom.agreement import Room, SignedTerms
 from cloister.cleanroom.cells import recipe_in, warm_parent
 from cloister.cleanroom.encoding import FieldValue, Limits, Message
+from cloister.cleanroom.engine.backends import load_ahead
 from cloister.cleanroom.exchange_pipe import (
     PIPE_FRAME_BYTES,
     Exchange,
@@ -116,6 +117,8 @@ def _learn(task: Task, exchange: Exchange) -> None:
         last = schedule.ticks if number is None else schedule.last_push(number)
         return max(0.0, (last - tick) * schedule.tick_s)
 
+    if terms.training.by == "trainer":
+        load_ahead(terms.training.frameworks[task.index])
     files = read_recipe(task.recipe)
     require_recipe(files, terms.recipe.digest)
     records = load_records(

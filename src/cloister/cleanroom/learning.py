@@ -21,6 +21,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from cloister.cleanroom.canaries import Planted, exposure, plant
+from cloister.cleanroom.description import ModelDescription
 from cloister.cleanroom.description import parameters as parameters_of
 from cloister.cleanroom.engine import Engine, Privacy, build_engine
 from cloister.cleanroom.exchange_pipe import Exchange
@@ -32,7 +33,7 @@ from cloister.cleanroom.terms import Terms
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import MalformedError, UnavailableError
 
-__all__ = ["Learner", "Step", "bounded"]
+__all__ = ["Learner", "Step", "bounded", "engine_of"]
 
 _MARGIN_TICKS: Final = 1
 _LOOK_TICKS: Final = 5
@@ -245,9 +246,7 @@ class Learner:
     def _engine(self, plan: Plan, privacy: Privacy | None) -> Engine:
         if plan.model is None:
             raise MalformedError("the plan has no model", code="recipe.malformed")
-        seed = int.from_bytes(self.room[:7]) + self.index
-        framework = self.terms.training.frameworks[self.index]
-        return build_engine(plan.model, framework=framework, seed=seed, privacy=privacy)
+        return engine_of(self.terms, self.room, plan.model, index=self.index, privacy=privacy)
 
     def _privacy(self, examples: int) -> Privacy | None:
         agreed, training = self.terms.privacy, self.terms.training
@@ -276,6 +275,24 @@ class Learner:
                 "are agreed",
                 code="recipe.malformed",
             )
+
+
+def engine_of(
+    terms: Terms, room: bytes, model: ModelDescription, *, index: int, privacy: Privacy | None
+) -> Engine:
+    """Return a trainer's engine as it begins; what is random in it follows from the terms.
+
+    Args:
+        terms: Of the room.
+        room: Their digest.
+        model: What the recipe describes.
+        index: Which trainer.
+        privacy: What it enforces.
+    """
+    seed = int.from_bytes(room[:7]) + index
+    return build_engine(
+        model, framework=terms.training.frameworks[index], seed=seed, privacy=privacy
+    )
 
 
 def _measured(engine: Engine, records: Records) -> dict[str, float]:

@@ -11,21 +11,71 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Final
+from typing import Any, Final
 
 from cloister.cleanroom.round_rules import RoundRules
 from cloister.crypto.digest import digest_to_text
+from cloister.errors import MalformedError
+from cloister.wire.strict_json import read_json
 
-__all__ = ["FILE", "REPORT_BYTES_PER_ENTRY", "Report"]
+__all__ = ["FILE", "REPORT_BYTES_PER_ENTRY", "Report", "read_report", "report_bytes"]
 
 FILE: Final = "training.json"
 _FORMAT: Final = "cloister/cleanroom-training/v1"
 _HEAD_BYTES: Final = 1024
 REPORT_BYTES_PER_ENTRY: Final = 1024
+_NUMBER: Final = re.compile(r"-?[0-9]{1,13}(\.[0-9]{1,20})?")
 _LARGEST: Final = Decimal(10) ** 12
+
+
+def report_bytes(rounds: int, every_rounds: int) -> int:
+    """Return how long a room's report is, whatever it says."""
+    return _HEAD_BYTES + REPORT_BYTES_PER_ENTRY * math.ceil(rounds / every_rounds)
+
+
+def read_report(data: bytes, *, room: bytes, metrics: tuple[str, ...]) -> dict[str, Any]:
+    """Return what a report says, as its owner reads it.
+
+    Args:
+        data: Untrusted, though only the room's server could write it.
+        room: Digest of the terms.
+        metrics: The names that the terms have.
+
+    Raises:
+        MalformedError: It is no report of this room (`message.malformed`).
+    """
+    found = read_json(
+        data, what="a report", max_bytes=len(data), max_depth=8, code="message.malformed"
+    )
+    entries = found.get("entries") if isinstance(found, dict) else None
+    if (
+        not isinstance(found, dict)
+        or (found.get("format"), found.get("terms")) != (_FORMAT, digest_to_text(room))
+        or type(found.get("rounds")) is not int
+        or not isinstance(entries, list)
+        or not all(_is_entry(entry, metrics) for entry in entries)
+    ):
+        raise MalformedError("this is no report of this room", code="message.malformed")
+    return {"rounds": found["rounds"], "entries": entries}
+
+
+def _is_entry(entry: object, metrics: tuple[str, ...]) -> bool:
+    if not isinstance(entry, dict) or set(entry) != {"round", "metrics"}:
+        return False
+    told = entry["metrics"]
+    return (
+        type(entry["round"]) is int
+        and isinstance(told, dict)
+        and set(told) == set(metrics)
+        and all(
+            each is None or (isinstance(each, str) and _NUMBER.fullmatch(each))
+            for each in told.values()
+        )
+    )
 
 
 @dataclass(slots=True)
@@ -77,8 +127,8 @@ class Report:
             "entries": [{"round": number, "metrics": told} for number, told in self.entries],
         }
         text = json.dumps(value, separators=(",", ":")) + "\n"
-        count = math.ceil(self.rules.schedule.rounds / self.every_rounds)
-        return text.encode().ljust(_HEAD_BYTES + REPORT_BYTES_PER_ENTRY * count, b" ")
+        size = report_bytes(self.rules.schedule.rounds, self.every_rounds)
+        return text.encode().ljust(size, b" ")
 
     @property
     def _last(self) -> int:

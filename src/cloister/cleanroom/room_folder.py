@@ -3,7 +3,7 @@
     code/terms.cbor          what both signed, and what is measured as the room's code
     policy.yaml              the policy that follows
     closing.yaml             the policy that ends the room
-    trust.json               the authority of the room's certificates, to check receipts by
+    trust.json               the authority of the room's certificates
     closing.<party>.txt      an owner's approval of that, which the other needs to end it alone
 
 Everything but the terms can be made again from them, and is compared whenever it is used.
@@ -62,14 +62,20 @@ class RoomFolder:
         for path, data in files.items():
             path.write_bytes(data)
 
-    def write_trust(self, domain: str, facts: NamespaceFacts) -> None:
-        """Write what receipts of the room are checked by, as `cloister namespace show` prints it.
+    def write_trust(self, domain: str, service: str, facts: NamespaceFacts) -> None:
+        """Write what receipts and the query enclave of the room are checked by.
 
         Args:
             domain: The trust domain's name.
-            facts: What the key service says of the room's namespace.
+            service: Public key of its key service.
+            facts: What that says of the room's namespace.
         """
-        record = {"name": domain, "namespace": facts.namespace, "ca": facts.ca.decode()}
+        record = {
+            "name": domain,
+            "identity": service,
+            "namespace": facts.namespace,
+            "ca": facts.ca.decode(),
+        }
         self.trust.write_text(json.dumps(record) + "\n", encoding="utf-8")
 
     def read(self) -> Room:

@@ -7,14 +7,26 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from cloister.cli import approving, cleanroom_draft, cluster_run, console, settings, vouching
+from cloister.cli import (
+    approving,
+    cleanroom_draft,
+    cleanroom_query,
+    cluster_run,
+    console,
+    settings,
+    vouching,
+)
+from cloister.cli.cleanroom_demo import command as demonstration
 from cloister.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cloister.cleanroom.agreement import Offer, SignedTerms
     from cloister.cleanroom.room_folder import RoomFolder
     from cloister.cleanroom.terms import Terms
     from cloister.crypto.signature import SigningKey
+    from cloister.launcher.owner import Owner
 
 __all__ = ["app"]
 
@@ -23,6 +35,10 @@ app = typer.Typer(
 )
 app.command("draft")(cleanroom_draft.draft)
 app.command("digest")(cleanroom_draft.digest)
+app.command("demo")(demonstration.command)
+app.command("serve")(cleanroom_query.serve)
+app.command("query")(cleanroom_query.query)
+app.command("budget")(cleanroom_query.budget)
 
 _GRACE_S: Final = 600
 _JSON = typer.Option(False, "--json", help="One JSON object.")
@@ -98,7 +114,8 @@ def accept(
     require_own_volumes(found.terms, party_of(found.terms, signer.public), owner.client)
     folder = RoomFolder(room)
     folder.write(agreement)
-    folder.write_trust(settings.find_domain(domain).name, facts)
+    found_in = settings.find_domain(domain)
+    folder.write_trust(found_in.name, found_in.identity.text, facts)
     closing = _approve_closing(folder, agreement, signer)
     policy = parse_policy(folder.policy.read_bytes(), source=str(folder.policy))
     done = owner.client.propose_policy(canonical_bytes(policy))
@@ -160,19 +177,31 @@ def train(  # noqa: PLR0917  # options: typer passes them by name
 @app.command()
 def status(
     room: Path = typer.Argument(Path("room"), help="The room's folder."),
+    report: Path | None = typer.Option(
+        None, help="The store of your report's volume: what it says of each round, as well."
+    ),
     key: Path | None = settings.KEY,
     domain: Path | None = settings.DOMAIN,
     as_json: bool = _JSON,
 ) -> None:
-    """Say how a room stands: who must still approve, whether it runs, whether it is over."""
+    """Say how a room stands: who must still approve, whether it runs, what it reported."""
     from cloister.cleanroom.room_folder import RoomFolder
     from cloister.cleanroom.standing import standing_of
 
     agreement = RoomFolder(room).read().agreement
-    found = standing_of(agreement, settings.client(domain, key))
-    record = {"room": _name(agreement.terms), "terms": _digest(agreement), **found.as_record()}
+    owner = settings.owner(domain, key)
+    found = standing_of(agreement, owner.client)
+    training = agreement.terms.training
+    record = {
+        "room": _name(agreement.terms),
+        "terms": _digest(agreement),
+        **found.as_record(),
+        "rounds": training.rounds,
+        "exchange_s": training.ticks * training.tick_ms / 1000,
+    }
+    told = None if report is None else _read_report(owner, report, agreement)
     if as_json:
-        console.emit(record)
+        console.emit(record if report is None else record | {"report": told})
         return
     console.lines(f"{record['room']}, terms {record['terms']}")
     console.lines(f"  {found.sentence}")
@@ -180,6 +209,9 @@ def status(
         console.lines(f"  missing   {text}")
     for role, (live, maximum) in found.roles.items():
         console.lines(f"  {role:<9} {live} of {maximum} at work")
+    console.lines(f"  rounds    {training.rounds}, an exchange of {record['exchange_s']:g} s")
+    if report is not None:
+        _tell_report(told)
 
 
 @app.command()
@@ -205,6 +237,32 @@ def close(
     )
     done = owner.client.propose_policy(closing_bytes(agreement), approvals)
     approving.tell(_name(agreement.terms), done, as_json=as_json, name="policy")
+
+
+def _read_report(owner: Owner, store: Path, agreement: SignedTerms) -> dict[str, object] | None:
+    """Return what the volume says of this room; None where nothing is there yet."""
+    from cloister.cleanroom.report import FILE, read_report, report_bytes
+    from cloister.volume.reader import read_file
+
+    release = agreement.terms.release
+    most = report_bytes(agreement.terms.training.rounds, release.every_rounds)
+    with owner.reading(store) as filesystem:
+        data = read_file(filesystem, FILE, most=most)
+    if data is None:
+        return None
+    return read_report(data, room=agreement.digest, metrics=release.metrics)
+
+
+def _tell_report(told: Mapping[str, object] | None) -> None:
+    if told is None:
+        console.lines("  report    nothing yet")
+        return
+    entries = told["entries"]
+    for entry in entries if isinstance(entries, list) else []:
+        numbers = ", ".join(
+            f"{name} {value or 'not in time'}" for name, value in entry["metrics"].items()
+        )
+        console.lines(f"  round {entry['round']:<3} {numbers}")
 
 
 def _read_offer(file: Path) -> Offer:

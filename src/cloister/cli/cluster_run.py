@@ -218,6 +218,12 @@ def _write_receipt(
         return job_receipts.verify(folder.receipt, domain)
     except CloisterError as error:
         console.warn(f"the job's receipt: {error.public} [{error.code}]")
+        if error.code == "identity.tls":
+            # Which authority a namespace has of its own, only those who govern it are told.
+            console.note(
+                f"cloister: who governs {policy.namespace} can check it: cloister audit receipt "
+                f"{folder.receipt} --trust FILE"
+            )
         return None
 
 

@@ -97,10 +97,12 @@ def show(
     approvers = ["ed25519:" + raw.hex() for raw in facts.approvers]
     charter = charter_from_canonical(facts.canonical) if facts.canonical else None
     digest = None if charter is None else digest_to_text(charter_hash(charter))
+    found = settings.find_domain(domain)
     if as_json:
         console.emit(
             {
-                "name": settings.find_domain(domain).name,
+                "name": found.name,
+                "identity": found.identity.text,
                 "namespace": namespace,
                 "governed_by": facts.namespace,
                 "charter": digest,

@@ -11,7 +11,7 @@ import typer
 from cloister.cli import console, settings
 from cloister.errors import ConfigError
 
-__all__ = ["command"]
+__all__ = ["command", "read_array"]
 
 _MAX_INPUT_BYTES: Final = 1 << 30
 _SHOWN_ROWS: Final = 20
@@ -32,7 +32,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     from cloister.inference import Client
 
     trust = settings.find_domain(domain).directory / "domain.json"
-    inputs = _read(file)
+    inputs = read_array(file)
     with Client(url, trust=trust, identity=identity, model=model) as client:
         answer = client.predict(inputs)
         peer = client.peer
@@ -58,7 +58,12 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     console.note(f"answered by {peer.identity.uri} ({rooted})")
 
 
-def _read(file: Path) -> Any:
+def read_array(file: Path) -> Any:
+    """Read numbers that somebody wants to ask about.
+
+    Raises:
+        ConfigError: There are none (`config.file`), or too many (`config.value`).
+    """
     import numpy as np
 
     try:

@@ -7,7 +7,8 @@ listed fails with EPERM, and with ENOSYS where libraries have another way then. 
 1. No other process: only threads of this one, no exec, signals to itself alone.
 2. No way to get or to send a descriptor, and no socket: the pipe is read and written.
 3. No memory that a limit does not count: none that is shared without a file, none that grows down.
-4. No lock and no advice on files that others have open as well.
+4. No lock, no advice and no barrier that others notice, and no name that they see.
+5. No record in the kernel's log of what was refused: whoever reads that is outside.
 
 Spec: confinement-cell. Numbers are from the kernel's tables for x86-64 and AArch64.
 """
@@ -28,7 +29,6 @@ _JUMP_GREATER_EQUAL: Final = 0x35
 _RETURN: Final = 0x06
 _ALLOW: Final = 0x7FFF0000
 _ERRNO: Final = 0x00050000
-_KILL_PROCESS: Final = 0x80000000
 _OFFSET_NUMBER: Final = 0
 _OFFSET_ARCH: Final = 4
 _OFFSET_ARGUMENTS: Final = 16
@@ -43,8 +43,8 @@ MACHINES: Final[dict[str, tuple[int, int]]] = {
 
 # Name to number on x86-64 and on AArch64; None where that has no such call. Frequent ones first.
 ALLOWED: Final[dict[str, tuple[int | None, int | None]]] = {
-    "futex": (202, 98), "read": (0, 63), "write": (1, 64), "clock_gettime": (228, 113),
-    "madvise": (28, 233), "munmap": (11, 215), "mprotect": (10, 226), "brk": (12, 214),
+    "read": (0, 63), "write": (1, 64), "clock_gettime": (228, 113),
+    "munmap": (11, 215), "mprotect": (10, 226), "brk": (12, 214),
     "sched_yield": (24, 124), "getpid": (39, 172), "gettid": (186, 178), "poll": (7, None),
     "ppoll": (271, 73), "select": (23, None), "pselect6": (270, 72), "lseek": (8, 62),
     "open": (2, None), "openat": (257, 56), "close": (3, 57), "stat": (4, None),
@@ -76,7 +76,7 @@ ALLOWED: Final[dict[str, tuple[int | None, int | None]]] = {
     "link": (86, None), "linkat": (265, 37), "unlink": (87, None), "unlinkat": (263, 35),
     "symlink": (88, None), "symlinkat": (266, 36), "chmod": (90, None), "fchmod": (91, 52),
     "fchmodat": (268, 53), "utimensat": (280, 88),
-    "getrandom": (318, 278), "rseq": (334, 293), "membarrier": (324, 283),
+    "getrandom": (318, 278), "rseq": (334, 293),
     "set_robust_list": (273, 99), "set_tid_address": (218, 96), "restart_syscall": (219, 128),
     "exit": (60, 93), "exit_group": (231, 94),
 }  # fmt: skip
@@ -90,9 +90,10 @@ WITHOUT: Final[dict[str, tuple[int | None, int | None]]] = {
     "sysinfo": (99, 179), "landlock_create_ruleset": (444, 444), "futex_waitv": (449, 449),
 }  # fmt: skip
 
-# Calls whose arguments decide.
+# Calls whose arguments decide. The first two are judged first, since they are frequent.
 NARROWED: Final[dict[str, tuple[int | None, int | None]]] = {
-    "mmap": (9, 222), "ioctl": (16, 29), "fcntl": (72, 25), "clone": (56, 220),
+    "futex": (202, 98), "mmap": (9, 222), "madvise": (28, 233), "membarrier": (324, 283),
+    "ioctl": (16, 29), "fcntl": (72, 25), "clone": (56, 220),
     "kill": (62, 129), "tgkill": (234, 131), "prctl": (157, 167), "arch_prctl": (158, None),
     "prlimit64": (302, 261),
 }  # fmt: skip
@@ -108,16 +109,27 @@ _MMAP_UNCOUNTED: Final = 0x40100  # MAP_GROWSDOWN, MAP_HUGETLB
 _IOCTLS: Final = (0x5421, 0x5450, 0x5451, 0x541B, 0x5401, 0x5413)
 # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC: no locks, no leases, no signals
 _FCNTLS: Final = (0, 1, 2, 3, 4, 1030)
-# PR_SET_NAME, PR_GET_NAME, PR_SET_VMA (names of mappings)
-_PRCTLS: Final = (15, 16, 0x53564D41)
+_PR_GET_NAME: Final = 16
+# PR_SET_NAME, PR_SET_VMA: names of threads and mappings stand in procfs and in the kernel's log,
+# outside. Libraries are told that it was done, and go on.
+_PRCTLS_PRETENDED: Final = (15, 0x53564D41)
 # ARCH_SET_FS, ARCH_GET_FS, and asking for the processor's matrix registers
 _ARCH_PRCTLS: Final = (0x1002, 0x1003, 0x1021, 0x1022, 0x1023)
+
+# WAIT, WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, WAIT_BITSET, WAKE_BITSET: none that lends priorities
+_FUTEXES: Final = (0, 1, 9, 10, 3, 4, 5)
+_FUTEX_FLAGS: Final = 0x180  # FUTEX_PRIVATE_FLAG, FUTEX_CLOCK_REALTIME
+# NORMAL, RANDOM, SEQUENTIAL, WILLNEED, DONTNEED, FREE; DONTFORK to KEEPONFORK, without those that
+# have equal pages merged, or pages of files put out, which others notice
+_MADVICES: Final = (4, 8, 0, 1, 2, 3, 10, 11, 14, 15, 16, 17, 18, 19)
+# QUERY, and what is about this process alone: expedited, of code, of rseq
+_MEMBARRIERS: Final = (0, 8, 16, 32, 64, 128, 256)
 
 
 def cell_filter(machine: str, process: int) -> bytes:
     """Return the BPF program for a processor architecture of `MACHINES`.
 
-    It kills a process that calls through another architecture's entry.
+    A call through another architecture's entry fails: killing for it would be recorded outside.
 
     Args:
         machine: The architecture.
@@ -127,15 +139,15 @@ def cell_filter(machine: str, process: int) -> bytes:
     program = [
         _instruction(_LOAD, _OFFSET_ARCH),
         _instruction(_JUMP_EQUAL, audit_arch, when_true=1),
-        _instruction(_RETURN, _KILL_PROCESS),
+        _fail(errno.ENOSYS),
         _instruction(_LOAD, _OFFSET_NUMBER),
         _instruction(_JUMP_GREATER_EQUAL, _X32_BIT, when_false=1),
-        _instruction(_RETURN, _ERRNO | errno.ENOSYS),
+        _fail(errno.ENOSYS),
     ]
     blocks: list[tuple[int | None, list[bytes]]] = [
         (NARROWED[name][column], block) for name, block in _narrowed_blocks(process).items()
     ]
-    blocks[1:1] = [(numbers[column], [_allow()]) for numbers in ALLOWED.values()]
+    blocks[2:2] = [(numbers[column], [_allow()]) for numbers in ALLOWED.values()]
     blocks += [(numbers[column], [_fail(errno.ENOSYS)]) for numbers in WITHOUT.values()]
     for number, block in blocks:
         if number is not None:
@@ -154,6 +166,11 @@ def number_of(name: str, machine: str) -> int | None:
 
 def _narrowed_blocks(process: int) -> dict[str, list[bytes]]:
     return {
+        "futex": [
+            *_masked(1, _WORD & ~_FUTEX_FLAGS),
+            *_allow_these(_FUTEXES),
+            _fail(errno.ENOSYS),
+        ],
         "mmap": [
             *_masked(3, _MMAP_UNCOUNTED),
             _instruction(_JUMP_EQUAL, 0, when_true=1),
@@ -172,11 +189,22 @@ def _narrowed_blocks(process: int) -> dict[str, list[bytes]]:
             _fail(errno.EPERM),
             _allow(),
         ],
+        "madvise": _one_of(2, _MADVICES, otherwise=errno.EINVAL),
+        "membarrier": _one_of(0, _MEMBARRIERS, otherwise=errno.EINVAL),
         "ioctl": _one_of(1, _IOCTLS),
         "fcntl": _one_of(1, _FCNTLS),
         "kill": _one_of(0, (process,)),
         "tgkill": _one_of(0, (process,)),
-        "prctl": _one_of(0, _PRCTLS),
+        "prctl": [
+            _instruction(_LOAD, _place(0, high=False)),
+            *_allow_these((_PR_GET_NAME,)),
+            *(
+                step
+                for value in _PRCTLS_PRETENDED
+                for step in (_instruction(_JUMP_EQUAL, value, when_false=1), _fail(0))
+            ),
+            _fail(errno.EPERM),
+        ],
         "arch_prctl": _one_of(0, _ARCH_PRCTLS),
         # Of itself, and reading only: no new limit.
         "prlimit64": [
@@ -188,12 +216,19 @@ def _narrowed_blocks(process: int) -> dict[str, list[bytes]]:
     }
 
 
-def _one_of(argument: int, values: Sequence[int]) -> list[bytes]:
+def _one_of(argument: int, values: Sequence[int], *, otherwise: int = errno.EPERM) -> list[bytes]:
     """Compare what the kernel compares: it takes each of these arguments for 32 bits."""
-    block = [_instruction(_LOAD, _place(argument, high=False))]
-    for value in values:
-        block += [_instruction(_JUMP_EQUAL, value, when_false=1), _allow()]
-    return [*block, _fail(errno.EPERM)]
+    load = _instruction(_LOAD, _place(argument, high=False))
+    return [load, *_allow_these(values), _fail(otherwise)]
+
+
+def _allow_these(values: Sequence[int]) -> list[bytes]:
+    """Pass if what was loaded is one of these, and go on otherwise."""
+    return [
+        step
+        for value in values
+        for step in (_instruction(_JUMP_EQUAL, value, when_false=1), _allow())
+    ]
 
 
 def _masked(argument: int, mask: int) -> list[bytes]:

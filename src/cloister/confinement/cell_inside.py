@@ -49,8 +49,12 @@ _OWN_NAMESPACES: Final = (
     | syscalls.CLONE_NEWCGROUP
 )
 _HOSTNAME: Final = "cell"
-# Address space that is reserved and not used: what a C library keeps for a processor's threads.
-_ADDRESS_SPACE_PER_PROCESSOR: Final = 1 << 30
+# Address space beside data: libraries that are loaded later, and what malloc keeps for threads, 64
+# MiB for each of its arenas, whose number is limited for that.
+_ADDRESS_SPACE_BESIDE: Final = 1 << 30
+_ARENAS: Final = 8
+_STACK_BYTES: Final = 8 << 20
+_FIRST_TO_GO: Final = b"1000"
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 _LENGTH_BYTES: Final = 4
 
@@ -98,6 +102,7 @@ def run_cell(
         ]
         entry = order.text("entry")
         _build(spec, place, files)
+        _go_first(place)
         used = _in_use(place)
         _settle_descriptors(pipe, setup)
         report = _SETUP
@@ -148,6 +153,15 @@ def _build(spec: CellSpec, place: CellPlace, files: list[tuple[str, bytes]]) -> 
         namespaces.map_own_identity(place.user_id, place.group_id, proc=place.proc)
 
 
+def _go_first(place: CellPlace) -> None:
+    """Be the one that the kernel ends where the machine's memory does not suffice."""
+    with Step("cell-limits"):
+        flags = os.O_WRONLY | os.O_CLOEXEC
+        descriptor = os.open("self/oom_score_adj", flags, dir_fd=place.proc)
+        os.write(descriptor, _FIRST_TO_GO)
+        os.close(descriptor)
+
+
 def _in_use(place: CellPlace) -> tuple[int, int]:
     """Return the bytes of address space and of data that this process has from its parent."""
     with Step("proc"):
@@ -176,12 +190,13 @@ def _limit(spec: CellSpec, used: tuple[int, int]) -> None:
     with Step("cell-limits"):
         syscalls.close_from(_SETUP + 1)
         size, data = used
-        slack = (1 + (os.cpu_count() or 1)) * _ADDRESS_SPACE_PER_PROCESSOR
+        _adjust_malloc(_M_ARENA_MAX, _ARENAS)
         if spec.reserve:
             _reserve(spec.memory_bytes)
         for kind, value in (
             (resource.RLIMIT_DATA, data + spec.memory_bytes),
-            (resource.RLIMIT_AS, size + 2 * spec.memory_bytes + slack),
+            (resource.RLIMIT_AS, size + spec.memory_bytes + _ADDRESS_SPACE_BESIDE),
+            (resource.RLIMIT_STACK, _STACK_BYTES),
             (resource.RLIMIT_CPU, spec.processor_s),
             (resource.RLIMIT_FSIZE, spec.scratch_bytes),
             (resource.RLIMIT_NOFILE, _OPEN_FILES),
@@ -199,15 +214,14 @@ def _limit(spec: CellSpec, used: tuple[int, int]) -> None:
 
 def _reserve(memory_bytes: int) -> None:
     """Take the memory now, touch each page, and let malloc serve from it and give none back."""
-    libc = ctypes.CDLL(None)
     for parameter, value in (
         (_M_TRIM_THRESHOLD, -1),
         (_M_MMAP_MAX, 0),
         (_M_ARENA_MAX, 1),
         (_M_TOP_PAD, 0),
     ):
-        if libc.mallopt(parameter, value) != 1:
-            raise OSError(errno.ENOSYS, "mallopt: this C library cannot reserve memory")
+        _adjust_malloc(parameter, value)
+    libc = ctypes.CDLL(None)
     libc.malloc.restype = ctypes.c_void_p
     libc.free.argtypes = (ctypes.c_void_p,)
     wanted = memory_bytes - memory_bytes // 16
@@ -216,6 +230,12 @@ def _reserve(memory_bytes: int) -> None:
         raise OSError(errno.ENOMEM, "malloc: there is not so much memory")
     ctypes.memset(block, 1, wanted)
     libc.free(block)
+
+
+def _adjust_malloc(parameter: int, value: int) -> None:
+    adjust = getattr(ctypes.CDLL(None), "mallopt", None)
+    if adjust is None or adjust(parameter, value) != 1:
+        raise OSError(errno.ENOSYS, "mallopt: this C library cannot be told how to take memory")
 
 
 def _shut(place: CellPlace) -> None:

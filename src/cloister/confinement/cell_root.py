@@ -6,7 +6,8 @@ Each cell adds its own scratch and its own files. Invariants:
 1. Nothing is there but libraries, packages, two devices and what this file writes.
 2. There is no procfs and no sysfs: `/proc` and `/sys` hold plain files, written before any data was
    seen, for libraries that ask how many processors there are or what their program is called.
-3. All but `/scratch` is read-only, and nothing in `/scratch` can be mapped for execution.
+3. All but `/scratch` is read-only, the two devices' names and times as well, and nothing in
+   `/scratch` can be mapped for execution.
 
 Spec: confinement-cell.
 """
@@ -46,7 +47,10 @@ _DEVICES: Final = ("null", "urandom")
 _READ_ONLY: Final = (
     syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NODEV
 )
-_DEVICE: Final = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC
+# Read-only does not hinder reading or writing a device; its times, which the machine sees, stay.
+_DEVICE: Final = (
+    syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC
+)
 _ROOM_FOR_FILES: Final = 1 << 16
 
 

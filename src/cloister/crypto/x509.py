@@ -39,6 +39,7 @@ __all__ = [
     "Identity",
     "PeerCertificate",
     "TLSKey",
+    "identity_of",
     "key_usage",
     "read_peer_certificate",
     "require_authorities",
@@ -338,6 +339,19 @@ def read_peer_certificate(leaf_der: bytes, *, ca_pem: bytes, at: int) -> PeerCer
     identity, policy_hash, rooted = _read_profile(leaf)
     spki = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return PeerCertificate(identity, policy_hash, rooted, first, last, sha256(spki))
+
+
+def identity_of(certificate_pem: bytes) -> Identity:
+    """Return who a certificate of one's own says that one is. Nothing is verified.
+
+    Raises:
+        MalformedError: It is none of our profile (`certificate.malformed`).
+    """
+    try:
+        leaf = x509.load_pem_x509_certificate(certificate_pem)
+    except UNREADABLE as e:
+        raise MalformedError("not a certificate in PEM", code="certificate.malformed") from e
+    return _read_profile(leaf)[0]
 
 
 def require_authorities(pem: bytes) -> None:

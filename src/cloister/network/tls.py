@@ -170,6 +170,7 @@ def server_context(
     ca_pem: bytes,
     clients: tuple[Identity, ...] | AnyClient,
     clock: Clock,
+    alpn: str = ALPN,
 ) -> ssl.SSLContext:
     """Return the settings of a server that shows `credential`.
 
@@ -178,12 +179,13 @@ def server_context(
         ca_pem: The trust domain's CA, trusted.
         clients: Whose certificates are accepted; or the reason why none is asked for.
         clock: Seconds since the epoch, asked at every handshake.
+        alpn: The protocol spoken inside.
 
     Raises:
         ConfigError: No client could ever be accepted.
         MalformedError: PEM that does not parse, or a key that is not the certificate's.
     """
-    context = _context(ssl.PROTOCOL_TLS_SERVER)
+    context = _context(ssl.PROTOCOL_TLS_SERVER, alpn)
     _load_credential(context, credential)
     context.num_tickets = 0
     if isinstance(clients, AnyClient):
@@ -246,7 +248,12 @@ def replace_credential(context: ssl.SSLContext, credential: Credential) -> None:
 
 
 def client_context(
-    *, ca_pem: bytes, expected: Identity, credential: Credential | None, clock: Clock
+    *,
+    ca_pem: bytes,
+    expected: Identity,
+    credential: Credential | None,
+    clock: Clock,
+    alpn: str = ALPN,
 ) -> ssl.SSLContext:
     """Return the settings of a client that talks to `expected` and to nobody else.
 
@@ -255,8 +262,9 @@ def client_context(
         expected: Who the server must prove to be; its instance may be `*`.
         credential: The client's own, where it has one.
         clock: Seconds since the epoch, asked at every handshake.
+        alpn: The protocol spoken inside.
     """
-    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, alpn)
     context.check_hostname = False  # names are SPIFFE IDs, which the judge compares
     context.verify_mode = ssl.CERT_REQUIRED
     _load_ca(context, ca_pem)
@@ -266,13 +274,16 @@ def client_context(
     return context
 
 
-def connect(address: tuple[str, int], *, context: ssl.SSLContext, timeout_s: float) -> Connection:
+def connect(
+    address: tuple[str, int], *, context: ssl.SSLContext, timeout_s: float, alpn: str = ALPN
+) -> Connection:
     """Connect, shake hands and judge the server, all within `timeout_s`.
 
     Args:
         address: Host and port; only a way to get there, nothing is believed about it.
         context: From `client_context`.
         timeout_s: For everything together; then it stays the timeout of each operation.
+        alpn: The protocol spoken inside; a server that does not choose it is refused.
 
     Raises:
         IdentityError: The server is not the expected one: `identity.tls` for a chain or protocol
@@ -299,8 +310,8 @@ def connect(address: tuple[str, int], *, context: ssl.SSLContext, timeout_s: flo
         raise LocalProtocolError("not a context of ours", code="protocol.local")
     try:
         _shake_hands(connection, where, deadline)
-        if connection.selected_alpn_protocol() != ALPN:
-            raise IdentityError(f"the server at {where} does not speak {ALPN}", code="identity.tls")
+        if connection.selected_alpn_protocol() != alpn:
+            raise IdentityError(f"the server at {where} does not speak {alpn}", code="identity.tls")
         connection.settimeout(timeout_s)
     except BaseException:
         connection.close()

@@ -40,12 +40,13 @@ class FakeDomain:
         instance: str = "i-1",
         policy: str = "digits",
         policy_hash: bytes = POLICY_HASH,
+        namespace: str = "clinic",
     ) -> Credential:
         """Sign a fresh key for an instance of a role."""
         key = TLSKey.generate()
         certificate = self._authority.issue(
             key.request(),
-            Identity(self.name, "clinic", policy, role, instance),
+            Identity(self.name, namespace, policy, role, instance),
             policy_hash=policy_hash,
             hardware_rooted=False,
             at=self._at if at is None else at,

@@ -30,7 +30,15 @@ from cloister.volume.regions import ENCRYPTED_ONLY, RegionClass, Regions
 from cloister.volume.seal import Progress, ProgressReport
 from cloister.volume.tree import VolumeFilesystem
 
-__all__ = ["ListedFile", "VerifyReport", "VolumeFile", "VolumeReader", "verify_tree", "walk"]
+__all__ = [
+    "ListedFile",
+    "VerifyReport",
+    "VolumeFile",
+    "VolumeReader",
+    "read_file",
+    "verify_tree",
+    "walk",
+]
 
 _PIECE_BYTES: Final = 2**20
 
@@ -179,6 +187,19 @@ class VolumeReader:
     def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
+
+
+def read_file(filesystem: VolumeFilesystem, name: str, *, most: int) -> bytes | None:
+    """Return a file at the top of a volume, of at most `most` bytes and one more; None for none."""
+    try:
+        found = filesystem.lookup(ROOT_INO, os.fsencode(name))
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found.mode):
+        return None
+    with VolumeFile(filesystem, found, threading.Lock()) as file:
+        data = bytearray(min(file.size, most + 1))
+        return bytes(data[: file.pread_into(data, 0)])
 
 
 def walk(filesystem: VolumeFilesystem) -> Iterator[ListedFile]:

@@ -40,6 +40,7 @@ def run_shielded(
     environment: Mapping[str, str] | None = None,
     forever: Sequence[str] = (),
     seconds: float = 180,
+    lifetime_s: int | None = None,
     capture: bool = False,
 ) -> NativeRun:
     """Run `command` for each task by `cloister cluster run`.
@@ -52,6 +53,7 @@ def run_shielded(
         environment: Further variables of the policy.
         forever: Roles that serve until all others have ended.
         seconds: The deadline of the job.
+        lifetime_s: How long certificates last; None is what a draft says.
         capture: Whether to record what crosses.
     """
     if os.geteuid() != 0:
@@ -67,6 +69,7 @@ def run_shielded(
         "environment": dict(environment or {}),
         "forever": list(forever),
         "seconds": seconds,
+        "lifetime": [] if lifetime_s is None else ["--lifetime", str(lifetime_s)],
         "capture": capture,
     }
     done = subprocess.run(
@@ -135,6 +138,7 @@ def _run_inside(order: dict[str, Any]) -> dict[str, dict[str, Any]]:
         desk.run(
             "policy", "draft", "--name", "job", "--workload", "task", "--code", "code",
             "--command", " ".join(["python", *order["command"]]), "--output", "drafted.yaml",
+            *order["lifetime"],
         ).good()  # fmt: skip
         drafted = (folder / "drafted.yaml").read_text()
         text = policy_text(drafted, cluster, order["environment"])

@@ -23,6 +23,16 @@ ROOT: Final = Path(__file__).parents[3]
 EXAMPLES: Final = ROOT / "examples"
 PROGRAMS: Final = os.environ.get("CLOISTER_PROGRAMS", "")
 _LINE: Final = re.compile(r"^([0-9a-f]{64})  (\S+)$", re.MULTILINE)
+# What PyTorch's own two need; torchtnt imports pkg_resources.
+TORCHVISION: Final = ("torch", "torchvision")
+TNT: Final = (*TORCHVISION, "torchtnt", "torcheval", "tensorboard", "tabulate", "pkg_resources")
+TNT_PROGRAM: Final = ("pytorch-tnt/main.py", "--max-epochs", "1",
+                      "--max-train-steps-per-epoch", "8", "--save-model")  # fmt: skip
+RPC_PROGRAM: Final = ("pytorch-rpc/rpc_parameter_server.py",
+                      "--world_size=$WORLD_SIZE", "--rank=$RANK",
+                      "--master_addr=$MASTER_ADDR", "--master_port=$MASTER_PORT")  # fmt: skip
+ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}  # so that sums come out the same
+_WEIGHTS: Final = re.compile(r"^mnist_cnn\.pt: [0-9a-f]{64}$", re.MULTILINE)
 _METRICS: Final = re.compile(r"accuracy: ([\d.]+) - loss: ([\d.]+)|loss: [\d.]+ - accuracy: [\d.]+")
 
 pytestmark = [
@@ -50,6 +60,7 @@ def _run(
     program: str,
     *arguments: str,
     digits: bool = True,
+    loader: str = "with_digits.py",
     environment: Mapping[str, str] | None = None,
     capture: bool = False,
 ) -> NativeRun:
@@ -58,7 +69,7 @@ def _run(
         made = [sys.executable, EXAMPLES / "foreign_inputs.py", folder / "inputs"]
         subprocess.run(made, check=True, timeout=120)
         file = folder / "inputs" / "mnist" / "mnist.npz"
-        command[1:1] = [str(EXAMPLES / "with_digits.py"), str(file)]
+        command[1:1] = [str(EXAMPLES / loader), str(file)]
     run = run_native(
         cluster_of(framework, worker=2),
         command,
@@ -77,6 +88,24 @@ def _last_metrics(run: NativeRun) -> set[str]:
         [found.group() for found in _METRICS.finditer(task.output)][-1]
         for task in run.tasks.values()
     }
+
+
+def _weights(run: NativeRun) -> set[str]:
+    """Return the digest of what each task saved in the end."""
+    found = {name: _WEIGHTS.findall(task.output) for name, task in run.tasks.items()}
+    assert all(len(each) == 1 for each in found.values()), found
+    return {each for [each] in found.values()}
+
+
+def _require_trained_by_rpc(run: NativeRun) -> None:
+    """Its processes say what they did; one that fails is not seen in how the program ends.
+
+    It sets no seed and tests with dropout; a model that learned nothing finds one digit in ten.
+    """
+    server, trainer = (run.tasks[name].output for name in ("worker-0", "worker-1"))
+    assert "RPC shutdown on parameter server." in server
+    [accuracy] = re.findall(r"^Accuracy ([\d.]+)$", trainer, re.MULTILINE)
+    assert float(accuracy) > 0.4
 
 
 def _require_trained_by_servers(run: NativeRun) -> None:
@@ -167,3 +196,21 @@ def test_the_pytorch_sample_of_mars(tmp_path: Path) -> None:
     """It writes nothing: what crosses between the tasks shows that they trained together."""
     program = ("mars-pytorch/pytorch_sample.py", "multiple")
     _require_gradients(_run(tmp_path, "pytorch", *program, digits=False, capture=True))
+
+
+@pytest.mark.frameworks(*TNT)
+def test_the_mnist_example_of_tnt(tmp_path: Path) -> None:
+    """Each task has digits of its own, and both end with the same weights."""
+    run = _run(
+        tmp_path, "pytorch", *TNT_PROGRAM, loader="with_mnist_files.py", environment=ONE_THREAD
+    )
+    assert len(_weights(run)) == 1
+
+
+@pytest.mark.frameworks(*TORCHVISION)
+def test_the_tutorial_of_a_parameter_server_by_rpc(tmp_path: Path) -> None:
+    """One task has the model, the other the digits."""
+    run = _run(
+        tmp_path, "pytorch", *RPC_PROGRAM, loader="with_mnist_files.py", environment=ONE_THREAD
+    )
+    _require_trained_by_rpc(run)

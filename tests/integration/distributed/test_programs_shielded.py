@@ -28,6 +28,7 @@ def _run(
     *arguments: str,
     workers: int = 2,
     digits: bool = True,
+    loader: str = "with_digits.py",
     environment: Mapping[str, str] | None = None,
     capture: bool = False,
 ) -> NativeRun:
@@ -37,8 +38,8 @@ def _run(
         made = [sys.executable, others.EXAMPLES / "foreign_inputs.py", folder / "inputs"]
         subprocess.run(made, check=True, timeout=120)
         shutil.copy(folder / "inputs" / "mnist" / "mnist.npz", code)
-        shutil.copy(others.EXAMPLES / "with_digits.py", code)
-        command[:0] = ["/code/with_digits.py", "/code/mnist.npz"]
+        shutil.copy(others.EXAMPLES / loader, code)
+        command[:0] = [f"/code/{loader}", "/code/mnist.npz"]
     run = run_shielded(
         cluster_of(framework, worker=workers),
         command,
@@ -122,6 +123,32 @@ def test_the_pytorch_sample_of_mars(tmp_path: Path) -> None:
     """It writes nothing: what crosses between the relays is as much as the gradients are."""
     program = ("mars-pytorch/pytorch_sample.py", "multiple")
     others._require_gradients(_run(tmp_path, "pytorch", *program, digits=False, capture=True))
+
+
+@pytest.mark.frameworks(*others.TNT)
+def test_the_mnist_example_of_tnt(tmp_path: Path) -> None:
+    """The same weights on both, and the same as without the shield, to the last bit."""
+    loader, told = "with_mnist_files.py", others.ONE_THREAD
+    program = others.TNT_PROGRAM
+    run = _run(tmp_path, "pytorch", *program, loader=loader, environment=told)
+    weights = others._weights(run)
+    assert len(weights) == 1
+    (tmp_path / "native").mkdir()
+    native = others._run(tmp_path / "native", "pytorch", *program, loader=loader, environment=told)
+    assert others._weights(native) == weights
+
+
+@pytest.mark.frameworks(*others.TORCHVISION)
+def test_the_tutorial_of_a_parameter_server_by_rpc(tmp_path: Path) -> None:
+    """One task has the model, the other the digits; TensorPipe carries what passes between them."""
+    run = _run(
+        tmp_path,
+        "pytorch",
+        *others.RPC_PROGRAM,
+        loader="with_mnist_files.py",
+        environment=others.ONE_THREAD,
+    )
+    others._require_trained_by_rpc(run)
 
 
 def _compat(folder: Path) -> dict[str, str]:

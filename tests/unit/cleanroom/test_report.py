@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from cloister.cleanroom.report import Report
+from cloister.cleanroom.report import Report, read_report
+from cloister.errors import MalformedError
 from rounds_bench import RULES
 
 
@@ -54,3 +55,29 @@ def test_a_report_has_one_size_and_says_nothing_else() -> None:
             {"round": 4, "metrics": {"loss": "-1000000000000.000", "accuracy": None}},
         ],
     }
+
+
+def test_an_owner_reads_what_was_written() -> None:
+    """And nothing else: another room's, other names, or what is no number."""
+    report = Report(RULES, digits=2, every_rounds=2)
+    report.add(2, {"loss": 0.5, "accuracy": None})
+    data = report.to_bytes()
+    names = RULES.metrics
+    assert read_report(data, room=RULES.room, metrics=names) == {
+        "rounds": 4,
+        "entries": [{"round": 2, "metrics": {"loss": "0.50", "accuracy": None}}],
+    }
+    for wrong in (
+        b"",
+        b"[]",
+        data.replace(b"cleanroom", b"elsewhere"),
+        data.replace(b'"0.50"', b"0.50"),
+        data.replace(b'"0.50"', b'"\\u001b[2J"'),
+        data.replace(b'"round":2', b'"round":true'),
+        data.replace(b'"loss"', b'"more"'),
+        data.replace(b'"rounds":4', b'"rounds":"4"'),
+    ):
+        with pytest.raises(MalformedError):
+            read_report(wrong, room=RULES.room, metrics=names)
+    with pytest.raises(MalformedError):
+        read_report(data, room=bytes(32), metrics=names)

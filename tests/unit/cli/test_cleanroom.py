@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from cloister.cleanroom.agreement import load_room
+from cloister.cleanroom.report import Report
+from cloister.cleanroom.round_rules import RoundRules
 from cloister.cli import cluster_run, settings
 from cloister.crypto.digest import sha256
 from cloister.keyservice import clock
@@ -98,6 +100,9 @@ def test_two_owners_agree_and_end_it(owners: Door) -> None:
     found = door.record("cleanroom", "status", "ann", "--key", "ann.key")
     assert (found["state"], found["roles"]["trainer"]) == ("in force", {"live": 0, "maximum": 2})
     assert "trainer   0 of 2" in door.call("cleanroom", "status", "ann", "--key", "ben.key").stdout
+    for owner in ("ann", "ben"):
+        counted = door.record("cleanroom", "budget", "ann", "--key", f"{owner}.key")
+        assert counted["principals"] == {"asker": {"spent": 0, "left": 1000}}
     assert code_of(door, "policy", "lint", "ann/policy.yaml") is None
 
     (ours := Path("ben/closing.model-owner.txt")).write_bytes(
@@ -119,6 +124,31 @@ def test_an_end_without_the_others_approval_waits(owners: Door) -> None:
     assert (status["state"], status["closing"]) == ("in force", True)
     assert "its end waits" in door.call("cleanroom", "status", "ben", "--key", "ben.key").stdout
     assert "state" not in door.record("cleanroom", "close", "ann", "--key", "ann.key")
+
+
+def test_an_owner_reads_his_report_with_the_status(
+    owners: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From his volume: what was told of each round, and what was not in time; or nothing yet."""
+    door = owners
+    agree(door)
+    words = ("cleanroom", "status", "ben", "--key", "ben.key", "--report")
+    assert door.record(*words, "sealed/report-ben")["report"] is None
+    assert "nothing yet" in door.call(*words, "sealed/report-ben").stdout
+    report = Report(RoundRules.of(load_room(Path("ben/code/terms.cbor"))), 2, 10)
+    report.add(10, {"loss": 0.5, "accuracy": None})
+    (door.folder / "told").mkdir()
+    (door.folder / "told" / "training.json").write_bytes(report.to_bytes())
+    monkeypatch.setenv(settings.KEY_VARIABLE, "ben.key")
+    door.record("volume", "seal", "told", "sealed/told", "--namespace", SPACE)
+    monkeypatch.delenv(settings.KEY_VARIABLE)
+    (entry,) = door.record(*words, "sealed/told")["report"]["entries"]
+    assert (entry["round"], entry["metrics"]["loss"]) == (10, "0.50")
+    said = door.call(*words, "sealed/told").stdout
+    assert "round 10  loss 0.50, accuracy not in time" in said
+    assert "rounds    20, an exchange of" in said
+    with_hers = ("cleanroom", "status", "ann", "--key", "ann.key", "--report", "sealed/told")
+    assert code_of(door, *with_hers) == "release.volume-unknown"
 
 
 def agree(door: Door) -> None:

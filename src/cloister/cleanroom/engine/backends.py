@@ -5,7 +5,9 @@ One framework in a process: each takes its threads and its memory when it is loa
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import threading
 from collections.abc import Sequence
 from typing import Any, Final, Literal, Protocol, get_args
 
@@ -14,7 +16,7 @@ import numpy as np
 from cloister.cleanroom.engine.network import Network
 from cloister.errors import ConfigError, MissingExtraError
 
-__all__ = ["Backend", "Framework", "load_backend"]
+__all__ = ["Backend", "Framework", "load_ahead", "load_backend"]
 
 Framework = Literal["tensorflow", "jax", "torch"]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
@@ -48,6 +50,19 @@ class Backend(Protocol):
         """Return what comes out, without dropout, with the averages."""
 
 
+def load_ahead(framework: Framework) -> None:
+    """Begin to load a framework in a thread; whoever needs it waits for the rest, and sees errors.
+
+    It takes seconds, in which a recipe can look at its records already.
+    """
+
+    def load() -> None:
+        with contextlib.suppress(Exception):  # `load_backend` meets it again, and says so
+            importlib.import_module(_module(framework))
+
+    threading.Thread(target=load, name=f"load {framework}", daemon=True).start()
+
+
 def load_backend(framework: Framework, network: Network) -> Backend:
     """Load a framework, and give it a network.
 
@@ -61,7 +76,7 @@ def load_backend(framework: Framework, network: Network) -> Backend:
             code="config.value",
         )
     try:
-        module = importlib.import_module(f"cloister.cleanroom.engine.on_{framework}")
+        module = importlib.import_module(_module(framework))
     except ImportError as e:
         raise MissingExtraError(
             f"training by {framework} needs it installed",
@@ -70,3 +85,7 @@ def load_backend(framework: Framework, network: Network) -> Backend:
         ) from e
     backend: Backend = module.make_backend(network)
     return backend
+
+
+def _module(framework: Framework) -> str:
+    return f"cloister.cleanroom.engine.on_{framework}"

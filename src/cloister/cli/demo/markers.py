@@ -5,13 +5,18 @@ from __future__ import annotations
 import mmap
 import os
 import stat
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from cloister.cli.demo.capture import Stream
 
-__all__ = ["Finding", "Search", "files_below", "search_files", "search_streams"]
+__all__ = ["Finding", "Search", "files_below", "folders_of", "search_files", "search_streams"]
+
+
+_ELSEWHERE: Final = ("/var/tmp", "/dev/shm")  # noqa: S108  # searched, not used
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,23 @@ class Search:
             self.searched_bytes + other.searched_bytes,
             self.findings + other.findings,
         )
+
+
+def folders_of(root: Path) -> list[Path]:
+    """Return where an operator would find what was left behind, none of it within another.
+
+    Args:
+        root: Where a demonstration puts its files.
+    """
+    candidates = [root, Path(tempfile.gettempdir()), *map(Path, _ELSEWHERE)]
+    candidates += [Path.home() / ".cache", Path.home() / ".keras"]
+    found: list[Path] = []
+    for folder in candidates:
+        inside = any(folder == other or other in folder.parents for other in found)
+        if folder.is_dir() and not inside:
+            found = [other for other in found if folder not in other.parents]
+            found.append(folder)
+    return found
 
 
 def files_below(roots: Iterable[Path], *, since_ns: int, skip: Iterable[Path]) -> Iterator[Path]:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from cloister.cli.demo.capture import Capture
 from cloister.cli.demo.comparison import ask_in_plain
-from cloister.cli.demo.markers import Search, files_below, search_files, search_streams
+from cloister.cli.demo.markers import (
+    Search,
+    files_below,
+    folders_of,
+    search_files,
+    search_streams,
+)
 from cloister.cli.demo.places import Places
 from cloister.errors import UnavailableError
 
 __all__ = ["Look", "look"]
-
-_ELSEWHERE: Final = ("/var/tmp", "/dev/shm")  # noqa: S108  # searched, not used
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,9 @@ def look(
     captured = capture.payload_bytes
     if capture.stop():
         raise UnavailableError("the operator's tap lost frames; run again", code="server.busy")
-    on_disk = files_below(_folders(places), since_ns=since_ns, skip=[places.owner, places.open])
+    on_disk = files_below(
+        folders_of(places.root), since_ns=since_ns, skip=[places.owner, places.open]
+    )
     protected = search_files(on_disk, markers).joined(search_streams(capture.streams(), markers))
 
     plain_capture = Capture()
@@ -65,15 +69,3 @@ def look(
         search_streams(plain_capture.streams(), markers)
     )
     return Look(protected, unprotected, captured)
-
-
-def _folders(places: Places) -> list[Path]:
-    candidates = [places.root, Path(tempfile.gettempdir()), *map(Path, _ELSEWHERE)]
-    candidates += [Path.home() / ".cache", Path.home() / ".keras"]
-    found: list[Path] = []
-    for folder in candidates:
-        inside = any(folder == other or other in folder.parents for other in found)
-        if folder.is_dir() and not inside:
-            found = [other for other in found if folder not in other.parents]
-            found.append(folder)
-    return found

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -59,12 +59,18 @@ class Finished:
         return self.record
 
 
-def cloister(arguments: Sequence[str | Path], *, folder: Path, timeout_s: float = 120) -> Finished:
+def cloister(
+    arguments: Sequence[str | Path],
+    *,
+    folder: Path,
+    timeout_s: float = 120,
+    variables: Mapping[str, str] | None = None,
+) -> Finished:
     """Run one command with `--json` in a folder and wait for it."""
     done = subprocess.run(  # noqa: S603  # our own interpreter and program
         _command(arguments),
         cwd=folder,
-        env=_environment(),
+        env=_environment() | dict(variables or {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=timeout_s,

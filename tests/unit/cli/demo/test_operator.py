@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cloister.cli.demo import operator
+from cloister.cli.demo import markers, operator
 from cloister.cli.demo.capture import Stream
 from cloister.cli.demo.places import Places
 from cloister.errors import UnavailableError
@@ -36,7 +36,7 @@ class FakeCapture:
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
     """An owner with a secret, and an operator who has nothing of it."""
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(operator, "_ELSEWHERE", ())
+    monkeypatch.setattr(markers, "_ELSEWHERE", ())
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(operator, "Capture", FakeCapture)
     monkeypatch.setattr(operator, "ask_in_plain", lambda _model, _query: b"")
@@ -89,4 +89,4 @@ def test_a_folder_within_another_is_searched_once(
     places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The temporary folder holds the demonstration's own."""
-    assert operator._folders(places) == [places.root]
+    assert markers.folders_of(places.root) == [places.root]
