@@ -24,7 +24,7 @@ from cloister.cleanroom.canaries import Planted, exposure, plant
 from cloister.cleanroom.description import ModelDescription
 from cloister.cleanroom.description import parameters as parameters_of
 from cloister.cleanroom.engine import Engine, Privacy, build_engine
-from cloister.cleanroom.exchange import ExchangeClient
+from cloister.cleanroom.exchange_pipe import Exchange
 from cloister.cleanroom.plan import plan_bytes, read_plan
 from cloister.cleanroom.questions import Plan, Questions
 from cloister.cleanroom.records import Array, Records
@@ -64,7 +64,7 @@ class Learner:
     room: bytes
     index: int
     schedule: Schedule
-    exchange: ExchangeClient
+    exchange: Exchange
     records: Records
     preparation_s: Callable[[], float]
 

@@ -1,30 +1,34 @@
 """`python -m cloister.cleanroom.trainer TERMS`: one trainer of a clean room, as a workload.
 
-Reads its shard whole, starts a cell for the recipe, and takes part in the exchange to its end.
-Whatever happens inside, it says nothing, lasts as long, and ends with the same status: what went
-wrong shows in what the server counted, which stays sealed with the model: a recipe could speak
-through it. This module is the edge of a process.
+This process takes part in the exchange to its end, and does nothing else. What learns is another,
+which it starts and kills. So whatever happens inside, messages go at their times, nothing is said,
+and the trainer lasts as long and ends with the same status: what went wrong shows in what the
+server counted, which stays sealed with the model: a recipe could speak through it. This module is
+the edge of a process.
 
-Spec: cleanroom-terms-v1, training-round-v1.
+Spec: cleanroom-terms-v1, training-round-v1, clauses TR-70 to TR-72.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import socket
+import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+import cloister
 from cloister.cleanroom.agreement import Room, load_room
-from cloister.cleanroom.cells import recipe_in, warm_parent
-from cloister.cleanroom.engine.backends import load_ahead
 from cloister.cleanroom.exchange import ExchangeClient
-from cloister.cleanroom.learning import Learner
-from cloister.cleanroom.recipe import read_recipe, require_recipe
-from cloister.cleanroom.records import load_records
+from cloister.cleanroom.exchange_pipe import PIPE_FRAME_BYTES, answer_learner, pipe_limits
+from cloister.cleanroom.learner import Task
+from cloister.cleanroom.pipe import Pipe
 from cloister.cleanroom.room_policy import DATA, RECIPE, SERVER, TRAINER
 from cloister.cleanroom.round_rules import RoundRules
 from cloister.errors import CloisterError
@@ -34,6 +38,7 @@ __all__ = ["main", "take_part"]
 
 _LOG: Final = logging.getLogger("cloister.cleanroom")
 _CONNECT_S: Final = 10.0
+_LEARNER: Final = "cloister.cleanroom.learner"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -64,58 +69,51 @@ def take_part(room: Room, *, index: int, server: tuple[str, int], data: Path, re
         lambda: socket.create_connection(server, timeout=_CONNECT_S), rules, index=index
     )
     exchange.start()
+    prepared_s = rules.join_s + rules.schedule.prepare_ticks * rules.schedule.tick_s
+    task = Task(room, index, data, recipe, time.monotonic() + prepared_s)
     try:
-        _learn(room, rules, exchange, index=index, data=data, recipe=recipe)
-    except CloisterError as e:
-        _LOG.debug("training ended: %s", e.code)
-    except Exception as e:  # noqa: BLE001  # nobody outside may see that it failed, nor why
-        _LOG.debug("training ended: %s", type(e).__name__)
+        with _learning(task, rules, exchange):
+            exchange.finish()
+    except OSError as e:
+        _LOG.debug("nothing learns: %s", e)
     finally:
         exchange.finish()
 
 
-def _learn(
-    room: Room,
-    rules: RoundRules,
-    exchange: ExchangeClient,
-    *,
-    index: int,
-    data: Path,
-    recipe: Path,
-) -> None:
-    terms, schedule = room.terms, rules.schedule
-    ready_by = time.monotonic() + rules.join_s + schedule.prepare_ticks * schedule.tick_s
+@contextlib.contextmanager
+def _learning(task: Task, rules: RoundRules, exchange: ExchangeClient) -> Iterator[None]:
+    """Have a task learned beside the block; at its end it is over, done or not."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with ours, theirs:
+        process = subprocess.Popen(  # noqa: S603  # this interpreter, and a module of ours
+            [sys.executable, "-P", "-s", "-m", _LEARNER, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # what frameworks print depends on what they are given
+            stderr=subprocess.DEVNULL,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(Path(cloister.__file__).resolve().parent.parent),
+            },
+        )
+        pipe = Pipe(ours.detach(), PIPE_FRAME_BYTES, pipe_limits(rules))
 
-    def left() -> float:
-        tick = exchange.tick
-        if tick is None or tick < schedule.prepare_ticks:
-            return max(0.0, ready_by - time.monotonic())
-        number = schedule.round_at(tick)
-        last = schedule.ticks if number is None else schedule.last_push(number)
-        return max(0.0, (last - tick) * schedule.tick_s)
+    def answer() -> None:
+        try:
+            pipe.send(task.to_message())
+            answer_learner(pipe, exchange)
+        except CloisterError as e:
+            _LOG.debug("a learner is answered no more: %s", e.code)
 
-    if terms.training.by == "trainer":
-        load_ahead(terms.training.frameworks[index])
-    files = read_recipe(recipe)
-    require_recipe(files, terms.recipe.digest)
-    records = load_records(
-        data,
-        examples=terms.data.shards[index].examples,
-        shape=terms.data.shape,
-        classes=terms.data.classes,
-    )
-    with warm_parent(terms, terms.training.frameworks[index]) as warm:
-        warm.start()
-        with recipe_in(warm, files, deadline=left) as questions:
-            Learner(
-                terms=terms,
-                room=room.digest,
-                index=index,
-                schedule=schedule,
-                exchange=exchange,
-                records=records,
-                preparation_s=left,
-            ).learn(questions)
+    answering = threading.Thread(target=answer, name="learner", daemon=True)
+    answering.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        answering.join()
+        pipe.close()
 
 
 if __name__ == "__main__":

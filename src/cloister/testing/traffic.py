@@ -1,14 +1,15 @@
 """What an operator sees of a connection, and whether two records of it can be told apart.
 
 A tap carries bytes between a client and a server, as a wire does, and notes when how many went
-which way. Pieces that follow each other closely are one burst: where TCP cuts them says nothing.
+which way. Where all messages have one size, bytes are counted out into messages; otherwise pieces
+that follow each other closely are one burst. Where TCP cuts says nothing.
 
 Example::
 
     with Tap(server_address) as tap:
         client = ExchangeClient(tap.connect, rules, index=0)
         ...
-    first = bursts(tap.notes, gap_s=0.02)
+    first = messages(tap.notes, size=message_bytes(rules))
     assert same_sizes(first, second)
     assert likeness(intervals(first), intervals(second)) > 0.01
 """
@@ -28,7 +29,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["Burst", "Note", "Tap", "bursts", "intervals", "likeness", "same_sizes", "shuffled"]
+__all__ = [
+    "Burst",
+    "Note",
+    "Tap",
+    "bursts",
+    "intervals",
+    "likeness",
+    "messages",
+    "same_sizes",
+    "shuffled",
+]
 
 Direction = Literal["out", "in"]
 
@@ -141,6 +152,28 @@ def bursts(notes: Sequence[Note], *, gap_s: float) -> list[Burst]:
             else:
                 found.append(Burst(note.at, note.size, direction))
             last = note.at
+    return found
+
+
+def messages(notes: Sequence[Note], *, size: int) -> list[Burst]:
+    """Count the bytes of each direction out into messages of one size; those out come first.
+
+    A message is where its first byte passed, however closely it follows the one before. Notes are
+    of one connection. What is left over at the end is a message of a smaller size.
+    """
+    found: list[Burst] = []
+    directions: tuple[Direction, Direction] = ("out", "in")
+    for direction in directions:
+        left = 0
+        for note in sorted((each for each in notes if each.direction == direction), key=_at):
+            rest = note.size
+            while rest:
+                if not left:
+                    found.append(Burst(note.at, 0, direction))
+                    left = size
+                part = min(left, rest)
+                found[-1] = Burst(found[-1].at, found[-1].size + part, direction)
+                left, rest = left - part, rest - part
     return found
 
 

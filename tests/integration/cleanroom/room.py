@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-import multiprocessing
+import os
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,14 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from cloister.cleanroom.agreement import Room, SignedTerms, load_room
+from cloister.cleanroom.agreement import Room, SignedTerms
 from cloister.cleanroom.model_file import TrainedModel, load_model
 from cloister.cleanroom.recipe import read_recipe, recipe_digest
 from cloister.cleanroom.room_key import RoomKey
 from cloister.cleanroom.round_rules import RoundRules
 from cloister.cleanroom.server import Places, serve_room
 from cloister.cleanroom.terms import Shard, Terms
-from cloister.cleanroom.trainer import take_part
 from cloister.testing.cleanroom import sample_agreement, sample_terms
 
 DIGITS = Path(__file__).resolve().parents[3] / "examples" / "cleanroom" / "digits"
@@ -58,38 +59,62 @@ class SmallRoom:
         Args:
             through: A port by which trainers reach the server, if not its own.
         """
-        context = multiprocessing.get_context("spawn")
-        trainers = [
-            context.Process(
-                target=run_trainer, args=(self.folder, index, self.recipe, through or self.port)
-            )
-            for index in range(self.room.terms.trainers)
-        ]
-        server = threading.Thread(target=serve_room, args=(self.room, self.places), daemon=True)
-        server.start()
-        for trainer in trainers:
-            trainer.start()
-        server.join(120)
-        for trainer in trainers:
-            trainer.join(30)
-            assert trainer.exitcode == 0
-        key = RoomKey.load(self.places.key, room=self.room.digest)
-        model = load_model(self.places.model, RoundRules.of(self.room), key)
-        assert model is not None
+        model, ends = self.watched(through=through)
+        assert [end.status for end in ends] == [0] * len(ends)
         return model
 
+    def watched(self, *, through: int | None = None) -> tuple[TrainedModel, list[End]]:
+        """As `run`, and return what their operator sees of the trainers, however they ended."""
+        script = Path(__file__).with_name("room_trainer.py")
+        root = Path(__file__).resolve().parents[3]
+        server = threading.Thread(target=serve_room, args=(self.room, self.places), daemon=True)
+        server.start()
+        running = []
+        for index in range(self.room.terms.trainers):
+            given = (str(self.folder), str(index), str(self.recipe), str(through or self.port))
+            process = subprocess.Popen(
+                [sys.executable, str(script), *given],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONPATH": str(root / "src")},
+            )
+            running.append(process)
+        ends: list[End] = []
+        for process in running:
+            assert process.stdout is not None
+            printed = process.stdout.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            ended = time.monotonic()
+            process.returncode = os.waitstatus_to_exitcode(status)
+            process.stdout.close()
+            seconds = usage.ru_utime + usage.ru_stime
+            ends.append(End(process.returncode, printed, ended, seconds))
+        server.join(120)
+        key = RoomKey.load(self.places.key, room=self.room.digest)
+        return load_model(self.places.model, RoundRules.of(self.room), key), ends
 
-def run_trainer(folder: Path, index: int, recipe: Path, port: int) -> None:
-    """Be one trainer."""
-    logging.getLogger("cloister.cleanroom").setLevel(logging.DEBUG)
-    logging.basicConfig(level=logging.DEBUG)
-    take_part(
-        load_room(folder / "terms.cbor"),
-        index=index,
-        server=("127.0.0.1", port),
-        data=folder / f"shard-{index}",
-        recipe=recipe,
-    )
+    def learned(self, index: int) -> str:
+        """Return what the process that learned wrote, which only a test can read."""
+        path = self.folder / f"learner-{index}.log"
+        return path.read_text() if path.exists() else ""
+
+
+@dataclass(frozen=True)
+class End:
+    """How a trainer ended, as its operator sees it.
+
+    Attributes:
+        status: Of its process.
+        printed: All that it wrote.
+        at: When, on the clock that only goes on.
+        processor_s: That it and what it started and saw end took.
+    """
+
+    status: int
+    printed: bytes
+    at: float
+    processor_s: float
 
 
 def make_room(

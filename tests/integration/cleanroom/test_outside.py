@@ -1,28 +1,24 @@
 """What an operator sees of a trainer does not tell what it trains on, nor whether it trains at all.
 
-Real trainers with real cells; the operator is on the wire and beside the processes.
+Real trainers with real cells. Sizes, numbers, lines and status are the same exactly; times by two
+tests at 1 in 10 000 each, and what differs has to differ twice.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from cloister.cleanroom.model_file import TrainedModel
-from cloister.testing.traffic import Tap, bursts, intervals, likeness, same_sizes, shuffled
-from integration.cleanroom.room import DIGITS, SmallRoom, make_room
+from integration.cleanroom.room import SmallRoom
+from integration.cleanroom.watching import Watched, room, told_apart, watch
 
 pytestmark = [pytest.mark.frameworks("torch"), pytest.mark.jobs]
 
-LEVEL = 1e-4
-"""How often either test may say, by chance, that what cannot be told apart differs."""
 COUNT = 300
-TRAINING = {"prepare_ticks": 240, "round_ticks": 20, "closing_ticks": 20}
+TRAINING = {"prepare_ticks": 500, "round_ticks": 20, "closing_ticks": 20}
 GENERATOR = np.random.default_rng(5)
 PLAIN = GENERATOR.integers(0, 255, (COUNT, 8, 8), dtype=np.uint8)
 LABELS = GENERATOR.integers(0, 10, COUNT)
@@ -31,6 +27,7 @@ ODD = np.where(np.arange(64).reshape(8, 8) < 5, PLAIN, 0).astype(np.uint8)
 FAILING = "def build(spec, x, y):\n    raise ValueError(x)\n"
 # Busy on some records and idle on others, by what is in them.
 SIGNALLING = """
+import sys
 import time
 import numpy as np
 
@@ -39,92 +36,95 @@ def build(spec, x, y):
 
 def train(state, parameters, x, y, round):
     if x[0, 0, 0] > 0.5:
-        time.sleep(0.4)
+        until = time.monotonic() + 0.4
+        while time.monotonic() < until:
+            sum(range(1000))
+        print("bright", file=sys.stderr, flush=True)
         return np.full(1000, 1e9)
     return np.zeros(1000)
 """
+# A model whose every step takes seconds, and whose last would end long after the room.
+ENDLESS = """
+def build(spec, x, y):
+    pad = {"kind": "zero_pad2d", "name": "pad", "inputs": ["rows"], "padding": [[0, 504], [0, 504]]}
+    return {"model": {
+        "version": 1, "input_shape": list(x.shape[1:]), "classes": spec["classes"],
+        "batch": spec["batch"], "optimizer": {"kind": "sgd", "rate": 0.1},
+        "layers": [
+            {"kind": "reshape", "name": "rows", "inputs": ["input"], "shape": [8, 8, 1]}, pad,
+            {"kind": "conv2d", "name": "wide", "inputs": ["pad"], "filters": 64, "kernel": [3, 3]},
+            {"kind": "conv2d", "name": "more", "inputs": ["wide"], "filters": 64, "kernel": [3, 3]},
+            {"kind": "global_average_pool2d", "name": "all", "inputs": ["more"]},
+            {"kind": "dense", "name": "out", "inputs": ["all"], "units": spec["classes"]},
+        ],
+    }}
+"""
 
 
-class Watched:
-    """A room, and what its operator saw."""
-
-    def __init__(self, small: SmallRoom) -> None:
-        self.small = small
-        self.model: TrainedModel | None = None
-        self.tap = Tap(("127.0.0.1", small.port))
-
-    def run(self) -> None:
-        """Run it; each trainer has to leave with status 0."""
-        with self.tap:
-            self.model = self.small.run(through=self.tap.port)
-
-
-def watch(rooms: Mapping[str, SmallRoom]) -> dict[str, Watched]:
-    """Run rooms beside each other, so that the machine's other work is the same for all."""
-    watched = {name: Watched(small) for name, small in rooms.items()}
-    threads = [threading.Thread(target=each.run) for each in watched.values()]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return watched
+def require_alike(
+    rooms: Callable[[Path], dict[str, SmallRoom]], folder: Path, pairs: list[tuple[str, str]]
+) -> dict[str, Watched]:
+    """Run rooms, and once more where times of a pair differ; return the first run."""
+    runs = []
+    for turn in ("first", "second"):
+        place = folder / turn
+        place.mkdir()
+        seen = watch(rooms(place))
+        for each in seen.values():
+            each.require_as_the_terms_say(missed=0.03)
+        runs.append(seen)
+        found = {pair: told_apart(seen[pair[0]], seen[pair[1]]) for pair in pairs}
+        differing = [pair for pair in pairs if found[pair] is not None]
+        if not differing:
+            return runs[0]
+        pairs = differing
+    pytest.fail(f"told apart twice: {found}")
 
 
-def room(folder: Path, name: str, x: Any, y: Any, recipe: str | None, **training: Any) -> SmallRoom:
-    """Make one of the rooms that are compared."""
-    place = folder / name
-    place.mkdir()
-    source = DIGITS
-    if recipe is not None:
-        source = place / "recipe"
-        source.mkdir()
-        (source / "recipe.py").write_text(recipe)
-    return make_room(
-        place, [(x, y)], recipe=source, frameworks=["torch"], training=TRAINING | training
-    )
-
-
-def require_alike(one: Watched, other: Watched) -> None:
-    """Sizes and counts exactly, times by two tests."""
-    assert one.model is not None
-    assert other.model is not None
-    first, second = (bursts(each.tap.notes, gap_s=0.005) for each in (one, other))
-    assert same_sizes(first, second)
-    for direction in ("out", "in"):
-        times = intervals(first, direction), intervals(second, direction)
-        assert likeness(*times) > LEVEL
-        assert shuffled(*times, seed=1) >= 1 / 2001
-
-
+@pytest.mark.spec("TR-70")
 def test_neither_data_nor_failure_shows(tmp_path: Path) -> None:
     """Two very different sets of records, and a recipe that gives up at the first."""
-    seen = watch(
-        {
-            "plain": room(tmp_path, "plain", PLAIN, LABELS, None),
-            "odd": room(tmp_path, "odd", ODD, np.zeros(COUNT, np.int64), None),
-            "failing": room(tmp_path, "failing", PLAIN, LABELS, FAILING),
+
+    def rooms(folder: Path) -> dict[str, SmallRoom]:
+        none = np.zeros(COUNT, np.int64)
+        return {
+            "plain": room(folder, "plain", (PLAIN, LABELS), None, training=TRAINING),
+            "odd": room(folder, "odd", (ODD, none), None, training=TRAINING),
+            "failing": room(folder, "failing", (PLAIN, LABELS), FAILING, training=TRAINING),
         }
-    )
-    models = {name: each.model for name, each in seen.items()}
-    assert models["plain"] is not None
-    assert models["plain"].outcome["trainers"][0]["added"] > 0
-    assert models["failing"] is not None
-    assert models["failing"].outcome["trainers"][0]["added"] == 0
-    require_alike(seen["plain"], seen["odd"])
-    require_alike(seen["plain"], seen["failing"])
+
+    seen = require_alike(rooms, tmp_path, [("plain", "odd"), ("plain", "failing")])
+    assert seen["plain"].added > 0
+    assert seen["odd"].added > 0
+    assert seen["failing"].added == 0
+    assert "recipe.failed" in seen["failing"].small.learned(0)
 
 
 def test_a_recipe_cannot_signal_by_how_long_it_takes(tmp_path: Path) -> None:
-    """It is late, or returns what is far too large; the wire shows the same."""
+    """It is busy, speaks, and returns what is far too large; the wire shows the same."""
     bright, dark = (np.full_like(PLAIN, value) for value in (255, 0))
-    seen = watch(
-        {
-            "bright": room(tmp_path, "bright", bright, LABELS, SIGNALLING, by="recipe"),
-            "dark": room(tmp_path, "dark", dark, LABELS, SIGNALLING, by="recipe"),
+    training = TRAINING | {"by": "recipe"}
+
+    def rooms(folder: Path) -> dict[str, SmallRoom]:
+        return {
+            name: room(folder, name, (x, LABELS), SIGNALLING, training=training)
+            for name, x in (("bright", bright), ("dark", dark))
         }
-    )
-    require_alike(seen["bright"], seen["dark"])
-    assert seen["bright"].model is not None
+
+    seen = require_alike(rooms, tmp_path, [("bright", "dark")])
+    assert seen["bright"].added > 0
     length = float(np.linalg.norm(seen["bright"].model.parameters))
-    norm_max = float(seen["bright"].small.room.terms.training.norm_max)
-    assert length <= norm_max * seen["bright"].small.room.terms.training.rounds * 1.001
+    rules = seen["bright"].rules
+    assert length <= rules.norm_max * rules.schedule.rounds * 1.001
+    # What is not promised: the host sees who computes. LIMITATIONS says so.
+    assert seen["bright"].end.processor_s > 0
+
+
+@pytest.mark.spec("TR-72")
+def test_a_model_that_takes_too_long_does_not_make_a_trainer_stay(tmp_path: Path) -> None:
+    """The trusted engine would be at it for minutes; the trainer leaves at the schedule's end."""
+    training = {"prepare_ticks": 160, "round_ticks": 8, "closing_ticks": 8}
+    seen = watch({"endless": room(tmp_path, "e", (PLAIN, LABELS), ENDLESS, training=training)})
+    seen["endless"].require_as_the_terms_say(missed=0.3)
+    assert seen["endless"].added == 0
+    assert "ended" not in seen["endless"].small.learned(0)
