@@ -7,7 +7,7 @@ import logging
 import multiprocessing
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -52,27 +52,31 @@ class SmallRoom:
             address=("127.0.0.1", self.port),
         )
 
-    def run(self, *, through: int | None = None) -> TrainedModel:
+    def run(
+        self, *, through: int | None = None, trainer: Callable[..., None] | None = None
+    ) -> TrainedModel:
         """Train in processes of their own, to the end; return the model.
 
         Args:
             through: A port by which trainers reach the server, if not its own.
+            trainer: What each trainer's process calls, if not `run_trainer`.
         """
         context = multiprocessing.get_context("spawn")
         trainers = [
             context.Process(
-                target=run_trainer, args=(self.folder, index, self.recipe, through or self.port)
+                target=trainer or run_trainer,
+                args=(self.folder, index, self.recipe, through or self.port),
             )
             for index in range(self.room.terms.trainers)
         ]
         server = threading.Thread(target=serve_room, args=(self.room, self.places), daemon=True)
         server.start()
-        for trainer in trainers:
-            trainer.start()
+        for each in trainers:
+            each.start()
         server.join(120)
-        for trainer in trainers:
-            trainer.join(30)
-            assert trainer.exitcode == 0
+        for each in trainers:
+            each.join(30)
+            assert each.exitcode == 0
         key = RoomKey.load(self.places.key, room=self.room.digest)
         model = load_model(self.places.model, RoundRules.of(self.room), key)
         assert model is not None
