@@ -21,7 +21,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "src"))
 
 import cleanroom  # noqa: E402  # behind the path
+import cleanroom_cells  # noqa: E402  # behind the path
 import cleanroom_query  # noqa: E402  # behind the path
+import cleanroom_room  # noqa: E402  # behind the path
 import cleanroom_rounds  # noqa: E402  # behind the path
 import domain as domains  # noqa: E402  # behind the path
 import jobs  # noqa: E402  # behind the path
@@ -36,7 +38,8 @@ import volumes  # noqa: E402  # behind the path
 
 PARTS = (
     "training", "volumes", "start-up", "evidence", "key service", "privacy", "relay", "jobs",
-    "cleanroom", "cleanroom rounds", "cleanroom queries", "memory",
+    "cleanroom", "cleanroom rounds", "cleanroom cells", "cleanroom room", "cleanroom queries",
+    "memory",
 )  # fmt: skip
 
 
@@ -101,6 +104,16 @@ def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> I
         "relay": lambda: relays.rows(rounds=2 if quick else 5, megabytes=64 if quick else 256),
         "cleanroom": lambda: cleanroom.rows(
             rounds=3 if quick else 11, megabytes=16 if quick else 64
+        ),
+        "cleanroom cells": lambda: cleanroom_cells.rows(
+            rounds=5 if quick else 21, steps=10 if quick else 20, forks=5 if quick else 21
+        ),
+        "cleanroom room": lambda: cleanroom_room.rows(
+            trainers=(1, 2, 4),
+            rounds=3 if quick else 10,
+            steps=5 if quick else 10,
+            prepare_s=12 if quick else 20,
+            round_s=1 if quick else 2,
         ),
         "memory": lambda: releases.soak_rows(output=chosen.output, quick=quick),
     }

@@ -408,7 +408,7 @@ def case_torch_learning_by_heart_is_exposed_and_privacy_prevents_it() -> None:
 def case_tensorflow_vgg9_takes_its_steps() -> None:
     """Chiron's network on images of its shape: eight convolutions, a dense layer, a few steps."""
     source = np.random.default_rng(3)
-    x, y = source.integers(0, 256, (16, 32, 32, 3)).astype("uint8"), source.integers(0, 10, 16)
+    x, y = source.random((16, 32, 32, 3), np.float32), source.integers(0, 10, 16)
     functions = recipe("vgg9")
     answer = functions["build"]({"classes": 10, "batch": 16, "rounds": 60}, x, y)
     description = ModelDescription.from_fields(answer["model"])

@@ -279,3 +279,41 @@ def test_each_kind_of_evidence_gets_a_verdict_and_a_row(load: Any) -> None:
     assert {row.facts["kind"] for row in rows if row.left} == (
         {"sgx-v3", "tdx-v4", "tdx-v5"} if second else set()
     )
+
+
+def test_a_cell_takes_turns_with_a_native_process(load: Any) -> None:
+    """Both do the same steps and learn the same; every number has a row, and aims are judged."""
+    cells = load("cleanroom_cells")
+    rows = list(cells.of_framework("numpy", rounds=1, steps=2, forks=1))
+    if rows[0].facts.get("left_out"):
+        pytest.skip(rows[0].result)
+    reset, first, steps, memory, reserved = rows
+    assert steps.facts["equal_losses"] is True
+    assert isinstance(steps.met, bool)
+    assert isinstance(first.met, bool)
+    assert reset.facts["cold_s"] > reset.facts["reset_s"]["median"] > 0
+    assert reserved.facts["reset_s"]["median"] > reset.facts["reset_s"]["median"]
+    assert memory.facts["worked_resident_mib"] > memory.facts["cell_resident_mib"] > 10
+    private = memory.facts["cell_private_mib"]
+    assert private is None or private < memory.facts["parent_resident_mib"]
+
+
+def test_what_is_not_installed_is_a_row_that_says_so(load: Any, monkeypatch: Any) -> None:
+    """And nothing is measured."""
+    cells = load("cleanroom_cells")
+    monkeypatch.setattr(cells, "MODULES", {"torch": ("no_such_framework",)})
+    (row,) = cells.rows(rounds=1, steps=1, forks=1)
+    assert row.facts == {"left_out": "not installed"}
+    assert row.met is None
+
+
+@pytest.mark.jobs
+def test_a_room_with_one_trainer_has_a_row(load: Any) -> None:
+    """A real one: its steps were timed where they happened, and its processor time was counted."""
+    pytest.importorskip("torch")
+    room = load("cleanroom_room")
+    (row,) = room.rows(trainers=(1,), rounds=2, steps=1, prepare_s=20, round_s=2)
+    assert row.facts["step_s"]["count"] == 2
+    assert row.facts["added"] >= 1
+    assert row.facts["trainers_processor_s"] > row.facts["step_s"]["min"]
+    assert row.facts["server_processor_s"] > 0

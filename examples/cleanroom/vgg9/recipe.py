@@ -41,7 +41,7 @@ def build(spec, x, y):  # noqa: ARG001  # labels are not looked at
         "batch": spec["batch"],
         "augment": {"pad": 4, "flip": True},
     }
-    return {"model": model, "state": {"mean": np.mean(x, axis=0, dtype="float64") / 255}}
+    return {"model": model, "state": {"mean": np.mean(x, axis=0, dtype="float64")}}
 
 
 def falling(rounds):
@@ -50,5 +50,5 @@ def falling(rounds):
 
 
 def features(state, x):
-    """Colours from 0 to 1, around the mean of each pixel."""
-    return x / np.float32(255) - state["mean"].astype("float32")
+    """Colours, which come as 0 to 1, around the mean of each pixel."""
+    return x - state["mean"].astype("float32")

@@ -17,14 +17,15 @@ from cloister.cleanroom.terms import Framework, Terms
 from cloister.confinement.cell import Warm
 from cloister.confinement.cell_spec import CellSpec
 
-__all__ = ["recipe_in", "warm_parent"]
+__all__ = ["PRELOADED", "recipe_in", "warm_parent"]
 
 _SHIM: Final = ENTRY.partition(":")[0]
-_MODULES: Final[Mapping[Framework, tuple[str, ...]]] = {
-    "tensorflow": ("tensorflow",),
+PRELOADED: Final[Mapping[Framework, tuple[str, ...]]] = {
+    "tensorflow": ("tensorflow", "keras"),
     "jax": ("jax", "jax.numpy"),
-    "torch": ("torch",),
+    "torch": ("torch", "torch._dynamo"),
 }
+"""What a parent loads for recipes that train: also what would be loaded in the first step only."""
 
 
 def warm_parent(terms: Terms, framework: Framework, *, most_bytes: int | None = None) -> Warm:
@@ -40,7 +41,7 @@ def warm_parent(terms: Terms, framework: Framework, *, most_bytes: int | None = 
     """
     cell = terms.cell
     memory_bytes = cell.memory_bytes if most_bytes is None else min(cell.memory_bytes, most_bytes)
-    preload = _MODULES[framework] if terms.training.by == "recipe" else ()
+    preload = PRELOADED[framework] if terms.training.by == "recipe" else ()
     return Warm(
         CellSpec(
             memory_bytes=memory_bytes,
