@@ -75,7 +75,7 @@ def require_alike(
         place.mkdir()
         seen = watch(rooms(place))
         for each in seen.values():
-            each.require_as_the_terms_say(missed=0.03)
+            each.require_as_the_terms_say(missed=0.2)
         runs.append(seen)
         found = {pair: differs(seen[pair[0]], seen[pair[1]]) for pair in pairs}
         differing = [pair for pair in pairs if found[pair] is not None]
