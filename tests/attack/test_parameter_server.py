@@ -27,7 +27,17 @@ from cloister.cleanroom.round_rules import RoundRules
 from cloister.cleanroom.server_standing import Standing
 from cloister.errors import CloisterError, TamperedError
 from cloister.testing.file_volume import open_file_volume
-from cloister.testing.traffic import Burst, Tap, bursts, intervals, likeness, same_sizes, shuffled
+from cloister.testing.traffic import (
+    Burst,
+    Note,
+    Tap,
+    bursts,
+    intervals,
+    likeness,
+    messages,
+    same_sizes,
+    shuffled,
+)
 from cloister.testing.volume import VolumeBench, get, put
 from cloister.volume.filesystem import ROOT_INO
 from exchange_trainer import RULES as TRAFFIC
@@ -247,6 +257,15 @@ def test_the_tests_of_likeness_see_a_difference() -> None:
     assert same_sizes([one, two], [one])
     assert not same_sizes([one, two, two], [one])
     assert not same_sizes([one], [dataclasses.replace(one, size=11)])
+
+
+def test_bytes_are_counted_out_into_messages() -> None:
+    """However they were cut or joined; what is left over shows."""
+    notes = [Note(0.0, 4, "out"), Note(0.1, 16, "out"), Note(0.2, 13, "out"), Note(0.3, 10, "in")]
+    found = messages(notes, size=10)
+    assert [(each.at, each.size, each.direction) for each in found] == [
+        (0.0, 10, "out"), (0.1, 10, "out"), (0.2, 10, "out"), (0.2, 3, "out"), (0.3, 10, "in"),
+    ]  # fmt: skip
 
 
 def test_a_tap_carries_what_it_notes() -> None:
