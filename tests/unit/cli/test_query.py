@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cloister import inference
-from cloister.cli.query import _read
+from cloister.cli.query import read_array
 from cloister.errors import ConfigError
 from unit.cli.conftest import Door
 
@@ -66,10 +66,10 @@ def test_several_outputs_do_not_fit_in_one_file(door: Door) -> None:
 def test_input_is_an_array_or_lists(tmp_path: Path) -> None:
     """Anything else, and above all a pickle, is refused."""
     (tmp_path / "a.json").write_text("[[1, 2], [3, 4]]")
-    assert _read(tmp_path / "a.json").shape == (2, 2)
+    assert read_array(tmp_path / "a.json").shape == (2, 2)
     np.save(tmp_path / "b.npy", np.array([object()]), allow_pickle=True)
     for name in ("b.npy", "none.npy"):
         with pytest.raises(ConfigError) as caught:
-            _read(tmp_path / name)
+            read_array(tmp_path / name)
         assert caught.value.code == "config.file"
         assert "allow_pickle" not in caught.value.public
