@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 import pytest
 
-from cloister.cleanroom.engine import build_engine
+from cloister.cleanroom.engine import backends, build_engine
 from cloister.errors import ConfigError, MissingExtraError
 from unit.cleanroom.engine.networks import mixing
 
@@ -29,3 +30,19 @@ def test_a_framework_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPa
 def test_a_seed_that_cannot_be_meant_is_refused(seed: Any) -> None:
     with pytest.raises(ConfigError, match="seed"):
         build_engine(mixing(), framework="torch", seed=seed, privacy=None)
+
+
+def test_a_framework_is_loaded_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a thread; what goes wrong there is said by whoever needs it."""
+    asked: list[str] = []
+
+    def load(name: str) -> None:
+        asked.append(name)
+        raise ImportError(name)
+
+    monkeypatch.setattr(backends.importlib, "import_module", load)
+    backends.load_ahead("torch")
+    for thread in threading.enumerate():
+        if thread.name == "load torch":
+            thread.join()
+    assert asked == ["cloister.cleanroom.engine.on_torch"]
