@@ -10,6 +10,7 @@ from typing import Final
 from cloister.cleanroom.checkpoint import Checkpoint
 from cloister.cleanroom.exchange_message import SERVER, Kind, message_bytes, read_message
 from cloister.cleanroom.model_file import TrainedModel
+from cloister.cleanroom.report import Report, read_report
 from cloister.cleanroom.server_standing import Standing
 from rounds_bench import LIFE, RULES, begun, floats
 
@@ -40,6 +41,17 @@ def _model(data: bytes) -> object:
     return TrainedModel.from_bytes(data, RULES)
 
 
+def _report(data: bytes) -> object:
+    return read_report(data, room=RULES.room, metrics=RULES.metrics)
+
+
+def _reported() -> bytes:
+    report = Report(RULES, digits=2, every_rounds=1)
+    report.add(1, dict.fromkeys(RULES.metrics, 0.5))
+    report.add(2, dict.fromkeys(RULES.metrics))
+    return report.to_bytes()
+
+
 def _conversation(data: bytes) -> object:
     """Hand messages to a server that has begun, and a server's to a trainer's memory of it."""
     mind = begun()
@@ -63,5 +75,6 @@ ROUNDS: Final[Sequence[tuple[Callable[[bytes], object], list[bytes]]]] = (
     (_message, _good("message")),
     (_checkpoint, _good("checkpoint")),
     (_model, [_MODEL]),
+    (_report, [_reported()]),
     (_conversation, _good("message")),
 )

@@ -22,11 +22,19 @@ from cloister.crypto.digest import digest_to_text
 from cloister.errors import MalformedError
 from cloister.wire.strict_json import read_json
 
-__all__ = ["FILE", "REPORT_BYTES_PER_ENTRY", "Report", "read_report", "report_bytes"]
+__all__ = [
+    "FILE",
+    "MAX_REPORT_BYTES",
+    "REPORT_BYTES_PER_ENTRY",
+    "Report",
+    "read_report",
+    "report_bytes",
+]
 
 FILE: Final = "training.json"
 _FORMAT: Final = "cloister/cleanroom-training/v1"
 _HEAD_BYTES: Final = 1024
+MAX_REPORT_BYTES: Final = 16 << 20
 REPORT_BYTES_PER_ENTRY: Final = 1024
 _NUMBER: Final = re.compile(r"-?[0-9]{1,13}(\.[0-9]{1,20})?")
 _LARGEST: Final = Decimal(10) ** 12
@@ -49,7 +57,7 @@ def read_report(data: bytes, *, room: bytes, metrics: tuple[str, ...]) -> dict[s
         MalformedError: It is no report of this room (`message.malformed`).
     """
     found = read_json(
-        data, what="a report", max_bytes=len(data), max_depth=8, code="message.malformed"
+        data, what="a report", max_bytes=MAX_REPORT_BYTES, max_depth=8, code="message.malformed"
     )
     entries = found.get("entries") if isinstance(found, dict) else None
     if (
