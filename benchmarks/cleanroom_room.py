@@ -54,9 +54,15 @@ def rows(
         "closing_ticks": 20,
     }
     # Threads that wait for each other, where processors are fewer than trainers, measure waiting.
+    before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
-    for count in trainers:
-        yield _room(count, training)
+    try:
+        for count in trainers:
+            yield _room(count, training)
+    finally:
+        os.environ.pop("OMP_NUM_THREADS")
+        if before is not None:
+            os.environ["OMP_NUM_THREADS"] = before
 
 
 def _room(count: int, training: dict[str, Any]) -> Row:
