@@ -106,14 +106,14 @@ def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> I
             rounds=3 if quick else 11, megabytes=16 if quick else 64
         ),
         "cleanroom cells": lambda: cleanroom_cells.rows(
-            rounds=5 if quick else 21, steps=10 if quick else 20, forks=5 if quick else 21
+            rounds=15 if quick else 61, steps=3 if quick else 7, forks=5 if quick else 21
         ),
         "cleanroom room": lambda: cleanroom_room.rows(
             trainers=(1, 2, 4),
             rounds=3 if quick else 10,
             steps=5 if quick else 10,
-            prepare_s=12 if quick else 20,
-            round_s=1 if quick else 2,
+            prepare_s=15 if quick else 30,
+            round_s=3 if quick else 4,
         ),
         "memory": lambda: releases.soak_rows(output=chosen.output, quick=quick),
     }

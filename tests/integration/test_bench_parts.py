@@ -317,3 +317,13 @@ def test_a_room_with_one_trainer_has_a_row(load: Any) -> None:
     assert row.facts["added"] >= 1
     assert row.facts["trainers_processor_s"] > row.facts["step_s"]["min"]
     assert row.facts["server_processor_s"] > 0
+
+
+@pytest.mark.jobs
+def test_a_room_that_is_too_slow_is_a_row(load: Any) -> None:
+    """Nobody can be ready within a second: that is said, and nothing fails."""
+    pytest.importorskip("torch")
+    room = load("cleanroom_room")
+    (row,) = room.rows(trainers=(1,), rounds=1, steps=1, prepare_s=1, round_s=1)
+    assert row.facts["late"] is True
+    assert row.met is None
