@@ -131,7 +131,9 @@ def build_cell_root(binds: Sequence[Bind], files: Sequence[TextFile]) -> None:
     # there is no command line. It leads nowhere.
     Path("/proc/self").mkdir()
     Path("/proc/self/exe").symlink_to("/program")
-    Path("/tmp").symlink_to(SCRATCH)  # noqa: S108  # of this tree; it leads to the cell's own memory
+    temporary = Path("/tmp")  # noqa: S108  # of this tree
+    if not temporary.exists():  # it is there where the interpreter lies below it: read-only then
+        temporary.symlink_to(SCRATCH)
     syscalls.umount(OLD_ROOT, syscalls.MNT_DETACH)
     Path(OLD_ROOT).rmdir()
     syscalls.mount_setattr("/", _READ_ONLY, recursive=False)

@@ -299,6 +299,24 @@ def test_modules_that_cannot_be_shared_are_refused(tmp_path: Path) -> None:
         assert ("threads" if module == "this" else module) in str(caught.value.detail)
 
 
+def test_an_interpreter_below_tmp_leaves_the_scratch_alone(tmp_path: Path) -> None:
+    """Then `/tmp` is part of what is shown, and nothing can be written there."""
+    tmp_path.chmod(0o755)  # cells of root are another user
+    (tmp_path / "shown").write_text("shown")
+    place = Bind(str(tmp_path), "/tmp/environment")  # noqa: S108  # of the cell's tree
+    body = """
+        import pathlib, tempfile
+        shown = pathlib.Path("/tmp/environment/shown").read_text()
+        try:
+            pathlib.Path("/tmp/mine").write_text("")
+        except OSError:
+            return [shown, tempfile.gettempdir()]
+    """
+    with Warm(replace(SPEC, binds=(place,))) as warm:
+        warm.start()
+        assert ask(warm, body) == ["shown", "/scratch"]
+
+
 def test_a_parent_is_started_once(warm: Warm) -> None:
     """Misuse is an error, not a second parent."""
     with pytest.raises(LocalProtocolError):
