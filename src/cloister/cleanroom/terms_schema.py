@@ -320,8 +320,13 @@ def _intervals(terms: Terms) -> str:
 
 
 def _privacy(terms: Terms) -> str:
-    unable = terms.privacy is not None and terms.training.by == "recipe"
-    return "only the trusted trainer enforces privacy: by: trainer, or none" if unable else ""
+    training = terms.training
+    if terms.privacy is not None and training.by == "recipe":
+        return "only the trusted trainer enforces privacy: by: trainer, or none"
+    if terms.privacy is not None and training.mode == "bounded-stale" and training.restarts:
+        # A trainer that is started again computes its round twice, and both could be added.
+        return "no epsilon covers a round that counts twice: restarts: 0, or mode: synchronous"
+    return ""
 
 
 def _canaries(terms: Terms) -> str:
