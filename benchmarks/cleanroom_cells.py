@@ -341,10 +341,15 @@ def _left_out(framework: str, why: str) -> Row:
 def memories() -> list[Memory]:
     """Return memory of pid 1 of this process's cells, and of each cell, oldest first."""
     started = _children(os.getpid())
-    parents = [child for each in started for child in _children(each)]
+    parents = [child for each in started for child in _children(each) if _is_warm(child)]
     if not parents:
         raise SystemExit("there is no warm parent")
     return [_memory(each) for each in (parents[-1], *_children(parents[-1]))]
+
+
+def _is_warm(number: int) -> bool:
+    """Tell a parent of cells from whatever else this process has started."""
+    return b"cell_parent" in Path(f"/proc/{number}/cmdline").read_bytes()
 
 
 def _children(number: int) -> list[int]:

@@ -70,4 +70,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)  # shells have background jobs ignore it
     sys.exit(main(sys.argv[1:]))

@@ -201,6 +201,8 @@ class _Parent:
 
     def _preload(self) -> None:
         """Import what was asked for, in the tree that cells will see."""
+        # Some look for a place to write when they are imported, and `/tmp` may lead nowhere.
+        os.environ["TMPDIR"] = SCRATCH
         os.environ.update(self.spec.environment)
         importlib.invalidate_caches()
         for name in self.spec.preload:

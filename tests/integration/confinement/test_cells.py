@@ -72,7 +72,8 @@ def test_nothing_but_the_scratch_can_be_written(warm: Warm) -> None:
     for path in (os.__file__, "/cell/probe.py", "/new", "/cell/new", "/proc/new", "/usr/lib/new"):
         found = ask(warm, f"open({path!r}, 'a')")
         assert found.startswith(("OSError: [Errno 30]", "PermissionError")), (path, found)
-    assert ask(warm, "open('/tmp/a', 'w').write('x'); return os.listdir('/scratch')") == ["a"]
+    body = "import tempfile; tempfile.mkstemp(); return len(os.listdir('/scratch'))"
+    assert ask(warm, body) == 1  # by /tmp, but for an interpreter below it
     assert ask(warm, "return os.listdir('/scratch')") == []
 
 
