@@ -179,8 +179,8 @@ class Learner:
         held: Array | None = None
         version, pending = -1, None
         for number in self._rounds_to_come():
-            if pending is not None and self.exchange.push(pending, version):
-                pending = None
+            if held is not None and pending is not None and self.exchange.push(pending, version):
+                held, pending = held + pending, None
             if held is None or number % training.pull_every == 0:
                 with contextlib.suppress(UnavailableError):
                     # What was learned and not sent is not lost: it is added to what is pulled now.

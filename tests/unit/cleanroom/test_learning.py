@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,50 @@ def test_a_trainer_that_is_started_again_keeps_to_the_plan() -> None:
     learn(recipe, before=before, privacy="none")
     assert recipe.shown == []
     assert before.pushed[0].shape == before.flat.shape
+
+
+class Waiting(Exchange):
+    """Three rounds, of which the first difference has to wait: the one before it is on its way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flat = np.zeros(4, np.float32)
+        self.offered = 0
+
+    def await_tick(self, tick: int) -> bool:
+        """Be there, at the tick that is asked for."""
+        self.tick = tick
+        return tick < 10
+
+    def push(self, difference: Any, based_on: int) -> bool:
+        """Take what is offered, but not at first."""
+        self.offered += 1
+        return self.offered > 1 and super().push(difference, based_on)
+
+
+def test_what_waited_and_was_sent_is_built_on() -> None:
+    """Where parameters are not pulled in each round, the next step begins behind all of them."""
+    exchange = Waiting()
+    terms = sample_terms(mode="bounded-stale", privacy="none")
+    training = dataclasses.replace(terms.training, rounds=3, pull_every=3)
+    learner = Learner(
+        terms=dataclasses.replace(terms, training=training),
+        room=bytes(32),
+        index=0,
+        schedule=dataclasses.replace(SCHEDULE, rounds=3),
+        exchange=exchange,
+        records=Records(X, Y),
+        preparation_s=lambda: 1.0,
+    )
+    began: list[Any] = []
+
+    def step(flat: Any, number: int) -> Any:
+        began.append(flat.copy())
+        return np.full(4, number + 1, np.float32)
+
+    learner._rounds(step)
+    assert [flat[0] for flat in began] == [0, 1, 3]
+    assert [difference[0] for difference in exchange.pushed] == [1, 2, 3]
 
 
 def test_differences_are_cut_to_the_norm_of_the_terms() -> None:
