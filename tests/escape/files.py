@@ -335,7 +335,7 @@ def _page_cache_counts(place: Place) -> object:
 
 @probe("files.any-writable", "Look for a folder that may be written to", "nothing")
 def _any_writable(place: Place) -> object:
-    folders, found = ["/usr", "/lib", "/etc", "/dev", "/proc", "/sys", "/cell", "/tmp/.."], []  # noqa: S108
+    folders, found = ["/usr", "/lib", "/etc", "/dev", "/proc", "/sys", "/cell", "/tmp/.."], []  # noqa: S108  # of the cell
     for _level in range(3):
         found += [folder for folder in folders if os.access(folder, os.W_OK)]
         folders = [path for folder in folders for path in _folders_in(folder)][:400]

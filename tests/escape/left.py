@@ -62,7 +62,7 @@ def _found(masked: bytes) -> list[str]:
     places = {
         "a file": Path("/scratch/canary").exists() or Path("/scratch/.hidden").exists(),
         "any file": bool(os.listdir("/scratch")),  # noqa: PTH208  # names are enough
-        "shared memory": Path("/dev/shm/canary").exists(),  # noqa: S108
+        "shared memory": Path("/dev/shm/canary").exists(),  # noqa: S108  # the same
         "a builtin": hasattr(builtins, "canary"),
         "a module": "canary" in sys.modules,
         "the environment": "CANARY" in os.environ,

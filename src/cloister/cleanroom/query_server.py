@@ -128,8 +128,9 @@ class QueryServer:
                 return
             self._tasks.add(task)
             await self._converse(reader, writer)
-        except (OSError, EOFError, TimeoutError, asyncio.CancelledError):
-            pass  # whoever it was is gone, slow, or the server stops
+        except (OSError, EOFError, TimeoutError, asyncio.CancelledError) as e:
+            # Whoever it was is gone or slow, or the server stops.
+            _LOG.debug("a connection ended: %s", type(e).__name__)
         finally:
             if task is not None:
                 self._tasks.discard(task)

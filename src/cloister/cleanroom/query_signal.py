@@ -45,7 +45,7 @@ def bell(distances: npt.ArrayLike) -> float:
     """
     values: Floats = np.sort(np.asarray(distances, np.float64))
     values = _without_outliers(values)
-    if len(values) < 3 or values[-1] - values[0] <= 1e-12 * abs(values[-1]):  # noqa: PLR2004
+    if len(values) < 3 or values[-1] - values[0] <= 1e-12 * abs(values[-1]):  # noqa: PLR2004  # no bell
         return 0.0
     expected = _expected(len(values))
     centred = values - values.mean()

@@ -104,7 +104,7 @@ def enclave(folder: Path, recipe: str, *, by: str = "trainer", **queries: Any) -
         terms,
         canaries=0,
         recipe=dataclasses.replace(terms.recipe, digest=digest),
-        training=dataclasses.replace(terms.training, by=by, frameworks=("torch", "torch")),  # type: ignore[arg-type]
+        training=dataclasses.replace(terms.training, by=by, frameworks=("torch", "torch")),  # type: ignore[arg-type]  # words of the terms
         cell=dataclasses.replace(terms.cell, memory_bytes=1 << 27, scratch_bytes=1 << 20),
         queries=dataclasses.replace(terms.queries, **({"tick_ms": TICK_MS} | queries)),
     )

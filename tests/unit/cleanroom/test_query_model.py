@@ -53,7 +53,7 @@ def recipe() -> Recipe:
 @pytest.fixture
 def cells(recipe: Recipe) -> Iterator[FreshCells]:
     """Each is the same recipe."""
-    with FreshCells(lambda _: contextlib.nullcontext(recipe)) as found:  # type: ignore[arg-type]
+    with FreshCells(lambda _: contextlib.nullcontext(recipe)) as found:  # type: ignore[arg-type]  # as much of one as is used
         yield found
 
 

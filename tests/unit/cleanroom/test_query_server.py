@@ -233,7 +233,7 @@ def test_many_clients_take_turns(asker: Asker) -> None:
         rooms = [asker(enclave) for _ in range(5)]
         found: list[Any] = []
         threads = [
-            threading.Thread(target=lambda each=each: found.append(each.ask(RECORD)))  # type: ignore[misc]
+            threading.Thread(target=lambda each=each: found.append(each.ask(RECORD)))  # type: ignore[misc]  # a default binds it
             for each in rooms
         ]
         for thread in threads:
@@ -316,7 +316,7 @@ def test_a_client_believes_no_nonsense(data: bytes) -> None:
             return "127.0.0.1", 1
 
     room = client.RoomClient(
-        Plain(),  # type: ignore[arg-type]
+        Plain(),  # type: ignore[arg-type]  # not even a connection
         ROOM, principal="clinic", key=PRINCIPAL, timeout_s=5,
     )  # fmt: skip
     theirs.sendall(data)

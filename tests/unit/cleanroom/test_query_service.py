@@ -188,7 +188,7 @@ def test_a_standing_is_free_and_tells_owners_more() -> None:
 
 def copying(action: str) -> tuple[Served, list[Answer], list[str]]:
     """Ask one thing until it is noticed, and some times more."""
-    stealing = Stealing(threshold=Decimal("0.9"), action=action)  # type: ignore[arg-type]
+    stealing = Stealing(threshold=Decimal("0.9"), action=action)  # type: ignore[arg-type]  # words of the terms
     served = Served(stealing=stealing, limit=1000)
     served.purse.left = 1000
     answers, slow = [], []

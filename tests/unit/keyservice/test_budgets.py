@@ -183,7 +183,7 @@ def test_a_lost_answer_is_settled_by_asking_again(bench: ServiceBench, *, after:
     with pytest.raises(UnavailableError):
         client.spend("queries", "alice", 2)
     bench.tap = None
-    client._call.transport.post = before_post  # type: ignore[method-assign]
+    client._call.transport.post = before_post  # type: ignore[method-assign]  # the wire is whole
     assert client.spend("queries", "alice", 2) == 3
     assert client.spend("queries", "alice", 2) == 1
 

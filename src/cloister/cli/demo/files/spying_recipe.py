@@ -14,30 +14,30 @@ def connect(spec):
         out.connect(("127.0.0.1", spec["port"]))
 
 
-def connect_locally(spec):  # noqa: ARG001
+def connect_locally(spec):  # noqa: ARG001  # all have one form
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as out:
         out.bind(f"\0cloister-spy-{os.getpid()}")
 
 
 def read_a_file(spec):
-    with open(spec["read"], "rb") as file:  # noqa: PTH123
+    with open(spec["read"], "rb") as file:  # noqa: PTH123  # as whoever spies writes it
         file.read()
 
 
 def leave_a_file(spec):
-    with open(spec["leave"], "wb") as file:  # noqa: PTH123
+    with open(spec["leave"], "wb") as file:  # noqa: PTH123  # the same
         file.write(b"x")
 
 
-def start_a_program(spec):  # noqa: ARG001
-    os.execv("/bin/sh", ["sh", "-c", "true"])  # noqa: S606
+def start_a_program(spec):  # noqa: ARG001  # all have one form
+    os.execv("/bin/sh", ["sh", "-c", "true"])  # noqa: S606  # that is the attempt
 
 
-def look_at_others(spec):  # noqa: ARG001
-    os.listdir("/proc/1")  # noqa: PTH208
+def look_at_others(spec):  # noqa: ARG001  # all have one form
+    os.listdir("/proc/1")  # noqa: PTH208  # names are enough
 
 
-def make_a_namespace(spec):  # noqa: ARG001
+def make_a_namespace(spec):  # noqa: ARG001  # all have one form
     if ctypes.CDLL(None, use_errno=True).unshare(0x10000000) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
 
@@ -53,7 +53,7 @@ TRIES = {
 }
 
 
-def build(spec, x, y):  # noqa: ARG001
+def build(spec, x, y):  # noqa: ARG001  # it looks at everything else
     found = {}
     for name, attempt in TRIES.items():
         try:
