@@ -110,13 +110,7 @@ def _require_size(data: bytes) -> None:
 def _judge(root: Node | None, problems: Problems, *, source: str) -> Terms:
     terms = None if root is None else read_terms(root, problems)
     if terms is None:
-        unreadable = any(problem.malformed for problem in problems.found)
-        raise MalformedError(
-            f"{source}{problems.found[0]}",
-            code="terms.malformed" if unreadable else "terms.invalid",
-            offset=problems.found[0].line,
-            detail="\n".join(str(problem) for problem in problems.found),
-        )
+        raise problems.error(source, malformed="terms.malformed", invalid="terms.invalid")
     return terms
 
 

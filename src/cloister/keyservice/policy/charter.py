@@ -90,11 +90,5 @@ def _require_size(data: bytes) -> None:
 def _judge(root: Node | None, problems: Problems, *, source: str) -> Charter:
     charter = None if root is None else read_charter(root, problems)
     if charter is None:
-        unreadable = any(problem.malformed for problem in problems.found)
-        raise MalformedError(
-            f"{source}{problems.found[0]}",
-            code="charter.malformed" if unreadable else "charter.invalid",
-            offset=problems.found[0].line,
-            detail="\n".join(str(problem) for problem in problems.found),
-        )
+        raise problems.error(source, malformed="charter.malformed", invalid="charter.invalid")
     return charter

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from cloister.errors import MalformedError
 from cloister.wire import Value
 
 __all__ = [
@@ -138,6 +139,22 @@ class Problems:
     def full(self) -> bool:
         """Whether further problems would not be kept."""
         return len(self.found) >= MAX_PROBLEMS
+
+    def error(self, source: str, *, malformed: str, invalid: str) -> MalformedError:
+        """Return the error that the first problem deserves; its detail has all of them.
+
+        Args:
+            source: What stands before the message.
+            malformed: The code where the document cannot be read.
+            invalid: The code where it says what it may not.
+        """
+        unreadable = any(problem.malformed for problem in self.found)
+        return MalformedError(
+            f"{source}{self.found[0]}",
+            code=malformed if unreadable else invalid,
+            offset=self.found[0].line,
+            detail="\n".join(str(problem) for problem in self.found),
+        )
 
 
 def place_of(path: str, positions: Mapping[str, tuple[int, int]]) -> tuple[int, int] | None:
