@@ -23,9 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from cloister.attestation.measurement import LaunchMeasurement
-from cloister.confinement.mounts import Bind, FuseMount
-from cloister.confinement.regions import HostFolder
-from cloister.confinement.sandbox import Command, Sandbox, SandboxSpec
+from cloister.confinement.sandbox import Sandbox
 from cloister.confinement.unswapped import PlacedFile
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import CloisterError, ConfigError
@@ -39,8 +37,18 @@ from cloister.launcher.attesting import (
     sim_attester,
 )
 from cloister.launcher.code import CodeTree, read_code
+from cloister.launcher.contents import (
+    certificate_file,
+    code_digest,
+    code_files,
+    command_of,
+    identity_files,
+    mount_of,
+    sandbox_spec,
+    secret_files,
+)
 from cloister.launcher.desk import Desk
-from cloister.launcher.listening import Listeners, listeners_document
+from cloister.launcher.listening import Listeners
 from cloister.launcher.local import layout_of, runtime_digest
 from cloister.launcher.logs import LogRelay, LogSink
 from cloister.launcher.manifest import RUNTIME_LABEL, Manifest
@@ -60,7 +68,6 @@ from cloister.launcher.volumes import ServerSettings, VolumeServers
 if TYPE_CHECKING:
     from cloister.attestation.evidence import AnsweringAttester, Attester
     from cloister.confinement.network import NetworkSpec
-    from cloister.keyservice.bundle import Bundle
     from cloister.keyservice.client import Release, ReleaseClient
     from cloister.keyservice.clock import Clock
     from cloister.keyservice.pinned import PinnedService
@@ -69,7 +76,6 @@ if TYPE_CHECKING:
     from cloister.launcher.errand import Errand
     from cloister.launcher.fingerprint import Fingerprint
     from cloister.launcher.measure import Progress
-    from cloister.launcher.networking import NetworkPlan
     from cloister.launcher.plan import RunPlan
     from cloister.launcher.relaying import RunRelay
     from cloister.tee.offers import Machine
@@ -78,7 +84,6 @@ if TYPE_CHECKING:
 __all__ = ["RunHooks", "RunOutcome", "RunRequest", "run_workload"]
 
 GRACE_S: Final = 10.0
-_FSNAME: Final = "cloister"
 _LOGS_TIMEOUT_S: Final = 5.0
 _LEAVE_DEADLINE_S: Final = 2.0
 _NEVER: Final = 1 << 62  # a release without a membership has nothing to renew
@@ -255,7 +260,7 @@ class _Run:
             layout = _layout(plan)
             self._end_what_is_not_needed(layout)
             regions = plan_regions([_located(volume) for volume in plan.volumes])
-            spec = _sandbox_spec(layout, regions.folders, self._network_spec(), cells=self._cells())
+            spec = sandbox_spec(layout, regions.folders, self._network_spec(), cells=self._cells())
             sandbox = self._stack.enter_context(Sandbox(spec))
             sandbox.start()
             servers = self._fork_servers(plan)
@@ -272,7 +277,7 @@ class _Run:
                 )
             code = None if plan.code_folder is None else read_code(plan.code_folder)
             measured = LaunchMeasurement(
-                _code_digest(plan, code), self._runtime_digest(layout, platform)
+                code_digest(plan, code), self._runtime_digest(layout, platform)
             )
         with self._stage("attest"):
             sandbox.await_build()  # before a lease is granted that a failure would leave behind
@@ -282,9 +287,9 @@ class _Run:
             self._stack.callback(self._leave, release)
             planning.require_same(plan, release.bundle)
         with self._stage("volumes"):
-            sandbox.keep(_secret_files(release.bundle))
+            sandbox.keep(secret_files(release.bundle))
             servers.open(dict(release.bundle.volumes))
-            servers.serve(sandbox.mount([_mount(volume) for volume in plan.volumes]))
+            servers.serve(sandbox.mount([mount_of(volume) for volume in plan.volumes]))
             sandbox.mount_regions(regions.mounts)
         if relay is not None:
             with self._stage("network"):
@@ -408,9 +413,9 @@ class _Run:
             listeners = Listeners(bundle.listen, host=self._request.host)
             self._stack.callback(listeners.close)
             folder, beside = self._beside()
-            sandbox.place([*_code_files(code), *_identity_files(release), *beside])
+            sandbox.place([*code_files(code), *identity_files(release), *beside])
             output = LogRelay(self._hooks.log)
-            command = _command(bundle, layout, self._network, first=folder)
+            command = command_of(bundle, layout, self._network, first=folder)
             started = self._request.clock().at
             if passing:
                 outputs = output.writers
@@ -529,91 +534,6 @@ class _Parts:
 
     def place(self, certificate: bytes) -> None:
         """Give a new certificate to everybody who shows it."""
-        self.sandbox.replace([_certificate_file(certificate)])
+        self.sandbox.replace([certificate_file(certificate)])
         if self.relay is not None:
             self.relay.replace(certificate)
-
-
-def _sandbox_spec(
-    layout: RuntimeLayout,
-    folders: tuple[HostFolder, ...],
-    network: NetworkSpec | None,
-    *,
-    cells: bool,
-) -> SandboxSpec:
-    """Show what was measured, and hide inside it what was left out of the measurement."""
-    binds = tuple(Bind(str(path.resolve()), str(path)) for path in layout.visible)
-    hidden = [
-        str(path)
-        for root in layout.roots
-        for name in sorted(root.skipped)
-        for path in sorted(root.path.rglob(name))
-        if path.is_dir()
-    ]
-    spec = SandboxSpec(binds=binds, hidden=tuple(hidden), folders=folders, cells=cells)
-    if network is None:
-        return spec
-    names = next(names for address, names in network.hosts if address == network.address)
-    return replace(spec, hostname=names[0], network=network)
-
-
-def _code_digest(plan: RunPlan, code: CodeTree | None) -> bytes:
-    if code is not None:
-        return code.digest()
-    if plan.code is None:
-        raise LookupError("a plan has code in a volume or in a folder")
-    from cloister.volume.opening import observe  # not every run has volumes
-
-    return observe(plan.code.store).root
-
-
-def _mount(volume: planning.VolumePlan) -> FuseMount:
-    return FuseMount(volume.target, fsname=_FSNAME, read_only=volume.access == "read")
-
-
-def _code_files(code: CodeTree | None) -> list[PlacedFile]:
-    return [
-        PlacedFile(
-            f"{planning.CODE_MOUNT}/{file.path}", file.data, 0o555 if file.executable else 0o444
-        )
-        for file in (code.files if code is not None else ())
-    ]
-
-
-def _secret_files(bundle: Bundle) -> list[PlacedFile]:
-    return [PlacedFile(path, file.content, file.mode) for path, file in bundle.files.items()]
-
-
-def _identity_files(release: Release) -> list[PlacedFile]:
-    folder = planning.IDENTITY_FOLDER
-    return [
-        _certificate_file(release.bundle.certificate),
-        PlacedFile(f"{folder}/key.pem", release.tls_key, 0o400),
-        PlacedFile(f"{folder}/ca.pem", release.bundle.ca, 0o400),
-        PlacedFile(planning.LISTENERS_FILE, listeners_document(release.bundle.listen), 0o400),
-    ]
-
-
-def _certificate_file(certificate: bytes) -> PlacedFile:
-    return PlacedFile(f"{planning.IDENTITY_FOLDER}/cert.pem", certificate, 0o400)
-
-
-def _command(
-    bundle: Bundle,
-    layout: RuntimeLayout,
-    network: NetworkPlan | None,
-    *,
-    first: tuple[str, ...],
-) -> Command:
-    program = bundle.command[0]
-    executable = str(layout.interpreter) if program == planning.PYTHON else program
-    return Command(
-        argv=(executable, *bundle.command[1:]),
-        environment=planning.environment_of(
-            bundle.environment,
-            layout.import_path,
-            told={} if network is None else network.environment,
-            first=first,
-        ),
-        directory=planning.CODE_MOUNT,
-    )

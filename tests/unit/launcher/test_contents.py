@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cloister.launcher.code import CodeFile, CodeTree, read_code
+from cloister.launcher.contents import code_digest, code_files, sandbox_spec
 from cloister.launcher.plan import RunPlan, VolumePlan
-from cloister.launcher.run import _code_digest, _code_files, _sandbox_spec
 from cloister.launcher.runtime import MeasuredRoot, RuntimeLayout
 from cloister.volume.regions import ENCRYPTED_ONLY
 from cloister.volume.seal import seal_tree
@@ -20,7 +20,7 @@ def test_what_is_not_measured_is_hidden(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     root = MeasuredRoot("sources/0", tmp_path, skipped=frozenset({"__pycache__", ".git"}))
     layout = RuntimeLayout(Path("/usr/bin/python3"), (root,), (tmp_path,), ())
-    spec = _sandbox_spec(layout, (), None, cells=False)
+    spec = sandbox_spec(layout, (), None, cells=False)
     assert [bind.target for bind in spec.binds] == [str(tmp_path)]
     assert set(spec.hidden) == {str(tmp_path / "pkg" / "__pycache__"), str(tmp_path / ".git")}
 
@@ -30,11 +30,11 @@ def test_plain_code_is_placed_read_only() -> None:
     tree = CodeTree(
         (CodeFile("a.py", b"1", executable=False), CodeFile("b", b"2", executable=True))
     )
-    assert [(file.path, file.data, file.mode) for file in _code_files(tree)] == [
+    assert [(file.path, file.data, file.mode) for file in code_files(tree)] == [
         ("/code/a.py", b"1", 0o444),
         ("/code/b", b"2", 0o555),
     ]
-    assert _code_files(None) == []
+    assert code_files(None) == []
 
 
 @pytest.mark.spec("LM-2")
@@ -46,12 +46,12 @@ def test_the_code_is_what_lies_on_the_disk(tmp_path: Path) -> None:
     root = seal_tree(source, store, b"k" * 32, progress=lambda _: None).root
     volume = VolumePlan("/code", "code", bytes(16), "read", store, ENCRYPTED_ONLY)
     plan = RunPlan("train", ("python",), volume, None, (volume,))
-    assert _code_digest(plan, None) == root
+    assert code_digest(plan, None) == root
     (segment,) = (store / "journal").iterdir()
     data = bytearray(segment.read_bytes())
     data[-1] ^= 1
     segment.write_bytes(data)
-    assert _code_digest(plan, None) not in {root, bytes(32)}
+    assert code_digest(plan, None) not in {root, bytes(32)}
     tree = read_code(source)
     plain = RunPlan("train", ("python",), None, source, ())
-    assert _code_digest(plain, tree) == tree.digest()
+    assert code_digest(plain, tree) == tree.digest()
