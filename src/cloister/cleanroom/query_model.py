@@ -67,12 +67,15 @@ class RoomModel:
             cells: Where one stands by; None where the recipe has no part in an answer.
 
         Raises:
-            ConfigError: There are no cells, and the recipe has a part (`config.value`).
+            ConfigError: There are no cells, and the recipe has a part, or the other way about
+                (`config.value`).
         """
-        if cells is None and asks_recipe(terms):
-            raise ConfigError("there are no cells for the recipe", code="config.value")
+        if (cells is not None) != asks_recipe(terms):
+            raise ConfigError(
+                "a recipe has cells where it has a part in answers, and only there",
+                code="config.value",
+            )
         self._classes = terms.data.classes
-        self._private = terms.privacy is not None
         self._parameters = np.asarray(trained.parameters, np.float32)
         self._cells = cells
         self._plan: Plan | None = None
@@ -135,10 +138,3 @@ class RoomModel:
         if self._cells is None:
             raise LocalProtocolError("there are no cells", code="protocol.local")
         return self._cells.use(deadline)
-
-    @staticmethod
-    def _unseen(engine: Engine, shape: tuple[int, ...], x: Array) -> Array:
-        """Return scores of a model of records as they are: where privacy is promised, it is one."""
-        if x.shape[1:] != shape:
-            raise MalformedError("the model takes no record of the terms", code="recipe.malformed")
-        return np.asarray(engine.predict(x)[0])

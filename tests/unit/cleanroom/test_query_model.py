@@ -104,6 +104,15 @@ def test_the_recipe_makes_features(cells: FreshCells, recipe: Recipe) -> None:
 
 
 @pytest.mark.spec("CQ-35")
+def test_nobody_forgets_cells_or_has_too_many(cells: FreshCells) -> None:
+    """Neither does a recipe get by without a cell, nor has one a part where privacy is promised."""
+    for each, given in ((None, None), (PRIVATE, cells)):
+        with pytest.raises(ConfigError) as caught:
+            RoomModel(terms(each), trained([8, 8]), given)
+        assert caught.value.code == "config.value"
+
+
+@pytest.mark.spec("CQ-35", "TR-73")
 def test_with_privacy_no_recipe_is_asked() -> None:
     """The model takes records as they are, as it did when it was trained."""
     model = RoomModel(terms(PRIVATE), trained([8, 8]), None)
