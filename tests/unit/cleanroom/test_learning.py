@@ -132,6 +132,7 @@ def test_without_privacy_a_recipe_sees_records_and_planted_ones() -> None:
     assert len(exchange.pushed) == 1
 
 
+@pytest.mark.spec("TR-73")
 @pytest.mark.frameworks("tensorflow", "dp_accounting")
 def test_with_privacy_a_recipe_sees_no_record() -> None:
     """Neither to choose a model nor to make features; the model takes records as they are."""
