@@ -20,6 +20,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from cloister.cleanroom.aggregation import FLOAT
 from cloister.cleanroom.canaries import Planted, exposure, plant
 from cloister.cleanroom.description import ModelDescription
 from cloister.cleanroom.description import parameters as parameters_of
@@ -98,7 +99,9 @@ class Learner:
             return read_plan(data, by_recipe=by_recipe, most=self.terms.training.plan_max_bytes)
         # What is chosen by looking at records is not covered by an accounting of steps.
         shown = seen if self.terms.privacy is None else Records(seen.x[:0], seen.y[:0])
-        plan = recipe.build(self._spec(), shown.x, shown.y, by_recipe=by_recipe)
+        training = self.terms.training
+        most = training.plan_max_bytes + FLOAT.itemsize * training.parameters_max
+        plan = recipe.build(self._spec(), shown.x, shown.y, by_recipe=by_recipe, most_bytes=most)
         initial = plan.parameters
         if plan.model is not None:
             self._require_fitting(parameters_of(plan.model))

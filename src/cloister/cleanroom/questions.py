@@ -27,9 +27,7 @@ CELL_FRAME_BYTES: Final = 1 << 18
 CELL_LIMITS: Final = Limits(message_bytes=4 << 30)  # for a cell, which is bounded by its memory
 STATE: Final = "state."
 MAX_STATE_BYTES: Final = 16 << 20
-MAX_PLAN_BYTES: Final = 1 << 30
 _MAX_STATE_ARRAYS: Final = 64
-_MOST_GROWTH: Final = 64
 _ROOM_BYTES: Final = 1 << 20  # for kinds, names and shapes
 
 
@@ -60,14 +58,23 @@ class Questions:
         """
         self._pipe, self._deadline = pipe, deadline
 
-    def build(self, spec: Mapping[str, Any], x: Array, y: Array, *, by_recipe: bool) -> Plan:
+    def build(
+        self, spec: Mapping[str, Any], x: Array, y: Array, *, by_recipe: bool, most_bytes: int
+    ) -> Plan:
         """Show the recipe the records and return what it wants.
+
+        Args:
+            spec: What the terms say, for the recipe.
+            x: Records.
+            y: Their labels.
+            by_recipe: Whether it trains by itself.
+            most_bytes: What plan and parameters may come to.
 
         Raises:
             WorkloadError: It failed or was late.
             MalformedError: Its answer is none.
         """
-        answer = self._ask(Message("build", spec, {"x": x, "y": y}), "built", MAX_PLAN_BYTES)
+        answer = self._ask(Message("build", spec, {"x": x, "y": y}), "built", most_bytes)
         state = {
             name.removeprefix(STATE): each
             for name, each in answer.arrays.items()
@@ -84,24 +91,22 @@ class Questions:
             raise _malformed("has to give a model")
         return Plan(ModelDescription.from_fields(answer.fields["model"]), None, state)
 
-    def features(
-        self, state: Mapping[str, Array], x: Array, *, shape: tuple[int, ...] | None
-    ) -> Array:
+    def features(self, state: Mapping[str, Array], x: Array, *, shape: tuple[int, ...]) -> Array:
         """Return what the model sees of records.
 
         Args:
             state: Of the plan.
             x: Records.
-            shape: What one must come to; None where the recipe alone looks at it.
+            shape: What one must come to.
 
         Raises:
             WorkloadError: As from `build`.
             MalformedError: As from `build`.
         """
-        most = x.nbytes * _MOST_GROWTH if shape is None else 4 * len(x) * math.prod(shape)
+        most = 4 * len(x) * math.prod(shape)
         answer = self._ask(Message("features", {}, _with_state(state, x=x)), "features", most)
         made = self._only(answer, "x")
-        if len(made) != len(x) or (shape is not None and made.shape[1:] != shape):
+        if made.shape != (len(x), *shape):
             raise _malformed(f"made {made.shape} of {x.shape}")
         return made
 

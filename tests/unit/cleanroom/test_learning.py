@@ -49,8 +49,9 @@ class Recipe:
         self.shown: list[int] = []
         self.asked = 0
 
-    def build(self, spec: Any, x: Any, y: Any, *, by_recipe: bool) -> Plan:
+    def build(self, spec: Any, x: Any, y: Any, *, by_recipe: bool, most_bytes: int) -> Plan:
         """Want it."""
+        assert most_bytes == 65536 + 4 * 100_000
         assert not by_recipe
         assert spec["classes"] == 10
         assert len(x) == len(y)

@@ -19,6 +19,7 @@ from cloister.cleanroom.plan import plan_bytes, read_plan
 from cloister.cleanroom.questions import CELL_FRAME_BYTES, CELL_LIMITS, Questions
 from cloister.errors import CloisterError, MalformedError, WorkloadError
 
+MOST = 1 << 25
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
 Y = np.array([0, 1, 0, 1], np.int32)
 MODEL = {
@@ -90,7 +91,7 @@ def spec(*, by_itself: bool) -> Mapping[str, Any]:
 def test_a_recipe_describes_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And makes features with what it kept, here and at every other trainer."""
     with recipe(tmp_path, monkeypatch) as asked:
-        plan = asked.build(spec(by_itself=False), X, Y, by_recipe=False)
+        plan = asked.build(spec(by_itself=False), X, Y, by_recipe=False, most_bytes=MOST)
         assert plan.model is not None
         assert plan.model.input_shape == (2,)
         again = read_plan(plan_bytes(plan), by_recipe=False, most=4096)
@@ -102,7 +103,7 @@ def test_a_recipe_describes_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_recipe_trains_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Differences, and scores, of the shapes that were asked for."""
     with recipe(tmp_path, monkeypatch) as asked:
-        plan = asked.build(spec(by_itself=True), X, Y, by_recipe=True)
+        plan = asked.build(spec(by_itself=True), X, Y, by_recipe=True, most_bytes=MOST)
         assert plan.parameters is not None
         assert plan.parameters.shape == (6,)
         change = asked.train(plan.state, plan.parameters, X, Y, turn=3)
@@ -119,9 +120,19 @@ def test_a_recipe_that_raises_says_nothing_but_that(
         recipe(tmp_path, monkeypatch, "def build(spec, x, y): raise ValueError(x)") as asked,
         pytest.raises(WorkloadError) as caught,
     ):
-        asked.build(spec(by_itself=True), X, Y, by_recipe=True)
+        asked.build(spec(by_itself=True), X, Y, by_recipe=True, most_bytes=MOST)
     assert caught.value.code == "recipe.failed"
     assert "[" not in str(caught.value).replace("[recipe.failed]", "")
+
+
+def test_a_plan_that_is_longer_than_agreed_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its length is compared before there is room for it."""
+    text = "import numpy as np\ndef build(spec, x, y): return {'parameters': np.zeros(1 << 20)}"
+    with recipe(tmp_path, monkeypatch, text) as asked, pytest.raises(MalformedError) as caught:
+        asked.build(spec(by_itself=True), X, Y, by_recipe=True, most_bytes=1 << 20)
+    assert caught.value.code == "wire.too-large"
 
 
 def answering(answer: Message) -> Callable[[int], None]:
@@ -163,7 +174,7 @@ BAD_FEATURES = [
 def test_what_is_no_plan_is_refused(answer: Message) -> None:
     """Whatever is wrong with it."""
     with talk(answering(answer)) as asked, pytest.raises(MalformedError):
-        asked.build({}, X, Y, by_recipe=True)
+        asked.build({}, X, Y, by_recipe=True, most_bytes=MOST)
 
 
 @pytest.mark.parametrize("answer", BAD_FEATURES)

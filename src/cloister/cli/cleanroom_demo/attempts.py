@@ -130,7 +130,7 @@ def spy(people: People, terms: Terms, *, port: int) -> Mapping[str, str]:
         asked = stack.enter_context(recipe_in(warm, files, deadline=lambda: _SPY_S))
         spec = {"port": port, "read": str(log), "leave": str(left)}
         x, y = np.zeros((1, 1), np.float32), np.zeros(1, np.int32)
-        plan = asked.build(spec, x, y, by_recipe=True)
+        plan = asked.build(spec, x, y, by_recipe=True, most_bytes=1 << 20)
     found = json.loads(plan.state["tried"].tobytes())
     if not isinstance(found, dict) or not found:
         raise CloisterError("the spying recipe said nothing", code="recipe.malformed")
