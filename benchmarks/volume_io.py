@@ -35,7 +35,7 @@ echo password > {dir}/pw
 gocryptfs -q -init -scryptn 10 -passfile {dir}/pw {dir}/store
 gocryptfs -q -fg -nosyslog -passfile {dir}/pw {dir}/store {dir}/mnt &
 export CLOISTER_SERVER_PID=$!
-until grep -q {dir}/mnt /proc/self/mountinfo; do sleep 0.05; done
+until grep -q {dir}/mnt /proc/self/mountinfo; do kill -0 $CLOISTER_SERVER_PID; sleep 0.05; done
 cd {dir}/mnt
 {command}
 cd /
@@ -78,7 +78,7 @@ def main() -> None:
 def systems(more: list[str]) -> Iterator[tuple[str, str]]:
     """Yield what can be measured here."""
     yield "plain", PLAIN
-    if shutil.which("gocryptfs"):
+    if shutil.which("gocryptfs") and shutil.which("fusermount"):
         yield "gocryptfs", "unshare --mount sh -c " + shlex.quote(GOCRYPTFS)
     yield "cloister", VOLUME
     yield "authenticated", AUTHENTICATED

@@ -31,8 +31,11 @@ TNT_PROGRAM: Final = ("pytorch-tnt/main.py", "--max-epochs", "1",
 RPC_PROGRAM: Final = ("pytorch-rpc/rpc_parameter_server.py",
                       "--world_size=$WORLD_SIZE", "--rank=$RANK",
                       "--master_addr=$MASTER_ADDR", "--master_port=$MASTER_PORT")  # fmt: skip
+DDP_PROGRAM: Final = "pytorch-ddp/elastic_ddp.py"
+DDP_LOADER: Final = "processors_as_gpus.py"
 ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}  # so that sums come out the same
 _WEIGHTS: Final = re.compile(r"^mnist_cnn\.pt: [0-9a-f]{64}$", re.MULTILINE)
+_TOGETHER: Final = re.compile(r"^weights: [0-9a-f]{64} after 660 bytes of gradients$", re.MULTILINE)
 _METRICS: Final = re.compile(r"accuracy: ([\d.]+) - loss: ([\d.]+)|loss: [\d.]+ - accuracy: [\d.]+")
 
 pytestmark = [
@@ -60,7 +63,7 @@ def _run(
     program: str,
     *arguments: str,
     digits: bool = True,
-    loader: str = "with_digits.py",
+    loader: str = "",
     environment: Mapping[str, str] | None = None,
     capture: bool = False,
 ) -> NativeRun:
@@ -69,7 +72,9 @@ def _run(
         made = [sys.executable, EXAMPLES / "foreign_inputs.py", folder / "inputs"]
         subprocess.run(made, check=True, timeout=120)
         file = folder / "inputs" / "mnist" / "mnist.npz"
-        command[1:1] = [str(EXAMPLES / loader), str(file)]
+        command[1:1] = [str(EXAMPLES / (loader or "with_digits.py")), str(file)]
+    elif loader:
+        command[1:1] = [str(EXAMPLES / loader)]
     run = run_native(
         cluster_of(framework, worker=2),
         command,
@@ -90,9 +95,9 @@ def _last_metrics(run: NativeRun) -> set[str]:
     }
 
 
-def _weights(run: NativeRun) -> set[str]:
-    """Return the digest of what each task saved in the end."""
-    found = {name: _WEIGHTS.findall(task.output) for name, task in run.tasks.items()}
+def _weights(run: NativeRun, said: re.Pattern[str] = _WEIGHTS) -> set[str]:
+    """Return the digest of what each task had in the end, by the line that says it."""
+    found = {name: said.findall(task.output) for name, task in run.tasks.items()}
     assert all(len(each) == 1 for each in found.values()), found
     return {each for [each] in found.values()}
 
@@ -205,6 +210,14 @@ def test_the_mnist_example_of_tnt(tmp_path: Path) -> None:
         tmp_path, "pytorch", *TNT_PROGRAM, loader="with_mnist_files.py", environment=ONE_THREAD
     )
     assert len(_weights(run)) == 1
+
+
+@pytest.mark.frameworks("torch")
+def test_the_tutorial_of_distributed_data_parallel(tmp_path: Path) -> None:
+    """Each task draws other inputs, and both have the same weights after the step."""
+    told = ONE_THREAD | {"SEED": "3"}
+    run = _run(tmp_path, "pytorch", DDP_PROGRAM, digits=False, loader=DDP_LOADER, environment=told)
+    assert len(_weights(run, _TOGETHER)) == 1
 
 
 @pytest.mark.frameworks(*TORCHVISION)

@@ -28,7 +28,7 @@ def _run(
     *arguments: str,
     workers: int = 2,
     digits: bool = True,
-    loader: str = "with_digits.py",
+    loader: str = "",
     environment: Mapping[str, str] | None = None,
     capture: bool = False,
 ) -> NativeRun:
@@ -38,8 +38,12 @@ def _run(
         made = [sys.executable, others.EXAMPLES / "foreign_inputs.py", folder / "inputs"]
         subprocess.run(made, check=True, timeout=120)
         shutil.copy(folder / "inputs" / "mnist" / "mnist.npz", code)
-        shutil.copy(others.EXAMPLES / loader, code)
+        loader = loader or "with_digits.py"
         command[:0] = [f"/code/{loader}", "/code/mnist.npz"]
+    elif loader:
+        command[:0] = [f"/code/{loader}"]
+    if loader:
+        shutil.copy(others.EXAMPLES / loader, code)
     run = run_shielded(
         cluster_of(framework, worker=workers),
         command,
@@ -136,6 +140,32 @@ def test_the_mnist_example_of_tnt(tmp_path: Path) -> None:
     (tmp_path / "native").mkdir()
     native = others._run(tmp_path / "native", "pytorch", *program, loader=loader, environment=told)
     assert others._weights(native) == weights
+
+
+@pytest.mark.frameworks("torch")
+@pytest.mark.parametrize("workers", [2, 3])
+def test_the_tutorial_of_distributed_data_parallel(tmp_path: Path, workers: int) -> None:
+    """The same weights on all, and of two the same as without the shield, to the last bit."""
+    program, loader = others.DDP_PROGRAM, others.DDP_LOADER
+    told = others.ONE_THREAD | {"SEED": "3"}
+    run = _run(
+        tmp_path,
+        "pytorch",
+        program,
+        workers=workers,
+        digits=False,
+        loader=loader,
+        environment=told,
+    )
+    weights = others._weights(run, others._TOGETHER)
+    assert len(weights) == 1
+    if workers == 2:
+        folder = tmp_path / "native"
+        folder.mkdir()
+        native = others._run(
+            folder, "pytorch", program, digits=False, loader=loader, environment=told
+        )
+        assert others._weights(native, others._TOGETHER) == weights
 
 
 @pytest.mark.frameworks(*others.TORCHVISION)
