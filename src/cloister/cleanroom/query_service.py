@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from cloister.cleanroom.agreement import Room
+from cloister.cleanroom.desk import Spend
 from cloister.cleanroom.encoding import Array
 from cloister.cleanroom.query_answers import answer_of
 from cloister.cleanroom.query_message import (
@@ -40,7 +41,7 @@ from cloister.crypto.kdf import random_bytes
 from cloister.crypto.signature import VerifyingKey
 from cloister.errors import CloisterError, IdentityError, MalformedError, ReleaseDeniedError
 
-__all__ = ["Predictor", "QueryService", "Reply", "Spend"]
+__all__ = ["Predictor", "QueryService", "Reply"]
 
 _LOG: Final = logging.getLogger("cloister.cleanroom")
 _MILLIONTHS: Final = 1_000_000
@@ -65,17 +66,6 @@ class Predictor(Protocol):
 
         Raises:
             CloisterError: There is no answer.
-        """
-
-
-class Spend(Protocol):
-    """Where budgets are spent; `Desk.spend`."""
-
-    def __call__(self, budget: str, principal: str, amount: int) -> int:
-        """Spend, and return what is left.
-
-        Raises:
-            CloisterError: Nothing was spent, or nobody knows.
         """
 
 

@@ -199,6 +199,13 @@ def test_owners_are_told_what_terms_leave_open() -> None:
         ("accept_missing: []", "accept_missing: [landlock]"),
     ):
         text = text.replace(old, new)
+    told = text.replace("[loss, accuracy]", "[exposure]").replace(
+        "receipt: none", "receipt: exposure"
+    )
+    told = told.replace("canaries: 0", "canaries: 10")
+    assert any(
+        "tells the operator" in each for each in remarks(parse_terms(told.encode(), source="x"))
+    )
     open_ends = list(remarks(parse_terms(text.encode(), source="x")))
     assert len(open_ends) == len(strict) + 4
     assert any("landlock" in line for line in open_ends)
