@@ -48,6 +48,7 @@ from cloister.cleanroom.room_policy import (
     exposure_name,
 )
 from cloister.cleanroom.round_rules import RoundRules
+from cloister.cleanroom.speakers import ShieldedTrainers, Speakers
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import CloisterError, ConfigError, MalformedError, UnavailableError
 
@@ -65,12 +66,14 @@ class Places:
         model: The folder for checkpoints and the model.
         reports: The folders that get the report.
         address: The host and port to listen at.
+        speakers: Tells whether a trainer may be who it says.
     """
 
     key: Path
     model: Path
     reports: tuple[Path, ...]
     address: tuple[str, int]
+    speakers: Speakers
 
     @classmethod
     def of(cls, room: Room) -> Places:
@@ -80,6 +83,7 @@ class Places:
             model=Path(MODEL),
             reports=tuple(Path(path) for path in REPORTS.values()),
             address=(f"{SERVER}-0", room.terms.training.port),
+            speakers=ShieldedTrainers.of(room.agreement),
         )
 
 
@@ -140,7 +144,12 @@ def serve_room(room: Room, places: Places, *, spend: Spend | None = None) -> Non
 
     with listener:
         ExchangeServer(
-            listener, coordinator, rules, keep=keep, job=partial(_report_job, report, places)
+            listener,
+            coordinator,
+            rules,
+            speakers=places.speakers,
+            keep=keep,
+            job=partial(_report_job, report, places),
         ).serve()
     _write_report(report, places, coordinator, rules.schedule.rounds)()
     if spend is not None:

@@ -25,6 +25,7 @@ from cloister.cleanroom.round_rules import RoundRules
 from cloister.cleanroom.server import Places, serve_room
 from cloister.cleanroom.terms import Shard, Terms
 from cloister.testing.cleanroom import sample_agreement, sample_terms
+from rounds_bench import Anybody
 
 DIGITS = Path(__file__).resolve().parents[3] / "examples" / "cleanroom" / "digits"
 
@@ -51,6 +52,7 @@ class SmallRoom:
             model=self.folder / "model",
             reports=(self.folder / "report-m", self.folder / "report-d"),
             address=("127.0.0.1", self.port),
+            speakers=Anybody(),
         )
 
     def run(self, *, through: int | None = None, beside: Path | None = None) -> TrainedModel:

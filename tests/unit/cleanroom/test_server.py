@@ -26,7 +26,7 @@ from cloister.cleanroom.round_rules import RoundRules
 from cloister.cleanroom.server import Places, main, measure_plan, serve_room
 from cloister.errors import ConfigError, MalformedError, TamperedError, UnavailableError
 from cloister.testing.cleanroom import sample_agreement, sample_terms
-from rounds_bench import trainer
+from rounds_bench import Anybody, trainer
 
 DESCRIPTION = ModelDescription(
     input_shape=(4,),
@@ -63,7 +63,9 @@ def places(folder: Path, port: int) -> Places:
         key.write_text("4b" * 32)
         for name in ("model", "one", "two"):
             (folder / name).mkdir()
-    return Places(key, folder / "model", (folder / "one", folder / "two"), ("127.0.0.1", port))
+    return Places(
+        key, folder / "model", (folder / "one", folder / "two"), ("127.0.0.1", port), Anybody()
+    )
 
 
 def free_port() -> int:
