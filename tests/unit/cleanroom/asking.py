@@ -27,14 +27,9 @@ def room_with(**changes: Any) -> Room:
     return Room(sample_agreement(dataclasses.replace(terms, queries=queries)))
 
 
-_RULES: dict[int, tuple[Room, QueryRules]] = {}
-
-
 def rules_of(room: Room) -> QueryRules:
-    """Its rules; to compute a digest takes time, and tests ask often."""
-    if id(room) not in _RULES:
-        _RULES[id(room)] = (room, QueryRules.of(room))
-    return _RULES[id(room)][1]
+    """Its rules."""
+    return QueryRules.of(room)
 
 
 def session(room: Room, number: int = 0, *, nonce: bytes = NONCE) -> Session:

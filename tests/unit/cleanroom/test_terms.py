@@ -152,6 +152,7 @@ def test_a_room_is_loaded_from_its_file(tmp_path: Path) -> None:
         assert caught.value.code == code
     file.write_bytes(sample_agreement().to_bytes())
     room = load_room(file)
+    assert room.digest is room.digest  # computed once: every message has it
     assert (room.terms, room.digest) == (sample_terms(), sample_agreement().digest)
 
 
