@@ -109,7 +109,7 @@ def of_framework(framework: str, *, rounds: int, steps: int, forks: int) -> Iter
             return
         with cell_of(warm) as program:
             cold = time.perf_counter() - began
-            parent, cell = memories()
+            parent, cell = memories()[:2]  # a third may be a spare
             first = program.ask(do="first", framework=framework)
             yield _reset_row(framework, cold, resets(warm, forks))
             began = time.perf_counter()
@@ -126,7 +126,7 @@ def of_framework(framework: str, *, rounds: int, steps: int, forks: int) -> Iter
                     steps=steps * _SHORT if framework == "numpy" else steps,
                     equal=first["loss"] == natively["loss"],
                 )
-            yield _memory_row(framework, parent, cell, memories()[-1])
+            yield _memory_row(framework, parent, cell, memories()[1])
     with Warm(spec_for(framework, reserve=True)) as warm:
         warm.start()
         yield _reserved_row(framework, resets(warm, forks))

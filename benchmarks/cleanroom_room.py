@@ -7,7 +7,6 @@ process without any of them. Each process has one thread for its arithmetic.
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import sys
@@ -21,10 +20,11 @@ import numpy as np
 from pairs import Row, Spread
 
 from cloister.cleanroom.description import ModelDescription
-from cloister.cleanroom.engine import Engine, build_engine
+from cloister.cleanroom.engine import build_engine
 from cloister.cleanroom.plan import read_plan
 
 ROOT = Path(__file__).resolve().parents[1]
+TIMED = ROOT / "benchmarks" / "programs" / "timed_learner.py"
 RECIPE = ROOT / "examples" / "cleanroom" / "colours"
 EXAMPLES = 256
 CLASSES = 10
@@ -79,11 +79,11 @@ def _room(count: int, training: dict[str, Any]) -> Row:
             training=training | {"parameters_max": 200_000},
         )
         before = _processor()
-        model = small.run(trainer=timed_trainer)
+        model = small.run(beside=TIMED)
         trainers_s, server_s = (b - a for a, b in zip(before, _processor(), strict=True))
         if not model.plan:
             return _too_slow(count, trainers_s)
-        told = [json.loads((folder / f"steps-{index}.json").read_text()) for index in range(count)]
+        told = [_seconds(folder / f"steps-{index}.txt") for index in range(count)]
         plan = read_plan(model.plan, by_recipe=False, most=PLAN_BYTES)
     taken = [seconds for each in told for seconds in each]
     if plan.model is None or not taken:
@@ -125,27 +125,16 @@ def _too_slow(count: int, processor_s: float) -> Row:
     )
 
 
+def _seconds(path: Path) -> list[float]:
+    """Return how long each step took, as `programs/timed_learner.py` wrote it down."""
+    return [float(line) for line in path.read_text().split()] if path.exists() else []
+
+
 def records() -> tuple[Any, Any]:
     """Return images like CIFAR's in shape, and labels."""
     generator = np.random.default_rng(1)
     x = generator.integers(0, 255, (EXAMPLES, 32, 32, 3), dtype=np.uint8)
     return x, generator.integers(0, CLASSES, EXAMPLES)
-
-
-def timed_trainer(folder: Path, index: int, recipe: Path, port: int) -> None:
-    """Be a trainer that writes down how long each of its steps took."""
-    from integration.cleanroom.room import run_trainer  # noqa: PLC0415  # behind its path
-
-    plain, seconds = Engine.step_from, []
-
-    def timed(engine: Engine, x: Any, y: Any) -> None:
-        began = time.perf_counter()
-        plain(engine, x, y)
-        seconds.append(time.perf_counter() - began)
-
-    Engine.step_from = timed  # type: ignore[method-assign]  # in this process alone
-    run_trainer(folder, index, recipe, port)
-    (folder / f"steps-{index}.json").write_text(json.dumps(seconds))
 
 
 def alone_of(model: ModelDescription, *, steps: int) -> dict[str, Any]:

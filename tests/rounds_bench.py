@@ -20,6 +20,7 @@ from cloister.cleanroom.exchange_message import ExchangeMessage, Kind
 from cloister.cleanroom.exchange_server import ExchangeServer
 from cloister.cleanroom.round_rules import RoundRules
 from cloister.cleanroom.schedule import Schedule
+from cloister.cleanroom.speakers import Speakers
 from cloister.errors import MalformedError
 
 ROOM = bytes(range(32))
@@ -91,16 +92,30 @@ def begun(terms: RoundRules = RULES, initial: Array | None = None) -> Coordinato
     return mind
 
 
+class Anybody:
+    """Without a shield nobody knows who speaks: every trainer is believed."""
+
+    def require(self, address: str, index: int) -> None:
+        """Believe it."""
+
+
 class RunningServer:
     """A server on loopback, in threads of this process."""
 
-    def __init__(self, mind: Coordinator, terms: RoundRules) -> None:
+    def __init__(
+        self, mind: Coordinator, terms: RoundRules, *, speakers: Speakers | None = None
+    ) -> None:
         self.mind = mind
         self.kept: list[Checkpoint] = []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = self.listener.getsockname()
         self.server = ExchangeServer(
-            self.listener, mind, terms, keep=self.kept.append, job=lambda _: None
+            self.listener,
+            mind,
+            terms,
+            speakers=speakers or Anybody(),
+            keep=self.kept.append,
+            job=lambda _: None,
         )
         self.thread = threading.Thread(target=self.server.serve, daemon=True)
         self.thread.start()

@@ -25,6 +25,7 @@ from cloister.cleanroom.exchange_message import Kind, message_bytes, write_messa
 from cloister.cleanroom.room_key import RoomKey
 from cloister.cleanroom.round_rules import RoundRules
 from cloister.cleanroom.server_standing import Standing
+from cloister.cleanroom.speakers import ShieldedTrainers
 from cloister.errors import CloisterError, TamperedError
 from cloister.testing.file_volume import open_file_volume
 from cloister.testing.traffic import (
@@ -46,6 +47,7 @@ from rounds_bench import (
     PLAN,
     ROOM,
     RULES,
+    SLOW,
     RunningServer,
     begun,
     coordinator,
@@ -92,6 +94,34 @@ def test_a_server_on_an_older_checkpoint_is_noticed_by_its_trainers(tmp_path: Pa
             assert place[0].mind.seats[0].heard == 0
         finally:
             place[0].stop()
+
+
+@pytest.mark.spec("TR-64")
+def test_a_dishonest_trainer_cannot_be_another() -> None:
+    """It would end the other's connection, send the plan, and move the model in two names."""
+    terms = rules(**SLOW)
+    known = ShieldedTrainers({"127.77.4.1": 0, "127.77.4.2": 1})
+    running = RunningServer(coordinator(terms), terms, speakers=known)
+
+    def connect(address: str) -> socket.socket:
+        return socket.create_connection(running.address, timeout=5, source_address=(address, 0))
+
+    try:
+        with (
+            trainer(lambda: connect("127.77.4.1"), terms, 0) as honest,
+            trainer(lambda: connect("127.77.4.2"), terms, 0) as liar,
+        ):
+            liar.publish_plan(PLAN, floats(9, 9, 9))
+            honest.publish_plan(PLAN, floats(1, 2, 3))
+            until(lambda: running.mind.pull() is not None)
+            pulled = running.mind.pull()
+            assert pulled is not None
+            assert pulled[1].tolist() == [1, 2, 3]
+            until(lambda: liar.counts.connections >= 2)
+            assert honest.counts.connections == 1
+            assert running.mind.seats[1].heard == 0
+    finally:
+        running.stop()
 
 
 @pytest.mark.spec("TR-33", "TR-34")

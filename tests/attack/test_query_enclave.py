@@ -21,7 +21,7 @@ from cloister.cleanroom.terms import Stealing
 from cloister.crypto.signature import SigningKey
 from cloister.errors import CloisterError, WorkloadError
 from cloister.testing.cleanroom import PRINCIPAL
-from unit.cleanroom.asking import Purse, Rows, request, room_with, session
+from unit.cleanroom.asking import Purse, Rows, request, room_with, service_of, session
 from unit.cleanroom.enclave import ROOM, Enclave, write_trust
 
 RECORD = np.arange(64, dtype=np.float32).reshape(8, 8)
@@ -128,7 +128,7 @@ def test_the_wire_does_not_tell_an_answer_from_a_refusal(trust: Path) -> None:
 def test_a_request_is_good_once() -> None:
     """Again on its connection, on another, at another enclave, under other terms: not spent."""
     purse, model = Purse(), Rows()
-    service = QueryService(ROOM, model, purse)
+    service = service_of(ROOM, model, purse)
     data = request(ROOM, RECORD)
     first = service.answer(data, session(ROOM), deadline=1e18)
     assert first.answer.outcome is Outcome.ANSWERED
@@ -137,7 +137,7 @@ def test_a_request_is_good_once() -> None:
         (service, session(ROOM, 1)),
         (service, session(ROOM, nonce=b"\x01" * 32)),
         (service, dataclasses.replace(session(ROOM), server="spiffe://x.y/r/d/query/other")),
-        (QueryService(other_room, model, purse), session(other_room)),
+        (service_of(other_room, model, purse), session(other_room)),
     ]
     for answering, where in elsewhere:
         reply = answering.answer(data, where, deadline=1e18).answer
@@ -161,7 +161,7 @@ class Linear:
 def asked(queries: Any, *, action: Any = "refuse") -> list[Outcome]:
     """What becomes of one principal's queries."""
     room = room_with(stealing=Stealing(threshold=Decimal("0.9"), action=action), limit=10_000)
-    service = QueryService(room, Linear(), Purse(10_000))
+    service = service_of(room, Linear(), Purse(10_000))
     outcomes = []
     for number, record in enumerate(queries):
         data = request(room, record, number=number)
@@ -194,12 +194,29 @@ def test_a_copier_is_refused_and_a_natural_asker_is_not() -> None:
     assert Outcome.COPYING in asked(walked)
 
 
+@pytest.mark.spec("CQ-39")
+@pytest.mark.parametrize("every", [40, 101], ids=["before it can tell", "when it was noticed"])
+def test_a_copier_with_the_operator_gains_nothing_by_restarts(every: int) -> None:
+    """The enclave begins anew after every so many queries; the key service does not."""
+    room = room_with(stealing=Stealing(threshold=Decimal("0.9"), action="refuse"), limit=2000)
+    purse, outcomes = Purse(2000), []
+    for number in range(1000):
+        if number % every == 0:
+            service = service_of(room, Linear(), purse)
+        data = request(room, RECORD, number=number)
+        outcomes.append(service.answer(data, session(room, number), deadline=1e18).answer.outcome)
+    answered = outcomes.count(Outcome.ANSWERED)
+    assert answered <= 3 * (100 + room.terms.data.classes)
+    assert set(outcomes[answered:]) == {Outcome.COPYING}
+    assert answered == (330 if every == 40 else 100)
+
+
 @pytest.mark.spec("CQ-27")
 def test_endless_queries_end() -> None:
     """With the budget; a hundred more are answered with nothing, and cost nothing."""
     room = room_with(limit=5)
     purse, model = Purse(5), Rows()
-    service = QueryService(room, model, purse)
+    service = service_of(room, model, purse)
     outcomes = [
         service.answer(
             request(room, RECORD + number, number=number), session(room, number), deadline=1e18

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from cloister.cleanroom.query_message import Answer, Greeting, QueryRules, Request
-from cloister.cleanroom.query_service import QueryService
-from unit.cleanroom.asking import Purse, Rows, request, room_with, session
+from unit.cleanroom.asking import Purse, Rows, request, room_with, service_of, session
 
 __all__ = ["QUERIES"]
 
@@ -25,7 +24,7 @@ _RULES: Final = QueryRules(
     limit=100,
 )
 _ROOM: Final = room_with()
-_SERVICE: Final = QueryService(_ROOM, Rows(), Purse(1 << 30))
+_SERVICE: Final = service_of(_ROOM, Rows(), Purse(1 << 30))
 
 
 def _good(kind: str) -> list[bytes]:

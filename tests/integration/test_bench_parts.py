@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import importlib
 import importlib.util
 import json
 import os
@@ -25,7 +27,8 @@ from cloister.keyservice.clock import Moment
 from cloister.tee.sim.attester import SimAttester
 from cloister.tee.sim.platform import SimPlatform
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+TESTS = Path(__file__).parents[1]
+BENCHMARKS = TESTS.parent / "benchmarks"
 
 
 @pytest.fixture
@@ -305,6 +308,22 @@ def test_what_is_not_installed_is_a_row_that_says_so(load: Any, monkeypatch: Any
     (row,) = cells.rows(rounds=1, steps=1, forks=1)
     assert row.facts == {"left_out": "not installed"}
     assert row.met is None
+
+
+def test_what_benchmarks_take_from_the_tests_is_there() -> None:
+    """Also what they import in a function, which only a run of minutes would miss."""
+    ours = {path.stem for path in TESTS.iterdir() if path.is_dir() or path.suffix == ".py"}
+    found = 0
+    for path in BENCHMARKS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or node.module is None:
+                continue
+            if node.module.partition(".")[0] in ours:
+                module = importlib.import_module(node.module)
+                missing = [each.name for each in node.names if not hasattr(module, each.name)]
+                assert missing == [], f"{path.name}: {node.module} has no {missing}"
+                found += 1
+    assert found
 
 
 @pytest.mark.jobs

@@ -19,7 +19,18 @@ VECTORS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(FOL
 
 @pytest.mark.parametrize("name", VECTORS)
 @pytest.mark.spec(
-    "RR-1", "RR-2", "RR-3", "RR-5", "RR-6", "RR-10", "RR-11", "RR-12", "RR-13", "RR-14", "RR-15"
+    "RR-1",
+    "RR-2",
+    "RR-3",
+    "RR-5",
+    "RR-6",
+    "RR-8",
+    "RR-10",
+    "RR-11",
+    "RR-12",
+    "RR-13",
+    "RR-14",
+    "RR-15",
 )
 def test_receipts(name: str) -> None:
     """A receipt holds under the pinned facts of its vector, or is refused with its code."""
@@ -33,6 +44,7 @@ def test_receipts(name: str) -> None:
         verified = verify_run_receipt(vector["receipt"].encode(), **pinned)
         assert verified.body == json.loads(vector["receipt"])["body"]
         assert verified.hardware_rooted is False
+        assert verified.spent == ({"exposure": 15} if name == "ok-spent" else {})
         return
     with pytest.raises(CloisterError) as caught:
         verify_run_receipt(vector["receipt"].encode(), **pinned)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import assert_type
 
 from cloister.attestation.evidence import Attester, EndorsingAttester, EvidenceVerifier
-from cloister.cleanroom.desk import Desk
+from cloister.cleanroom.desk import Desk, Spend
 from cloister.cleanroom.query_model import RoomModel
-from cloister.cleanroom.query_service import Predictor, Spend
+from cloister.cleanroom.query_service import Predictor
 from cloister.endorsing.amd import AmdWish
 from cloister.endorsing.asking import Asking
 from cloister.endorsing.cache import Cache

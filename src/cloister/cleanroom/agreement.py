@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -97,10 +97,16 @@ class SignedTerms:
     Attributes:
         terms: The terms.
         signatures: Of both owners.
+        digest: The 32 bytes that name the terms.
     """
 
     terms: Terms
     signatures: Mapping[Party, bytes]
+    digest: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Compute the digest, once: every message of a room has it."""
+        object.__setattr__(self, "digest", terms_digest(self.terms))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> SignedTerms:
@@ -132,11 +138,6 @@ class SignedTerms:
     def to_bytes(self) -> bytes:
         """Return the canonical bytes, which lie at /code/terms.cbor."""
         return Offer(self.terms, self.signatures).to_bytes()
-
-    @property
-    def digest(self) -> bytes:
-        """The 32 bytes that name the terms."""
-        return terms_digest(self.terms)
 
 
 @dataclass(frozen=True, slots=True)

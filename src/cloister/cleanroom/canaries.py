@@ -14,6 +14,7 @@ record count as several.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -22,11 +23,22 @@ import numpy as np
 
 from cloister.errors import ConfigError
 
-__all__ = ["BY_CHANCE", "REFERENCES", "Exposure", "Planted", "exposure", "plant", "rank_exposure"]
+__all__ = [
+    "BY_CHANCE",
+    "MAX_TENTHS",
+    "REFERENCES",
+    "Exposure",
+    "Planted",
+    "exposure",
+    "exposure_tenths",
+    "plant",
+    "rank_exposure",
+]
 
 REFERENCES: Final = 1023  # kept aside, so that exposure has ten bits at most
 BY_CHANCE: Final = 1.4427  # bits on average, where nothing is remembered
 MAX_CANARIES: Final = 1024
+MAX_TENTHS: Final = 100  # log2(1 + REFERENCES) bits
 _TRIALS: Final = 1023
 
 Array = np.ndarray[Any, Any]
@@ -159,6 +171,19 @@ def rank_exposure(planted: Array, aside: Array) -> Exposure:
         most_bits=float(bits.max()),
         chance=_chance(float(bits.mean()), len(planted), len(aside)),
     )
+
+
+def exposure_tenths(mean_bits: float | None) -> int:
+    """Return an exposure as a receipt says it: in tenths of bits, rounded up, 1 to 100.
+
+    0 says that nobody measured. The trainers' mean has been rounded, so that 1.4 is 14 and not 15.
+
+    Args:
+        mean_bits: On average over all trainers that measured; None where none did.
+    """
+    if mean_bits is None or not math.isfinite(mean_bits):
+        return 0
+    return min(max(1, math.ceil(round(10 * mean_bits, 6))), MAX_TENTHS)
 
 
 def _chance(mean: float, count: int, references: int) -> float:

@@ -28,7 +28,13 @@ PRELOADED: Final[Mapping[Framework, tuple[str, ...]]] = {
 """What a parent loads for recipes that train: also what would be loaded in the first step only."""
 
 
-def warm_parent(terms: Terms, framework: Framework, *, most_bytes: int | None = None) -> Warm:
+def warm_parent(
+    terms: Terms,
+    framework: Framework,
+    *,
+    most_bytes: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Warm:
     """Return a parent for this room's cells, not started.
 
     A recipe that trains itself finds its framework loaded. One that describes a model has NumPy,
@@ -38,6 +44,7 @@ def warm_parent(terms: Terms, framework: Framework, *, most_bytes: int | None = 
         terms: Of the room.
         framework: The one that a recipe finds.
         most_bytes: What a cell gets where the terms give it more: for cells that are made often.
+        environment: What the parent finds while it loads; a cell has none.
     """
     cell = terms.cell
     memory_bytes = cell.memory_bytes if most_bytes is None else min(cell.memory_bytes, most_bytes)
@@ -51,6 +58,7 @@ def warm_parent(terms: Terms, framework: Framework, *, most_bytes: int | None = 
             accept_missing=frozenset(cell.accept_missing),
             preload=("numpy", _SHIM, *preload),
             reserve=True,
+            environment=environment or {},
         )
     )
 

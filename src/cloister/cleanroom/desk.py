@@ -18,16 +18,27 @@ import socket
 import threading
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Final
+from typing import Final, Protocol
 
 from cloister.errors import ConfigError, UnavailableError
 from cloister.launcher.desk_frames import FRAME_BYTES, DeskAnswer, DeskQuestion
 
-__all__ = ["Desk"]
+__all__ = ["Desk", "Spend"]
 
 NAME: Final = "desk"
 _FIRST: Final = 3
 _TIMEOUT_S: Final = 60.0  # longer than the launcher tries
+
+
+class Spend(Protocol):
+    """Where budgets are spent; `Desk.spend`."""
+
+    def __call__(self, budget: str, principal: str, amount: int) -> int:
+        """Spend, and return what is left.
+
+        Raises:
+            CloisterError: Nothing was spent, or nobody knows.
+        """
 
 
 class Desk:

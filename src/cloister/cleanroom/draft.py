@@ -168,9 +168,10 @@ def _rest_lines(facts: Facts) -> Iterator[str]:
     yield 'privacy: {clip: "1", noise_multiplier: "1.1", delta: "0.00001", epsilon_max: "8"}'
     yield "# Planted records, by which is measured what the model remembers."
     yield f"canaries: {min(10, *(shard.examples for shard in facts.shards))}"
-    yield "# The numbers that both owners get in their reports, rounded."
+    yield "# The numbers that both owners get in their reports, rounded. The operator reads the"
+    yield "# receipt: exposure says there, in tenths of bits, what the model remembers; or none."
     yield "release: {metrics: [loss, accuracy, epsilon, exposure], digits: 2,"
-    yield f"  every_rounds: {min(10, facts.rounds)}}}"
+    yield f"  every_rounds: {min(10, facts.rounds)}, receipt: exposure}}"
     yield "# Who may ask the model, how often in all, and what an answer says."
     yield "queries:"
     yield "  principals:"

@@ -27,6 +27,7 @@ from cloister.cleanroom.exchange_link import Link, Now
 from cloister.cleanroom.exchange_message import message_bytes, read_message, write_message
 from cloister.cleanroom.round_rules import MAX_TRAINERS, RoundRules
 from cloister.cleanroom.schedule import Ticker
+from cloister.cleanroom.speakers import Speakers
 from cloister.errors import CloisterError
 
 __all__ = ["ExchangeServer", "Job", "Keep"]
@@ -100,6 +101,7 @@ class ExchangeServer:
         coordinator: Coordinator,
         rules: RoundRules,
         *,
+        speakers: Speakers,
         keep: Keep,
         job: Callable[[Coordinator], Job | None],
         now: Now = time.monotonic,
@@ -110,6 +112,7 @@ class ExchangeServer:
             listener: A listening stream socket; stays the caller's.
             coordinator: New, or resumed.
             rules: Of the room.
+            speakers: Tells by a connection's address whether a trainer may be who it says.
             keep: Makes a checkpoint safe, or raises a `CloisterError`.
             job: Asked at every tick for something else to be written, which is done beside the
                 exchange; it may raise a `CloisterError` too.
@@ -118,6 +121,7 @@ class ExchangeServer:
         self._listener = listener
         self._coordinator = coordinator
         self._rules = rules
+        self._speakers = speakers
         self._keep = keep
         self._job = job
         self._now = now
@@ -247,7 +251,7 @@ class ExchangeServer:
         self._listener.settimeout(_AGAIN_S)
         while not self._stop.is_set():
             try:
-                sock, _ = self._listener.accept()
+                sock, (address, *_) = self._listener.accept()
             except TimeoutError:
                 continue
             except OSError as e:
@@ -261,13 +265,13 @@ class ExchangeServer:
                 self._strangers += 1
                 link = Link(sock, size=message_bytes(self._rules), now=self._now)
                 reader = threading.Thread(
-                    target=self._read, args=(link,), name="room-in", daemon=True
+                    target=self._read, args=(link, address), name="room-in", daemon=True
                 )
                 self._links[link] = reader
             reader.start()
 
-    def _read(self, link: Link) -> None:
-        """Read one connection until it ends."""
+    def _read(self, link: Link, address: str) -> None:
+        """Read one connection, which came from an address, until it ends."""
         timer = threading.Timer(_GREETING_S, link.end)
         timer.daemon = True
         timer.start()
@@ -277,7 +281,7 @@ class ExchangeServer:
             there = link.receive() is not None
             timer.cancel()
             if there:
-                index, line = self._greet(link)
+                index, line = self._greet(link, address)
             while line is not None and link.receive() is not None:
                 message = read_message(link.incoming, self._rules)
                 with self._changed:
@@ -293,9 +297,10 @@ class ExchangeServer:
             timer.cancel()
             self._left(link, index, line)
 
-    def _greet(self, link: Link) -> tuple[int, _Line]:
-        """Take a greeting; the newest connection of a trainer is its only one."""
+    def _greet(self, link: Link, address: str) -> tuple[int, _Line]:
+        """Take a greeting of who may give it; a trainer has one connection, its newest."""
         message = read_message(link.incoming, self._rules)
+        self._speakers.require(address, message.sender)
         with self._changed:
             index = self._coordinator.hello(message)
             before = self._lines.get(index)

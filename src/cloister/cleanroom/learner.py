@@ -11,6 +11,7 @@ Spec: training-round-v1, clauses TR-70 to TR-72.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from cloister.cleanroom.pipe import Pipe
 from cloister.cleanroom.recipe import read_recipe, require_recipe
 from cloister.cleanroom.records import load_records
 from cloister.cleanroom.round_rules import RoundRules
+from cloister.cleanroom.threads import THREAD_VARIABLES
 from cloister.errors import CloisterError, MalformedError
 
 __all__ = ["Task", "main"]
@@ -127,7 +129,10 @@ def _learn(task: Task, exchange: Exchange) -> None:
         shape=terms.data.shape,
         classes=terms.data.classes,
     )
-    with warm_parent(terms, terms.training.frameworks[task.index]) as warm:
+    # A recipe that trains itself computes with as many threads as this process would.
+    threads = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
+    framework = terms.training.frameworks[task.index]
+    with warm_parent(terms, framework, environment=threads) as warm:
         warm.start()
         with recipe_in(warm, files, deadline=left) as questions:
             Learner(

@@ -25,13 +25,13 @@ from typing import Final
 
 from cloister.cleanroom.agreement import Room, load_room, read_bounded
 from cloister.cleanroom.cells import warm_parent
-from cloister.cleanroom.desk import Desk
+from cloister.cleanroom.desk import Desk, Spend
 from cloister.cleanroom.model_file import load_model
 from cloister.cleanroom.query_cells import FreshCells
 from cloister.cleanroom.query_message import ALPN
 from cloister.cleanroom.query_model import RoomModel, asks_recipe, cells_of
 from cloister.cleanroom.query_server import QueryServer
-from cloister.cleanroom.query_service import QueryService, Spend
+from cloister.cleanroom.query_service import QueryService
 from cloister.cleanroom.recipe import read_recipe, require_recipe
 from cloister.cleanroom.room_key import RoomKey
 from cloister.cleanroom.room_policy import KEY_FILE, MODEL, RECIPE

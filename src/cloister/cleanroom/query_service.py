@@ -6,9 +6,11 @@ Invariants:
     2. No answer leaves that was not spent at the key service before it was computed.
     3. Nothing of a request is kept for the next one but the numbers of `Watch`, which only say
        whether somebody is answered; a predictor gives each request a fresh cell.
-    4. Whatever goes wrong is an outcome of the same size; `answer` raises nothing.
+    4. What is noticed is counted at the key service before an answer leaves: an enclave that is
+       started again has forgotten the numbers, and knows of whom they were.
+    5. Whatever goes wrong is an outcome of the same size; `answer` raises nothing.
 
-Spec: cleanroom-query-v1, clauses CQ-24 to CQ-28, and CQ-38.
+Spec: cleanroom-query-v1, clauses CQ-24 to CQ-29, CQ-38 and CQ-39.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from cloister.cleanroom.agreement import Room
+from cloister.cleanroom.desk import Spend
 from cloister.cleanroom.encoding import Array
 from cloister.cleanroom.query_answers import answer_of
 from cloister.cleanroom.query_message import (
@@ -33,17 +36,19 @@ from cloister.cleanroom.query_message import (
     Session,
     Standing,
 )
-from cloister.cleanroom.query_signal import Watch
-from cloister.cleanroom.room_policy import BUDGET
+from cloister.cleanroom.query_signal import LEAST, Watch
+from cloister.cleanroom.room_policy import BUDGET, NOTICED, UNJUDGED
 from cloister.cleanroom.terms import PARTIES, Terms
 from cloister.crypto.kdf import random_bytes
 from cloister.crypto.signature import VerifyingKey
 from cloister.errors import CloisterError, IdentityError, MalformedError, ReleaseDeniedError
 
-__all__ = ["Predictor", "QueryService", "Reply", "Spend"]
+__all__ = ["Predictor", "QueryService", "Reply", "wait_until"]
 
 _LOG: Final = logging.getLogger("cloister.cleanroom")
 _MILLIONTHS: Final = 1_000_000
+_SETTLE: Final = 0.2  # of a tick: what is left when predictions have ended
+_GRACE: Final = 3  # lives of an enclave whose beginnings may go unjudged
 
 
 class Predictor(Protocol):
@@ -68,15 +73,9 @@ class Predictor(Protocol):
         """
 
 
-class Spend(Protocol):
-    """Where budgets are spent; `Desk.spend`."""
-
-    def __call__(self, budget: str, principal: str, amount: int) -> int:
-        """Spend, and return what is left.
-
-        Raises:
-            CloisterError: Nothing was spent, or nobody knows.
-        """
+def wait_until(at: float) -> None:
+    """Return at an instant of the monotonic clock, or at once where it is over."""
+    time.sleep(max(0.0, at - time.monotonic()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +93,22 @@ class Reply:
 
 @dataclass(slots=True)
 class _Asker:
-    """A principal, since this enclave began."""
+    """A principal.
+
+    Attributes:
+        key: Public.
+        watch: Of queries since this enclave began.
+        answered: How many were, since then.
+        noticed: How many ever looked like copying, as the key service counts; None until it was
+            asked in this life.
+        before: Whether there were any when this life began.
+    """
 
     key: VerifyingKey
     watch: Watch
     answered: int = 0
-    noticed: int = 0
-    refused: bool = False
+    noticed: int | None = None
+    before: bool = False
 
 
 class _Stop(Exception):  # noqa: N818  # control flow within this module
@@ -121,6 +129,7 @@ class QueryService:
         spend: Spend,
         *,
         now: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], None] = wait_until,
     ) -> None:
         """Take the room, the model and the desk.
 
@@ -129,13 +138,15 @@ class QueryService:
             predictor: What has the model.
             spend: Where each query is counted.
             now: A clock that only goes on.
+            wait: Returns at an instant of that clock, or at once where it is over.
         """
         terms = room.terms
         self.rules = QueryRules.of(room)
         self._stealing = terms.queries.stealing
         self._predictor = predictor
         self._spend = spend
-        self._now = now
+        self._now, self._wait = now, wait
+        self._grace = _GRACE * (LEAST + terms.data.classes)
         self._owners = [terms.parties.key(party) for party in PARTIES]
         self._askers = _askers(terms, self.rules)
 
@@ -154,7 +165,7 @@ class QueryService:
             request = self._signed(data, session)
             asker = self._askers[request.principal]
             if request.ask is Ask.STANDING:
-                return Reply(self._standing(request, session, asker))
+                return Reply(self._standing(request, session, asker, deadline))
             return self._labels(request, asker, deadline, held)
         except _Stop as stop:
             return Reply(Answer(stop.outcome, session.number, left=stop.left))
@@ -186,31 +197,34 @@ class QueryService:
             record = request.floats(self.rules)
         except MalformedError:
             raise _Stop(Outcome.MALFORMED) from None
-        # 4. One at a time, and nobody who was refused.
+        # 4. One at a time, and nobody who was refused, in this life or an earlier one.
         if request.principal in held:
             raise _Stop(Outcome.BUSY)
-        if asker.refused:
+        if self._known(request.principal, asker) and self._stealing.action == "refuse":
             raise _Stop(Outcome.COPYING)
         # 5. While there is time, and a cell that nobody had before.
+        settle = self._settle(deadline)
         try:
-            self._predictor.prepare(deadline=deadline)
+            self._predictor.prepare(deadline=settle)
         except CloisterError:
             raise _Stop(Outcome.LATE) from None
-        if self._now() >= deadline:
+        if self._now() >= settle:
             raise _Stop(Outcome.LATE)
         # 6. Paid before it is computed.
         left = self._spent(request.principal, 1)
-        # 7. In that cell, which is ended then.
+        # 7. In that cell, which is ended then. 8. What it adds to the signal: counted at one time,
+        # also where nothing came, so that the message says nothing of how long it took.
+        found: tuple[tuple[int, ...], tuple[int, ...]] | None = None
         try:
-            scores = self._predictor.predict(record, deadline=deadline)
-            labels, rounded = answer_of(scores, self.rules)
-        except CloisterError as e:
-            _LOG.debug("a query failed: %s", e.code)
-            raise _Stop(Outcome.FAILED, left) from e
-        # 8. What it adds to the signal.
-        noticed = self._noticed(asker, record, labels[0])
+            found = answer_of(self._predictor.predict(record, deadline=settle), self.rules)
+        except Exception as e:  # noqa: BLE001  # the recipe's failure, or ours: both are counted
+            _LOG.debug("a query failed: %s", type(e).__name__)
+        label = None if found is None else found[0][0]
+        noticed = self._noticed(request.principal, asker, record, label, settle)
+        if found is None:
+            raise _Stop(Outcome.FAILED, left)
+        labels, rounded = found
         if noticed and self._stealing.action == "refuse":
-            asker.refused = True
             raise _Stop(Outcome.COPYING, left)
         # 9. As the terms say.
         asker.answered += 1
@@ -218,11 +232,50 @@ class QueryService:
         slow = noticed and self._stealing.action == "slow"
         return Reply(answer, slow=request.principal if slow else "")
 
-    def _noticed(self, asker: _Asker, record: Record, label: int) -> bool:
-        signal = asker.watch.see(record, label)
-        noticed = signal < float(self._stealing.threshold)
-        asker.noticed += noticed
+    def _known(self, principal: str, asker: _Asker) -> int:
+        """Return how many queries of a principal were ever noticed; asks once in a life."""
+        if asker.noticed is None:
+            asker.noticed = self._counted(NOTICED, principal, 0)
+            asker.before = asker.noticed > 0
+        return asker.noticed
+
+    def _noticed(
+        self, principal: str, asker: _Asker, record: Record, label: int | None, settle: float
+    ) -> bool:
+        """Tell whether a query is noticed, once that is counted: one message, at one time.
+
+        While nobody can tell, one is noticed if some were in an earlier life, or if so many were
+        not judged as only an enclave comes to that is started again and again.
+        """
+        known = self._known(principal, asker)
+        if label is None:
+            self._wait(settle)
+            self._counted(NOTICED, principal, 0)
+            return False
+        noticed = asker.watch.see(record, label) < float(self._stealing.threshold)
+        judged = asker.watch.knows
+        self._wait(settle)
+        if judged:
+            asker.noticed = known + noticed  # before anything can fail: this life refuses the next
+            asker.noticed = max(known + noticed, self._counted(NOTICED, principal, int(noticed)))
+            return noticed
+        noticed = self._counted(UNJUDGED, principal, 1) > self._grace or asker.before
+        asker.noticed = known + noticed
         return noticed
+
+    def _settle(self, deadline: float) -> float:
+        return deadline - _SETTLE * self.rules.tick_s
+
+    def _counted(self, counter: str, principal: str, amount: int) -> int:
+        """Count at the key service; return how many there are now."""
+        try:
+            return max(0, self.rules.limit - self._spend(counter, principal, amount))
+        except ReleaseDeniedError as e:
+            if e.code == "budget.spent":  # it counts as all: the state was gone back to
+                return self.rules.limit
+            raise _Stop(Outcome.UNCOUNTED) from e
+        except CloisterError as e:
+            raise _Stop(Outcome.UNCOUNTED) from e
 
     def _spent(self, principal: str, amount: int) -> int:
         try:
@@ -233,14 +286,19 @@ class QueryService:
         except CloisterError as e:
             raise _Stop(Outcome.UNCOUNTED) from e
 
-    def _standing(self, request: Request, session: Session, asker: _Asker) -> Answer:
+    def _standing(
+        self, request: Request, session: Session, asker: _Asker, deadline: float
+    ) -> Answer:
         """What is left for who asks; for an owner, how the principal's queries look as well."""
+        self._known(request.principal, asker)
         left = self._spent(request.principal, 0)
+        self._wait(self._settle(deadline))
+        noticed = self._counted(NOTICED, request.principal, 0)
         owner = any(_holds(key, request, session) for key in self._owners)
         standing = Standing()
         if owner:
             signal = round(asker.watch.signal * _MILLIONTHS)
-            standing = Standing(asker.answered, asker.noticed, signal)
+            standing = Standing(asker.answered, noticed, signal)
         return Answer(Outcome.ANSWERED, request.number, left=left, standing=standing)
 
 

@@ -94,9 +94,14 @@ class Watch:
         return self.signal
 
     @property
+    def knows(self) -> bool:
+        """Whether there are enough distances to say anything."""
+        return len(self._distances) >= LEAST
+
+    @property
     def signal(self) -> float:
         """How much like a bell the distances are."""
-        return bell(self._distances) if len(self._distances) >= LEAST else 1.0
+        return bell(self._distances) if self.knows else 1.0
 
 
 class _Kept:

@@ -22,6 +22,8 @@ def remarks(terms: Terms) -> Iterator[str]:
         yield "the recipe trains: it can put what it sees into the model, up to the norm allowed"
     if not terms.canaries:
         yield "no canaries: what the model remembers is not measured"
+    elif terms.release.receipt == "exposure":
+        yield "the server's receipt tells the operator what canaries showed, in tenths of bits"
     for layer in terms.cell.accept_missing:
         yield f"a machine may lack the layer {layer} of the recipe's confinement"
     if terms.queries.answer == "rounded":

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from cloister.cleanroom.agreement import SignedTerms
+from cloister.cleanroom.canaries import MAX_TENTHS
 from cloister.cleanroom.yaml_text import yaml_lines
 from cloister.crypto.digest import digest_to_text, sha256
 from cloister.keyservice.policy import Policy, parse_policy, policy_hash
@@ -22,16 +23,21 @@ from cloister.wire import Value
 
 __all__ = [
     "BUDGET",
+    "DATA",
+    "EXPOSURE",
     "KEY_FILE",
     "MODEL",
+    "NOTICED",
     "QUERY",
     "RECIPE",
     "REPORTS",
     "SERVER",
     "TERMS_FILE",
     "TRAINER",
+    "UNJUDGED",
     "closing_policy_of",
     "code_digest",
+    "exposure_name",
     "policy_of",
     "shard_name",
 ]
@@ -41,6 +47,11 @@ TRAINER: Final = "trainer"
 QUERY: Final = "query"
 CLOSED: Final = "closed"
 BUDGET: Final = "queries"
+NOTICED: Final = "noticed"
+"""Queries that looked like copying the model: counted where no restart can forget them."""
+UNJUDGED: Final = "unjudged"
+"""Queries of which nobody could tell yet: each life of the enclave begins with some."""
+EXPOSURE: Final = "exposure"
 
 TERMS_FILE: Final = "terms.cbor"
 KEY_FILE: Final = "/run/secrets/room.key"
@@ -65,6 +76,11 @@ def shard_name(index: int) -> str:
 def code_digest(agreement: SignedTerms) -> bytes:
     """Return the digest of the room's code: a folder with nothing but the signed terms."""
     return CodeTree((CodeFile(TERMS_FILE, agreement.to_bytes(), executable=False),)).digest()
+
+
+def exposure_name(room: bytes) -> str:
+    """Return in whose name the exposure of a room's model is counted: that of its terms."""
+    return f"terms:{room.hex()}"
 
 
 def policy_of(agreement: SignedTerms) -> str:
@@ -114,19 +130,31 @@ def _room(agreement: SignedTerms) -> dict[str, Value]:
         **_head(agreement, predecessor=terms.predecessor),
         "volumes": volumes,
         "secrets": {"room": {"symmetric": {"bytes": 32}}},
-        "budgets": {
-            BUDGET: {
-                "limit": terms.queries.limit,
-                "principals": sorted(terms.queries.principals),
-                "roles": [QUERY],
-            }
-        },
+        "budgets": _budgets(agreement),
         "workloads": {
             SERVER: _server(agreement),
             TRAINER: _trainer(agreement),
             QUERY: _query(agreement),
         },
     }
+
+
+def _budgets(agreement: SignedTerms) -> dict[str, Value]:
+    """Return what is counted at the key service: of queries, and of the training."""
+    terms = agreement.terms
+    counted: dict[str, Value] = {
+        "limit": terms.queries.limit,
+        "principals": sorted(terms.queries.principals),
+        "roles": [QUERY],
+    }
+    found: dict[str, Value] = dict.fromkeys((BUDGET, NOTICED, UNJUDGED), counted)
+    if terms.release.receipt == "exposure":
+        found[EXPOSURE] = {
+            "limit": MAX_TENTHS * (1 + terms.training.restarts),
+            "principals": [exposure_name(agreement.digest)],
+            "roles": [SERVER],
+        }
+    return found
 
 
 def _head(agreement: SignedTerms, *, predecessor: str) -> dict[str, Value]:

@@ -13,20 +13,25 @@ Spec: training-round-v1.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import os
 import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from cloister.cleanroom.agreement import Room, load_room
+from cloister.cleanroom.canaries import exposure_tenths
 from cloister.cleanroom.checkpoint import Checkpoint, load_checkpoint, replace_file, save_checkpoint
 from cloister.cleanroom.coordinator import Coordinator, Measure
 from cloister.cleanroom.description import ModelDescription, parameters
+from cloister.cleanroom.desk import Desk, Spend
 from cloister.cleanroom.encoding import Limits, decode
 from cloister.cleanroom.exchange_message import LIFE_BYTES
 from cloister.cleanroom.exchange_server import ExchangeServer, Job
@@ -34,12 +39,22 @@ from cloister.cleanroom.model_file import TrainedModel, save_model
 from cloister.cleanroom.report import FILE as REPORT_FILE
 from cloister.cleanroom.report import Report
 from cloister.cleanroom.room_key import RoomKey
-from cloister.cleanroom.room_policy import KEY_FILE, MODEL, REPORTS, SERVER
+from cloister.cleanroom.room_policy import (
+    EXPOSURE,
+    KEY_FILE,
+    MODEL,
+    REPORTS,
+    SERVER,
+    exposure_name,
+)
 from cloister.cleanroom.round_rules import RoundRules
+from cloister.cleanroom.speakers import ShieldedTrainers, Speakers
 from cloister.crypto.kdf import random_bytes
-from cloister.errors import CloisterError, MalformedError, UnavailableError
+from cloister.errors import CloisterError, ConfigError, MalformedError, UnavailableError
 
 __all__ = ["Places", "main", "measure_plan", "serve_room"]
+
+_LOG: Final = logging.getLogger("cloister.cleanroom")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +66,14 @@ class Places:
         model: The folder for checkpoints and the model.
         reports: The folders that get the report.
         address: The host and port to listen at.
+        speakers: Tells whether a trainer may be who it says.
     """
 
     key: Path
     model: Path
     reports: tuple[Path, ...]
     address: tuple[str, int]
+    speakers: Speakers
 
     @classmethod
     def of(cls, room: Room) -> Places:
@@ -66,6 +83,7 @@ class Places:
             model=Path(MODEL),
             reports=tuple(Path(path) for path in REPORTS.values()),
             address=(f"{SERVER}-0", room.terms.training.port),
+            speakers=ShieldedTrainers.of(room.agreement),
         )
 
 
@@ -77,20 +95,33 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         room = load_room(options.terms)
-        serve_room(room, Places.of(room))
+        with contextlib.ExitStack() as stack:
+            spend = None
+            if _states_exposure(room):
+                desk = Desk.passed(os.environ, process=os.getpid())
+                spend = stack.enter_context(desk).spend
+            serve_room(room, Places.of(room), spend=spend)
     except CloisterError as e:
         sys.stderr.write(f"cloister.cleanroom.server: {e}\n")
         return e.exit_status
     return 0
 
 
-def serve_room(room: Room, places: Places) -> None:
+def serve_room(room: Room, places: Places, *, spend: Spend | None = None) -> None:
     """Serve a room's parameters from the first trainer to the end, and leave the model.
 
+    Args:
+        room: Its signed terms.
+        places: Where things are.
+        spend: What counts the exposure where the terms have it in the receipt; else None.
+
     Raises:
+        ConfigError: The terms have it there, and nobody counts (`config.missing`).
         CloisterError: The checkpoint is not what was written, nothing can be kept or listened at,
             or the model could not be written.
     """
+    if spend is None and _states_exposure(room):
+        raise ConfigError("nobody counts the exposure", code="config.missing")
     rules = RoundRules.of(room)
     key = RoomKey.load(places.key, room=room.digest)
     coordinator = Coordinator(
@@ -113,9 +144,16 @@ def serve_room(room: Room, places: Places) -> None:
 
     with listener:
         ExchangeServer(
-            listener, coordinator, rules, keep=keep, job=partial(_report_job, report, places)
+            listener,
+            coordinator,
+            rules,
+            speakers=places.speakers,
+            keep=keep,
+            job=partial(_report_job, report, places),
         ).serve()
     _write_report(report, places, coordinator, rules.schedule.rounds)()
+    if spend is not None:
+        _state_exposure(room, coordinator, spend)
     pulled = coordinator.pull()
     model = TrainedModel(
         plan=coordinator.plan or b"",
@@ -143,6 +181,22 @@ def measure_plan(rules: RoundRules, *, by_recipe: bool) -> Measure:
         return parameters(ModelDescription.from_fields(message.fields["model"]))
 
     return measure
+
+
+def _states_exposure(room: Room) -> bool:
+    return room.terms.release.receipt == "exposure"
+
+
+def _state_exposure(room: Room, coordinator: Coordinator, spend: Spend) -> None:
+    """Spend the exposure, which puts it into this run's receipt: once, measured or not.
+
+    Where it is not counted, the receipt says nothing, and the model is kept all the same.
+    """
+    tenths = exposure_tenths(coordinator.metric("exposure"))
+    try:
+        spend(EXPOSURE, exposure_name(room.digest), tenths)
+    except CloisterError as e:
+        _LOG.debug("the exposure is not in the receipt: %s", e.code)
 
 
 def _report_job(report: Report, places: Places, coordinator: Coordinator) -> Job | None:

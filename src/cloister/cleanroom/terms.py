@@ -205,17 +205,20 @@ class PrivacyTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """Which numbers about the training both owners get in their reports.
+    """Which numbers about the training leave the room, and to whom.
 
     Attributes:
-        metrics: Their names.
+        metrics: The names of those that both owners get in their reports.
         digits: Decimal places; rounded before they are written.
         every_rounds: Rounds between two.
+        receipt: What the server's receipt says as well, which the operator reads: the exposure, in
+            tenths of bits, or nothing.
     """
 
     metrics: tuple[Literal["loss", "accuracy", "epsilon", "exposure"], ...]
     digits: int
     every_rounds: int
+    receipt: Literal["none", "exposure"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -212,6 +212,7 @@ _RELEASE: Final = RecordKind(
         ),
         "digits": IntegerKind(0, 6),
         "every_rounds": IntegerKind(1, 1_000_000),
+        "receipt": ChoiceKind((_NONE, "exposure")),
     },
 )
 _QUERIES: Final = RecordKind(
@@ -339,6 +340,8 @@ def _metrics(terms: Terms) -> str:
         return "there is no epsilon without privacy"
     if "exposure" in terms.release.metrics and not terms.canaries:
         return "there is no exposure without canaries"
+    if terms.release.receipt == "exposure" and "exposure" not in terms.release.metrics:
+        return "no receipt says an exposure that is not measured: name it in metrics"
     return ""
 
 

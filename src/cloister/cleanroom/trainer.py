@@ -31,6 +31,7 @@ from cloister.cleanroom.learner import Task
 from cloister.cleanroom.pipe import Pipe
 from cloister.cleanroom.room_policy import DATA, RECIPE, SERVER, TRAINER
 from cloister.cleanroom.round_rules import RoundRules
+from cloister.cleanroom.threads import thread_variables, threads_of
 from cloister.errors import CloisterError
 from cloister.training.federated.listening import instance_here
 
@@ -83,6 +84,10 @@ def take_part(room: Room, *, index: int, server: tuple[str, int], data: Path, re
 @contextlib.contextmanager
 def _learning(task: Task, rules: RoundRules, exchange: ExchangeClient) -> Iterator[None]:
     """Have a task learned beside the block; at its end it is over, done or not."""
+    given = len(os.sched_getaffinity(0))
+    threads = threads_of(
+        given=given, machine=os.cpu_count() or given, trainers=task.room.terms.trainers
+    )
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours, theirs:
         process = subprocess.Popen(  # noqa: S603  # this interpreter, and a module of ours
@@ -92,7 +97,7 @@ def _learning(task: Task, rules: RoundRules, exchange: ExchangeClient) -> Iterat
             stdout=subprocess.DEVNULL,  # what frameworks print depends on what they are given
             stderr=subprocess.DEVNULL,
             env={
-                **os.environ,
+                **thread_variables(threads, os.environ),
                 "PYTHONPATH": str(Path(cloister.__file__).resolve().parent.parent),
             },
         )

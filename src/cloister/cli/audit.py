@@ -13,7 +13,7 @@ from cloister.cli import console, job_receipts, settings
 from cloister.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from cloister.keyservice.auditing import Audit, Evidence
     from cloister.keyservice.cosigning import Quorum
@@ -192,14 +192,14 @@ def receipt_(  # noqa: PLR0917  # options: typer passes them by name
     if job_receipts.is_one(file):
         job_receipts.check(file, found, as_json=as_json)
         return
-    receipt = _read_receipt(file, found)
+    receipt, spent = _read_spending_receipt(file, found)
     entry = verify_receipt(receipt, service=found.identity, origin=found.origin)
     checkpoint = Checkpoint.from_note(
         receipt.checkpoint, service=found.identity, origin=found.origin
     )
     record = {"number": receipt.index, "size": checkpoint.size, **_record(entry)}
     if as_json:
-        console.emit({"file": str(file), **record})
+        console.emit({"file": str(file), **record, "spent": dict(spent)})
         return
     console.lines(
         f"entry {receipt.index} of {checkpoint.size} in the log {found.origin}, signed by the "
@@ -208,6 +208,8 @@ def receipt_(  # noqa: PLR0917  # options: typer passes them by name
     for name, value in record.items():
         if name not in {"number", "size"} and value != "":
             console.lines(f"  {name:<10} {console.printable(value)}")
+    for name, amount in spent.items():
+        console.lines(f"  spent      {console.printable(name)}: {amount}")
 
 
 def _of_copy(
@@ -280,6 +282,11 @@ def _quorum(witnesses: Sequence[str], required: int | None) -> Quorum:
 
 def _read_receipt(path: Path, domain: TrustDomain) -> Receipt:
     """Read a release's receipt, or take it out of a run's receipt after checking that."""
+    return _read_spending_receipt(path, domain)[0]
+
+
+def _read_spending_receipt(path: Path, domain: TrustDomain) -> tuple[Receipt, Mapping[str, int]]:
+    """Read as `_read_receipt`, and return as well what the run spent of which budget."""
     from cloister.keyservice.log import MAX_RECEIPT_BYTES, Receipt
     from cloister.launcher.receipt import (
         MAX_RECEIPT_BYTES as MAX_RUN_RECEIPT_BYTES,
@@ -292,9 +299,9 @@ def _read_receipt(path: Path, domain: TrustDomain) -> Receipt:
     except OSError as e:
         raise ConfigError(f"cannot read {path}: {e.strerror}", code="config.file") from e
     if data.lstrip()[:1] != b"{":
-        return Receipt.from_bytes(data)
+        return Receipt.from_bytes(data), {}
     run = verify_run_receipt(data, ca=domain.ca, service=domain.identity, origin=domain.origin)
-    return log_receipt(run.body)
+    return log_receipt(run.body), run.spent
 
 
 def _matches(

@@ -62,6 +62,7 @@ def check(file: Path, domain: TrustDomain, *, as_json: bool) -> None:
                         "restarts": part.restarts,
                         "runs": [run.identity for run in part.runs],
                         "shards": dict(part.shards),
+                        "spent": [dict(run.spent) for run in part.runs],
                     }
                     for part in job.parts
                 ],
@@ -83,6 +84,9 @@ def check(file: Path, domain: TrustDomain, *, as_json: bool) -> None:
         again = {0: "", 1: ", started again once"}
         often = again.get(part.restarts, f", started again {part.restarts} times")
         console.lines(f"  {part.task.name:<12} {what}{often}{shards}")
+        for run in part.runs:
+            for name, amount in run.spent.items():
+                console.lines(f"    spent {console.printable(name)}: {amount}")
     for (role, point), (opened, of) in job.shards.items():
         console.lines(f"  {role} opened {opened} of {of} shards at {point}")
     if not job.hardware_rooted:

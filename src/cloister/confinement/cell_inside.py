@@ -1,5 +1,8 @@
 """From a fork of the warm parent to a cell: every layer, then the code that nobody trusts.
 
+It is forked ahead, enters its namespaces and waits for its order: what takes longest is done by
+then, and nothing that it could have seen was there. One is used once.
+
 Trust: everything up to `_enter` is ours and runs before the first byte of that code. Each step
 either holds or ends the process. Order matters: what needs a privilege comes before the privileges
 go, and the list of system calls comes last.
@@ -27,10 +30,17 @@ from typing import Final, NoReturn
 
 from cloister.confinement import landlock, namespaces, syscalls
 from cloister.confinement.cell_filter import cell_filter
-from cloister.confinement.cell_root import CELL_FILES, SCRATCH, granted_places, mount_own_places
+from cloister.confinement.cell_root import (
+    CELL_FILES,
+    SCRATCH,
+    granted_places,
+    mount_own_files,
+    mount_own_scratch,
+)
 from cloister.confinement.cell_spec import CellSpec
 from cloister.confinement.channel import Channel
 from cloister.confinement.steps import Step, StepError
+from cloister.errors import CloisterError
 from cloister.wire import Fields, Value, encode
 
 __all__ = ["PIPE", "CellPlace", "frame", "run_cell"]
@@ -79,21 +89,32 @@ class CellPlace:
 
 
 def run_cell(
-    spec: CellSpec, place: CellPlace, pipe: int, setup: int, enter_group: Callable[[], None]
+    spec: CellSpec, place: CellPlace, orders: Channel, enter_group: Callable[[], None]
 ) -> NoReturn:
-    """Become a cell.
+    """Become a cell, when there is an order for one.
 
     Args:
         spec: What it is like.
         place: What the parent found out.
-        pipe: Its end of the pipe.
-        setup: Where its files come from, and where failures are said.
+        orders: Where two descriptors come: its end of the pipe, and the channel where its files
+            come from and failures are said.
         enter_group: Moves it into its cgroup, where it has one.
     """
-    status, report = 1, setup
+    failed: StepError | None = None
     try:
         with Step("cgroup"):
             enter_group()
+        _prepare(spec, place)
+    except StepError as e:
+        failed = e  # said to who asks for the cell
+    try:
+        _, (pipe, setup) = orders.receive(timeout_s=None)
+    except (CloisterError, ValueError):  # nobody will ask any more
+        os._exit(1)
+    status, report = 1, setup
+    try:
+        if failed is not None:
+            raise failed
         channel = Channel(socket.socket(fileno=setup))
         order, _ = channel.receive(timeout_s=_SETUP_TIMEOUT_S)
         files = [
@@ -101,7 +122,7 @@ def run_cell(
             for item in (Fields(entry, what="file") for entry in order.array("files"))
         ]
         entry = order.text("entry")
-        _build(spec, place, files)
+        _build(place, files)
         _go_first(place)
         used = _in_use(place)
         _settle_descriptors(pipe, setup)
@@ -126,21 +147,22 @@ def frame(message: dict[str, Value]) -> bytes:
     return len(body).to_bytes(_LENGTH_BYTES, "big") + body
 
 
-def _build(spec: CellSpec, place: CellPlace, files: list[tuple[str, bytes]]) -> None:
-    """Enter namespaces of its own and put its scratch and files there, as long as it may."""
+def _prepare(spec: CellSpec, place: CellPlace) -> None:
+    """Enter namespaces of its own and put its scratch there, as long as it may."""
     with Step("cell-namespaces"):
         os.setsid()
         syscalls.unshare(_OWN_NAMESPACES)
         socket.sethostname(_HOSTNAME)
         syscalls.set_domain_name("(none)")
     with Step("cell-mounts"):
-        mount_own_places(
-            files,
-            scratch_bytes=spec.scratch_bytes,
-            user_id=place.user_id,
-            group_id=place.group_id,
-        )
+        mount_own_scratch(spec.scratch_bytes, user_id=place.user_id, group_id=place.group_id)
         os.chdir(SCRATCH)
+
+
+def _build(place: CellPlace, files: list[tuple[str, bytes]]) -> None:
+    """Put its files there, then become who may do none of this."""
+    with Step("cell-mounts"):
+        mount_own_files(files)
     with Step("cell-identity"):
         if os.geteuid() != place.user_id:
             os.setgroups([])
@@ -285,7 +307,8 @@ def _enter(entry: str) -> int:
     sys.argv = ["cell"]
     sys.path = [path for path in sys.path if path.startswith("/")] + [CELL_FILES]
     sys.dont_write_bytecode = True
-    importlib.invalidate_caches()
+    # Whatever else is on the path is read-only, and the parent has listed it.
+    sys.path_importer_cache.pop(CELL_FILES, None)
     module, _, function = entry.partition(":")
     try:
         getattr(importlib.import_module(module), function)(PIPE)

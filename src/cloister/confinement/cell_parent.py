@@ -162,6 +162,21 @@ def _run_parent(
         os._exit(1)
 
 
+@dataclass(frozen=True, slots=True)
+class _Spare:
+    """A fork that waits for its order.
+
+    Attributes:
+        child: The process.
+        group: Its cgroup.
+        orders: Where the order goes.
+    """
+
+    child: int
+    group: str
+    orders: Channel
+
+
 @dataclass
 class _Parent:
     """Pid 1. Its state is who its cells are and where their ends are told."""
@@ -172,6 +187,7 @@ class _Parent:
     channel: Channel
     own_pids: int = -1
     made: int = 0
+    spare: _Spare | None = None
     cells: dict[int, tuple[int, str, Channel]] = field(default_factory=dict)
 
     def serve(self, missing: list[str]) -> NoReturn:
@@ -192,6 +208,11 @@ class _Parent:
         poll = select.poll()
         poll.register(self.channel.fileno(), select.POLLIN)
         while True:
+            if self.spare is None and not poll.poll(0):  # when nobody is kept waiting by it
+                with contextlib.suppress(
+                    StepError, OSError
+                ):  # an order meets it again, and says so
+                    self.spare = self._make_spare()
             for descriptor, _ in poll.poll():
                 if descriptor == self.channel.fileno():
                     poll.register(self._fork(), select.POLLIN)
@@ -228,15 +249,28 @@ class _Parent:
         return count
 
     def _fork(self) -> int:
-        """Fork one cell; return a descriptor that becomes readable when it has ended."""
+        """Let a spare become a cell; return a descriptor that is readable when it has ended."""
         try:
             order, descriptors = self.channel.receive(timeout_s=None)
         except CloisterError:
-            os._exit(0)
+            self._end()
         order.constant("do", "fork")
         if len(descriptors) != _ORDER_DESCRIPTORS:
             os._exit(1)
         pipe, setup, end = descriptors
+        spare, self.spare = self.spare or self._make_spare(), None
+        handle = os.pidfd_open(spare.child)
+        with contextlib.suppress(CloisterError):  # one that has ended: its pipe will tell
+            spare.orders.send({"do": "cell"}, [pipe, setup])
+        spare.orders.close()
+        os.close(pipe)
+        os.close(setup)
+        self.cells[handle] = spare.child, spare.group, Channel(socket.socket(fileno=end))
+        self.channel.send({"done": "fork"}, [handle])
+        return handle
+
+    def _make_spare(self) -> _Spare:
+        """Fork ahead what the next order makes a cell; all that it has is what all of them have."""
         self.made += 1
         group = f"cell-{os.getpid()}-{self.made}"
         with Step("cgroup"):
@@ -244,17 +278,29 @@ class _Parent:
             self.groups.make(group, memory_bytes=memory, tasks=self.spec.tasks)
         with Step("namespaces"):
             syscalls.unshare(syscalls.CLONE_NEWPID)
-        child = os.fork()
+        ours, theirs = Channel.pair()
+        child = -1
+        try:
+            child = os.fork()
+        finally:
+            if child != 0:  # the next one needs it, whether this one came to be or not
+                with Step("namespaces"):
+                    syscalls.setns(self.own_pids, syscalls.CLONE_NEWPID)
         if child == 0:
-            run_cell(self.spec, self.place, pipe, setup, lambda: self.groups.enter(group))
-        with Step("namespaces"):
-            syscalls.setns(self.own_pids, syscalls.CLONE_NEWPID)
-        handle = os.pidfd_open(child)
-        os.close(pipe)
-        os.close(setup)
-        self.cells[handle] = child, group, Channel(socket.socket(fileno=end))
-        self.channel.send({"done": "fork"}, [handle])
-        return handle
+            # It waits for as long as nobody asks: it holds nothing that is another's.
+            for each in (ours, self.channel, *(end for _, _, end in self.cells.values())):
+                each.close()
+            run_cell(self.spec, self.place, theirs, lambda: self.groups.enter(group))
+        theirs.close()
+        return _Spare(child, group, ours)
+
+    def _end(self) -> NoReturn:
+        """End, with every cell; nothing of the spare is left."""
+        if self.spare is not None:
+            os.kill(self.spare.child, signal.SIGKILL)
+            os.waitpid(self.spare.child, 0)
+            self.groups.remove(self.spare.group)
+        os._exit(0)
 
     def _finish(self, handle: int) -> None:
         """Reap a cell and tell whoever holds the other end of its `end`, if anybody does."""

@@ -32,7 +32,8 @@ __all__ = [
     "build_cell_root",
     "fact_files",
     "granted_places",
-    "mount_own_places",
+    "mount_own_files",
+    "mount_own_scratch",
     "runtime_binds",
 ]
 
@@ -139,16 +140,25 @@ def build_cell_root(binds: Sequence[Bind], files: Sequence[TextFile]) -> None:
     syscalls.mount_setattr("/", _READ_ONLY, recursive=False)
 
 
-def mount_own_places(
-    files: Sequence[tuple[str, bytes]], *, scratch_bytes: int, user_id: int, group_id: int
-) -> None:
-    """Give the calling cell, in its own mount namespace, its scratch and its files.
+def mount_own_scratch(scratch_bytes: int, *, user_id: int, group_id: int) -> None:
+    """Give the calling cell, in its own mount namespace, its scratch.
 
     Raises:
-        OSError: A mount failed, or a file has no plain name.
+        OSError: The mount failed.
+    """
+    inodes = max(64, scratch_bytes >> 14)
+    owner = f"uid={user_id},gid={group_id}"
+    options = f"mode=0700,size={scratch_bytes},nr_inodes={inodes},{owner}"
+    mount_memory(SCRATCH, options, syscalls.MS_NOEXEC)
+
+
+def mount_own_files(files: Sequence[tuple[str, bytes]]) -> None:
+    """Give the calling cell, in its own mount namespace, its files.
+
+    Raises:
+        OSError: The mount failed, or a file has no plain name.
     """
     total = sum(len(data) for _, data in files)
-    owner = f"uid={user_id},gid={group_id}"
     room = total + _ROOM_FOR_FILES + 4096 * len(files)
     mount_memory(CELL_FILES, f"mode=0755,size={room}", syscalls.MS_NOEXEC)
     for name, data in files:
@@ -160,9 +170,6 @@ def mount_own_places(
             os.fchmod(stream.fileno(), 0o444)
     attributes = _READ_ONLY | syscalls.MOUNT_ATTR_NOEXEC
     syscalls.mount_setattr(CELL_FILES, attributes, recursive=False)
-    inodes = max(64, scratch_bytes >> 14)
-    options = f"mode=0700,size={scratch_bytes},nr_inodes={inodes},{owner}"
-    mount_memory(SCRATCH, options, syscalls.MS_NOEXEC)
 
 
 def granted_places() -> Iterator[str]:

@@ -99,6 +99,12 @@ class VerifiedReceipt:
     identity: str
     hardware_rooted: bool
 
+    @property
+    def spent(self) -> Mapping[str, int]:
+        """Budget to what the run spent of it; empty for a run that could spend nothing."""
+        found: Mapping[str, int] = self.body.get("spent", {})
+        return found
+
 
 def make_receipt(release: Release, facts: RunFacts) -> bytes:
     """Return the signed receipt as JSON (RR-1 to RR-6)."""
@@ -239,6 +245,9 @@ def _read_document(data: bytes) -> dict[str, Any]:
             raise _malformed(f"{name} is not a text")
     if type(body["started"]) is not int:
         raise _malformed("the start is not a time")
+    spent = body.get("spent", {})
+    if not isinstance(spent, dict) or not all(type(each) is int for each in spent.values()):
+        raise _malformed("what was spent is no map to numbers")
     return value
 
 

@@ -1,6 +1,7 @@
 """A connection that came to the outer listener, until it is carried or refused.
 
 Until its peer has been judged it is anybody's: it has little time, little room, and is one of few.
+Then our program sees it come from an address that no other task's connections come from.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ __all__ = ["GREETING_S", "Acceptance"]
 GREETING_S: Final = 10.0  # for handshake and greeting together
 _CONNECT_S: Final = 5.0  # for the program to accept
 _MAX_UNJUDGED: Final = 65_536  # bytes that a stranger may send; a handshake has some 3000
+_BIND_ADDRESS_NO_PORT: Final = 24  # IP_BIND_ADDRESS_NO_PORT
 _LOG: Final = logging.getLogger(__name__)
 
 
@@ -138,6 +140,14 @@ class Acceptance:
             self._not_there()
             return
         self._plain = plain
+        try:
+            # Which port it comes from means nothing: the kernel chooses one when it connects.
+            plain.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+            plain.bind((source.arrival, 0))
+        except OSError as e:
+            _LOG.warning("no connection to the program from %s: %s", source.arrival, e)
+            self._not_there()
+            return
         number = plain.connect_ex((self._address, source.port))
         if number not in {0, errno.EINPROGRESS}:
             self._not_there()

@@ -23,6 +23,7 @@ MAX_INSTANCES: Final = 1000
 MAX_EGRESS: Final = 1024
 _TASKS: Final = int(IPv4Address("10.77.0.0"))
 _OUTSIDE: Final = int(IPv4Address("10.78.0.0"))
+_ARRIVAL: Final = "127."
 _ROLE_SIZE: Final = 1024
 _ROLE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
@@ -105,6 +106,17 @@ class AddressPlan:
             raise _unplannable(f"{task} is not in the job")
         number = [role for role, _ in self.counts].index(task.role)
         return _text(_TASKS + _ROLE_SIZE * number + task.index + 1)
+
+    def arrival(self, task: Task) -> str:
+        """Return the address from which a program sees connections of a task come.
+
+        It is the task's, with 127 for its first number: every network has that in its loopback, so
+        that nothing has to be set up for who may be a peer.
+
+        Raises:
+            ConfigError: The task is not in the job.
+        """
+        return _ARRIVAL + self.address(task).partition(".")[2]
 
     def egress_address(self, host: str) -> str:
         """Return the virtual address that stands for a host outside.

@@ -80,10 +80,17 @@ class ToEgress:
 
 @dataclass(frozen=True, slots=True)
 class FromPeer:
-    """A connection of another task to a port of ours."""
+    """A connection of another task to a port of ours.
+
+    Attributes:
+        task: Whose it is.
+        port: Ours.
+        arrival: The address from which our program sees it come, the task's alone.
+    """
 
     task: Task
     port: int
+    arrival: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +163,7 @@ class ShieldRules:
         if not _allows(self.accepts.get(peer.role), port):
             reason = "port" if peer.role in self.accepts else "role"
             return Refused(reason, _line(peer.role, self.own.role, port))
-        return FromPeer(peer, port)
+        return FromPeer(peer, port, self.plan.arrival(peer))
 
     def _refused(self, task: Task) -> Refused | None:
         if not self.plan.has(task):

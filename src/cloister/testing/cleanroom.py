@@ -84,7 +84,7 @@ cell:
   accept_missing: []
 privacy: {privacy}
 canaries: 10
-release: {{metrics: [loss, accuracy], digits: 2, every_rounds: 5}}
+release: {{metrics: [loss, accuracy], digits: 2, every_rounds: 5, receipt: none}}
 queries:
   principals: {{clinic: "{principal}"}}
   limit: {limit}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import os
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +25,7 @@ from cloister.cleanroom.round_rules import RoundRules
 from cloister.cleanroom.server import Places, serve_room
 from cloister.cleanroom.terms import Shard, Terms
 from cloister.testing.cleanroom import sample_agreement, sample_terms
+from rounds_bench import Anybody
 
 DIGITS = Path(__file__).resolve().parents[3] / "examples" / "cleanroom" / "digits"
 
@@ -52,43 +52,24 @@ class SmallRoom:
             model=self.folder / "model",
             reports=(self.folder / "report-m", self.folder / "report-d"),
             address=("127.0.0.1", self.port),
+            speakers=Anybody(),
         )
 
-    def run(
-        self, *, through: int | None = None, trainer: Callable[..., None] | None = None
-    ) -> TrainedModel:
+    def run(self, *, through: int | None = None, beside: Path | None = None) -> TrainedModel:
         """Train in processes of their own, to the end; return the model.
 
         Args:
             through: A port by which trainers reach the server, if not its own.
-            trainer: What each trainer's process calls; None for the real one.
+            beside: A module that each process that learns runs first, with the trainer's index and
+                the room's folder as its `INDEX` and `FOLDER`; None for none.
         """
-        if trainer is None:
-            model, ends = self.watched(through=through)
-            assert [end.status for end in ends] == [0] * len(ends)
-            return model
-        context = multiprocessing.get_context("spawn")
-        trainers = [
-            context.Process(
-                target=trainer,
-                args=(self.folder, index, self.recipe, through or self.port),
-            )
-            for index in range(self.room.terms.trainers)
-        ]
-        server = threading.Thread(target=serve_room, args=(self.room, self.places), daemon=True)
-        server.start()
-        for each in trainers:
-            each.start()
-        server.join(120)
-        for each in trainers:
-            each.join(30)
-            assert each.exitcode == 0
-        key = RoomKey.load(self.places.key, room=self.room.digest)
-        model = load_model(self.places.model, RoundRules.of(self.room), key)
-        assert model is not None
+        model, ends = self.watched(through=through, beside=beside)
+        assert [end.status for end in ends] == [0] * len(ends)
         return model
 
-    def watched(self, *, through: int | None = None) -> tuple[TrainedModel, list[End]]:
+    def watched(
+        self, *, through: int | None = None, beside: Path | None = None
+    ) -> tuple[TrainedModel, list[End]]:
         """As `run`, and return what their operator sees of the trainers, however they ended."""
         script = Path(__file__).with_name("room_trainer.py")
         root = Path(__file__).resolve().parents[3]
@@ -97,8 +78,9 @@ class SmallRoom:
         running = []
         for index in range(self.room.terms.trainers):
             given = (str(self.folder), str(index), str(self.recipe), str(through or self.port))
+            more = () if beside is None else (str(beside),)
             process = subprocess.Popen(
-                [sys.executable, str(script), *given],
+                [sys.executable, str(script), *given, *more],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

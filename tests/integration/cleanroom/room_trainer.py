@@ -1,6 +1,7 @@
-"""`python room_trainer.py FOLDER INDEX RECIPE PORT`: a trainer of a small room, as its program.
+"""`python room_trainer.py FOLDER INDEX RECIPE PORT [MODULE]`: a trainer of a small room, a program.
 
-What learns writes how it ended to a file of the folder, which nobody outside of a test has.
+What learns writes how it ended to a file of the folder, which nobody outside of a test has. With
+MODULE, a file, it runs that first, with FOLDER and INDEX as its globals.
 """
 
 from __future__ import annotations
@@ -14,22 +15,25 @@ from cloister.cleanroom import trainer
 from cloister.cleanroom.agreement import load_room
 
 _LEARNER = """
-import logging, sys
+import logging, runpy, sys
 from cloister.cleanroom.learner import main
 logging.basicConfig(level=logging.WARNING, filename={log!r})
 logging.getLogger("cloister.cleanroom").setLevel(logging.DEBUG)
+for module in {beside!r}:
+    runpy.run_path(module, {{"FOLDER": {folder!r}, "INDEX": {index!r}}})
 main(int(sys.argv[1]))
 logging.getLogger("cloister.cleanroom").debug("the learner ended by itself")
 """
 _STARTED = subprocess.Popen
 
 
-def main(folder: Path, index: int, recipe: Path, port: int) -> None:
+def main(folder: Path, index: int, recipe: Path, port: int, beside: list[str]) -> None:
     log = str(folder / f"learner-{index}.log")
+    learner = _LEARNER.format(log=log, folder=str(folder), index=index, beside=beside)
 
     def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         at = command.index("-m")
-        changed = [*command[:at], "-c", _LEARNER.format(log=log), *command[at + 2 :]]
+        changed = [*command[:at], "-c", learner, *command[at + 2 :]]
         return _STARTED(changed, **options)
 
     subprocess.Popen = start  # type: ignore[misc,assignment]  # what the trainer starts
@@ -43,4 +47,4 @@ def main(folder: Path, index: int, recipe: Path, port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5:])

@@ -37,6 +37,7 @@ def _require_everything_proved(record: dict[str, Any]) -> None:
     assert record["proved"] is True, record
     assert record["accuracy"] > 0.8
     assert record["hardware_rooted"] is False
+    assert 1 <= record["exposure_tenths"] <= 100
     assert record["captured_bytes"] > record["messages"] * record["message_bytes"]
     assert record["searched_bytes"] > record["captured_bytes"]
     assert {each["what"]: each["code"] for each in record["attempts"]} == ATTEMPTS

@@ -90,7 +90,9 @@ class Owners:
             round_ticks=8,
             closing_ticks=10,
         )
-        release = dataclasses.replace(terms.release, metrics=("accuracy",), every_rounds=3)
+        release = dataclasses.replace(
+            terms.release, metrics=("accuracy",), every_rounds=3, receipt="none"
+        )
         terms = dataclasses.replace(
             terms,
             training=training,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -263,6 +263,24 @@ def test_cells_end_with_their_parent() -> None:
         cell.close()
 
 
+def _children(number: int) -> list[int]:
+    tasks = Path(f"/proc/{number}/task").iterdir()
+    return [int(each) for task in tasks for each in (task / "children").read_text().split()]
+
+
+@pytest.mark.spec("CELL-11")
+def test_a_fork_made_ahead_that_has_ended_is_an_error_and_the_next_one_works() -> None:
+    """Somebody killed what waited: whoever asks is told, and nothing else changes."""
+    for warm in _warm(SPEC):
+        assert warm._process is not None
+        (parent,) = _children(warm._process.pid)
+        _await(lambda: len(_children(parent)) == 1)  # noqa: B023  # within this turn
+        os.kill(_children(parent)[0], signal.SIGKILL)
+        with pytest.raises(ConfinementError):
+            warm.fork({}, "time:sleep")
+        assert ask(warm, "return 1") == 1
+
+
 def test_several_threads_may_make_cells(warm: Warm) -> None:
     """Orders do not mix."""
     cells: list[Cell] = []
@@ -330,6 +348,17 @@ def test_a_parent_is_started_once(warm: Warm) -> None:
         warm.fork({}, "os.getpid")
 
 
+def _await(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _await_end(group: Path) -> None:
+    _await(lambda: not group.exists())
+
+
 def _own_cgroups() -> list[Path]:
     """Return this process's folders of memory and tasks, if it may make groups in them."""
     folders = []
@@ -351,7 +380,8 @@ def test_a_cell_has_a_cgroup_where_one_is_delegated() -> None:
     try:
         for warm in _warm(replace(SPEC, cgroups=tuple(map(str, given)))):
             with warm.fork({}, "time:sleep"):
-                found = [next(folder.glob("cell-*")) for folder in given]
+                # The first of them: what is forked ahead for the next has one already.
+                found = [min(folder.glob("cell-*")) for folder in given]
                 assert [len((g / "cgroup.procs").read_text().split()) for g in found] == [1, 1]
                 limits = {
                     name: (group / name).read_text().strip()
@@ -361,10 +391,11 @@ def test_a_cell_has_a_cgroup_where_one_is_delegated() -> None:
                 }
                 total = SPEC.memory_bytes + SPEC.scratch_bytes + (64 << 20)
                 assert limits == {"memory.limit_in_bytes": str(total), "pids.max": str(SPEC.tasks)}
-            deadline = time.monotonic() + 5
-            while any(any(folder.glob("cell-*")) for folder in given):
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
+            for group in found:
+                _await_end(group)
+        for folder in given:
+            for group in folder.glob("cell-*"):
+                _await_end(group)
     finally:
         for folder in given:
             folder.rmdir()

@@ -10,6 +10,8 @@ import numpy as np
 
 from cloister.cleanroom.agreement import Room
 from cloister.cleanroom.query_message import Ask, QueryRules, Request, Session
+from cloister.cleanroom.query_service import QueryService
+from cloister.cleanroom.room_policy import BUDGET
 from cloister.cleanroom.terms import Queries, Terms
 from cloister.errors import CloisterError, ReleaseDeniedError
 from cloister.testing.cleanroom import PRINCIPAL, sample_agreement, sample_terms
@@ -25,14 +27,9 @@ def room_with(**changes: Any) -> Room:
     return Room(sample_agreement(dataclasses.replace(terms, queries=queries)))
 
 
-_RULES: dict[int, tuple[Room, QueryRules]] = {}
-
-
 def rules_of(room: Room) -> QueryRules:
-    """Its rules; to compute a digest takes time, and tests ask often."""
-    if id(room) not in _RULES:
-        _RULES[id(room)] = (room, QueryRules.of(room))
-    return _RULES[id(room)][1]
+    """Its rules."""
+    return QueryRules.of(room)
 
 
 def session(room: Room, number: int = 0, *, nonce: bytes = NONCE) -> Session:
@@ -60,10 +57,11 @@ def request(
 
 
 class Purse:
-    """Spends from a few."""
+    """Spends from a few; what is counted beside queries has the same limit, as in a policy."""
 
     def __init__(self, left: int = 100) -> None:
-        self.left = left
+        self.left = self.limit = left
+        self.counted: dict[tuple[str, str], int] = {}
         self.asked: list[tuple[str, str, int]] = []
         self.fails: Exception | None = None
 
@@ -72,10 +70,19 @@ class Purse:
         self.asked.append((budget, principal, amount))
         if self.fails is not None:
             raise self.fails
+        if budget != BUDGET:
+            count = self.counted.get((budget, principal), 0) + amount
+            self.counted[budget, principal] = count
+            return self.limit - count
         if amount > self.left:
             raise ReleaseDeniedError("not so much", code="budget.spent")
         self.left -= amount
         return self.left
+
+
+def service_of(room: Room, model: Any, purse: Purse, **changes: Any) -> QueryService:
+    """A service that waits for nothing, since its deadlines are no instants."""
+    return QueryService(room, model, purse, **({"wait": lambda _: None} | changes))
 
 
 class Rows:

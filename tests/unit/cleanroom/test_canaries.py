@@ -12,6 +12,7 @@ from cloister.cleanroom.canaries import (
     Exposure,
     Planted,
     exposure,
+    exposure_tenths,
     plant,
     rank_exposure,
 )
@@ -41,6 +42,25 @@ class Remembers:
         light = x.reshape(len(x), -1).mean(1)
         known = [each.tobytes() in self.known for each in x]
         return np.where(known, 0, 1 + light)
+
+
+@pytest.mark.spec("CT-47")
+@pytest.mark.parametrize(
+    ("bits", "tenths"),
+    [
+        (None, 0),
+        (float("nan"), 0),
+        (0.0, 1),
+        (0.01, 1),
+        (1.4, 14),
+        (1.41, 15),
+        (10.0, 100),
+        (99.0, 100),
+    ],
+)
+def test_a_receipt_says_tenths_of_bits_rounded_up(bits: float | None, tenths: int) -> None:
+    """And nothing is 0 but what nobody measured; no number is outside of a hundred and one."""
+    assert exposure_tenths(bits) == tenths
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["blends", "apart"])

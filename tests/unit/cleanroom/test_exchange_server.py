@@ -24,6 +24,7 @@ from rounds_bench import (
     PLAN,
     RULES,
     SLOW,
+    Anybody,
     RunningServer,
     begun,
     coordinator,
@@ -151,7 +152,9 @@ def test_nothing_is_told_before_a_life_is_kept() -> None:
         raise UnavailableError("no", code="volume.io")
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = ExchangeServer(listener, coordinator(), RULES, keep=fail, job=lambda _: None)
+        server = ExchangeServer(
+            listener, coordinator(), RULES, speakers=Anybody(), keep=fail, job=lambda _: None
+        )
         with pytest.raises(UnavailableError):
             server.serve()
         with socket.create_connection(listener.getsockname()) as sock:
@@ -174,7 +177,9 @@ def test_a_checkpoint_that_is_not_kept_is_counted_and_time_goes_on(
     terms = rules(trainers=1, checkpoint_every=1, **SLOW)
     mind = coordinator(terms)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = ExchangeServer(listener, mind, terms, keep=keep, job=lambda _: None)
+        server = ExchangeServer(
+            listener, mind, terms, speakers=Anybody(), keep=keep, job=lambda _: None
+        )
         thread = threading.Thread(target=server.serve)
         thread.start()
         with trainer(lambda: socket.create_connection(listener.getsockname()), terms, 0) as zero:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from cloister.cleanroom.query_message import Answer, Ask, Outcome, QueryRules
-from cloister.cleanroom.query_service import QueryService
+from cloister.cleanroom.query_service import wait_until
 from cloister.cleanroom.terms import Stealing
 from cloister.crypto.signature import SigningKey
 from cloister.errors import (
@@ -20,7 +21,7 @@ from cloister.errors import (
     WorkloadError,
 )
 from cloister.testing.cleanroom import DATA_OWNER, MODEL_OWNER
-from unit.cleanroom.asking import Purse, Rows, request, room_with, session
+from unit.cleanroom.asking import Purse, Rows, request, room_with, service_of, session
 
 ROOM = room_with()
 RECORD = np.arange(64, dtype=np.float32).reshape(8, 8)
@@ -33,7 +34,14 @@ class Served:
         self.room = room_with(**changes)
         self.rules = QueryRules.of(self.room)
         self.purse, self.model, self.time = Purse(), Rows(), 0.0
-        self.service = QueryService(self.room, self.model, self.purse, now=lambda: self.time)
+        self.waited: list[float] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a life of the enclave; the purse is the key service's."""
+        self.service = service_of(
+            self.room, self.model, self.purse, now=lambda: self.time, wait=self.waited.append
+        )
 
     def ask(self, record: Any = RECORD, *, number: int = 0, **changes: Any) -> Answer:
         """One request of the session, answered by a deadline of 1."""
@@ -58,7 +66,9 @@ def test_a_query_is_paid_for_and_answered() -> None:
     assert answer.labels == (7, 6, 5)
     assert answer.scores == (700, 600, 500)
     assert answer.left == 99
-    assert served.purse.asked == [("queries", "clinic", 1)]
+    assert served.purse.asked == [
+        ("noticed", "clinic", 0), ("queries", "clinic", 1), ("unjudged", "clinic", 1)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -157,7 +167,7 @@ def test_nothing_begins_too_late() -> None:
     served.time = 0.0
     served.model.missing = UnavailableError("no cell", code="query.late")
     assert served.ask() == Answer(Outcome.LATE, 0)
-    assert served.purse.asked == []
+    assert served.purse.left == 100
 
 
 @pytest.mark.spec("CQ-23", "CQ-24")
@@ -190,7 +200,8 @@ def copying(action: str) -> tuple[Served, list[Answer], list[str]]:
     """Ask one thing until it is noticed, and some times more."""
     stealing = Stealing(threshold=Decimal("0.9"), action=action)  # type: ignore[arg-type]  # words of the terms
     served = Served(stealing=stealing, limit=1000)
-    served.purse.left = 1000
+    served.purse = Purse(1000)
+    served.begin()
     answers, slow = [], []
     for number in range(104):
         data = request(served.room, RECORD, number=number)
@@ -228,3 +239,79 @@ def test_copying_is_refused() -> None:
     assert not answers[100].labels
     assert served.model.asked == 101
     assert served.purse.left == 1000 - 101
+
+
+@pytest.mark.spec("CQ-28", "CQ-29")
+def test_what_is_counted_is_told_at_one_time_whatever_came() -> None:
+    """An answer, a failure and a standing: the same messages, the second at one instant."""
+    served = Served()
+    served.ask()  # the first of a life asks once more
+    seen = []
+
+    def fail() -> None:
+        raise WorkloadError("raised", code="recipe.failed")
+
+    for after, ask in ((lambda: None, Ask.LABELS), (fail, Ask.LABELS), (fail, Ask.STANDING)):
+        served.purse.asked.clear()
+        served.waited.clear()
+        served.model.after = after
+        served.ask(RECORD if ask is Ask.LABELS else None, ask=ask)
+        seen.append(
+            ([budget == "queries" for budget, _, _ in served.purse.asked], served.waited[:])
+        )
+    assert seen == [([True, False], [pytest.approx(0.96)])] * 3
+
+
+@pytest.mark.spec("CQ-29")
+def test_what_cannot_be_counted_is_not_answered() -> None:
+    """The key service went away after the query was spent: no label leaves, and it is noticed."""
+    served, _, _ = copying("count")
+    asked = served.model.asked
+
+    def away() -> None:
+        served.purse.fails = UnavailableError("gone", code="keyservice.unreachable")
+
+    served.model.after = away
+    assert served.ask() == Answer(Outcome.UNCOUNTED, 0)
+    assert served.model.asked == asked + 1
+
+
+@pytest.mark.spec("CQ-38", "CQ-39")
+@pytest.mark.parametrize("action", ["refuse", "slow", "count"])
+def test_a_restart_forgets_nothing_that_was_noticed(action: str) -> None:
+    """Refused stays refused, unasked and unspent; a slow one is slow before it can be judged."""
+    served, _, _ = copying(action)
+    served.begin()
+    left, asked = served.purse.left, served.model.asked
+    data = request(served.room, np.random.default_rng(1).random((8, 8)))
+    reply = served.service.answer(data, session(served.room), deadline=1.0)
+    if action == "refuse":
+        assert reply.answer == Answer(Outcome.COPYING, 0)
+        assert (served.purse.left, served.model.asked) == (left, asked)
+    else:
+        assert reply.answer.outcome is Outcome.ANSWERED
+        assert reply.slow == ("clinic" if action == "slow" else "")
+    standing = served.ask(None, ask=Ask.STANDING, key=DATA_OWNER).standing
+    assert standing.noticed == (1 if action == "refuse" else 4)
+
+
+@pytest.mark.spec("CQ-39")
+def test_who_is_never_noticed_is_answered_after_restarts() -> None:
+    """Three lives of an enclave may begin without anybody being judged."""
+    stealing = Stealing(threshold=Decimal("0.9"), action="refuse")
+    served = Served(stealing=stealing, limit=1000)
+    served.purse = Purse(1000)
+    generator = np.random.default_rng(2)
+    for _ in range(3):
+        served.begin()
+        for number in range(30):
+            assert served.ask(generator.random((8, 8)), number=number).outcome is Outcome.ANSWERED
+    assert served.purse.counted["unjudged", "clinic"] == 90
+
+
+def test_waiting_ends_at_an_instant_or_at_once() -> None:
+    """The clock is the one that only goes on."""
+    began = time.monotonic()
+    wait_until(began - 5)
+    wait_until(began + 0.05)
+    assert 0.05 <= time.monotonic() - began < 5

@@ -24,9 +24,9 @@ from cloister.cleanroom.room_key import RoomKey
 from cloister.cleanroom.room_policy import KEY_FILE, MODEL, REPORTS
 from cloister.cleanroom.round_rules import RoundRules
 from cloister.cleanroom.server import Places, main, measure_plan, serve_room
-from cloister.errors import MalformedError, TamperedError
+from cloister.errors import ConfigError, MalformedError, TamperedError, UnavailableError
 from cloister.testing.cleanroom import sample_agreement, sample_terms
-from rounds_bench import trainer
+from rounds_bench import Anybody, trainer
 
 DESCRIPTION = ModelDescription(
     input_shape=(4,),
@@ -63,7 +63,9 @@ def places(folder: Path, port: int) -> Places:
         key.write_text("4b" * 32)
         for name in ("model", "one", "two"):
             (folder / name).mkdir()
-    return Places(key, folder / "model", (folder / "one", folder / "two"), ("127.0.0.1", port))
+    return Places(
+        key, folder / "model", (folder / "one", folder / "two"), ("127.0.0.1", port), Anybody()
+    )
 
 
 def free_port() -> int:
@@ -110,6 +112,67 @@ def test_a_room_from_its_terms_to_its_model(tmp_path: Path) -> None:
     # A life that begins after the end leaves the same model, and waits for nobody.
     waiting = dataclasses.replace(room.terms.training, join_s=0)
     assert waiting.ticks == kept.tick + room.terms.training.closing_ticks
+
+
+def measuring_room() -> Room:
+    """A room whose receipt says the exposure."""
+    terms = quick_room().terms
+    release = dataclasses.replace(terms.release, metrics=("exposure",), receipt="exposure")
+    return Room(sample_agreement(dataclasses.replace(terms, release=release)))
+
+
+@pytest.mark.spec("CT-47")
+@pytest.mark.parametrize(("told", "tenths"), [((1.44, 1.56), 15), ((), 0)], ids=["told", "nobody"])
+def test_the_exposure_is_spent_once_whatever_it_is(
+    tmp_path: Path, told: tuple[float, ...], tenths: int
+) -> None:
+    """In the name of the terms, before the model is there; also where nobody measured any."""
+    room = measuring_room()
+    where = places(tmp_path, free_port())
+    asked: list[tuple[str, str, int]] = []
+
+    def spend(budget: str, principal: str, amount: int) -> int:
+        assert not (where.model / "model").exists()
+        asked.append((budget, principal, amount))
+        return 0
+
+    serving = threading.Thread(target=serve_room, args=(room, where), kwargs={"spend": spend})
+    serving.start()
+
+    def connect() -> socket.socket:
+        return socket.create_connection(where.address, timeout=5)
+
+    rules = RoundRules.of(room)
+    with trainer(connect, rules, 0) as zero, trainer(connect, rules, 1) as one:
+        for client, bits in zip((zero, one), told, strict=False):
+            client.metrics(4, {"exposure": bits})
+        for client in (zero, one):
+            client.finish(20)
+    serving.join(20)
+    assert asked == [("exposure", f"terms:{room.digest.hex()}", tenths)]
+    assert (where.model / "model").exists()
+
+
+@pytest.mark.spec("CT-47")
+def test_an_exposure_that_is_not_counted_costs_no_model(tmp_path: Path) -> None:
+    """The key service is away: the receipt says nothing, and the model is kept."""
+    room = measuring_room()
+    training = dataclasses.replace(room.terms.training, join_s=1)
+    room = Room(sample_agreement(dataclasses.replace(room.terms, training=training)))
+    where = places(tmp_path, free_port())
+
+    def away(*_: object) -> int:
+        raise UnavailableError("away", code="keyservice.unreachable")
+
+    serve_room(room, where, spend=away)
+    assert (where.model / "model").exists()
+
+
+@pytest.mark.spec("CT-47")
+def test_terms_with_an_exposure_need_somebody_who_counts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        serve_room(measuring_room(), places(tmp_path, free_port()))
+    assert caught.value.code == "config.missing"
 
 
 @pytest.mark.spec("TR-54")

@@ -152,6 +152,7 @@ def test_a_room_is_loaded_from_its_file(tmp_path: Path) -> None:
         assert caught.value.code == code
     file.write_bytes(sample_agreement().to_bytes())
     room = load_room(file)
+    assert room.digest is room.digest  # computed once: every message has it
     assert (room.terms, room.digest) == (sample_terms(), sample_agreement().digest)
 
 
@@ -199,6 +200,13 @@ def test_owners_are_told_what_terms_leave_open() -> None:
         ("accept_missing: []", "accept_missing: [landlock]"),
     ):
         text = text.replace(old, new)
+    told = text.replace("[loss, accuracy]", "[exposure]").replace(
+        "receipt: none", "receipt: exposure"
+    )
+    told = told.replace("canaries: 0", "canaries: 10")
+    assert any(
+        "tells the operator" in each for each in remarks(parse_terms(told.encode(), source="x"))
+    )
     open_ends = list(remarks(parse_terms(text.encode(), source="x")))
     assert len(open_ends) == len(strict) + 4
     assert any("landlock" in line for line in open_ends)

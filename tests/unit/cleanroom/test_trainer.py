@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import threading
 import time
@@ -40,6 +41,27 @@ ROOM = Room(
     )
 )
 RULES = RoundRules.of(ROOM)
+
+
+@pytest.mark.spec("TR-74")
+def test_a_learner_computes_with_its_share_of_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told by its environment, before it loads a framework."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    told: list[dict[str, str]] = []
+
+    def start(_command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        told.append(options["env"])
+        raise OSError("nothing learns here")
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    with serving(RULES, coordinator(RULES)) as server:
+        trainer.take_part(ROOM, index=0, server=server.address, data=tmp_path, recipe=tmp_path)
+    assert ROOM.terms.trainers == 2
+    assert [each["OMP_NUM_THREADS"] for each in told] == ["3"]
 
 
 @pytest.mark.spec("TR-70", "TR-71", "TR-72")

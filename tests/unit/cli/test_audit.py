@@ -203,6 +203,11 @@ def test_a_runs_receipt_is_checked_and_explained(
     (door.folder / "receipt.json").write_text(vector["receipt"])
     found = door.record("audit", "receipt", "receipt.json")
     assert (found["number"], found["size"], found["instance"]) == (0, 1, "train-1")
+    assert found["spent"] == {}
+    spending = json.loads(VECTOR.with_name("ok-spent.json").read_text())["receipt"]
+    (door.folder / "spent.json").write_text(spending)
+    assert door.record("audit", "receipt", "spent.json")["spent"] == {"exposure": 15}
+    assert "spent      exposure: 15" in door.call("audit", "receipt", "spent.json").stdout
     changed = vector["receipt"].replace('"status": 0', '"status": 1')
     (door.folder / "receipt.json").write_text(changed)
     assert failure(door, "audit", "receipt", "receipt.json") == ("identity.peer", 77)

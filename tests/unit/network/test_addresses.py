@@ -44,6 +44,7 @@ def test_the_largest_job_fits() -> None:
     addresses = [address for address, _ in plan.hosts()]
     assert len(set(addresses)) == 65024
     assert plan.address(Task("r63", 999)) == "10.77.255.232"
+    assert plan.arrival(Task("r63", 999)) == "127.77.255.232"
     assert addresses[-1] == "10.78.4.0"
 
 

@@ -14,6 +14,7 @@ from typing import cast
 import pytest
 
 from cloister.errors import EvidenceError, MalformedError
+from cloister.network.addresses import AddressPlan
 from cloister.network.carrying import is_dead, prepare_link
 from cloister.network.tls import Credential
 from cloister.testing.relays import PS, WORKER, Pair, running_pair
@@ -57,6 +58,17 @@ def test_bytes_go_both_ways_and_each_end_by_itself(pair: Pair) -> None:
     ours.close()
     counted = pair.ps.relay.counters.peers[WORKER]
     assert (counted.accepted, counted.received, counted.sent) == (1, 5_000_000, 10)
+
+
+@pytest.mark.spec("RLY-16")
+def test_a_program_sees_by_the_address_which_member_speaks(pair: Pair) -> None:
+    """Its connections come from what stands for the peer, each from a port of its own."""
+    first, second = pair.connected(), pair.connected()
+    places = [theirs.getpeername() for _, theirs in (first, second)]
+    assert {address for address, _ in places} == {AddressPlan.of(pair.job.counts).arrival(WORKER)}
+    assert len({port for _, port in places}) == 2
+    for sock in (*first, *second):
+        sock.close()
 
 
 @pytest.mark.spec("RLY-23")

@@ -52,8 +52,8 @@ def test_where_a_connection_goes(
 @pytest.mark.parametrize(
     ("peer", "port", "expected"),
     [
-        (Task("chief", 0), 5, FromPeer(Task("chief", 0), 5)),
-        (Task("ps", 0), 80, FromPeer(Task("ps", 0), 80)),
+        (Task("chief", 0), 5, FromPeer(Task("chief", 0), 5, "127.77.0.1")),
+        (Task("ps", 0), 80, FromPeer(Task("ps", 0), 80, "127.77.4.1")),
         (Task("ps", 0), 81, Refused("port", "workloads.ps.connections.worker: [81]")),
         (Task("worker", 1), 80, Refused("role", "workloads.worker.connections.worker: [80]")),
         (Task("worker", 2), 80, Refused("instance", "workloads.worker.instances.maximum: 3")),

@@ -105,7 +105,7 @@ cell:
   accept_missing: []
 privacy: {{clip: "1", noise_multiplier: "1.1", delta: "0.00001", epsilon_max: "8"}}
 canaries: 10
-release: {{metrics: [loss, accuracy], digits: 2, every_rounds: 5}}
+release: {{metrics: [loss, accuracy], digits: 2, every_rounds: 5, receipt: none}}
 queries:
   principals: {{lab: "{key_text(EVE)}", clinic: "{key_text(DATA)}"}}
   limit: 100
@@ -169,6 +169,10 @@ CASES: list[tuple[str, str, str, list[tuple[str, str]], str]] = [
      [(PRIVACY, "none"), ("[loss, accuracy]", "[epsilon]")], INVALID),
     ("exposure", "CT-12", "exposure without canaries",
      [("canaries: 10", "canaries: 0"), ("[loss, accuracy]", "[exposure]")], INVALID),
+    ("receipt", "CT-14", "a receipt that says what nobody measures",
+     [("receipt: none", "receipt: exposure")], INVALID),
+    ("ok-receipt", "CT-14", "the exposure is in the receipt",
+     [("[loss, accuracy]", "[exposure]"), ("receipt: none", "receipt: exposure")], "ok"),
     ("top-k", "CT-13", "more labels than classes", [("top_k: 3", "top_k: 11")], INVALID),
     ("label-digits", "CT-13", "digits of a label", [("rounded", "label")], INVALID),
     ("alias", "CT-1", "an alias", [("canaries: 10", "canaries: *c")], MALFORMED),
@@ -290,6 +294,24 @@ def written(volume: str) -> dict[str, Any]:
     return {"volume": volume, "access": "write"}
 
 
+def budgets(terms: dict[str, Any]) -> dict[str, Any]:
+    """Return what is counted (CT-46, CT-47)."""
+    counted = {
+        "limit": terms["queries"]["limit"],
+        "principals": sorted(terms["queries"]["principals"]),
+        "roles": ["query"],
+    }
+    found = dict.fromkeys(("queries", "noticed", "unjudged"), counted)
+    if terms["release"]["receipt"] == "exposure":
+        digest = sha256(framed(TERMS, canonical(terms))).hex()
+        found["exposure"] = {
+            "limit": 100 * (1 + terms["training"]["restarts"]),
+            "principals": [f"terms:{digest}"],
+            "roles": ["server"],
+        }
+    return found
+
+
 def room_policy(terms: dict[str, Any], data: bytes) -> dict[str, Any]:
     """Return the policy of CT-40 to CT-44."""
     shards = {f"shard-{i}": shard for i, shard in enumerate(terms["data"]["shards"])}
@@ -312,13 +334,7 @@ def room_policy(terms: dict[str, Any], data: bytes) -> dict[str, Any]:
             "report-data-owner": {"id": terms["reports"]["data_owner"], "root": "latest"},
         },
         "secrets": {"room": {"symmetric": {"bytes": 32}}},
-        "budgets": {
-            "queries": {
-                "limit": terms["queries"]["limit"],
-                "principals": sorted(terms["queries"]["principals"]),
-                "roles": ["query"],
-            }
-        },
+        "budgets": budgets(terms),
         "workloads": {
             "server": {
                 **role("server"),
@@ -380,11 +396,14 @@ def policy_hash(tree: dict[str, Any]) -> bytes:
 ONE = yaml.safe_load(BASE)
 ONE["data"]["shards"] = ONE["data"]["shards"][:1]
 ONE["training"]["frameworks"] = ["torch"]
+MEASURED = yaml.safe_load(BASE)
+MEASURED["release"] = {**MEASURED["release"], "metrics": ["exposure"], "receipt": "exposure"}
 LATER = {**yaml.safe_load(BASE), "predecessor": "sha256:" + "77" * 32}
 for name, comment, tree in (
     ("two-trainers", "two trainers", TREE),
     ("one-trainer", "one trainer", ONE),
     ("successor", "after another policy", LATER),
+    ("exposure", "the receipt says the exposure", MEASURED),
 ):
     form = canonical(tree)
     data = signed({"model_owner": sign(MODEL, form), "data_owner": sign(DATA, form)}, form)
@@ -392,7 +411,7 @@ for name, comment, tree in (
     write(
         f"policy-{name}",
         comment=comment,
-        clause="CT-40",
+        clause="CT-47" if name == "exposure" else "CT-40",
         signed=data.hex(),
         policy=room.hex(),
         closing=policy_hash(closing_policy(tree, room)).hex(),

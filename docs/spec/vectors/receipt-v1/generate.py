@@ -152,6 +152,9 @@ vector(
     json.dumps(signed(body()), sort_keys=True),
     "ok",
 )
+vector("ok-spent", "RR-8", "a run that spent", resigned(spent={"exposure": 15}), "ok")
+vector("spent-text", "RR-8", "an amount that is a text", resigned(spent={"exposure": "15"}), BAD)
+vector("spent-list", "RR-8", "spent, and no map", resigned(spent=[15]), BAD)
 vector("not-json", "RR-10", "cut in the middle", GOOD[: len(GOOD) // 2], BAD)
 vector(
     "twice",

@@ -67,6 +67,12 @@ def _print(facts: Facts) -> None:
         ("both owners got the same report", _word(facts.reports_equal)),
         ("the job's receipt holds, checked by the data owner", _word(facts.receipt_holds)),
         (
+            "what canaries showed of the model, signed in the server's receipt",
+            f"{facts.exposure_tenths / 10:.1f} bits; by chance 1.4"
+            if facts.exposure_tenths
+            else "FAILED",
+        ),
+        (
             "searched of the operator's files and wire",
             f"{facts.searched_bytes / 1e6:.1f} MB, of these {facts.captured_bytes / 1e6:.1f} MB "
             "from the wire",

@@ -24,6 +24,8 @@ class Facts:
         reports_equal: Whether they got the same.
         receipt_holds: Whether the data owner found the job's receipt to hold.
         hardware_rooted: False in simulation.
+        exposure_tenths: What the receipt says that canaries showed, in tenths of bits; 0 for
+            nothing.
         message_bytes: The one size of every message between trainer and server.
         messages: How many there were each way, by the terms.
         output_bytes: What the programs wrote where the operator could read it.
@@ -45,6 +47,7 @@ class Facts:
     reports_equal: bool = False
     receipt_holds: bool = False
     hardware_rooted: bool = False
+    exposure_tenths: int = 0
     message_bytes: int = 0
     messages: int = 0
     output_bytes: int = -1
@@ -79,6 +82,7 @@ class Facts:
             == {party: set(secrets) for party, secrets in EXPECTED.items()}
             and 0 < self.answered == self.spent == self.limit
             and self.right > 0
+            and self.exposure_tenths > 0
             and set(self.unprotected) == set(SECRETS)
             and bool(self.attempts)
             and all(each["code"] for each in self.attempts)
@@ -96,6 +100,7 @@ class Facts:
             "reports_equal": self.reports_equal,
             "receipt_holds": self.receipt_holds,
             "hardware_rooted": self.hardware_rooted,
+            "exposure_tenths": self.exposure_tenths,
             "message_bytes": self.message_bytes,
             "messages": self.messages,
             "output_bytes": self.output_bytes,
@@ -131,6 +136,7 @@ class Facts:
                                             for whose in ("her own", "his own")]],
             ["an answer", f"{self.answered} connections", "how many were spent: " f"{self.spent}",
              f"{self.answered} labels, and no more"],
+            ["the model's exposure", *[f"{self.exposure_tenths / 10:.1f} bits, in a receipt"] * 3],
             ["what programs print", f"{self.output_bytes} bytes", "nothing", "nothing"],
         ]  # fmt: skip
 

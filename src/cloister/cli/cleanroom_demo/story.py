@@ -212,7 +212,7 @@ class Story:
             "volume", "open", people.stores / "model", people.model_owner.folder / "model"
         )
         job = shutil.copytree(people.operator.folder / _JOB, his.folder / _JOB)
-        self.facts.receipt_holds, self.facts.hardware_rooted = self._check_receipt(job)
+        self._check_receipt(job)
 
     def _ask(self) -> None:
         found = ask(self.people, self._material)
@@ -226,15 +226,19 @@ class Story:
         for attempt in AFTERWARDS:
             self._try(attempt)
 
-    def _check_receipt(self, job: Path) -> tuple[bool, bool]:
-        his = self.people.data_owner
+    def _check_receipt(self, job: Path) -> None:
+        """Have the data owner check the job's receipt, and read what it says of the model."""
+        his, facts = self.people.data_owner, self.facts
         try:
             found = his.do(
                 "audit", "receipt", job / "receipt.json", "--trust", his.room / "trust.json"
             )
         except CloisterError:
-            return False, False
-        return found["status"] == "done", bool(found["hardware_rooted"])
+            return
+        facts.receipt_holds = found["status"] == "done"
+        facts.hardware_rooted = bool(found["hardware_rooted"])
+        spent = [run for each in found["instances"] for run in each["spent"]]
+        facts.exposure_tenths = max((run.get("exposure", 0) for run in spent), default=0)
 
 
 def demonstration_terms(draft: Terms) -> Terms:
@@ -261,9 +265,9 @@ def demonstration_terms(draft: Terms) -> Terms:
         training=training,
         cell=dataclasses.replace(draft.cell, memory_bytes=1 << 30, scratch_bytes=1 << 24),
         privacy=None,
-        canaries=0,
+        canaries=10,
         release=dataclasses.replace(
-            draft.release, metrics=("loss", "accuracy"), digits=2, every_rounds=2
+            draft.release, metrics=("loss", "accuracy", "exposure"), digits=2, every_rounds=2
         ),
         queries=dataclasses.replace(draft.queries, limit=LIMIT, tick_ms=1000),
     )

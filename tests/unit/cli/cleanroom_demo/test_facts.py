@@ -14,6 +14,7 @@ GOOD = Facts(
     rounds=[{"round": 8, "metrics": {"loss": "0.10", "accuracy": "0.96"}}],
     reports_equal=True,
     receipt_holds=True,
+    exposure_tenths=15,
     message_bytes=80_000,
     messages=174,
     output_bytes=0,
@@ -41,6 +42,7 @@ def test_everything_must_hold() -> None:
     rows = {row[0]: row[1:] for row in GOOD.views()}
     assert rows["the model"] == ["not found"] * 3
     assert rows["the recipe"][:2] == ["not found", "there: model-owner/recipe/recipe.py"]
+    assert rows["the model's exposure"] == ["1.5 bits, in a receipt"] * 3
     assert "96%" in rows["the training"][2]
     assert "174 messages each way of 80 kB" in rows["the training"][0]
 
@@ -53,6 +55,7 @@ def test_everything_must_hold() -> None:
         {"rounds": [{"round": 8, "metrics": {"accuracy": "0.75"}}]},
         {"reports_equal": False},
         {"receipt_holds": False},
+        {"exposure_tenths": 0},
         {"output_bytes": 1},
         {"output_bytes": -1},
         {"found": {}},
