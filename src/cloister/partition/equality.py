@@ -15,7 +15,7 @@ from cloister.partition.runtime import Array, RunningPart, open_part
 
 __all__ = ["Equality", "random_feeds", "require_equal", "run_parts"]
 
-_OPEN_SIZE: Final = 8
+_OPEN_SIZE: Final = 64
 _BATCHES: Final = (1, 3)
 _INTEGERS: Final = 10
 
@@ -92,7 +92,7 @@ def run_parts(parts: Sequence[RunningPart], feeds: Mapping[str, Array]) -> dict[
 def random_feeds(
     infos: Sequence[TensorInfo], rng: np.random.Generator, *, batch: int
 ) -> dict[str, Array]:
-    """Return random inputs: normal numbers, small integers; eight where another size is open."""
+    """Return random inputs: normal numbers, small integers; 64 where another size is open."""
     return {info.name: _random(info, rng, batch) for info in infos}
 
 

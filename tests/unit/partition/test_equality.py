@@ -76,7 +76,7 @@ def test_random_inputs_fit_and_are_the_seeds() -> None:
     ]
     once, again = (random_feeds(infos, np.random.default_rng(4), batch=5) for _ in range(2))
     assert {n: (a.dtype.name, a.shape) for n, a in once.items()} == {
-        "f": ("float16", (5, 3, 8)),
+        "f": ("float16", (5, 3, 64)),
         "i": ("int64", (2,)),
         "b": ("bool", ()),
     }
