@@ -48,6 +48,11 @@ def test_a_difference_beyond_the_bound_is_refused() -> None:
     assert 0 < found.worst <= 1e-3
 
 
+def test_parts_that_run_fast_are_within_a_bound() -> None:
+    found = require_equal(WHOLE, [FRONT, BACK], bound=1e-5, trials=2, seed=1, exact=False)
+    assert found.worst <= 1e-5
+
+
 def test_an_output_that_no_part_gives_is_refused() -> None:
     with pytest.raises(RefusedError, match="no part gives") as caught:
         require_equal(WHOLE, [FRONT], bound=1, trials=1, seed=1)
