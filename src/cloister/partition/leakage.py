@@ -237,6 +237,4 @@ class LeakageReport:
 
     def pair(self, front: int, back: int | None) -> PairReport | None:
         """Return what was measured of the part between two cuts, if anything was."""
-        return next(
-            (each for each in self.pairs if (each.front, each.back) == (front, back)), None
-        )
+        return next((each for each in self.pairs if (each.front, each.back) == (front, back)), None)

@@ -9,12 +9,12 @@ Spec: leakage-report-v1.
 
 from __future__ import annotations
 
-import re
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from cloister.errors import ConfigError, MalformedError
+from cloister.errors import ConfigError
 from cloister.partition.leakage import (
     FORMATS,
     INPUT_ATTACKS,
@@ -30,6 +30,22 @@ from cloister.partition.leakage import (
     ModelFacts,
     PairReport,
     Sample,
+)
+from cloister.partition.report_fields import (
+    CODE,
+    MAX_COUNT,
+    MAX_NAME,
+    WHAT,
+    count,
+    digest,
+    duration,
+    fields_of,
+    label,
+    malformed,
+    number,
+    share,
+    size,
+    word,
 )
 from cloister.wire import Fields
 from cloister.wire.strict_json import read_json, write_json
@@ -64,14 +80,9 @@ MAX_DEFENCES: Final = 1024
 MAX_MEASURES: Final = 64
 MAX_TENSORS: Final = 1024
 MAX_NOTES: Final = 64
-MAX_NAME: Final = 512
 MAX_SENTENCE: Final = 2000
 MAX_RANK: Final = 8
-MAX_COUNT: Final = 2**48
 _DEPTH: Final = 6
-_WHAT: Final = "leakage report"
-_CODE: Final = "report.malformed"
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _T = TypeVar("_T")
 
 
@@ -83,12 +94,12 @@ def read_report(data: bytes) -> LeakageReport:
 
     Spec: LR-1 to LR-12.
     """
-    value = read_json(data, what=_WHAT, max_bytes=MAX_REPORT_BYTES, max_depth=_DEPTH, code=_CODE)
-    fields = _fields(value, _WHAT)
+    value = read_json(data, what=WHAT, max_bytes=MAX_REPORT_BYTES, max_depth=_DEPTH, code=CODE)
+    fields = fields_of(value, WHAT)
     fields.constant("format", FORMAT)
     model = _model(fields.submap("model"))
     made = fields.integer("made")
-    tool = _name(fields, "tool")
+    tool = label(fields, "tool")
     seed = fields.integer("seed")
     sample = _sample(fields.submap("sample"))
     budget = _budget(fields.submap("budget"))
@@ -139,33 +150,33 @@ def write_report(report: LeakageReport) -> bytes:
     try:
         data = write_json(_record(report)) + b"\n"
     except (TypeError, ValueError) as e:
-        raise _malformed("a number has no finite value, or something is no number") from e
+        raise malformed("a number has no finite value, or something is no number") from e
     read_report(data)
     return data
 
 
 def _require_consistent(report: LeakageReport) -> None:
     positions = [cut.position for cut in report.cuts]
-    if any(left >= right for left, right in zip(positions, positions[1:], strict=False)):
-        raise _malformed("cuts are not in ascending order of their positions")
+    if any(left >= right for left, right in itertools.pairwise(positions)):
+        raise malformed("cuts are not in ascending order of their positions")
     ends = [(pair.front, pair.back) for pair in report.pairs]
     if len(set(ends)) != len(ends):
-        raise _malformed("a pair of cuts stands twice")
+        raise malformed("a pair of cuts stands twice")
     if any(back is not None and back <= front for front, back in ends):
-        raise _malformed("a pair ends before it begins")
+        raise malformed("a pair ends before it begins")
     if report.sample.held_out_images > report.sample.images:
-        raise _malformed("more images are held out than there are")
+        raise malformed("more images are held out than there are")
     if report.recommended is not None:
         cut = report.cut(report.recommended)
         if cut is None or cut.verdict != "safe":
-            raise _malformed("the recommended cut is not one of the safe ones")
+            raise malformed("the recommended cut is not one of the safe ones")
 
 
 def _model(fields: Fields) -> ModelFacts:
     found = ModelFacts(
-        sha256=_digest(fields, "sha256"),
-        format=_word(fields, "format", FORMATS),
-        name=_name(fields, "name"),
+        sha256=digest(fields, "sha256"),
+        format=word(fields, "format", FORMATS),
+        name=label(fields, "name"),
     )
     fields.end()
     return found
@@ -174,19 +185,19 @@ def _model(fields: Fields) -> ModelFacts:
 def _sample(fields: Fields) -> Sample:
     shape = fields.array("shape", max_items=MAX_RANK)
     found = Sample(
-        sha256=_digest(fields, "sha256"),
-        images=_count(fields, "images"),
-        shape=tuple(_size(each) for each in shape),
-        proxy_sha256=_digest(fields, "proxy_sha256"),
-        proxy_images=_count(fields, "proxy_images"),
-        held_out_images=_count(fields, "held_out_images"),
+        sha256=digest(fields, "sha256"),
+        images=count(fields, "images"),
+        shape=tuple(size(each) for each in shape),
+        proxy_sha256=digest(fields, "proxy_sha256"),
+        proxy_images=count(fields, "proxy_images"),
+        held_out_images=count(fields, "held_out_images"),
     )
     fields.end()
     return found
 
 
 def _budget(fields: Fields) -> Budget:
-    found = Budget(seconds=_count(fields, "seconds"), complete=fields.boolean("complete"))
+    found = Budget(seconds=count(fields, "seconds"), complete=fields.boolean("complete"))
     fields.end()
     return found
 
@@ -195,26 +206,26 @@ def _end(ends: Fields, name: str) -> Mapping[str, float]:
     fields = ends.submap(name)
     names = fields.keys()
     if not set(names) <= set(METRICS):
-        raise _malformed(f"{name} has something that is no metric")
-    return {metric: _number(fields, metric) for metric in names}
+        raise malformed(f"{name} has something that is no metric")
+    return {metric: number(fields, metric) for metric in names}
 
 
 def _cut(fields: Fields) -> CutReport:
     return CutReport(
-        position=_count(fields, "position"),
+        position=count(fields, "position"),
         tensors=_tensors(fields),
-        values=_count(fields, "values"),
-        front_ms=_time(fields, "front_ms"),
-        whole_ms=_time(fields, "whole_ms"),
+        values=count(fields, "values"),
+        front_ms=duration(fields, "front_ms"),
+        whole_ms=duration(fields, "whole_ms"),
         measures=_measures(fields, INPUT_ATTACKS),
-        verdict=_word(fields, "verdict", VERDICTS),
+        verdict=word(fields, "verdict", VERDICTS),
         because=fields.text("because", max_length=MAX_SENTENCE),
     )
 
 
 def _pair(fields: Fields) -> PairReport:
     return PairReport(
-        front=_count(fields, "front"),
+        front=count(fields, "front"),
         back=_position_or_none(fields, "back"),
         measures=_measures(fields, MODEL_ATTACKS),
     )
@@ -222,11 +233,11 @@ def _pair(fields: Fields) -> PairReport:
 
 def _defence(fields: Fields) -> DefenceReport:
     return DefenceReport(
-        position=_count(fields, "position"),
-        name=_name(fields, "name"),
-        parameter=_number(fields, "parameter"),
-        accuracy_before=_share(fields, "accuracy_before"),
-        accuracy_after=_share(fields, "accuracy_after"),
+        position=count(fields, "position"),
+        name=label(fields, "name"),
+        parameter=number(fields, "parameter"),
+        accuracy_before=share(fields, "accuracy_before"),
+        accuracy_after=share(fields, "accuracy_after"),
         measures=_measures(fields, INPUT_ATTACKS),
     )
 
@@ -235,34 +246,32 @@ def _measures(fields: Fields, attacks: Sequence[str]) -> tuple[Measure, ...]:
     found = _each(fields, "measures", MAX_MEASURES, lambda each: _measure(each, attacks))
     names = {(each.attack, each.knows, each.metric) for each in found}
     if len(names) != len(found):
-        raise _malformed("a measure stands twice")
+        raise malformed("a measure stands twice")
     return found
 
 
 def _measure(fields: Fields, attacks: Sequence[str]) -> Measure:
     found = Measure(
-        attack=_word(fields, "attack", attacks),
-        knows=_word(fields, "knows", KNOWLEDGE),
-        metric=_word(fields, "metric", tuple(METRICS)),
-        worst_decile=_number(fields, "worst_decile"),
-        mean=_number(fields, "mean"),
-        low=_number(fields, "low"),
-        high=_number(fields, "high"),
-        examples=_count(fields, "examples"),
-        steps=_count(fields, "steps"),
+        attack=word(fields, "attack", attacks),
+        knows=word(fields, "knows", KNOWLEDGE),
+        metric=word(fields, "metric", tuple(METRICS)),
+        worst_decile=number(fields, "worst_decile"),
+        mean=number(fields, "mean"),
+        low=number(fields, "low"),
+        high=number(fields, "high"),
+        examples=count(fields, "examples"),
+        steps=count(fields, "steps"),
         complete=fields.boolean("complete"),
     )
     if found.low > found.high:
-        raise _malformed("an interval ends before it begins")
+        raise malformed("an interval ends before it begins")
     return found
 
 
-def _each(
-    fields: Fields, name: str, maximum: int, read: Callable[[Fields], _T]
-) -> tuple[_T, ...]:
+def _each(fields: Fields, name: str, maximum: int, read: Callable[[Fields], _T]) -> tuple[_T, ...]:
     found = []
     for value in fields.array(name, max_items=maximum):
-        inner = _fields(value, f"{_WHAT}.{name}")
+        inner = fields_of(value, f"{WHAT}.{name}")
         found.append(read(inner))
         inner.end()
     return tuple(found)
@@ -271,7 +280,7 @@ def _each(
 def _tensors(fields: Fields) -> tuple[str, ...]:
     found = tuple(fields.texts("tensors", max_items=MAX_TENSORS, max_length=MAX_NAME))
     if not found or len(set(found)) != len(found):
-        raise _malformed("a cut has no tensors, or one of them twice")
+        raise malformed("a cut has no tensors, or one of them twice")
     return found
 
 
@@ -279,67 +288,7 @@ def _position_or_none(fields: Fields, name: str) -> int | None:
     value = fields.anything(name)
     if value is None:
         return None
-    return Fields({name: value}, what=_WHAT, code=_CODE).integer(name, maximum=MAX_COUNT)
-
-
-def _count(fields: Fields, name: str) -> int:
-    return fields.integer(name, maximum=MAX_COUNT)
-
-
-def _size(value: object) -> int:
-    if type(value) is not int or not 1 <= value <= MAX_COUNT:
-        raise _malformed("a shape has something that is no size")
-    return value
-
-
-def _number(fields: Fields, name: str) -> float:
-    value: object = fields.anything(name)
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise _malformed(f"{name} is no number")
-    return float(value)
-
-
-def _time(fields: Fields, name: str) -> float:
-    value = _number(fields, name)
-    if value < 0:
-        raise _malformed(f"{name} is negative")
-    return value
-
-
-def _share(fields: Fields, name: str) -> float:
-    value = _number(fields, name)
-    if not 0 <= value <= 1:
-        raise _malformed(f"{name} is not between 0 and 1")
-    return value
-
-
-def _name(fields: Fields, name: str) -> str:
-    value = fields.text(name, max_length=MAX_NAME)
-    if not value:
-        raise _malformed(f"{name} is empty")
-    return value
-
-
-def _word(fields: Fields, name: str, words: Sequence[str]) -> str:
-    value = fields.text(name, max_length=MAX_NAME)
-    if value not in words:
-        raise _malformed(f"{name} is not one of {', '.join(words)}")
-    return value
-
-
-def _digest(fields: Fields, name: str) -> bytes:
-    text = fields.text(name, max_length=64)
-    if _DIGEST.fullmatch(text) is None:
-        raise _malformed(f"{name} is not 64 lower-case hex digits")
-    return bytes.fromhex(text)
-
-
-def _fields(value: Any, what: str) -> Fields:
-    return Fields(value, what=what, code=_CODE)
-
-
-def _malformed(problem: str) -> MalformedError:
-    return MalformedError(f"{_WHAT}: {problem}", code=_CODE)
+    return Fields({name: value}, what=WHAT, code=CODE).integer(name, maximum=MAX_COUNT)
 
 
 def _record(report: LeakageReport) -> dict[str, Any]:
@@ -361,7 +310,7 @@ def _record(report: LeakageReport) -> dict[str, Any]:
 
 
 def _sorted(end: Mapping[str, float]) -> dict[str, float]:
-    return {name: end[name] for name in sorted(end)}
+    return {name: float(end[name]) for name in sorted(end)}
 
 
 def _plain(value: Any) -> Any:
