@@ -17,6 +17,7 @@ from cloister.crypto.signature import PUBLIC_BYTES, SIGNATURE_BYTES, SigningKey,
 from cloister.errors import ConfigError, IdentityError, MalformedError
 from cloister.partition.graph import Cut, TensorInfo
 from cloister.partition.leakage import FORMATS
+from cloister.partition.plan_facts import Equality, PartFacts, Plan
 from cloister.partition.thresholds import MAX_THRESHOLDS, Threshold
 from cloister.wire import Fields, Value, encode
 
@@ -51,86 +52,6 @@ _MAX_NUMBER: Final = 40
 _WHAT: Final = "partition plan"
 _CODE: Final = "plan.malformed"
 _VERSION: Final = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartFacts:
-    """One part of the model, as a file.
-
-    Attributes:
-        role: `front`, `middle` or `back`.
-        format: `onnx` or `litert`.
-        sha256: Of the file, 32 bytes.
-        size: Of the file, in bytes.
-        inputs: What it takes.
-        outputs: What it gives.
-    """
-
-    role: str
-    format: str
-    sha256: bytes
-    size: int
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Equality:
-    """How the parts, one after the other, were compared with the whole.
-
-    Attributes:
-        runtime: What ran both.
-        trials: On how many random inputs.
-        worst: The largest difference, as a share of the whole's largest magnitude, or of 1.
-        bound: How large it might have been; 0 is bit for bit.
-    """
-
-    runtime: str
-    trials: int
-    worst: float
-    bound: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A package, as its owner signs it.
-
-    Attributes:
-        name: What people call the model.
-        made: When, in Unix seconds.
-        model_sha256: Of the whole model's file.
-        model_format: `keras`, `onnx` or `litert`.
-        front: Where the exposed part begins.
-        back: Where it ends; None where it goes to the model's end.
-        parts: Front, middle and, where there is one, back; in this order.
-        labels_sha256: Of the file of labels, which has a salt; None where there are no labels.
-        equality: How parts and whole were compared.
-        report_sha256: Of the leakage report's file.
-        thresholds: What the report's numbers were held against.
-        signer: The owner's key.
-    """
-
-    name: str
-    made: int
-    model_sha256: bytes
-    model_format: str
-    front: Cut
-    back: Cut | None
-    parts: tuple[PartFacts, ...]
-    labels_sha256: bytes | None
-    equality: Equality
-    report_sha256: bytes
-    thresholds: tuple[Threshold, ...]
-    signer: VerifyingKey
-
-    def part(self, role: str) -> PartFacts | None:
-        """Return what is said of a part; None for a back part that there is not."""
-        return next((each for each in self.parts if each.role == role), None)
-
-    @property
-    def back_position(self) -> int | None:
-        """Where the exposed part ends, as reports have it."""
-        return None if self.back is None else self.back.position
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +123,8 @@ def _read(said: bytes) -> Plan:
         made=fields.integer("made"),
         model_sha256=fields.octets("model_sha256", length=DIGEST_BYTES),
         model_format=_word(fields, "model_format", FORMATS),
+        inputs=_infos(fields, "inputs"),
+        outputs=_infos(fields, "outputs"),
         front=_cut(fields.submap("front")),
         back=_cut(fields.submap("back")) if fields.has("back") else None,
         parts=tuple(_part(each) for each in fields.array("parts", max_items=len(ROLES))),
@@ -290,7 +213,7 @@ def _share(fields: Fields, name: str) -> float:
         value = float(text)
     except ValueError as e:
         raise _malformed(f"{name} is no number") from e
-    if not 0 <= value <= 1 or repr(value) != text:
+    if not 0 <= value <= 1 or repr(abs(value)) != text:
         raise _malformed(f"{name} is not between 0 and 1, or not in its shortest form")
     return value
 
@@ -331,6 +254,8 @@ def _written(plan: Plan) -> bytes:
         "made": plan.made,
         "model_sha256": plan.model_sha256,
         "model_format": plan.model_format,
+        "inputs": [_info_value(each) for each in plan.inputs],
+        "outputs": [_info_value(each) for each in plan.outputs],
         "front": _cut_value(plan.front),
         "parts": [
             {

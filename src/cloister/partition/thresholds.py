@@ -167,7 +167,7 @@ def judge(
 
     Spec: LR-20 to LR-27; the steps have the same order.
     """
-    if not any(each.attack in INPUT_ATTACKS for each in thresholds):
+    if all(each.attack in MODEL_ATTACKS for each in thresholds):
         raise _refused("thresholds", "at least one about the inputs", "none")
     if not report.budget.complete:
         raise _refused("budget.complete", "yes", "no: the assessment ran out of time")
