@@ -20,7 +20,7 @@ from cloister.errors import ConfigError, TamperedError
 from cloister.partition.graph import Cut, Graph, PartFile
 from cloister.partition.leakage import LeakageReport
 from cloister.partition.plan import MAX_PLAN_BYTES, SignedPlan, read_plan, sign_plan
-from cloister.partition.plan_facts import Equality, PartFacts, Plan
+from cloister.partition.plan_facts import EqualityFacts, PartFacts, Plan
 from cloister.partition.report import MAX_REPORT_BYTES, read_report
 from cloister.partition.sealing import (
     LABELS_FILE,
@@ -127,7 +127,7 @@ def make_package(
     parts: Parts,
     labels: tuple[str, ...] | None,
     salt: bytes,
-    equality: Equality,
+    equality: EqualityFacts,
     report: bytes,
     thresholds: Sequence[Threshold],
     key: SigningKey,

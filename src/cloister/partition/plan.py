@@ -17,7 +17,7 @@ from cloister.crypto.signature import PUBLIC_BYTES, SIGNATURE_BYTES, SigningKey,
 from cloister.errors import ConfigError, IdentityError, MalformedError
 from cloister.partition.graph import Cut, TensorInfo
 from cloister.partition.leakage import FORMATS
-from cloister.partition.plan_facts import Equality, PartFacts, Plan
+from cloister.partition.plan_facts import EqualityFacts, PartFacts, Plan
 from cloister.partition.thresholds import MAX_THRESHOLDS, Threshold
 from cloister.wire import Fields, Value, encode
 
@@ -27,7 +27,7 @@ __all__ = [
     "PART_FORMATS",
     "ROLES",
     "SIGNATURE_LABEL",
-    "Equality",
+    "EqualityFacts",
     "PartFacts",
     "Plan",
     "SignedPlan",
@@ -195,8 +195,8 @@ def _cut(fields: Fields) -> Cut:
     return Cut(position, tensors)
 
 
-def _equality(fields: Fields) -> Equality:
-    found = Equality(
+def _equality(fields: Fields) -> EqualityFacts:
+    found = EqualityFacts(
         runtime=_name(fields, "runtime"),
         trials=fields.integer("trials", minimum=1, maximum=_MAX_TRIALS),
         worst=_share(fields, "worst"),

@@ -13,7 +13,7 @@ from cloister.crypto.signature import VerifyingKey
 from cloister.partition.graph import Cut, TensorInfo
 from cloister.partition.thresholds import Threshold
 
-__all__ = ["Equality", "PartFacts", "Plan"]
+__all__ = ["EqualityFacts", "PartFacts", "Plan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class PartFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Equality:
+class EqualityFacts:
     """How the parts, one after the other, were compared with the whole.
 
     Attributes:
@@ -85,7 +85,7 @@ class Plan:
     back: Cut | None
     parts: tuple[PartFacts, ...]
     labels_sha256: bytes | None
-    equality: Equality
+    equality: EqualityFacts
     report_sha256: bytes
     thresholds: tuple[Threshold, ...]
     signer: VerifyingKey

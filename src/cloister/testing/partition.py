@@ -19,7 +19,7 @@ from cloister.partition.leakage import (
     Sample,
 )
 from cloister.partition.package import PackageFiles, Parts, make_package
-from cloister.partition.plan_facts import Equality
+from cloister.partition.plan_facts import EqualityFacts
 from cloister.partition.report import write_report
 from cloister.partition.thresholds import DEFAULT, read_thresholds
 
@@ -164,7 +164,7 @@ class SampleCut:
             parts=self.parts(),
             labels=self.labels,
             salt=self.salt,
-            equality=Equality(runtime="none", trials=8, worst=0.0, bound=0.0),
+            equality=EqualityFacts(runtime="none", trials=8, worst=0.0, bound=0.0),
             report=write_report(self.report),
             thresholds=read_thresholds(self.thresholds),
             key=self.key,

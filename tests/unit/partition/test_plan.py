@@ -12,7 +12,7 @@ from cloister.crypto.signature import SigningKey
 from cloister.errors import CloisterError
 from cloister.partition.graph import Cut, TensorInfo
 from cloister.partition.plan import MAX_PLAN_BYTES, SIGNATURE_LABEL, read_plan, sign_plan
-from cloister.partition.plan_facts import Equality, Plan
+from cloister.partition.plan_facts import EqualityFacts, Plan
 from cloister.partition.sealing import PLAN_FILE
 from cloister.partition.thresholds import Threshold
 from cloister.testing.partition import SampleCut
@@ -151,8 +151,8 @@ def test_other_bytes_are_refused() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"equality": Equality(runtime="x", trials=1, worst=float("nan"), bound=0.0)},
-        {"equality": Equality(runtime="x", trials=1, worst=0.1, bound=0.01)},
+        {"equality": EqualityFacts(runtime="x", trials=1, worst=float("nan"), bound=0.0)},
+        {"equality": EqualityFacts(runtime="x", trials=1, worst=0.1, bound=0.01)},
         {"front": Cut(0, ("t2",))},
         {"thresholds": ()},
         {"inputs": (TensorInfo("t", "float32", (-7,)),)},
@@ -167,7 +167,7 @@ def test_what_nobody_could_read_is_not_signed(changes: dict[str, Any]) -> None:
 
 def test_small_differences_are_kept_exactly() -> None:
     """Numbers come back as the doubles that they were."""
-    equality = Equality(runtime="x", trials=3, worst=1.1920929e-07, bound=1e-05)
+    equality = EqualityFacts(runtime="x", trials=3, worst=1.1920929e-07, bound=1e-05)
     thresholds = (Threshold.parse("decoder.ssim.worst_decile<=0.123456789"),)
     signed = sign_plan(plan(equality=equality, thresholds=thresholds), KEY)
     assert signed.plan.equality == equality
