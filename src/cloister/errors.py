@@ -396,6 +396,12 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     # appraisal by others, told in a token
     "token.simulated": AppraisalError,
     "token.status": AppraisalError,
+    # models that are cut
+    "model.unsafe": RefusedError,
+    "model.operator": RefusedError,
+    "model.convert": UnsupportedError,
+    "partition.differs": RefusedError,
+    "partition.constant": RefusedError,
     # release
     "release.policy-unknown": ReleaseDeniedError,
     "release.policy-changed": ReleaseDeniedError,
