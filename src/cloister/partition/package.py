@@ -46,6 +46,7 @@ __all__ = [
     "open_exposed",
     "open_package",
     "open_secret",
+    "require_about",
     "write_exposed",
 ]
 
@@ -251,7 +252,8 @@ def open_exposed(
     data = read(REPORT_FILE, MAX_REPORT_BYTES)
     _require_digest(data, plan.report_sha256, REPORT_FILE)
     report = read_report(data)
-    _require_about(report, plan)
+    require_about(report, plan.model_sha256, plan.model_format)
+    _require_cut(report, plan)
     judge(report, front=plan.front.position, back=plan.back_position, thresholds=plan.thresholds)
     held = judge(report, front=plan.front.position, back=plan.back_position, thresholds=thresholds)
     middle = _read_part(read, plan, "middle")
@@ -280,13 +282,21 @@ def open_secret(exposed: Exposed, read: Reading) -> Package:
     return Package(plan, exposed.report, front, exposed.middle, back, labels)
 
 
-def _require_about(report: LeakageReport, plan: Plan) -> None:
-    if (report.model.sha256, report.model.format) != (plan.model_sha256, plan.model_format):
+def require_about(report: LeakageReport, model_sha256: bytes, model_format: str) -> None:
+    """Raise unless a report is about this model.
+
+    Raises:
+        ConfigError: `config.value`.
+    """
+    if (report.model.sha256, report.model.format) != (model_sha256, model_format):
         raise ConfigError(
             "the leakage report is about another model",
             code="config.value",
             hint="cloister model assess this one",
         )
+
+
+def _require_cut(report: LeakageReport, plan: Plan) -> None:
     cut = report.cut(plan.front.position)
     if cut is not None and cut.tensors != plan.front.tensors:
         raise ConfigError(
