@@ -17,7 +17,7 @@ _SEED_BYTES: Final = 4
 
 def command(  # noqa: PLR0917  # options: typer passes them by name
     model: Path = typer.Argument(
-        help="The model: .keras, .h5, .onnx, .tflite, .pt2, or a SavedModel's folder."
+        help="The model: .keras, .h5, .onnx or .tflite; it is read as data."
     ),
     report: Path = typer.Option(help="Its leakage report, from cloister model assess."),
     out: Path = typer.Option(help="A new folder for what may be exposed."),

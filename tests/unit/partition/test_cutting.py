@@ -176,6 +176,28 @@ def test_parts_that_differ_in_a_bit_are_not_signed() -> None:
     assert refused(Lying(model), report_of(model), wish()) == "partition.differs"
 
 
+@dataclass
+class Leaking(Lying):
+    """A source that leaves the front's weights in the middle's file."""
+
+    def part(self, inputs: Any, outputs: Any) -> PartFile:
+        part = self.model.part(inputs, outputs)
+        if list(inputs) != ["t2"]:
+            return part
+        onnx = pytest.importorskip("onnx")
+        made = onnx.load_model_from_string(part.data)
+        secret = onnx.load_model_from_string(self.model.part(["t0"], ["t2"]).data)
+        made.graph.initializer.extend(secret.graph.initializer)
+        return replace(part, data=made.SerializeToString())
+
+
+@pytest.mark.frameworks("onnxruntime")
+def test_an_exposed_part_with_a_secret_constant_is_not_signed() -> None:
+    """It runs, and gives what it should; it holds more than it reads."""
+    model = source()
+    assert refused(Leaking(model), report_of(model), wish()) == "partition.constant"
+
+
 @pytest.mark.parametrize(
     ("front", "back"),
     [("0", None), ("4", None), ("9", None), ("x", None), ("-1", None), ("2", "2"), ("2", "9"),
