@@ -13,17 +13,17 @@ from cloister.errors import ConfigError
 
 pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
 
-from cloister.inference.model import LiteRTModel  # after the check
-from cloister.partition.constants import part_constants, require_no_constants  # after
-from cloister.partition.cuts import all_cuts  # after the check
-from cloister.partition.equality import require_equal  # after the check
-from cloister.partition.graph import PartFile  # after the check
-from cloister.partition.litert_source import (  # after the check
+from cloister.inference.model import LiteRTModel
+from cloister.partition.constants import part_constants, require_no_constants
+from cloister.partition.cuts import all_cuts
+from cloister.partition.equality import require_equal
+from cloister.partition.graph import PartFile
+from cloister.partition.litert_source import (
     LiteRTSource,
     litert_with_outputs,
     unfused_part,
 )
-from cloister.partition.runtime import open_part  # after the check
+from cloister.partition.runtime import open_part
 
 MODELS = Path(__file__).parents[2] / "data" / "models"
 DIGITS = (MODELS / "digits.tflite").read_bytes()

@@ -13,12 +13,12 @@ from cloister.errors import ConfigError, RefusedError
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 
-from cloister.partition.constants import part_constants, require_no_constants  # noqa: E402  # after
-from cloister.partition.cuts import all_cuts  # noqa: E402  # after the check
-from cloister.partition.equality import require_equal  # noqa: E402  # after the check
-from cloister.partition.onnx_source import ONNXSource, onnx_with_outputs  # noqa: E402  # after
-from cloister.partition.runtime import open_part  # noqa: E402  # after the check
-from partition_models import onnx_block_net  # noqa: E402  # after the check
+from cloister.partition.constants import part_constants, require_no_constants
+from cloister.partition.cuts import all_cuts
+from cloister.partition.equality import require_equal
+from cloister.partition.onnx_source import ONNXSource, onnx_with_outputs
+from cloister.partition.runtime import open_part
+from partition_models import onnx_block_net
 
 DATA = onnx_block_net()
 SOURCE = ONNXSource(DATA)
