@@ -12,6 +12,7 @@ import copy
 import io
 import json
 import os
+import subprocess
 import sys
 import time
 import traceback
@@ -263,6 +264,82 @@ def large_mobilenet_v2() -> None:
 
 def large_densenet201() -> None:
     architecture(keras.applications.DenseNet201, 400)
+
+
+def large_files_of_keras_2() -> None:
+    """Which write other forms of calls, shapes and names."""
+    old = pytest.importorskip("tf_keras")
+    layer = old.layers
+    image = old.Input((8, 8, 3), name="image")
+    x = layer.ReLU(6.0)(layer.BatchNormalization()(layer.Conv2D(4, 3, padding="same")(image)))
+    x = layer.Add()([x, layer.Conv2D(4, 3, padding="same", activation="relu")(x)])
+    x = layer.LeakyReLU(alpha=0.2)(layer.Concatenate()([x, layer.DepthwiseConv2D(1)(x)]))
+    model = old.Model(image, layer.Dense(3, activation="softmax")(layer.Flatten()(x)))
+    path = FOLDER / "old.h5"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(path)
+    source = open_model(path)
+    assert isinstance(source, KerasSource)
+    given = numbers((0, 8, 8, 3))
+    found = source.keras_model(*ends(source))(given).numpy()
+    assert np.abs(found - model(given, training=False).numpy()).max() < 1e-6
+
+
+def require_cuts(source: Source, most: float) -> None:
+    """Cut a converted model everywhere in two."""
+    whole = whole_of(source)
+    for cut in all_cuts(source.graph)[1:-1]:
+        found = require_equal(whole, two_parts(source, cut), bound=source.bound, trials=2, seed=4)
+        assert found.worst <= most
+
+
+def large_a_saved_model() -> None:
+    folder = FOLDER / "saved"
+    model = keras.models.load_model(MODELS / "blocks.keras", compile=False)
+    model.export(folder, verbose=False)
+    with pytest.raises(RefusedError):
+        open_model(folder)
+    source = open_model(folder, trusted=True)
+    assert source.graph.format == "litert"
+    require_cuts(source, 0.0)
+    (entry,) = source.graph.inputs
+    given = numbers(entry.shape)
+    (found,) = open_part(whole_of(source), threads=1).run({entry.name: given}).values()
+    assert np.abs(found - model(given, training=False).numpy()).max() < 1e-4
+
+
+TORCH = """
+import sys, numpy, torch
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8)
+        self.second, self.label = torch.nn.Conv2d(8, 8, 3, padding=1), torch.nn.Linear(8, 5)
+    def forward(self, x):
+        x = torch.relu(self.norm(self.first(x)))
+        return self.label((x + torch.relu(self.second(x))).mean((2, 3)))
+torch.manual_seed(1)
+net, given = Net().eval(), torch.randn(2, 3, 16, 16)
+program = torch.export.export(net, (given,), dynamic_shapes=({0: torch.export.Dim("n")},))
+torch.export.save(program, sys.argv[1] + "/net.pt2")
+numpy.savez(sys.argv[1] + "/net.npz", given=given, wanted=net(given).detach())
+"""
+
+
+def large_a_program_of_torch_export() -> None:
+    pytest.importorskip("onnxscript")
+    subprocess.run([sys.executable, "-c", TORCH, FOLDER], check=True, timeout=300)
+    with pytest.raises(RefusedError):
+        open_model(FOLDER / "net.pt2")
+    source = open_model(FOLDER / "net.pt2", trusted=True)
+    assert source.graph.format == "onnx"
+    require_cuts(source, 0.0)
+    with np.load(FOLDER / "net.npz") as held:
+        given, wanted = held["given"], held["wanted"]
+    (name,) = (info.name for info in source.graph.inputs)
+    (found,) = open_part(whole_of(source), threads=1).run({name: given}).values()
+    assert np.abs(found - wanted).max() < 1e-5
 
 
 def main() -> None:

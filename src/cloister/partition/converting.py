@@ -175,17 +175,13 @@ def _from_saved_model(path: str) -> bytes:
 
 
 def _from_torch_export(path: str) -> bytes:
-    import io  # noqa: PLC0415  # as below
-
     import onnxscript  # noqa: F401, PLC0415  # PyTorch's exporter needs it, and says so late
     import torch  # noqa: PLC0415  # in the process that converts
 
     program = torch.onnx.export(torch.export.load(path), dynamo=True, external_data=False)
     if program is None:
         raise ValueError("PyTorch gives no program")
-    file = io.BytesIO()
-    program.save(file)
-    return file.getvalue()
+    return bytes(program.model_proto.SerializeToString())
 
 
 _KINDS: Final[Mapping[str, Callable[[str], bytes]]] = {
