@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["TensorInfo"]
+__all__ = ["Node", "TensorInfo"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +14,14 @@ class TensorInfo:
     name: str
     datatype: str
     shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operator."""
+
+    name: str
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    constants: tuple[str, ...]

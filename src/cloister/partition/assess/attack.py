@@ -1,11 +1,12 @@
 """What an attack on a cut is given, what it may spend, and what it says.
 
-An attack is a judgement's witness: it is on the owner's side, gets everything, and each declares what
-its adversary would know (`Measure.knows`). Whoever writes one keeps to that declaration: a decoder
-that claims to know queries only does not look at `Target.model`.
+An attack runs on the owner's side and is given everything; each declares what its adversary would
+know (`Measure.knows`) and keeps to it: a decoder that claims to know queries only does not look at
+`Target.model`.
 
 Images are float32, batch first and channels last, in whatever scale the model takes; `Target.low`
-and `Target.high` are the ends of that scale. Metrics are of images brought to [0, 1].
+and `Target.high` are the ends of that scale. Crossing tensors with two spatial axes have their
+channels last too. Metrics are of images brought to [0, 1].
 """
 
 from __future__ import annotations
