@@ -7,7 +7,7 @@ from dataclasses import dataclass
 __all__ = ["Measure"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
     """One number about one attack, on held-out examples."""
 

@@ -175,7 +175,8 @@ def _wrong(exposed: Any, made: list[Any], labels: Any, *, normal: bool) -> Any:
 
 
 def _are_probabilities(exposed: Any, observed: tuple[Array, ...], batch: int) -> bool:
-    said = outputs(exposed, [t[:batch] for t in observed], batch=batch)[0]
+    cut = [t[:batch] for t in observed]
+    said = outputs(exposed, cut[0] if len(cut) == 1 else cut, batch=batch)[0]
     return bool(said.min() >= 0 and np.allclose(said.sum(axis=-1), 1, atol=1e-3))
 
 
