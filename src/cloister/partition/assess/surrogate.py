@@ -25,7 +25,7 @@ from cloister.partition.graph import TensorInfo
 
 __all__ = ["Surrogate", "in_batches", "train_surrogate"]
 
-_RATE: Final = 2e-3
+_RATE: Final = 5e-3
 _DIRECTIONS: Final = 32
 _MATCHING_WEIGHT: Final = 1.0
 _LEAST: Final = 1e-6
