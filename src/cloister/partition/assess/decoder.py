@@ -1,0 +1,173 @@
+"""A decoder: learns, from pairs of public images and what crosses, to make images of what crosses.
+
+Two adversaries. One has *queries*: he gives the secret front public images and sees what comes out;
+nothing is stronger without the weights. The other sees *representations* only: he trains a front of
+his own (`surrogate.py`), and his decoder on that.
+
+All crossing tensors are decoded together. A network and regressions in closed form (`ridge.py`) are
+tried; public images that none was trained on choose between them, and the held-out images are
+decoded once, by the one chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from cloister.partition.assess.attack import Array, Budget, Outcome, Target
+from cloister.partition.assess.clock import Deadline
+from cloister.partition.assess.decoder_network import build, loss
+from cloister.partition.assess.features import Standard, flat, shaped
+from cloister.partition.assess.gradients import optimizer, outputs, stepper
+from cloister.partition.assess.metrics import ssim
+from cloister.partition.assess.ridge import MAX_NUMBERS, fit
+from cloister.partition.assess.showing import outcomes
+from cloister.partition.assess.surrogate import in_batches, train_surrogate
+
+__all__ = ["Decoder"]
+
+_RATE: Final = 2e-3
+# Of the time of a decoder that sees representations only, its surrogate has this part.
+_SURROGATE_PART: Final = 0.4
+_Decode = Callable[[list[Array]], Array]
+
+
+class Decoder:
+    """The decoder of one of the two adversaries; its measures are of all held-out images."""
+
+    name: Final = "decoder"
+
+    def __init__(self, *, knows: Literal["queries", "representation"], width: int = 32) -> None:
+        """Choose the adversary, and the channels of his network."""
+        self._knows = knows
+        self._width = width
+
+    def run(
+        self, target: Target, *, budget: Budget, seed: int, progress: Callable[[float], None]
+    ) -> tuple[Outcome, ...]:
+        """Train on public images, decode the held-out ones. A step is one batch of the network's.
+
+        Incomplete when time ran out before all steps of all restarts, the surrogate's among them.
+        """
+        deadline = Deadline(budget.seconds)
+        pairs_of, complete, notes = target.front, True, []
+        done = 0.0
+        if self._knows == "representation":
+            done = _SURROGATE_PART
+            made = train_surrogate(
+                target,
+                budget=budget,
+                deadline=Deadline(_SURROGATE_PART * budget.seconds),
+                seed=seed,
+                progress=lambda part: progress(_SURROGATE_PART * part),
+            )
+            pairs_of, complete = made.front, made.complete
+            notes.append(made.how)
+        learner = _Learner(target, in_batches(pairs_of, target.proxy, budget.batch), seed)
+        steps = 0
+        for restart in range(budget.restarts):
+            ran = learner.network(
+                width=self._width,
+                budget=budget,
+                deadline=deadline,
+                seed=seed + restart,
+                progress=lambda part, restart=restart: progress(  # type: ignore[misc]
+                    done + (1 - done) * (restart + part) / budget.restarts
+                ),
+            )
+            steps += ran
+            complete = complete and ran == budget.steps
+        notes.append(f"decoded by {learner.best[1]}")
+        crossing = in_batches(target.front, target.private, budget.batch)
+        return outcomes(
+            target,
+            learner.decode(crossing),
+            attack=self.name,
+            knows=self._knows,
+            steps=steps,
+            complete=complete,
+            seed=seed,
+            notes=tuple(notes),
+        )
+
+
+class _Learner:
+    """Pairs to learn from, and the best decoder so far by those that are kept apart."""
+
+    def __init__(self, target: Target, crossing: tuple[Array, ...], seed: int) -> None:
+        """Split the pairs, and try regressions at once where all numbers fit."""
+        images = target.unit(target.proxy)
+        order = np.random.default_rng(seed).permutation(len(images))
+        split = max(1, len(images) // 8)
+        self._apart, self._train = order[:split], order[split:]
+        self._images = images
+        features = shaped(crossing)
+        self._standard = Standard([f[self._train] for f in features])
+        self._features = self._standard(features)
+        self.best: tuple[float, str, _Decode] = (-np.inf, "nothing", self._guess)
+        self._offer("the mean image", self._guess)
+        if sum(f[0].size for f in features) <= MAX_NUMBERS:
+            self._regressions()
+
+    def decode(self, crossing: tuple[Array, ...]) -> Array:
+        """Return images in [0, 1], by the best decoder."""
+        return np.clip(self.best[2](self._standard(shaped(crossing))), 0, 1)
+
+    def network(
+        self,
+        *,
+        width: int,
+        budget: Budget,
+        deadline: Deadline,
+        seed: int,
+        progress: Callable[[float], None],
+    ) -> int:
+        """Train a network and return how many steps there was time for."""
+        model = build(
+            [f.shape[1:] for f in self._features],
+            self._images.shape[1:],
+            width=width,
+            seed=seed,
+        )
+        step = stepper(
+            lambda images, *features: loss(model(list(features), training=True), images),
+            model.trainable_variables,
+            optimizer(rate=_RATE, steps=budget.steps),
+        )
+        random = np.random.default_rng(seed)
+        size = min(budget.batch, len(self._train))
+        ran = 0
+        while ran < budget.steps and not deadline.over:
+            drawn = random.choice(self._train, size, replace=False)
+            step(self._images[drawn], *(f[drawn] for f in self._features))
+            ran += 1
+            progress(ran / budget.steps)
+        self._offer("a network", lambda features: _by_network(model, features, budget.batch))
+        return ran
+
+    def _offer(self, name: str, decode: _Decode) -> None:
+        made = np.clip(decode([f[self._apart] for f in self._features]), 0, 1)
+        score = float(ssim(made, self._images[self._apart]).mean())
+        if score > self.best[0]:
+            self.best = score, name, decode
+
+    def _guess(self, features: list[Array]) -> Array:
+        mean = self._images[self._train].mean(axis=0)
+        return np.broadcast_to(mean, (len(features[0]), *mean.shape))
+
+    def _regressions(self) -> None:
+        shape = self._images.shape[1:]
+        numbers = flat(self._features)
+        pixels = self._images.reshape(len(self._images), -1)
+        ridge = fit(
+            numbers[self._train],
+            pixels[self._train],
+            apart=(numbers[self._apart], pixels[self._apart]),
+        )
+        self._offer("regression", lambda f: ridge(flat(f)).reshape(-1, *shape))
+
+
+def _by_network(model: Any, features: list[Array], batch: int) -> Array:
+    return outputs(model, features, batch=batch)[0]

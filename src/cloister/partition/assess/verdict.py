@@ -1,0 +1,177 @@
+"""Whether a cut is safe, as a function of what was measured: no I/O, no framework.
+
+Invariants:
+- "unsafe" wherever any attack that was run, complete or not, got more than a limit allows;
+- "safe" only where both decoders (by queries, and by representations alone) ran completely, with
+  enough steps, public images and held-out images, and the pessimistic end of every interval stays
+  below its limit; a measure that is missing is never a good one;
+- never "safe" for a network with attention whose cut adds no noise: tokens keep what was put into
+  them at any depth;
+- everything else is "undecided".
+
+The papers' measure, distance correlation and bounds decide nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from cloister.partition.assess.metrics import share_interval
+from cloister.partition.graph import Node
+from cloister.partition.report import Measure
+
+__all__ = ["ATTENTION", "Limits", "Verdict", "attends", "decide"]
+
+RECONSTRUCTING: Final = frozenset({"decoder", "optimisation", "optimisation-blind"})
+ATTENTION: Final = (
+    "The network has attention: its tokens keep what they were made from at any depth, so a deeper "
+    "cut protects no more than a shallow one."
+)
+_NEEDED: Final = ("queries", "representation")
+# Products of two computed tensors: in networks of layers, that is attention.
+_PRODUCTS: Final = frozenset({"matmul", "batch_matmul", "einsum", "bmm", "dot"})
+_OPERANDS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an owner lets an adversary get, and how much evidence he wants.
+
+    Attributes:
+        gain: Of the way from the mean image (0) to the original (1), in SSIM, for the worst tenth.
+        found: Of the way from chance (0) to certainty (1), the share of reconstructions by which
+            the original is found among the held-out images.
+        held_out: Held-out images at least.
+        proxies: Public images at least.
+        steps: Steps of each decoder at least.
+    """
+
+    gain: float = 0.5
+    found: float = 0.5
+    held_out: int = 100
+    proxies: int = 500
+    steps: int = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A verdict and the sentence why."""
+
+    verdict: Literal["safe", "unsafe", "undecided"]
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """How far one attack got on one scale from nothing (0) to all (1)."""
+
+    measure: Measure
+    got: float
+    at_most: float
+    limit: float
+    of: str
+
+    @property
+    def said(self) -> str:
+        m = self.measure
+        name = f"{m.attack} by {m.knows}"
+        return (
+            f"{name} got {self.got:.2f} of {self.of} (at most {self.at_most:.2f}, limit "
+            f"{self.limit:.2f}) on {m.examples} held-out images in {m.steps} steps"
+        )
+
+
+def decide(
+    measures: Sequence[Measure],
+    *,
+    attention: bool,
+    noise: float,
+    proxies: int,
+    limits: Limits,
+) -> Verdict:
+    """Return the verdict on a cut.
+
+    Args:
+        measures: All of the cut's; those of attacks that reconstruct decide.
+        attention: Whether the network has attention (`attends`).
+        noise: Standard deviation of the noise that the cut adds.
+        proxies: How many public images the decoders learnt from.
+        limits: What counts.
+    """
+    reaches = [r for m in measures if (r := _reach(m, limits)) is not None]
+    strongest = max(reaches, key=lambda r: r.got / r.limit, default=None)
+    if strongest is not None and strongest.got > strongest.limit:
+        return Verdict("unsafe", f"{_sentence(strongest.said)}{_remark(attention=attention)}")
+    if missing := _missing(measures, proxies, limits):
+        return Verdict("undecided", f"{_sentence(missing)}{_remark(attention=attention)}")
+    closest = max(reaches, key=lambda r: r.at_most / r.limit)
+    if closest.at_most >= closest.limit:
+        said = f"too close to the limit to say: {closest.said}"
+        return Verdict("undecided", f"{_sentence(said)}{_remark(attention=attention)}")
+    if attention and noise <= 0:
+        return Verdict("undecided", f"{ATTENTION} {_sentence(f'the strongest, {closest.said}')}")
+    return Verdict("safe", _sentence(f"the strongest attack, {closest.said}"))
+
+
+def attends(nodes: Iterable[Node]) -> bool:
+    """Tell whether a network has attention: by an operator's name, or a product of two tensors."""
+    return any(
+        "attention" in node.operator.lower()
+        or (node.operator.lower() in _PRODUCTS and len(node.inputs) >= _OPERANDS)
+        for node in nodes
+    )
+
+
+def _reach(measure: Measure, limits: Limits) -> _Reach | None:
+    if measure.attack not in RECONSTRUCTING or measure.examples < 1:
+        return None
+    if measure.metric == "ssim-gain":
+        return _Reach(
+            measure,
+            measure.worst_decile,
+            max(measure.high, measure.worst_decile),
+            limits.gain,
+            "the way from the mean image to the original, in SSIM of the worst tenth,",
+        )
+    if measure.metric == "reidentified" and measure.examples > 1:
+        chance = 1 / measure.examples
+        _, high = share_interval(measure.mean, measure.examples)
+        return _Reach(
+            measure,
+            (measure.mean - chance) / (1 - chance),
+            (high - chance) / (1 - chance),
+            limits.found,
+            "the way from chance to finding every original",
+        )
+    return None
+
+
+def _missing(measures: Sequence[Measure], proxies: int, limits: Limits) -> str | None:
+    """Return what keeps the evidence from being enough for "safe", or None."""
+    if proxies < limits.proxies:
+        return f"the decoders had {proxies} public images, and {limits.proxies} are wanted"
+    for knows in _NEEDED:
+        for metric in ("ssim-gain", "reidentified"):
+            having = [
+                m for m in measures if (m.attack, m.knows, m.metric) == ("decoder", knows, metric)
+            ]
+            if not having:
+                return f"no decoder by {knows} was measured by {metric}"
+            m = having[0]
+            if not m.complete:
+                return f"the decoder by {knows} ran out of time after {m.steps} steps"
+            if m.steps < limits.steps:
+                return f"the decoder by {knows} had {m.steps} steps, and {limits.steps} are wanted"
+            if m.examples < limits.held_out:
+                return f"{m.examples} images were held out, and {limits.held_out} are wanted"
+    return None
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
+
+
+def _remark(*, attention: bool) -> str:
+    return f" {ATTENTION}" if attention else ""
