@@ -336,6 +336,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "certificate.malformed": MalformedError,
     "message.malformed": MalformedError,
     "model.malformed": MalformedError,
+    "plan.malformed": MalformedError,
+    "report.malformed": MalformedError,
     "token.malformed": MalformedError,
     "cmw.malformed": MalformedError,
     "description.malformed": MalformedError,
@@ -389,9 +391,17 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "privacy.understated": AppraisalError,
     # appraisal of a link by a site of its federation
     "federated.other-app": AppraisalError,
+    # appraisal of a cut model by its leakage report
+    "model.refused": AppraisalError,
     # appraisal by others, told in a token
     "token.simulated": AppraisalError,
     "token.status": AppraisalError,
+    # models that are cut
+    "model.unsafe": RefusedError,
+    "model.operator": RefusedError,
+    "model.convert": UnsupportedError,
+    "partition.differs": RefusedError,
+    "partition.constant": RefusedError,
     # release
     "release.policy-unknown": ReleaseDeniedError,
     "release.policy-changed": ReleaseDeniedError,
@@ -442,6 +452,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "identity.scope": IdentityError,
     "terms.signature": IdentityError,
     "query.principal": IdentityError,
+    "package.signer": IdentityError,
     # tampered
     "volume.tampered": TamperedError,
     "volume.rolled-back": TamperedError,
@@ -457,6 +468,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "log.rolled-back": LogRolledBackError,
     "job.receipt": TamperedError,
     "terms.recipe": TamperedError,
+    "package.tampered": TamperedError,
     # confinement and workload
     "confinement.setup": ConfinementError,
     "workload.start": WorkloadError,

@@ -1,1 +1,1 @@
-"""Models in three parts: a secret front and back inside, an exposed middle outside."""
+"""Models in parts: how they are cut, what a cut leaks, and packages of cut models."""
