@@ -91,12 +91,12 @@ def read_onnx(data: bytes) -> Any:
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)
-    except Exception as e:  # noqa: BLE001  # protobuf's error classes differ by implementation
+    except Exception as e:  # protobuf's error classes differ by implementation
         raise _broken("it is no protocol buffer") from e
     _require_plain(model)
     for node in model.graph.node:
         _require_allowed(node, onnx)
-    for tensor in _tensors(model, onnx):
+    for tensor in _tensors(model):
         _require_inside(tensor, onnx)
     _require_names(model)
     _require_ordered(model)
@@ -158,7 +158,7 @@ def _require_allowed(node: Any, onnx: Any) -> None:
             raise _refused(f"{node.op_type} has a graph inside")
 
 
-def _tensors(model: Any, onnx: Any) -> Iterator[Any]:
+def _tensors(model: Any) -> Iterator[Any]:
     yield from model.graph.initializer
     for node in model.graph.node:
         for attribute in node.attribute:

@@ -105,7 +105,7 @@ class _ONNXPart:
             self._session: Final = onnxruntime.InferenceSession(
                 part.data, options, providers=["CPUExecutionProvider"]
             )
-        except Exception as e:  # noqa: BLE001  # its error classes have no common base
+        except Exception as e:  # its error classes have no common base
             raise _broken(e) from e
         self._names: Final = [info.name for info in part.outputs]
 
@@ -113,7 +113,7 @@ class _ONNXPart:
         given = _fitting(self.part.inputs, feeds)
         try:
             found = self._session.run(self._names, given)
-        except Exception as e:  # noqa: BLE001  # its error classes have no common base
+        except Exception as e:  # its error classes have no common base
             raise _broken(e) from e
         return dict(zip(self._names, found, strict=True))
 
