@@ -40,7 +40,7 @@ def _cloned(model: Any) -> Any:
 
 
 def _start(path: str, shape: tuple[int, ...], random: np.random.Generator, datatype: Any) -> Array:
-    """Return He's normal start for matrices and kernels, 1 for scales and variances, 0 for others."""
+    """Return He's start for matrices and kernels, 1 for scales and variances, 0 for others."""
     if len(shape) > 1:
         deviation = np.sqrt(2.0 / np.prod(shape[:-1]))
         return (random.standard_normal(shape) * deviation).astype(datatype)

@@ -20,8 +20,8 @@ import numpy as np
 
 from cloister.partition.assess.attack import Array, Budget, Outcome
 from cloister.partition.assess.clock import Deadline
-from cloister.partition.assess.fresh import copied, fresh
 from cloister.partition.assess.frameworks import frameworks
+from cloister.partition.assess.fresh import copied, fresh
 from cloister.partition.assess.gradients import optimizer, outputs, stepper
 from cloister.partition.assess.judged import judged
 from cloister.partition.assess.networks import probabilities
@@ -111,7 +111,15 @@ class KnockOff:
             )
             if knows == "weights":
                 self.copy = copy
-            made += self._outcomes(victim, copy, said, knows, budget, seed, len(asked))
+            made += self._outcomes(
+                victim,
+                copy,
+                said,
+                knows=knows,
+                batch=budget.batch,
+                seed=seed,
+                queries=len(asked),
+            )
         return tuple(made)
 
     def _outcomes(
@@ -119,12 +127,13 @@ class KnockOff:
         victim: Victim,
         copy: Copy,
         said: Array,
+        *,
         knows: str,
-        budget: Budget,
+        batch: int,
         seed: int,
         queries: int,
     ) -> list[Outcome]:
-        own = outputs(copy.model, victim.private, batch=budget.batch)[0]
+        own = outputs(copy.model, victim.private, batch=batch)[0]
         classes = own.argmax(axis=1)
         truths = {"fidelity": said.argmax(axis=1)}
         if victim.private_labels is not None:

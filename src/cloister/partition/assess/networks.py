@@ -17,8 +17,8 @@ import numpy as np
 
 from cloister.errors import ConfigError
 from cloister.partition.assess.attack import Array, Front
-from cloister.partition.assess.fresh import copied
 from cloister.partition.assess.frameworks import frameworks
+from cloister.partition.assess.fresh import copied
 from cloister.partition.assess.gradients import outputs as outputs_of
 from cloister.partition.graph import Cut, Source, TensorInfo, nodes_between
 from cloister.partition.runtime import RunningPart, open_part
@@ -29,6 +29,9 @@ _BATCH: Final = 64
 _GRID: Final = 4  # batch, two of space, channels
 _PLANES: Final = frozenset({1, 3, 4})
 _TIMINGS: Final = 15
+_KEPT: Final = 8
+# Names of a part's inputs and of its outputs.
+_Ends = tuple[tuple[str, ...], tuple[str, ...]]
 
 
 class Network:
@@ -59,8 +62,8 @@ class Network:
         self.channels_first: Final = graph.format == "onnx" or (
             shape[1] in _PLANES and shape[3] not in _PLANES
         )
-        self._run: Final[dict[tuple[tuple[str, ...], tuple[str, ...]], RunningPart]] = {}
-        self._models: Final[dict[tuple[tuple[str, ...], tuple[str, ...]], Any]] = {}
+        self._run: Final[dict[_Ends, RunningPart]] = {}
+        self._plain_models: Final[dict[_Ends, Any]] = {}
 
     @property
     def image(self) -> tuple[int, int, int]:
@@ -112,13 +115,6 @@ class Network:
         It is a copy whose layers can be trained. Tensors that pass by the part are among its
         outputs all the same.
         """
-        key = (tuple(inputs), tuple(outputs))
-        if key not in self._models:
-            self._models.clear()
-            self._models[key] = self._functional(*key)
-        return self._models[key]
-
-    def _functional(self, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
         keras = frameworks().keras
         passing = set(outputs) <= set(inputs)
         part, read, made = None, (), ()
@@ -182,8 +178,12 @@ class Network:
                 known.update(_run(part, {name: known[name] for name in read}))
         return tuple(known[name] for name in outputs)
 
-    def _plain(self, key: tuple[tuple[str, ...], tuple[str, ...]]) -> Any:
-        return self.source.keras_model(*key)  # type: ignore[attr-defined]
+    def _plain(self, key: _Ends) -> Any:
+        if key not in self._plain_models:
+            if len(self._plain_models) >= _KEPT:
+                self._plain_models.clear()
+            self._plain_models[key] = self.source.keras_model(*key)  # type: ignore[attr-defined]
+        return self._plain_models[key]
 
     def _part(self, inputs: Sequence[str], outputs: Sequence[str]) -> RunningPart:
         key = (tuple(inputs), tuple(outputs))

@@ -1,9 +1,9 @@
 """Class synthesis: an image made to please the exposed part, of a class whose name is secret.
 
 The exposed part takes what crosses and not images, so the adversary searches through his copy of
-the model (`knock_off.py`): the image that its anonymous output c likes best, with total variation as
-the prior of natural images. What came of it is judged by what he has not: does the true model see
-class c in it, and is it more like the mean image of that class than like those of the others?
+the model (`knock_off.py`): the image that its anonymous output c likes best, with total variation
+as the prior of natural images. What came of it is judged by what he has not: does the true model
+see class c in it, and is it more like the mean image of that class than like those of the others?
 """
 
 from __future__ import annotations
