@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import struct
 import zipfile
 import zlib
@@ -50,6 +51,7 @@ _UNPACKING: Final = (
     RuntimeError,
     struct.error,
 )
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
 
 
@@ -287,7 +289,8 @@ def _decoded(value: Any) -> str:
             value = value.decode()
         except UnicodeDecodeError as e:
             raise _broken("a name") from e
-    if not isinstance(value, str):
+    # Names that are no Unicode come as surrogates, which nothing can be written with.
+    if not isinstance(value, str) or (not value.isascii() and _SURROGATES.search(value)):
         raise _broken("a name")
     return value
 
