@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, cast
 
 import numpy as np
@@ -37,7 +37,7 @@ from cloister.partition.assess.order import (
 )
 from cloister.partition.assess.sample import Material
 from cloister.partition.assess.showing import ends as ends_of
-from cloister.partition.assess.state import Finished
+from cloister.partition.assess.state import Finished, read_state, write_state
 from cloister.partition.assess.verdict import Limits
 from cloister.partition.cuts import all_cuts
 from cloister.partition.graph import Cut
@@ -116,6 +116,7 @@ class Assessment:
         own = back_position(network.graph)
         self._backs = wanted.backs or (() if own is None else (own,))
         self.finished = Finished()
+        self._found_ends: tuple[dict[str, float], dict[str, float], float] | None = None
 
     @property
     def key(self) -> bytes:
@@ -169,11 +170,34 @@ class Assessment:
             saved()
         progress(1.0, "done")
 
+    def state(self) -> bytes:
+        """Return what is finished, for `resume`."""
+        return write_state(self.finished, self._report(), self.key)
+
+    def resume(self, data: bytes) -> bool:
+        """Take what an earlier run finished; False where that was a run of something else.
+
+        Raises:
+            MalformedError: `assessment.state`, `report.malformed` or `wire.too-large`: it was not
+                written by `state`.
+        """
+        found = read_state(data, self.key)
+        if found is None:
+            return False
+        self.finished = found
+        return True
+
     def report(self) -> LeakageReport:
         """Return the report of what is finished."""
+        raw = self._report()
+        cuts = settle(raw.cuts)
+        return replace(raw, cuts=cuts, recommended=recommend(cuts))
+
+    def _report(self) -> LeakageReport:
+        """Return the report with each cut's verdict as its own attacks have it."""
         network, material, wanted = self._network, self._material, self._wanted
-        cuts = settle(tuple(self.finished.cuts.values()))
-        identity, noise, mean = self._ends()
+        cuts = tuple(self.finished.cuts[p] for p in sorted(self.finished.cuts))
+        identity, noise, mean = self._scale()
         return LeakageReport(
             model=ModelFacts(
                 sha256=network.source.digest, format=network.graph.format, name=wanted.name
@@ -198,7 +222,7 @@ class Assessment:
                 for key in sorted(self.finished.pairs, key=lambda k: (k[0], k[1] or 2**31))
             ),
             defences=tuple(self.finished.defences[key] for key in sorted(self.finished.defences)),
-            recommended=recommend(cuts),
+            recommended=None,
             notes=notes_of.of(
                 network=network,
                 material=material,
@@ -335,6 +359,11 @@ class Assessment:
         )
         if found.remarks:
             self.finished.remarks[name] = found.remarks
+
+    def _scale(self) -> tuple[dict[str, float], dict[str, float], float]:
+        if self._found_ends is None:
+            self._found_ends = self._ends()
+        return self._found_ends
 
     def _ends(self) -> tuple[dict[str, float], dict[str, float], float]:
         """Return both ends of the scale, and the SSIM of the mean image between them."""
