@@ -61,8 +61,8 @@ class Target:
         high: The model's white.
         private_labels: Classes of `private`, whole numbers, where they are known.
         proxy_labels: Classes of `proxy`.
-        model: The same front as a `keras.Model` without the noise, from images to a list of the
-            crossing tensors, where there is one; attacks by gradients need it.
+        model: The same front as a `keras.Model` without the noise, from images to the crossing
+            tensor, or a list of them, where there is one; attacks by gradients need it.
         exposed: The part that lies outside as a `keras.Model`, from the crossing tensors to the
             network's outputs, where there is one and the cut leaves it whole.
         noise: Standard deviation of the Gaussian noise that the cut adds to every crossing number.

@@ -31,6 +31,8 @@ __all__ = ["Decoder"]
 _RATE: Final = 2e-3
 # Of the time of a decoder that sees representations only, its surrogate has this part.
 _SURROGATE_PART: Final = 0.4
+# SSIM on images kept apart from which nobody needs a better decoder to know what the cut is worth.
+_ENOUGH: Final = 0.95
 _Decode = Callable[[list[Array]], Array]
 
 
@@ -50,6 +52,7 @@ class Decoder:
         """Train on public images, decode the held-out ones. A step is one batch of the network's.
 
         Incomplete when time ran out before all steps of all restarts, the surrogate's among them.
+        A decoder that is as good as perfect on images kept apart ends the search early.
         """
         deadline = Deadline(budget.seconds)
         pairs_of, complete, notes = target.front, True, []
@@ -68,6 +71,8 @@ class Decoder:
         learner = _Learner(target, in_batches(pairs_of, target.proxy, budget.batch), seed)
         steps = 0
         for restart in range(budget.restarts):
+            if learner.best[0] >= _ENOUGH:
+                break
             ran = learner.network(
                 width=self._width,
                 budget=budget,
@@ -79,6 +84,7 @@ class Decoder:
             )
             steps += ran
             complete = complete and ran == budget.steps
+        progress(1.0)
         notes.append(f"decoded by {learner.best[1]}")
         crossing = in_batches(target.front, target.private, budget.batch)
         return outcomes(

@@ -15,6 +15,7 @@ import numpy as np
 from cloister.partition.assess.attack import Array, Budget, Target
 from cloister.partition.assess.clock import Deadline
 from cloister.partition.assess.frameworks import frameworks
+from cloister.partition.assess.fresh import set_trainable
 from cloister.partition.assess.gradients import optimizer, outputs, stepper
 
 __all__ = ["adapted", "correlation", "train"]
@@ -121,7 +122,7 @@ def adapted(front: Any, *, classes: int, image: tuple[int, ...], seed: int) -> t
     keras = frameworks().keras
     layers = keras.layers
     seeds = iter(np.random.default_rng(seed).integers(2**31, size=64).tolist())
-    front.trainable = False
+    set_trainable(front, value=False)
     inputs = keras.Input(image)
     made = []
     for tensor in _listed(front(inputs)):

@@ -9,7 +9,7 @@ import numpy as np
 from cloister.partition.assess.attack import Array
 from cloister.partition.assess.frameworks import frameworks
 
-__all__ = ["copied", "fresh"]
+__all__ = ["copied", "fresh", "set_trainable"]
 
 
 def copied(model: Any) -> Any:
@@ -32,10 +32,18 @@ def fresh(model: Any, *, seed: int) -> Any:
     return made
 
 
+def set_trainable(model: Any, *, value: bool) -> None:
+    """Let every layer of a model learn, or none: the model's own switch does not reach all."""
+    for layer in model.layers:
+        layer.trainable = value
+        if hasattr(layer, "layers"):
+            set_trainable(layer, value=value)
+
+
 def _cloned(model: Any) -> Any:
     made = frameworks().keras.models.clone_model(model)
     # Models that were read as data are frozen, and their copies would be too.
-    made.trainable = True
+    set_trainable(made, value=True)
     return made
 
 

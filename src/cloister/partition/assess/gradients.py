@@ -46,12 +46,19 @@ def stepper(
 
 
 def outputs(model: Any, inputs: Sequence[Array] | Array, *, batch: int) -> tuple[Array, ...]:
-    """Return a model's outputs as arrays, computed so many examples at once."""
-    parts = [inputs] if isinstance(inputs, np.ndarray) else list(inputs)
+    """Return a model's outputs as arrays, computed so many examples at once.
+
+    Args:
+        model: A `keras.Model`.
+        inputs: An array for a model of one input, a list for a model of a list.
+        batch: Examples at once.
+    """
+    single = isinstance(inputs, np.ndarray)
+    parts = [inputs] if single else list(inputs)
     made: list[tuple[Array, ...]] = []
     for start in range(0, len(parts[0]), batch):
         cut = [p[start : start + batch] for p in parts]
-        result = model(cut[0] if len(cut) == 1 else cut, training=False)
+        result = model(cut[0] if single else cut, training=False)
         made.append(tuple(np.asarray(t) for t in _listed(result)))
     return tuple(np.concatenate(each) for each in zip(*made, strict=True))
 

@@ -34,12 +34,13 @@ class ProjectionKL:
     def run(
         self, target: Target, *, budget: Budget, seed: int, progress: Callable[[float], None]
     ) -> tuple[Outcome, ...]:
-        """Judge the maps of every held-out image, as many as there is time for.
+        """Judge the maps of held-out images, as many as there is time for, at least one batch.
 
-        A step is one image. The examples are each image's most telling map.
+        A step is one image; the budget's steps do not count. The examples are each image's most
+        telling map.
         """
         deadline = Deadline(budget.seconds)
-        images = target.private[: budget.steps]
+        images = target.private
         _, height, width, channels = images.shape
         scores, best = [], []
         for start in range(0, len(images), budget.batch):

@@ -25,7 +25,7 @@ from cloister.partition.graph import TensorInfo
 
 __all__ = ["Surrogate", "in_batches", "train_surrogate"]
 
-_RATE: Final = 2e-3
+_RATE: Final = 5e-3
 _DIRECTIONS: Final = 32
 _MATCHING_WEIGHT: Final = 1.0
 _LEAST: Final = 1e-6
@@ -175,7 +175,8 @@ def _wrong(exposed: Any, made: list[Any], labels: Any, *, normal: bool) -> Any:
 
 
 def _are_probabilities(exposed: Any, observed: tuple[Array, ...], batch: int) -> bool:
-    said = outputs(exposed, [t[:batch] for t in observed], batch=batch)[0]
+    cut = [t[:batch] for t in observed]
+    said = outputs(exposed, cut[0] if len(cut) == 1 else cut, batch=batch)[0]
     return bool(said.min() >= 0 and np.allclose(said.sum(axis=-1), 1, atol=1e-3))
 
 

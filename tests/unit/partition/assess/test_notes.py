@@ -45,7 +45,7 @@ def test_depth_does_not_protect_tokens() -> None:
 
 
 def test_what_was_not_run_is_listed() -> None:
-    """A dozen of many by name; cuts that cannot be, with their reason; formats without gradients."""
+    """A dozen of many by name; cuts that cannot be, and why; formats without gradients."""
     said = _notes(
         not_run=tuple(f"the cut at {i}" for i in range(40)),
         finished=Finished(skipped={"cut/3": "no converter"}),

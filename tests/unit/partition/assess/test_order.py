@@ -32,7 +32,7 @@ def _cut(position: int, verdict: str) -> CutReport:
 
 @pytest.mark.parametrize("boundary", range(1, 32))
 def test_the_boundary_is_found_by_halving(boundary: int) -> None:
-    """Of 30 cuts, the cheapest safe one and its unsafe neighbour are known after six, all in the end."""
+    """Of 30 cuts, the cheapest safe one and its unsafe neighbour are known after six."""
     positions = range(1, 31)
     verdicts: dict[int, str] = {}
     order = []

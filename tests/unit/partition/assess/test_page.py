@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -28,6 +29,9 @@ class _Reader(HTMLParser):
         self.elements.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -91,8 +95,6 @@ def test_no_cut_is_an_answer_too() -> None:
 
 
 def _empty() -> object:
-    from dataclasses import replace
-
     return replace(report(recommended=None), cuts=(), pairs=(), defences=())
 
 

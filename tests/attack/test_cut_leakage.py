@@ -1,0 +1,46 @@
+"""Cuts that give their inputs away are called unsafe, and only one whose attackers failed safe.
+
+The attacks are the real ones, with budgets that tests can afford, in one process for all cases.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+SCRIPT: Final = Path(__file__).with_name("cut_cases.py")
+CASES: Final = [
+    node.name.removeprefix("case_")
+    for node in ast.parse(SCRIPT.read_text("utf-8")).body
+    if isinstance(node, ast.FunctionDef) and node.name.startswith("case_")
+]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What came of each case."""
+    written = tmp_path_factory.mktemp("cuts") / "report.json"
+    done = subprocess.run(
+        [sys.executable, SCRIPT, written],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[2] / "src"), "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(written.read_text("utf-8"))
+
+
+@pytest.mark.frameworks("tensorflow", "sklearn")
+@pytest.mark.parametrize("name", CASES)
+def test_case(report: Any, name: str) -> None:
+    """Each case of `cut_cases.py` holds; its docstring says what it shows."""
+    assert report[name] is None, report[name]
