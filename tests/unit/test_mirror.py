@@ -91,9 +91,7 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "network/frames.py": "property/test_relay_frames.py and vectors: spec/test_relay.py",
     "network/opening.py": "driven by network/test_relay.py",
     "network/records.py": "driven by network/test_relay.py and attack/test_network_shield.py",
-<<<<<<< HEAD
     "partition/litert_operators.py": "a table; partition/test_litert_file.py reads by it",
-=======
     "partition/assess/attack.py": "types only; attack/test_cut_leakage.py",
     "partition/assess/bounds.py": "TensorFlow: attack/test_cut_leakage.py",
     "partition/assess/clock.py": "the edge: reads a clock",
@@ -107,7 +105,6 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "partition/assess/representation.py": "TensorFlow: attack/test_cut_leakage.py",
     "partition/assess/showing.py": "attack/test_cut_leakage.py",
     "partition/assess/surrogate.py": "TensorFlow: attack/test_cut_leakage.py",
->>>>>>> wt/assess
     "tee/places.py": "types only",
     "tee/sim/fields.py": "a table; tee/test_registry.py loads it",
     "training/job_claims.py": "vectors: spec/test_job_receipt.py",
