@@ -10,10 +10,10 @@ from typing import Final
 __all__ = ["Curve", "Point", "curves", "scatter"]
 
 _WIDTH: Final = 720
-_HEIGHT: Final = 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 16, 14, 44
+_HEIGHT: Final = 320
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 18, 16, 62
 _TICKS: Final = 4
-_MOST_LABELS: Final = 16
+_MOST_LABELS: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +88,11 @@ def curves(
         )
         if i % step == 0:
             parts.append(
-                f'<text class="tick" x="{x(position):.1f}" y="{_HEIGHT - 18}" '
+                f'<text class="tick" x="{x(position):.1f}" y="{_HEIGHT - 30}" '
                 f'text-anchor="middle">{position}</text>'
             )
     parts.append(
-        f'<text class="axis" x="{(_LEFT + _WIDTH - _RIGHT) / 2:.0f}" y="{_HEIGHT - 3}" '
+        f'<text class="axis" x="{(_LEFT + _WIDTH - _RIGHT) / 2:.0f}" y="{_HEIGHT - 7}" '
         'text-anchor="middle">operators in front of the cut</text>'
     )
     for curve in drawn:
@@ -128,11 +128,11 @@ def scatter(title: str, points: Sequence[Point], *, described: str) -> str:
     for i in range(_TICKS + 1):
         value = top * i / _TICKS
         parts.append(
-            f'<text class="tick" x="{x(value):.1f}" y="{_HEIGHT - 26}" '
+            f'<text class="tick" x="{x(value):.1f}" y="{_HEIGHT - 36}" '
             f'text-anchor="middle">{100 * value:.0f} %</text>'
         )
     parts.append(
-        f'<text class="axis" x="{(_LEFT + _WIDTH - _RIGHT) / 2:.0f}" y="{_HEIGHT - 6}" '
+        f'<text class="axis" x="{(_LEFT + _WIDTH - _RIGHT) / 2:.0f}" y="{_HEIGHT - 7}" '
         'text-anchor="middle">time of the front, of the whole</text>'
     )
     parts += [

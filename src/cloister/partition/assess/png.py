@@ -1,4 +1,4 @@
-"""Pictures as PNG (W3C, second edition): 8 bits, grey or RGB, no filter, made by zlib alone."""
+"""Pictures as PNG (W3C, second edition): 8 bits, no filter, made by zlib alone."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from cloister.partition.assess.attack import Array
 __all__ = ["data_url", "png", "strip"]
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-_GREY, _RGB = 0, 2
+# Kinds by channels: grey, grey with opacity, red green blue, and those with opacity.
+_KINDS: Final = {1: 0, 2: 4, 3: 2, 4: 6}
+_GAPS: Final = 24
 
 
 def png(image: Array) -> bytes:
-    """Return an image of bytes (height, width, 1 or 3) as a file."""
+    """Return an image of bytes (height, width, 1 to 4) as a file."""
     height, width, channels = image.shape
     rows = np.zeros((height, 1 + width * channels), np.uint8)
     rows[:, 1:] = image.reshape(height, -1)
-    header = struct.pack(">IIBBBBB", width, height, 8, _GREY if channels == 1 else _RGB, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, _KINDS[channels], 0, 0, 0)
     return (
         _SIGNATURE
         + _chunk(b"IHDR", header)
@@ -37,9 +39,9 @@ def data_url(image: Array) -> str:
 
 
 def strip(images: Array, *, side: int) -> Array:
-    """Return images (n, h, w, c) side by side, none larger than `side`; channels beyond 3 are cut.
+    """Return images (n, h, w, c) side by side with gaps to see through, none larger than `side`.
 
-    Large ones are shrunk by whole factors, by the means of blocks.
+    Channels beyond three are left out. Large ones are shrunk by whole factors, by the means of blocks.
     """
     count, height, width, channels = images.shape
     by = max(1, -(-max(height, width) // side))
@@ -50,7 +52,10 @@ def strip(images: Array, *, side: int) -> Array:
         )
         images = np.rint(blocks.mean(axis=(2, 4))).astype(np.uint8)
     planes = images[..., :3] if channels >= 3 else images[..., :1]  # noqa: PLR2004  # RGB
-    return np.concatenate(list(planes), axis=1)
+    opaque = np.full((*planes.shape[:3], 1), 255, np.uint8)
+    gap = max(1, planes.shape[2] // _GAPS)
+    spaced = np.pad(np.concatenate([planes, opaque], axis=3), ((0, 0), (0, 0), (0, gap), (0, 0)))
+    return np.concatenate(list(spaced), axis=1)[:, :-gap]
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

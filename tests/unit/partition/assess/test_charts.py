@@ -31,7 +31,7 @@ def test_curves_stay_inside() -> None:
     assert drawn.get("aria-label") == "Title. What is seen"
     dots = drawn.findall(f"{NAMESPACE}circle")
     assert len(dots) == 3
-    assert all(0 <= float(dot.get("cy", "-1")) <= 300 for dot in dots)
+    assert all(0 <= float(dot.get("cy", "-1")) <= 320 for dot in dots)
     marks = [rect.get("class") for rect in drawn.findall(f"{NAMESPACE}rect")]
     assert marks == ["v-unsafe", "v-undecided", "v-safe"]
     words = [text.text for text in drawn.findall(f"{NAMESPACE}text")]

@@ -13,7 +13,7 @@ from cloister.partition.assess.png import data_url, png, strip
 RANDOM = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3, 4])
 def test_another_reader_sees_the_same(channels: int) -> None:
     """Matplotlib's reader gives back every byte."""
     image = pytest.importorskip("matplotlib.image")
@@ -33,9 +33,12 @@ def test_a_url_holds_the_file() -> None:
 def test_a_strip_is_side_by_side_and_small() -> None:
     """Large images are shrunk by means; of more than three channels the first are shown."""
     images = RANDOM.integers(256, size=(3, 50, 30, 1), dtype=np.uint8)
-    assert strip(images, side=64).shape == (50, 90, 1)
-    assert np.array_equal(strip(images, side=64)[:, 30:60], images[1])
+    beside = strip(images, side=64)
+    assert beside.shape == (50, 92, 2)
+    assert np.array_equal(beside[:, 31:61, :1], images[1])
+    assert (beside[:, [30, 61], 1] == 0).all()
+    assert (np.delete(beside, [30, 61], axis=1)[..., 1] == 255).all()
     flat = np.full((2, 100, 100, 4), 9, np.uint8)
     small = strip(flat, side=32)
-    assert small.shape == (25, 50, 3)
-    assert (small == 9).all()
+    assert small.shape == (25, 51, 4)
+    assert (small[:, :25, :3] == 9).all()
