@@ -140,7 +140,8 @@ def case_fresh_weights_are_no_old_ones() -> None:
             assert 0.3 < made.std() / np.sqrt(2 / np.prod(made.shape[:-1])) < 2
     assert len(new.trainable_variables) > 6
     again = copied(model)
-    assert all(np.array_equal(a, b) for a, b in zip(again.get_weights(), model.get_weights()))
+    both = zip(again.get_weights(), model.get_weights(), strict=True)
+    assert all(np.array_equal(a, b) for a, b in both)
     again.layers[1].set_weights([0 * w for w in again.layers[1].get_weights()])
     assert np.abs(model.layers[1].get_weights()[0]).max() > 0
     set_trainable(again, value=False)

@@ -1,4 +1,4 @@
-"""Attacks on the model, defences, and a whole assessment, with TensorFlow in a process of its own."""
+"""Attacks on the model, defences, and a whole assessment; TensorFlow has a process of its own."""
 
 from __future__ import annotations
 
