@@ -83,7 +83,8 @@ class Target:
     def unit(self, images: Array) -> Array:
         """Return images of the model's scale in [0, 1], float32."""
         scaled = (np.asarray(images, np.float32) - self.low) / (self.high - self.low)
-        return np.clip(scaled, 0.0, 1.0)
+        clipped: Array = np.clip(scaled, 0.0, 1.0)
+        return clipped
 
     def scaled(self, images: Array) -> Array:
         """Return images of [0, 1] in the model's scale, float32."""

@@ -48,7 +48,8 @@ def squared_jacobians(
         part = images[start : start + batch]
         for _ in range(probes):
             signs = [
-                random.choice(np.float32([-1, 1]), size=(len(part), *shape)) for shape in shapes
+                random.integers(0, 2, (len(part), *shape)).astype(np.float32) * 2 - 1
+                for shape in shapes
             ]
             pulled = pulled_back(model, part, signs).astype(np.float64)
             traces[start : start + batch] += (pulled**2).sum(axis=tuple(range(1, pulled.ndim)))

@@ -52,7 +52,8 @@ class Decoder:
         """Train on public images, decode the held-out ones. A step is one batch of the network's.
 
         Incomplete when time ran out before all steps of all restarts, the surrogate's among them.
-        A decoder that is as good as perfect on images kept apart ends the search early.
+        By queries, a decoder that is as good as perfect on images kept apart ends the search early;
+        a surrogate's images say less about what crosses.
         """
         deadline = Deadline(budget.seconds)
         pairs_of, complete, notes = target.front, True, []
@@ -71,7 +72,7 @@ class Decoder:
         learner = _Learner(target, in_batches(pairs_of, target.proxy, budget.batch), seed)
         steps = 0
         for restart in range(budget.restarts):
-            if learner.best[0] >= _ENOUGH:
+            if self._knows == "queries" and learner.best[0] >= _ENOUGH:
                 break
             ran = learner.network(
                 width=self._width,

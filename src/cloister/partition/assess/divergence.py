@@ -29,7 +29,8 @@ def divergence(of_input: Array, of_maps: Array) -> Array:
     """Return KL_ij (n, maps) in nats, for P (n, classes) and Q (n, maps, classes)."""
     p = np.asarray(of_input, np.float64)[:, None]
     q = np.maximum(np.asarray(of_maps, np.float64), _LEAST)
-    return np.sum(_xlogx(p) - p * np.log(q), axis=-1)
+    nats: Array = np.sum(_xlogx(p) - p * np.log(q), axis=-1)
+    return nats
 
 
 def even_divergence(of_input: Array) -> Array:

@@ -65,7 +65,8 @@ class Spread:
 def mse(images: Array, originals: Array) -> Array:
     """Return mean squared errors."""
     difference = images.astype(np.float64) - originals
-    return np.mean(difference**2, axis=tuple(range(1, difference.ndim)))
+    errors: Array = np.mean(difference**2, axis=tuple(range(1, difference.ndim)))
+    return errors
 
 
 def psnr(images: Array, originals: Array) -> Array:
@@ -105,7 +106,8 @@ def found(images: Array, candidates: Array) -> Array:
     own = np.diagonal(scores)
     others = scores.copy()
     np.fill_diagonal(others, -np.inf)
-    return (own > others.max(axis=1) + 1e-9).astype(np.float64)
+    own_is_most: Array = (own > others.max(axis=1) + 1e-9).astype(np.float64)
+    return own_is_most
 
 
 def spread(values: Array, *, lower_is_worse: bool, seed: int) -> Spread:

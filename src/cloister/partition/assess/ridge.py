@@ -78,4 +78,5 @@ def _kernel(a: Array, b: Array, width: float | None) -> Array:
 def _squares(a: Array, b: Array) -> Array:
     """Return squared distances of all pairs."""
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None] - 2 * (a @ b.T)
-    return np.maximum(squares, 0)
+    positive: Array = np.maximum(squares, 0)
+    return positive

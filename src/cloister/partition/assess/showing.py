@@ -131,4 +131,5 @@ def shown(originals: Array, made: Array, *, order: Array) -> Examples:
 
 
 def _bytes(images: Array) -> Array:
-    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+    made: Array = np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+    return made

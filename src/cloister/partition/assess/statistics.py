@@ -63,6 +63,6 @@ def _centred(distances: Array) -> Array:
     """Return U-centred distances."""
     n = len(distances)
     rows = distances.sum(axis=1) / (n - 2)
-    centred = distances - rows[:, None] - rows[None] + distances.sum() / ((n - 1) * (n - 2))
+    centred: Array = distances - rows[:, None] - rows[None] + distances.sum() / ((n - 1) * (n - 2))
     np.fill_diagonal(centred, 0)
     return centred

@@ -122,7 +122,8 @@ def _untrained(target: Target, seed: int) -> Any:
 def _start(name: str, shape: tuple[int, ...], random: np.random.Generator, datatype: Any) -> Array:
     if len(shape) > 1:
         deviation = np.sqrt(2.0 / np.prod(shape[:-1]))
-        return (random.standard_normal(shape) * deviation).astype(datatype)
+        drawn: Array = (random.standard_normal(shape) * deviation).astype(datatype)
+        return drawn
     ones = "gamma" in name or "variance" in name or "scale" in name
     return np.full(shape, 1 if ones else 0, datatype)
 
@@ -150,9 +151,7 @@ def _directions(random: np.random.Generator, shape: tuple[int, ...]) -> tuple[Ar
     """Return unit vectors among all numbers of an example, and among those of one place."""
     whole = random.standard_normal((int(np.prod(shape)), _DIRECTIONS))
     local = random.standard_normal((shape[-1], _DIRECTIONS))
-    return tuple(  # type: ignore[return-value]
-        (v / np.linalg.norm(v, axis=0)).astype(np.float32) for v in (whole, local)
-    )
+    return tuple((v / np.linalg.norm(v, axis=0)).astype(np.float32) for v in (whole, local))
 
 
 def _sliced(made: Any, seen: Any, directions: tuple[Array, Array]) -> Any:
