@@ -1,7 +1,7 @@
 """Readers of models for `targets.py`, with good bytes for each.
 
-ONNX and HDF5 are read by native code, which a fuzzer that runs for long may break: then the finding
-is theirs, and LIMITATIONS has it.
+ONNX is read by native code, which a fuzzer that runs for long may break: then the finding
+is theirs.
 """
 
 from __future__ import annotations

@@ -7,15 +7,17 @@ and what still holds something of a secret part is not signed either.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cloister.crypto.signature import SigningKey
 from cloister.errors import ConfigError
+from cloister.partition.constants import part_constants, require_no_constants
 from cloister.partition.cuts import cut_at
 from cloister.partition.equality import require_equal
 from cloister.partition.graph import Cut, Graph, Source
 from cloister.partition.leakage import LeakageReport
+from cloister.partition.litert_source import unfused_part
 from cloister.partition.package import PackageFiles, Parts, make_package, require_about
 from cloister.partition.plan_facts import EqualityFacts
 from cloister.partition.report import read_report
@@ -155,6 +157,9 @@ def cut_model(
 ) -> tuple[Parts, EqualityFacts]:
     """Return the parts of a model, and how they compare with the whole.
 
+    In a LiteRT middle activations are operators of their own: whoever checks its linear operators
+    while it serves needs what they give.
+
     Args:
         source: The model, as it was read.
         front: Where the exposed part begins.
@@ -165,7 +170,8 @@ def cut_model(
 
     Raises:
         ConfigError: `config.value`: nothing lies between.
-        RefusedError: `partition.differs`: the parts do not give what the whole gives.
+        RefusedError: `partition.differs`: the parts do not give what the whole gives;
+            `partition.constant`: something of a secret part is in the exposed one.
         UnsupportedError: `model.convert`: a part cannot be made into a file that runs.
     """
     inputs = [info.name for info in source.graph.inputs]
@@ -176,11 +182,17 @@ def cut_model(
         source.part(front.tensors, outputs if back is None else back.tensors),
         None if back is None else source.part(back.tensors, outputs),
     )
+    if parts.middle.format == "litert":
+        parts = replace(parts, middle=unfused_part(parts.middle))
     running = [part for part in (parts.front, parts.middle, parts.back) if part is not None]
     stage(f"comparing with the whole on {trials} random inputs")
     found = require_equal(
         source.part(inputs, outputs), running, bound=source.bound, trials=trials, seed=seed
     )
+    stage("searching the exposed part for secret constants")
+    for part in running:
+        if part is not parts.middle:
+            require_no_constants(part_constants(part), parts.middle.data)
     return parts, EqualityFacts(
         runtime=found.runtime, trials=found.trials, worst=found.worst, bound=found.bound
     )

@@ -48,6 +48,11 @@ def test_a_difference_beyond_the_bound_is_refused() -> None:
     assert 0 < found.worst <= 1e-3
 
 
+def test_parts_that_run_fast_are_within_a_bound() -> None:
+    found = require_equal(WHOLE, [FRONT, BACK], bound=1e-5, trials=2, seed=1, exact=False)
+    assert found.worst <= 1e-5
+
+
 def test_an_output_that_no_part_gives_is_refused() -> None:
     with pytest.raises(RefusedError, match="no part gives") as caught:
         require_equal(WHOLE, [FRONT], bound=1, trials=1, seed=1)
@@ -76,7 +81,7 @@ def test_random_inputs_fit_and_are_the_seeds() -> None:
     ]
     once, again = (random_feeds(infos, np.random.default_rng(4), batch=5) for _ in range(2))
     assert {n: (a.dtype.name, a.shape) for n, a in once.items()} == {
-        "f": ("float16", (5, 3, 8)),
+        "f": ("float16", (5, 3, 64)),
         "i": ("int64", (2,)),
         "b": ("bool", ()),
     }

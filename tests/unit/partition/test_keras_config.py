@@ -97,6 +97,8 @@ LAYER = ["config", "layers", 1]
         changed(["class_name"], "MyModel"),
         changed(["module"], "os"),
         changed(["registered_name"], "package>Model"),
+        changed(["module"], ["keras"]),
+        changed([*LAYER, "registered_name"], ["Rescaling"]),
         changed([*LAYER, "class_name"], "Lambda"),
         changed([*LAYER, "module"], "builtins"),
         changed([*LAYER, "module"], "keras.src.ops.numpy"),

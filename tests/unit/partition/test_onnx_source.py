@@ -124,3 +124,14 @@ def test_tensors_whose_shape_nothing_says_are_refused() -> None:
     with pytest.raises(RefusedError) as caught:
         ONNXSource(model.SerializeToString())
     assert caught.value.code == "model.operator"
+
+
+def test_outputs_that_depend_on_no_input_are_refused() -> None:
+    model = onnx.load_from_string(DATA)
+    model.graph.node.append(onnx.helper.make_node("Neg", ["fc.b"], ["constant"]))
+    model.graph.output.append(
+        onnx.helper.make_tensor_value_info("constant", onnx.TensorProto.FLOAT, [10])
+    )
+    with pytest.raises(RefusedError, match="no input") as caught:
+        ONNXSource(model.SerializeToString())
+    assert caught.value.code == "model.operator"

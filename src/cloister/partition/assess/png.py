@@ -41,7 +41,7 @@ def data_url(image: Array) -> str:
 def strip(images: Array, *, side: int) -> Array:
     """Return images (n, h, w, c) side by side with gaps to see through, none larger than `side`.
 
-    Channels beyond three are left out. Large ones are shrunk by whole factors, by the means of blocks.
+    Channels beyond three are left out. Large ones are shrunk by whole factors, by means of blocks.
     """
     count, height, width, channels = images.shape
     by = max(1, -(-max(height, width) // side))
