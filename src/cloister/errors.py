@@ -338,6 +338,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "model.malformed": MalformedError,
     "plan.malformed": MalformedError,
     "report.malformed": MalformedError,
+    "sample.malformed": MalformedError,
+    "assessment.state": MalformedError,
     "token.malformed": MalformedError,
     "cmw.malformed": MalformedError,
     "description.malformed": MalformedError,

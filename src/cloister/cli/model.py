@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cloister.cli import model_check, model_cut
+from cloister.cli import model_assess, model_check, model_cut
 
 __all__ = ["app"]
 
@@ -13,6 +13,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+app.command("assess")(model_assess.command)
 app.command("cut")(model_cut.command)
 app.command("check")(model_check.command)
 

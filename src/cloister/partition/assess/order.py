@@ -1,0 +1,117 @@
+"""Which cut comes next, how long it may take, and what is recommended: functions, no I/O.
+
+What crosses a deeper cut is computed from what crosses here, by a part that is exposed. So whoever
+succeeds deeper succeeds here, and the search is for one boundary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from cloister.partition.graph import Graph
+from cloister.partition.report import CutReport
+
+__all__ = ["back_position", "defended", "next_position", "paired", "recommend", "seconds", "settle"]
+
+_PAIRS: Final = 12
+
+
+def next_position(positions: Sequence[int], verdicts: Mapping[int, str]) -> int | None:
+    """Return the next position to assess, the one that tells most; None when all are done.
+
+    The boundary between unsafe and safe is halved until it is found, then its neighbours follow.
+    What is undecided counts as unsafe: nobody would cut there.
+    """
+    open_ = sorted(set(positions) - set(verdicts))
+    if not open_:
+        return None
+    safe = [p for p in positions if verdicts.get(p) == "safe"]
+    bad = [p for p, verdict in verdicts.items() if verdict != "safe"]
+    floor = max(bad, default=-1)
+    ceiling = min((p for p in safe if p > floor), default=max(positions) + 1)
+    between = [p for p in open_ if floor < p < ceiling]
+    if between:
+        return between[len(between) // 2]
+    return min(open_, key=lambda p: (abs(p - (floor + ceiling) / 2), p))
+
+
+def seconds(left: float, *, remaining: int, positions: int, total: float) -> float:
+    """Return how long the next cut may take.
+
+    An equal share of what is left, but never less than lets the search for the boundary come to its
+    end: a few cuts attacked well say more than many attacked badly.
+    """
+    searched = 2 + math.ceil(math.log2(positions + 1))
+    return min(left, max(left / max(1, remaining), total / searched))
+
+
+def settle(cuts: Sequence[CutReport]) -> tuple[CutReport, ...]:
+    """Return cuts in order, none better than a deeper one that is unsafe."""
+    found: list[CutReport] = []
+    deepest: int | None = None
+    for cut in sorted(cuts, key=lambda each: -each.position):
+        if cut.verdict == "unsafe":
+            deepest = cut.position if deepest is None else deepest
+            found.append(cut)
+        elif deepest is not None:
+            because = (
+                f"the cut at {deepest} is unsafe, and what crosses there can be computed from what "
+                "crosses here, by the exposed part"
+            )
+            found.append(replace(cut, verdict="unsafe", because=f"{because}. {cut.because}"[:2000]))
+        else:
+            found.append(cut)
+    return tuple(reversed(found))
+
+
+def recommend(cuts: Sequence[CutReport]) -> int | None:
+    """Return the position of the safe cut with the smallest front; None where none is safe.
+
+    A front that has all nodes of another costs more: no clock is asked.
+    """
+    return min((cut.position for cut in cuts if cut.verdict == "safe"), default=None)
+
+
+def paired(
+    positions: Sequence[int], recommended: int | None, backs: Sequence[int]
+) -> tuple[tuple[int, int | None], ...]:
+    """Return the pairs of cuts that copies are made for, the most telling first.
+
+    Args:
+        positions: Of all cuts that were assessed.
+        recommended: The one recommended; its pairs come first.
+        backs: Where exposed parts might end before the model's end.
+    """
+    spread = _spread(sorted(positions), _PAIRS)
+    fronts = ([] if recommended is None else [recommended]) + [
+        p for p in spread if p != recommended
+    ]
+    first: list[tuple[int, int | None]] = [(p, b) for p in fronts[:1] for b in backs if b > p]
+    ends: list[tuple[int, int | None]] = [(p, None) for p in fronts]
+    return (*ends[:1], *first, *ends[1:])
+
+
+def back_position(graph: Graph) -> int | None:
+    """Return where a back part would begin that has the last weights; None where it had all."""
+    last = [i for i, node in enumerate(graph.nodes) if node.constants]
+    return last[-1] if len(last) > 1 and last[-1] > 0 else None
+
+
+def defended(cuts: Sequence[CutReport], recommended: int | None) -> int | None:
+    """Return the cut that a defence might make good: the deepest that is not safe, before it."""
+    bad = [
+        cut.position
+        for cut in cuts
+        if cut.verdict != "safe" and (recommended is None or cut.position < recommended)
+    ]
+    return max(bad, default=recommended)
+
+
+def _spread(values: Sequence[int], count: int) -> list[int]:
+    if len(values) <= count:
+        return list(values)
+    places = {round(i * (len(values) - 1) / (count - 1)) for i in range(count)}
+    return [values[i] for i in sorted(places)]

@@ -1,0 +1,382 @@
+"""An assessment: every cut that is asked for, then the copies, then the defences.
+
+It decides and computes; files, bars and clocks of the wall belong to who calls it. Whatever is
+finished is kept, so that it can be stopped at any moment and gone on with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, cast
+
+import numpy as np
+
+from cloister import __version__
+from cloister.errors import ConfigError, MissingExtraError, UnsupportedError
+from cloister.partition.assess import notes as notes_of
+from cloister.partition.assess.attacking import (
+    Found,
+    assess_cut,
+    assess_defence,
+    assess_pair,
+    target_of,
+)
+from cloister.partition.assess.clock import Deadline
+from cloister.partition.assess.defences import DEFENCES
+from cloister.partition.assess.networks import Network, probabilities
+from cloister.partition.assess.order import (
+    back_position,
+    defended,
+    next_position,
+    paired,
+    recommend,
+    seconds,
+    settle,
+)
+from cloister.partition.assess.sample import Material
+from cloister.partition.assess.showing import ends as ends_of
+from cloister.partition.assess.state import Finished, read_state, write_state
+from cloister.partition.assess.verdict import Limits
+from cloister.partition.cuts import all_cuts
+from cloister.partition.graph import Cut
+from cloister.partition.report import (
+    Budget,
+    CutReport,
+    DefenceReport,
+    LeakageReport,
+    ModelFacts,
+    PairReport,
+    Sample,
+)
+
+__all__ = ["Assessment", "Wanted"]
+
+CUTS_PART: Final = 0.65
+PAIRS_PART: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What an owner asks for.
+
+    Attributes:
+        name: What people call the model.
+        seconds: Time for all of it.
+        steps: Steps of training for each attack that trains.
+        seed: Of every random choice.
+        cuts: Positions; empty asks for every cut that leaves something on either side.
+        backs: Positions where exposed parts may end before the model's end.
+        limits: What a verdict allows.
+    """
+
+    name: str
+    seconds: int
+    steps: int = 600
+    seed: int = 1
+    cuts: tuple[int, ...] = ()
+    backs: tuple[int, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+class Assessment:
+    """One model, one sample, one budget."""
+
+    def __init__(
+        self, network: Network, material: Material, wanted: Wanted, *, at: int, device: str
+    ) -> None:
+        """Take everything.
+
+        Args:
+            network: The model.
+            material: The images.
+            wanted: What is asked for.
+            at: Now, in Unix seconds, for the report.
+            device: What computes, for the report.
+
+        Raises:
+            ConfigError: `config.value`: a position that the model has not.
+        """
+        self._network = network
+        self._material = material
+        self._wanted = wanted
+        self._at = at
+        self._device = device
+        self._cuts = {cut.position: cut for cut in all_cuts(network.graph)}
+        inner = range(1, len(network.graph.nodes))
+        if unknown := [p for p in (*wanted.cuts, *wanted.backs) if p not in inner]:
+            raise ConfigError(
+                f"the model can be cut at 1 to {len(inner)}, not at {unknown[0]}",
+                code="config.value",
+            )
+        if not inner:
+            raise ConfigError("a model of one operator has nothing to cut", code="config.value")
+        self.positions: Final = tuple(sorted(set(wanted.cuts))) or tuple(inner)
+        own = back_position(network.graph)
+        self._backs = wanted.backs or (() if own is None else (own,))
+        self.finished = Finished()
+        self._found_ends: tuple[dict[str, float], dict[str, float], float] | None = None
+
+    @property
+    def key(self) -> bytes:
+        """What a state belongs to: model, samples, seed, budget and everything else asked for."""
+        w, m = self._wanted, self._material
+        parts = [
+            self._network.source.digest,
+            m.digest,
+            m.proxy_digest,
+            b"" if m.members is None else hashlib.sha256(m.members.tobytes()).digest(),
+            repr((w.seconds, w.steps, w.seed, w.limits, m.low, m.high, __version__)).encode(),
+        ]
+        return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
+
+    def run(self, progress: Callable[[float, str], None], saved: Callable[[], None]) -> None:
+        """Do what is not finished, within the time.
+
+        Args:
+            progress: Hears how much is done, from 0 to 1, and what is being done.
+            saved: Called after each thing that is finished, which is when a state is worth writing.
+        """
+        total = float(self._wanted.seconds)
+        over = Deadline(total)
+        cuts_over = Deadline(CUTS_PART * total)
+        while not cuts_over.over and (position := self._next()) is not None:
+            at_most = seconds(
+                cuts_over.left,
+                remaining=len(self._open()),
+                positions=len(self.positions),
+                total=CUTS_PART * total,
+            )
+            self._do_cut(position, at_most, self._heard(progress, 0.0, CUTS_PART))
+            saved()
+        pairs_over = Deadline(over.left - (1 - CUTS_PART - PAIRS_PART) * total)
+        planned = [each for each in self._pairs() if each not in self.finished.pairs]
+        for i, (front, back) in enumerate(planned):
+            if pairs_over.over:
+                break
+            share = pairs_over.left / (len(planned) - i)
+            self._do_pair(front, back, share, self._heard(progress, CUTS_PART, PAIRS_PART))
+            saved()
+        wanted = [each for each in self._defences() if each not in self.finished.defences]
+        for i, (position, name) in enumerate(wanted):
+            if over.over:
+                break
+            share = over.left / (len(wanted) - i)
+            rest = 1 - CUTS_PART - PAIRS_PART
+            self._do_defence(
+                name, position, share, self._heard(progress, CUTS_PART + PAIRS_PART, rest)
+            )
+            saved()
+        progress(1.0, "done")
+
+    def state(self) -> bytes:
+        """Return what is finished, for `resume`."""
+        return write_state(self.finished, self._report(), self.key)
+
+    def resume(self, data: bytes) -> bool:
+        """Take what an earlier run finished; False where that was a run of something else.
+
+        Raises:
+            MalformedError: `assessment.state`, `report.malformed` or `wire.too-large`: it was not
+                written by `state`.
+        """
+        found = read_state(data, self.key)
+        if found is None:
+            return False
+        self.finished = found
+        return True
+
+    def report(self) -> LeakageReport:
+        """Return the report of what is finished."""
+        raw = self._report()
+        cuts = settle(raw.cuts)
+        return replace(raw, cuts=cuts, recommended=recommend(cuts))
+
+    def _report(self) -> LeakageReport:
+        """Return the report with each cut's verdict as its own attacks have it."""
+        network, material, wanted = self._network, self._material, self._wanted
+        cuts = tuple(self.finished.cuts[p] for p in sorted(self.finished.cuts))
+        identity, noise, mean = self._scale()
+        return LeakageReport(
+            model=ModelFacts(
+                sha256=network.source.digest, format=network.graph.format, name=wanted.name
+            ),
+            made=self._at,
+            tool=f"cloister {__version__}",
+            seed=wanted.seed,
+            sample=Sample(
+                sha256=material.digest,
+                images=material.images,
+                shape=tuple(int(size) for size in material.private.shape[1:]),
+                proxy_sha256=material.proxy_digest,
+                proxy_images=len(material.proxy),
+                held_out_images=len(material.private),
+            ),
+            budget=Budget(seconds=wanted.seconds, complete=self._complete()),
+            identity=identity,
+            noise=noise,
+            cuts=cuts,
+            pairs=tuple(
+                self.finished.pairs[key]
+                for key in sorted(self.finished.pairs, key=lambda k: (k[0], k[1] or 2**31))
+            ),
+            defences=tuple(self.finished.defences[key] for key in sorted(self.finished.defences)),
+            recommended=None,
+            notes=notes_of.of(
+                network=network,
+                material=material,
+                finished=self.finished,
+                not_run=self._not_run(),
+                device=self._device,
+                mean_image=mean,
+            ),
+        )
+
+    def _next(self) -> int | None:
+        verdicts = {p: cut.verdict for p, cut in self.finished.cuts.items()}
+        skipped = {p: "undecided" for p in self.positions if f"cut/{p}" in self.finished.skipped}
+        return next_position(self.positions, verdicts | skipped)
+
+    def _open(self) -> list[int]:
+        return [
+            p
+            for p in self.positions
+            if p not in self.finished.cuts and f"cut/{p}" not in self.finished.skipped
+        ]
+
+    def _pairs(self) -> Sequence[tuple[int, int | None]]:
+        if not self._network.differentiable:
+            return ()
+        cuts = settle(tuple(self.finished.cuts.values()))
+        return paired([cut.position for cut in cuts], recommend(cuts), self._backs)
+
+    def _defences(self) -> Sequence[tuple[int, str]]:
+        cuts = settle(tuple(self.finished.cuts.values()))
+        position = defended(cuts, recommend(cuts))
+        if position is None:
+            return ()
+        names = DEFENCES if self._network.differentiable else DEFENCES[:1]
+        return [(position, name) for name in names]
+
+    def _complete(self) -> bool:
+        return not self._not_run()
+
+    def _not_run(self) -> tuple[str, ...]:
+        """Return what was asked for and not done."""
+        finished = self.finished
+        missing = [f"the cut at {p}" for p in self._open()]
+        missing += [
+            f"copies of what is exposed from {front} to {'the end' if back is None else back}"
+            for front, back in self._pairs()
+            if (front, back) not in finished.pairs
+        ]
+        missing += [
+            f"{name} at {position}"
+            for position, name in self._defences()
+            if (position, name) not in finished.defences
+        ]
+        return tuple(missing)
+
+    def _heard(
+        self, progress: Callable[[float, str], None], start: float, part: float
+    ) -> Callable[[float, str, int, int], None]:
+        def hear(done: float, what: str, before: int, count: int) -> None:
+            progress(start + part * (before + done) / max(1, count), what)
+
+        return hear
+
+    def _do_cut(
+        self, position: int, at_most: float, hear: Callable[[float, str, int, int], None]
+    ) -> None:
+        done, count = len(self.finished.cuts), len(self.positions)
+        try:
+            found = assess_cut(
+                self._network,
+                self._cuts[position],
+                self._material,
+                steps=self._wanted.steps,
+                seconds=at_most,
+                seed=self._wanted.seed,
+                limits=self._wanted.limits,
+                progress=lambda p: hear(p, f"cut {position}", done, count),
+            )
+        except UnsupportedError as e:
+            if isinstance(e, MissingExtraError):
+                raise
+            self.finished.skipped[f"cut/{position}"] = f"{e.public}"
+            return
+        self.finished.cuts[position] = cast("CutReport", found.report)
+        self._keep(f"cut/{position}", found)
+
+    def _do_pair(
+        self,
+        front: int,
+        back: int | None,
+        at_most: float,
+        hear: Callable[[float, str, int, int], None],
+    ) -> None:
+        done, count = len(self.finished.pairs), len(self._pairs())
+        where: Cut | None = None if back is None else self._cuts[back]
+        found = assess_pair(
+            self._network,
+            self._cuts[front],
+            where,
+            self._material,
+            steps=self._wanted.steps,
+            seconds=at_most,
+            seed=self._wanted.seed,
+            progress=lambda p: hear(p, f"copies, cut at {front}", done, count),
+        )
+        self.finished.pairs[front, back] = cast("PairReport", found.report)
+        self._keep(f"pair/{front}/{'end' if back is None else back}", found)
+
+    def _do_defence(
+        self,
+        name: str,
+        position: int,
+        at_most: float,
+        hear: Callable[[float, str, int, int], None],
+    ) -> None:
+        done = len(self.finished.defences)
+        found = assess_defence(
+            name,
+            self._network,
+            self._cuts[position],
+            self._material,
+            steps=self._wanted.steps,
+            seconds=at_most,
+            seed=self._wanted.seed,
+            progress=lambda p: hear(p, f"{name} at {position}", done, len(DEFENCES)),
+        )
+        if found is not None:
+            self.finished.defences[position, name] = cast("DefenceReport", found.report)
+            self._keep(f"defence/{position}/{name}", found)
+
+    def _keep(self, name: str, found: Found) -> None:
+        self.finished.pictures.update(
+            {f"{name}/{each}": examples for each, examples in found.pictures.items()}
+        )
+        if found.remarks:
+            self.finished.remarks[name] = found.remarks
+
+    def _scale(self) -> tuple[dict[str, float], dict[str, float], float]:
+        if self._found_ends is None:
+            self._found_ends = self._ends()
+        return self._found_ends
+
+    def _ends(self) -> tuple[dict[str, float], dict[str, float], float]:
+        """Return both ends of the scale, and the SSIM of the mean image between them."""
+        material = self._material
+        target = target_of(self._network, self._cuts[self.positions[0]], material)
+        found = ends_of(target, seed=self._wanted.seed)
+        identity, noise = dict(found["identity"]), dict(found["noise"])
+        said = probabilities(self._network.scores(material.private)).argmax(axis=1)
+        public = probabilities(self._network.scores(material.proxy)).argmax(axis=1)
+        most = int(np.bincount(public).argmax())
+        identity["fidelity"], noise["fidelity"] = 1.0, float((said == most).mean())
+        if material.private_labels is not None:
+            labels = material.private_labels
+            identity["accuracy"] = float((said == labels).mean())
+            noise["accuracy"] = float((labels == most).mean())
+        return identity, noise, float(found["mean"]["ssim"])

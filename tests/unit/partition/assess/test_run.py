@@ -1,0 +1,214 @@
+"""An assessment's order, what it keeps, and what its report says: the attacks are stand-ins here.
+
+`integration/test_assessment.py` runs the real ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cloister.errors import ConfigError, UnsupportedError
+from cloister.partition.assess import run as module
+from cloister.partition.assess.attacking import Found
+from cloister.partition.assess.run import Assessment, Wanted
+from cloister.partition.assess.sample import Material
+from cloister.partition.graph import Graph, Node, TensorInfo
+from cloister.partition.report import PairReport, read_report, write_report
+from unit.partition.assess.report_cases import pictures, report
+
+RANDOM = np.random.default_rng(0)
+DEPTH = 8
+
+
+def _graph(depth: int = DEPTH) -> Graph:
+    names = ["input", *(f"t{i}" for i in range(1, depth + 1))]
+    tensors = {name: TensorInfo(name, "float32", (-1, 4, 4, 1)) for name in names}
+    nodes = tuple(
+        Node(f"n{i}", "Conv2D", (names[i - 1],), (names[i],), (f"w{i}",))
+        for i in range(1, depth + 1)
+    )
+    return Graph("keras", (tensors["input"],), (tensors[names[-1]],), nodes, tensors)
+
+
+def _material() -> Material:
+    images = RANDOM.random((40, 4, 4, 1)).astype(np.float32)
+    return Material(
+        private=images[:10],
+        proxy=images[10:],
+        private_labels=np.arange(10) % 3,
+        proxy_labels=np.arange(30) % 3,
+        private_property=None,
+        proxy_property=None,
+        members=None,
+        low=0.0,
+        high=1.0,
+        images=40,
+        digest=bytes(32),
+        proxy_digest=bytes(32),
+        notes=(),
+    )
+
+
+class Bench:
+    """An assessment of a chain of nodes whose cuts are safe from some position on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, boundary: int = 5) -> None:
+        self.asked: list[Any] = []
+        self.boundary = boundary
+        self.stop_at: int | None = None
+        template = report()
+
+        def cut(_network: Any, cut: Any, _material: Any, **more: Any) -> Found:
+            self.asked.append(cut.position)
+            if cut.position == self.stop_at:
+                raise KeyboardInterrupt
+            if cut.position == 7:
+                raise UnsupportedError("no converter", code="model.convert")
+            more["progress"](0.5)
+            verdict = "safe" if cut.position >= self.boundary else "unsafe"
+            made = replace(
+                template.cuts[0], position=cut.position, tensors=cut.tensors, verdict=verdict
+            )
+            return Found(made, {"decoder/queries": pictures()["cut/1/decoder/queries"]}, ("said",))
+
+        def pair(_network: Any, front: Any, back: Any, _material: Any, **_: Any) -> Found:
+            self.asked.append(("pair", front.position, back and back.position))
+            made = PairReport(front=front.position, back=back and back.position, measures=())
+            return Found(made, {}, ())
+
+        def defence(name: str, _network: Any, cut: Any, _material: Any, **_: Any) -> Found:
+            self.asked.append((name, cut.position))
+            return Found(
+                replace(template.defences[0], position=cut.position, name=name), {}, ("said",)
+            )
+
+        monkeypatch.setattr(module, "assess_cut", cut)
+        monkeypatch.setattr(module, "assess_pair", pair)
+        monkeypatch.setattr(module, "assess_defence", defence)
+        monkeypatch.setattr(module, "target_of", lambda *_: None)
+        monkeypatch.setattr(
+            module,
+            "ends_of",
+            lambda *_, **__: {
+                "identity": {"ssim": 1.0},
+                "noise": {"ssim": 0.0},
+                "mean": {"ssim": 0.3},
+            },
+        )
+
+    def made(self, depth: int = DEPTH, **wanted: Any) -> Assessment:
+        network: Any = SimpleNamespace(
+            graph=_graph(depth),
+            source=SimpleNamespace(digest=b"m" * 32),
+            differentiable=True,
+            scores=lambda images: np.eye(3)[np.arange(len(images)) % 3],
+        )
+        given = {"name": "m", "seconds": 60} | wanted
+        return Assessment(network, _material(), Wanted(**given), at=5, device="the CPU")
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Stand-ins for the attacks."""
+    return Bench(monkeypatch)
+
+
+def test_every_cut_is_assessed_and_the_cheapest_safe_one_recommended(bench: Bench) -> None:
+    """Cuts by halving, then copies of the recommended first, then defences before it."""
+    made, heard = bench.made(), []
+    made.run(lambda done, _: heard.append(done), lambda: None)
+    found = made.report()
+    assert [cut.position for cut in found.cuts] == [1, 2, 3, 4, 5, 6]
+    assert found.recommended == 5
+    assert found.budget.complete
+    assert bench.asked[0] == 4
+    assert bench.asked[7:10] == [("pair", 5, None), ("pair", 5, 7), ("pair", 1, None)]
+    assert ("noise", 4) in bench.asked
+    assert [each.name for each in found.defences] == ["decorrelation", "noise", "side-adapters"]
+    assert heard == sorted(heard)
+    assert heard[-1] == 1.0
+    assert any("7 is no place to cut: no converter" in note for note in found.notes)
+    assert found.identity["fidelity"] == 1.0
+    assert found.identity["accuracy"] == 1.0
+    assert read_report(write_report(found)) == found
+
+
+def test_a_back_part_is_copied_too(bench: Bench) -> None:
+    """Where the exposed part may end, by the model's last weights or by who asks."""
+    bench.boundary = 2
+    made = bench.made(backs=(4, 6))
+    made.run(lambda *_: None, lambda: None)
+    assert ("pair", 2, 4) in bench.asked
+    assert ("pair", 2, 6) in bench.asked
+
+
+def test_what_is_stopped_is_gone_on_with(bench: Bench) -> None:
+    """Finished cuts are kept, not asked for again, and the report is the same in the end."""
+    bench.stop_at = 6
+    first, saved = bench.made(), []
+    with pytest.raises(KeyboardInterrupt):
+        first.run(lambda *_: None, lambda: saved.append(first.state()))
+    assert not first.report().budget.complete
+    assert any("not run, for lack of time: the cut at" in note for note in first.report().notes)
+    bench.stop_at = None
+    kept = set(bench.asked) - {6}
+    bench.asked.clear()
+    second = bench.made()
+    assert second.resume(saved[-1])
+    second.run(lambda *_: None, lambda: None)
+    assert kept.isdisjoint(bench.asked)
+    whole = bench.made()
+    whole.run(lambda *_: None, lambda: None)
+    assert second.report() == whole.report()
+    assert set(second.finished.pictures) == set(whole.finished.pictures)
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"seconds": 61}, {"steps": 7}])
+def test_another_run_starts_anew(bench: Bench, change: dict[str, int]) -> None:
+    """Another seed or budget has nothing to go on from."""
+    first = bench.made()
+    first.run(lambda *_: None, lambda: None)
+    other = bench.made(**change)
+    assert not other.resume(first.state())
+    assert other.finished.cuts == {}
+
+
+def test_time_that_is_over_leaves_a_report_that_says_so(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no time at all nothing is assessed, nothing recommended, and it is not complete."""
+    monkeypatch.setattr(module, "Deadline", lambda _: SimpleNamespace(over=True, left=0.0))
+    made = bench.made()
+    made.run(lambda *_: None, lambda: None)
+    found = made.report()
+    assert bench.asked == []
+    assert (found.cuts, found.recommended, found.budget.complete) == ((), None, False)
+    assert write_report(found)
+
+
+def test_only_the_cuts_that_are_asked_for(bench: Bench) -> None:
+    """Those, and no others; and it is complete with them."""
+    made = bench.made(cuts=(2, 6))
+    made.run(lambda *_: None, lambda: None)
+    assert [cut.position for cut in made.report().cuts] == [2, 6]
+    assert made.report().budget.complete
+
+
+@pytest.mark.parametrize("wanted", [{"cuts": (0,)}, {"cuts": (8,)}, {"backs": (9,)}])
+def test_positions_that_the_model_has_not(bench: Bench, wanted: dict[str, Any]) -> None:
+    """The input itself, the end, and what lies beyond are no cuts."""
+    with pytest.raises(ConfigError) as caught:
+        bench.made(**wanted)
+    assert caught.value.code == "config.value"
+
+
+def test_one_operator_is_nothing_to_cut(bench: Bench) -> None:
+    """It says so before anything is computed."""
+    with pytest.raises(ConfigError) as caught:
+        bench.made(depth=1)
+    assert caught.value.code == "config.value"

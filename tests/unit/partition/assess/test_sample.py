@@ -1,0 +1,164 @@
+"""Archives of images: what is read, what is refused, and how it is split."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cloister.errors import CloisterError
+from cloister.partition.assess import sample as module
+from cloister.partition.assess.sample import Sample, read_sample, split
+
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.random((40, 6, 5, 1)).astype(np.float32)
+
+
+def _archive(**arrays: Any) -> bytes:
+    out = io.BytesIO()
+    np.savez(out, **arrays)
+    return out.getvalue()
+
+
+def _refused(data: bytes) -> str:
+    with pytest.raises(CloisterError) as caught:
+        read_sample(data)
+    return caught.value.code
+
+
+def _sample(images: np.ndarray, **more: Any) -> Sample:
+    return read_sample(_archive(images=images, **more))
+
+
+def test_an_archive_is_read() -> None:
+    """Images, classes as numbers or as rows of shares, and a property."""
+    labels = np.arange(40) % 7
+    found = read_sample(
+        _archive(images=IMAGES, labels=np.eye(7)[labels], property=(labels > 3).astype(np.uint8))
+    )
+    assert np.array_equal(found.images, IMAGES)
+    assert np.array_equal(found.labels, labels)
+    assert found.property is not None
+    assert len(found.digest) == 32
+
+
+def test_the_only_grid_is_the_images() -> None:
+    """Without names, one array of four axes can only be the images; two cannot."""
+    assert read_sample(_archive(whatever=IMAGES)).images.shape == IMAGES.shape
+    assert _refused(_archive(one=IMAGES, two=IMAGES)) == "sample.malformed"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"PK\x03\x04",
+        _archive(images=IMAGES)[:-30],
+        _archive(images=IMAGES[:, 0, 0]),
+        _archive(images=IMAGES[:0]),
+        _archive(images=np.full((3, 4, 4), np.nan)),
+        _archive(images=IMAGES, labels=np.arange(39)),
+        _archive(images=IMAGES, labels=np.arange(40) + 0.5),
+        _archive(images=IMAGES, labels=np.arange(40) - 1),
+        _archive(labels=np.arange(40)),
+        _archive(images=np.array([["a"]])),
+    ],
+)
+def test_what_is_no_sample_is_refused(data: bytes) -> None:
+    """Archives that are broken, or without images, or whose columns do not fit."""
+    assert _refused(data) == "sample.malformed"
+
+
+def test_a_pickle_is_not_loaded() -> None:
+    """Arrays of objects are code; they are refused and not looked into."""
+    called = b"cbuiltins\nprint\n(S'a pickle was loaded'\ntR."
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        member = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            member, {"descr": "|O", "fortran_order": False, "shape": (1, 2, 2)}
+        )
+        archive.writestr("images.npy", member.getvalue() + called)
+    assert _refused(out.getvalue()) == "sample.malformed"
+
+
+def test_a_header_that_promises_more_than_there_is() -> None:
+    """A terabyte in the header and nothing behind it is refused before it is allocated."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        member = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            member, {"descr": "<f4", "fortran_order": False, "shape": (2**20, 512, 512)}
+        )
+        archive.writestr("images.npy", member.getvalue())
+    assert _refused(out.getvalue()) == "sample.malformed"
+
+
+def test_an_archive_that_unpacks_to_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sizes that the archive's own table names are bounded."""
+    monkeypatch.setattr(module, "MAX_UNPACKED", 1000)
+    assert _refused(_archive(images=IMAGES)) == "wire.too-large"
+    monkeypatch.setattr(module, "MAX_SAMPLE_BYTES", 10)
+    assert _refused(_archive(images=IMAGES)) == "wire.too-large"
+
+
+def test_a_sample_alone_is_split_by_the_seed() -> None:
+    """No image is both attacked and learnt from, all are used, and the report's notes say it."""
+    made = split(_sample(IMAGES), None, None, image=(6, 5, 1), ends=None, seed=4)
+    again = split(_sample(IMAGES), None, None, image=(6, 5, 1), ends=None, seed=4)
+    other = split(_sample(IMAGES), None, None, image=(6, 5, 1), ends=None, seed=5)
+    private, proxy = ({each.tobytes() for each in part} for part in (made.private, made.proxy))
+    assert private.isdisjoint(proxy)
+    assert private | proxy == {each.tobytes() for each in IMAGES}
+    assert np.array_equal(made.private, again.private)
+    assert not np.array_equal(made.private, other.private)
+    assert "no public images were given" in made.notes[0]
+    assert (made.low, made.high) == (0.0, 1.0)
+    assert made.digest == made.proxy_digest
+
+
+def test_with_public_images_all_of_the_sample_is_held_out() -> None:
+    """The given proxies are taken as they are."""
+    public = _sample(1 - IMAGES, labels=np.arange(40))
+    made = split(_sample(IMAGES), public, _sample(IMAGES / 2), image=(6, 5, 1), ends=None, seed=4)
+    assert len(made.private) == 40
+    assert np.array_equal(made.proxy, 1 - IMAGES)
+    assert np.array_equal(made.proxy_labels, np.arange(40))
+    assert made.private_labels is None
+    assert made.members is not None
+    assert made.notes == ()
+    assert made.proxy_digest == public.digest
+
+
+def test_layouts_and_scales() -> None:
+    """Channels first and images without channels are laid out; bytes come to the model's scale."""
+    first = _sample(np.moveaxis(np.repeat(IMAGES, 3, axis=3), -1, 1))
+    made = split(first, first, None, image=(6, 5, 3), ends=None, seed=1)
+    assert made.proxy.shape == (40, 6, 5, 3)
+    grey = _sample(np.rint(255 * IMAGES[..., 0]).astype(np.uint8))
+    assert split(grey, grey, None, image=(6, 5, 1), ends=None, seed=1).high == 255.0
+    scaled = split(grey, grey, None, image=(6, 5, 1), ends=(-1.0, 1.0), seed=1)
+    assert scaled.proxy == pytest.approx(2 * IMAGES - 1, abs=0.01)
+    digits = _sample(np.rint(16 * IMAGES))
+    assert split(digits, digits, None, image=(6, 5, 1), ends=None, seed=1).high <= 16.0
+    signed = _sample(2 * IMAGES - 1)
+    assert split(signed, signed, None, image=(-1, -1, 1), ends=None, seed=1).low == -1.0
+
+
+@pytest.mark.parametrize(
+    ("images", "image", "ends"),
+    [
+        (IMAGES, (7, 5, 1), None),
+        (IMAGES[:5], (6, 5, 1), None),
+        (np.ones((40, 6, 5, 1)), (6, 5, 1), (1.0, 1.0)),
+        (np.full((40, 6, 5, 1), 9.0), (6, 5, 1), None),
+    ],
+)
+def test_images_that_cannot_be_used(images: np.ndarray, image: Any, ends: Any) -> None:
+    """Another size than the model takes, too few, or without any contrast."""
+    with pytest.raises(CloisterError) as caught:
+        split(_sample(images), None, None, image=image, ends=ends, seed=1)
+    assert caught.value.code == "config.value"
