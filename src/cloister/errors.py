@@ -337,6 +337,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "message.malformed": MalformedError,
     "middle.malformed": MalformedError,
     "model.malformed": MalformedError,
+    "plan.malformed": MalformedError,
+    "report.malformed": MalformedError,
     "token.malformed": MalformedError,
     "cmw.malformed": MalformedError,
     "description.malformed": MalformedError,
@@ -390,6 +392,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "privacy.understated": AppraisalError,
     # appraisal of a link by a site of its federation
     "federated.other-app": AppraisalError,
+    # appraisal of a cut model by its leakage report
+    "model.refused": AppraisalError,
     # appraisal by others, told in a token
     "token.simulated": AppraisalError,
     "token.status": AppraisalError,
@@ -451,6 +455,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "identity.scope": IdentityError,
     "terms.signature": IdentityError,
     "query.principal": IdentityError,
+    "package.signer": IdentityError,
     # tampered
     "volume.tampered": TamperedError,
     "volume.rolled-back": TamperedError,
@@ -466,6 +471,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "log.rolled-back": LogRolledBackError,
     "job.receipt": TamperedError,
     "terms.recipe": TamperedError,
+    "package.tampered": TamperedError,
     # confinement and workload
     "confinement.setup": ConfinementError,
     "workload.start": WorkloadError,

@@ -33,6 +33,7 @@ _COMMANDS: Final = {
     "cluster": "cloister.cli.cluster",
     "render": "cloister.cli.render",
     "cleanroom": "cloister.cli.cleanroom",
+    "model": "cloister.cli.model",
     "query": "cloister.cli.query",
     "keyservice": "cloister.cli.keyservice",
     "policy": "cloister.cli.policy",

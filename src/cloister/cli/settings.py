@@ -39,6 +39,7 @@ __all__ = [
     "read_policy_bytes",
     "read_stores",
     "read_subject",
+    "signer",
     "trusting",
 ]
 
@@ -161,6 +162,15 @@ def owner(option: Path | None, key: Path | None = None) -> Owner:
 def client(option: Path | None, key: Path | None) -> OwnerClient:
     """Connect as whoever has the key; from here on this process may not be dumped."""
     return owner(option, key).client
+
+
+def signer(option: Path | None, key: Path | None) -> SigningKey:
+    """Load the named key, else that of the domain's owner; the process may not be dumped."""
+    named = _named_key(key)
+    if named is not None:
+        return named
+    hide_memory()
+    return find_domain(option).owner_key()
 
 
 def read_stores(texts: Sequence[str]) -> dict[str, Path]:

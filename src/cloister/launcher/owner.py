@@ -13,7 +13,7 @@ Example::
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,6 +145,27 @@ class Owner:
 
         key = random_bytes(_KEY_BYTES)
         identity = seal_tree(source, store, key, progress=progress, regions=regions)
+        self._register(identity, key, kind, namespace)
+        return identity
+
+    def seal_files(
+        self,
+        files: Mapping[str, bytes],
+        store: Path,
+        *,
+        kind: str,
+        progress: ProgressReport,
+        namespace: str = ROOT,
+    ) -> VolumeIdentity:
+        """Make a sealed volume of files that are in memory, and entrust its key.
+
+        Nothing of them is written in plain. See `seal` for the arguments.
+        """
+        from cloister.volume.seal_memory import seal_memory  # loads only for owners
+
+        key = random_bytes(_KEY_BYTES)
+        at_ns = self._clock().at * 10**9
+        identity = seal_memory(files, store, key, at_ns=at_ns, progress=progress)
         self._register(identity, key, kind, namespace)
         return identity
 

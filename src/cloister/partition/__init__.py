@@ -1,1 +1,1 @@
-"""Cutting a model: what is in it, where it can be cut, and its parts as files that run."""
+"""Models in parts: how they are cut, what a cut leaks, and packages of cut models."""

@@ -7,6 +7,7 @@ small file large, so all that is read may come to a few times the file's size, a
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,18 +22,21 @@ _IDENTIFIER: Final = b"TFL3"
 _MIN_BYTES: Final = 24
 _BUDGET_FACTOR: Final = 4
 _BUDGET_LEAST: Final = 1 << 16
-_TABLE_COST: Final = 16
+_TABLE_COST: Final = 64
 _MAX_STRING: Final = 1 << 16
 _VTABLE_HEAD: Final = 4
-_SCALARS: Final[Mapping[str, np.dtype[Any]]] = {
-    "bool": np.dtype("<u1"),
-    "i8": np.dtype("<i1"),
+_VECTORS: Final[Mapping[str, np.dtype[Any]]] = {
     "u8": np.dtype("<u1"),
     "i32": np.dtype("<i4"),
-    "u32": np.dtype("<u4"),
     "i64": np.dtype("<i8"),
-    "u64": np.dtype("<u8"),
     "f32": np.dtype("<f4"),
+}
+_FORMS: Final[Mapping[str, struct.Struct]] = {
+    "bool": struct.Struct("<?"),
+    "i8": struct.Struct("<b"),
+    "u8": struct.Struct("<B"),
+    "i32": struct.Struct("<i"),
+    "u32": struct.Struct("<I"),
 }
 
 
@@ -101,9 +105,9 @@ class Tables:
         if vtable_bytes < _VTABLE_HEAD or vtable_bytes % 2 or table_bytes < _VTABLE_HEAD:
             raise _broken("a table's size")
         self._spend(vtable_bytes)
-        offsets = np.frombuffer(
-            self.data, "<u2", (vtable_bytes - _VTABLE_HEAD) // 2, vtable + _VTABLE_HEAD
-        ).tolist()
+        offsets = struct.unpack_from(
+            f"<{(vtable_bytes - _VTABLE_HEAD) // 2}H", self.data, vtable + _VTABLE_HEAD
+        )
         present = {index: offset for index, offset in enumerate(offsets) if offset}
         if any(not _VTABLE_HEAD <= offset < table_bytes for offset in present.values()):
             raise _broken("a field outside its table")
@@ -112,7 +116,7 @@ class Tables:
     def vector(self, place: int, kind: str) -> np.ndarray[Any, np.dtype[Any]]:
         """Return the numbers that a field at a place refers to, as a view of the file."""
         start, count = self._vector(place)
-        dtype = _SCALARS[kind]
+        dtype = _VECTORS[kind]
         self._require_inside(start, count * dtype.itemsize)
         self._spend(count * dtype.itemsize)
         return np.frombuffer(self.data, dtype, count, start)
@@ -161,10 +165,9 @@ class Tables:
         return int.from_bytes(self.data[position : position + 2], "little")
 
     def _number(self, position: int, kind: str) -> Any:
-        dtype = _SCALARS[kind]
-        self._require_inside(position, dtype.itemsize)
-        value = np.frombuffer(self.data, dtype, 1, position)[0].item()
-        return bool(value) if kind == "bool" else value
+        form = _FORMS[kind]
+        self._require_inside(position, form.size)
+        return form.unpack_from(self.data, position)[0]
 
     def _require_inside(self, position: int, size: int) -> None:
         if position < 0 or position + size > len(self.data):

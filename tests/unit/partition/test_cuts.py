@@ -1,0 +1,44 @@
+"""Every position, with all that crosses it."""
+
+from dataclasses import replace
+
+import pytest
+
+from cloister.errors import ConfigError
+from cloister.partition.cuts import all_cuts, cut_at
+from cloister.partition.graph import Cut, nodes_between
+from unit.partition.test_graph import GRAPH, info
+
+
+def test_what_crosses_each_position() -> None:
+    """Inside the block both ways cross; an output that is made early crosses what follows."""
+    crossing = ["".join(cut.tensors) for cut in all_cuts(GRAPH)]
+    assert crossing == ["x", "a", "ab", "c", "cd", "de"]
+    assert [cut.position for cut in all_cuts(GRAPH)] == [0, 1, 2, 3, 4, 5]
+
+
+def test_both_sides_of_each_cut_are_the_whole() -> None:
+    """No node is lost, none is in both."""
+    for cut in all_cuts(GRAPH)[1:-1]:
+        front, _, _ = nodes_between(GRAPH, "x", cut.tensors)
+        back, _, _ = nodes_between(GRAPH, cut.tensors, "de")
+        assert (*front, *back) == GRAPH.nodes
+
+
+def test_an_input_that_nobody_reads_does_not_cross() -> None:
+    graph = replace(GRAPH, inputs=(info("x"), info("y")), tensors={**GRAPH.tensors, "y": info("y")})
+    assert all_cuts(graph)[0] == Cut(0, ("x",))
+
+
+def test_outputs_that_depend_on_no_input_leave_nothing_to_cut() -> None:
+    graph = replace(GRAPH, inputs=(), nodes=(), outputs=())
+    with pytest.raises(ConfigError, match="do not depend") as caught:
+        all_cuts(graph)
+    assert caught.value.code == "config.value"
+
+
+def test_a_position_by_its_number() -> None:
+    assert cut_at(GRAPH, 2) == Cut(2, ("a", "b"))
+    for position in (-1, 6):
+        with pytest.raises(ConfigError, match="0 to 5"):
+            cut_at(GRAPH, position)
