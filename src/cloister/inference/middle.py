@@ -1,7 +1,7 @@
 """`python -m cloister.inference.middle`: the untrusted side, which runs a model's exposed middle.
 
-This module is the edge of a process: it reads arguments and a file, and decides nothing. It holds no
-key, needs no attestation, and nobody believes what it says.
+This module is the edge of a process: it reads arguments and a file, and decides nothing. It holds
+no key, needs no attestation, and nobody believes what it says.
 
 Spec: outside-middle-v1.
 """

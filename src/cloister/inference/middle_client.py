@@ -1,8 +1,8 @@
 """The inside's end: asks the untrusted middle, and takes from it bytes of the expected form only.
 
-Nothing here says that an answer is right; `partition.checking` does. Whatever the middle does (wrong
-form, too much, too little, nothing, never), a caller gets an error by its deadline, and the next
-question goes over a new connection.
+Nothing here says that an answer is right; `partition.checking` does. Whatever the middle does
+(wrong form, too much, too little, nothing, never), a caller gets an error by its deadline, and the
+next question goes over a new connection.
 
 Spec: outside-middle-v1.
 """
@@ -28,6 +28,7 @@ from cloister.inference.middle_message import (
     ready_head,
 )
 from cloister.inference.tensor import Array
+from cloister.wire.descriptors import close_descriptors
 
 __all__ = ["MiddleClient"]
 
@@ -168,6 +169,7 @@ class MiddleClient:
     def _received(self, link: Link, max_body: int, deadline: float) -> tuple[bytes, int, list[int]]:
         head, length, descriptors = link.receive_head(max_body=max_body, deadline=deadline)
         if descriptors:
+            close_descriptors(descriptors)
             raise _malformed("the middle sent a descriptor")
         return head, length, descriptors
 

@@ -1,8 +1,8 @@
 """Frames between the inside and the untrusted middle: a socket, and memory that both can see.
 
 Every wait has a deadline for the whole frame, however slowly the other end goes. Memory is made by
-the inside and sealed: the other end can change its bytes at any time, but not its size, so reading it
-never faults. Whoever reads it makes a copy first and looks at the copy only.
+the inside and sealed: the other end can change its bytes at any time, but not its size, so reading
+it never faults. Whoever reads it makes a copy first and looks at the copy only.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """What the inside and the untrusted middle say to one another, as bytes.
 
-A frame is a prefix, a head and a body. The inside knows every byte of the head of the answer that it
-waits for, and takes no other: names, types and shapes are not read from an answer, they are compared.
+A frame is a prefix, a head and a body. The inside knows every byte of the head of the answer that
+it waits for, and takes no other: names, types and shapes are not read from an answer, they are
+compared.
 
-Spec: outside-middle-v1, clauses OM-1 to OM-14.
+Spec: outside-middle-v1, clauses OM-1 to OM-13.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from cloister.inference.middle_message import (
     ready_head,
 )
 from cloister.inference.tensor import Array
+from cloister.partition.checking import checkable
 from cloister.partition.graph import PartFile
 from cloister.partition.runtime import open_part, with_outputs
 
@@ -59,7 +60,7 @@ def engine(part: PartFile, *, threads: int, provider: str | None) -> _Open:
     """
 
     def opened(outputs: Sequence[str]) -> Run:
-        wider = with_outputs(part, outputs)
+        wider = with_outputs(checkable(part), outputs)
         if provider is None:
             return open_part(wider, threads=threads, exact=False).run
         return _on_device(wider, provider)

@@ -1,8 +1,8 @@
 """A model in three parts, of which the middle runs outside: secret, exposed and checked, secret.
 
 The front and the back run here, inside. The middle is asked of an untrusted process, and its answer
-used as `partition.checking` accepts it; otherwise nothing is answered. What crosses to the middle is
-what the package's report measured.
+used as `partition.checking` accepts it; otherwise nothing is answered. What crosses to the middle
+is what the package's report measured.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from cloister.errors import ConfigError
 from cloister.inference.middle_client import MiddleClient
 from cloister.inference.middle_message import Layout
 from cloister.inference.tensor import Array, TensorSpec, datatype_of
-from cloister.partition.checking import Mode, build_verifier
+from cloister.partition.checking import Mode, build_verifier, checkable
 from cloister.partition.graph import PartFile, TensorInfo
+from cloister.partition.package import Package
 from cloister.partition.runtime import open_part, with_outputs
 
 __all__ = ["PartitionedModel"]
@@ -77,6 +78,29 @@ class PartitionedModel:
         self.outputs: Final = tuple(_spec(info) for info in last.outputs)
         self.description: Final = self._verifier.description
 
+    @classmethod
+    def of_package(
+        cls,
+        package: Package,
+        *,
+        address: str,
+        mode: Mode,
+        threads: int,
+        timeout_s: float = 30.0,
+        shared: bool = False,
+    ) -> PartitionedModel:
+        """Load the parts of an opened package; the arguments are those of the constructor."""
+        return cls(
+            front=package.front,
+            middle=package.middle,
+            back=package.back,
+            address=address,
+            mode=mode,
+            threads=threads,
+            timeout_s=timeout_s,
+            shared=shared,
+        )
+
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return the outputs for inputs that fit; safe to call from several threads.
 
@@ -116,7 +140,7 @@ class _Forms:
 
     def __init__(self, middle: PartFile, names: tuple[str, ...]) -> None:
         """Run the middle twice where its batch is open, once where it is fixed."""
-        running = open_part(with_outputs(middle, names), threads=1, exact=False)
+        running = open_part(with_outputs(checkable(middle), names), threads=1, exact=False)
         fixed = {info.shape[0] for info in middle.inputs if info.shape and info.shape[0] >= 0}
         if any(-1 in info.shape[1:] or not info.shape for info in middle.inputs):
             raise ConfigError(

@@ -27,11 +27,11 @@ from cloister.partition.freivalds import FLOAT32_UNIT, LinearCheck
 from cloister.partition.graph import PartFile, Source
 from cloister.partition.linear import linear_steps
 from cloister.partition.linear_step import Array
-from cloister.partition.litert_source import LiteRTSource
+from cloister.partition.litert_source import LiteRTSource, unfused_part
 from cloister.partition.onnx_source import ONNXSource
 from cloister.partition.runtime import open_part
 
-__all__ = ["Freivalds", "Mode", "Recompute", "Unchecked", "Verifier", "build_verifier"]
+__all__ = ["Freivalds", "Mode", "Recompute", "Unchecked", "Verifier", "build_verifier", "checkable"]
 
 _LEAST_REASON: Final = 8  # characters, as everywhere where a check is left out
 _DRAW_BITS: Final = 53
@@ -143,6 +143,7 @@ def build_verifier(middle: PartFile, mode: Mode, *, threads: int) -> Verifier:
 
 class _Checked:
     def __init__(self, middle: PartFile, mode: Freivalds, *, threads: int) -> None:
+        middle = checkable(middle)
         steps = [step for step in linear_steps(middle) if step.gain >= mode.least_gain]
         if not steps:
             raise ConfigError(
@@ -164,13 +165,13 @@ class _Checked:
             LinearCheck(step, repetitions=mode.repetitions, unit=mode.unit) for step in steps
         )
         self._stocks: Final = tuple(check.stock(most=mode.stock) for check in self._checks)
-        worst = max(check.missed(1000) for check in self._checks)
+        near = max(check.missed(1 + 1e-9) for check in self._checks)
+        far = max(check.missed(1000) for check in self._checks)
         self.description: Final = (
-            f"Each answer of the middle: {len(steps)} linear steps are checked by {mode.repetitions} "
-            f"fresh secret vectors each, everything else is computed again. A number that is wrong by "
-            f"more than the bound of rounding is missed with probability at most "
-            f"{max(check.missed(1 + 1e-9) for check in self._checks):.2g}, one that is wrong by a "
-            f"thousand times the bound with {worst:.1g}."
+            f"Each answer of the middle: {len(steps)} linear steps are checked by "
+            f"{mode.repetitions} fresh secret vectors each, everything else is computed again. A "
+            "number that is wrong by more than the bound of rounding is missed with probability "
+            f"at most {near:.2g}, one that is wrong by a thousand times the bound with {far:.1g}."
         )
 
     def accept(self, given: Mapping[str, Array], claimed: Mapping[str, Array]) -> dict[str, Array]:
@@ -228,6 +229,14 @@ class _Believed:
         return count
 
 
+def checkable(middle: PartFile) -> PartFile:
+    """Return the part as a part whose linear outputs are tensors; both sides do the same.
+
+    In LiteRT, activations that are fused into linear operators become operators of their own.
+    """
+    return unfused_part(middle) if middle.format == "litert" else middle
+
+
 def _rest(middle: PartFile, given: Sequence[str], wanted: Sequence[str]) -> PartFile | None:
     """Return everything between the claims as one part, or None where nothing is."""
     if not wanted:
@@ -245,7 +254,7 @@ def _chosen(rows: int, share: float) -> Array:
 
 
 def _require_near(right: Array, claimed: Array, bound: float) -> None:
-    scale = max(float(np.abs(right).max(initial=0.0)), np.finfo(np.float32).tiny)
+    scale = max(float(np.abs(right).max(initial=0.0)), 1e-30)
     with np.errstate(all="ignore"):
         apart = np.abs(claimed.astype(np.float64) - right.astype(np.float64))
         good = claimed.shape == right.shape and bool((apart <= bound * scale).all())

@@ -1,27 +1,30 @@
 """Checking a linear step's claimed output without computing the step (Freivalds 1977).
 
-For a secret random vector `r`, `r.(W x + b)` is `(r W).x + r.b`: one folded channel in place of all.
-It costs 1/channels of the step, and holds at every position of the output or the claim is wrong.
+For a secret random vector `r`, `r.(W x + b)` is `(r W).x + r.b`: one folded channel in place of
+all. It costs 1/channels of the step, and holds at every position of the output or the claim is
+wrong.
 
 The vector is drawn from the kernel's randomness after the claim has arrived (or ahead, into a
-`Stock`), serves one check, and is forgotten. Each of its numbers has a random sign and a magnitude in
-[1, 2), of 2^24 possible values. For a claim whose largest error at one position is `t` times the
-bound, `t > 1`, what remains of all other channels leaves an interval of length `2/t` for that number, so
-one vector misses it with probability at most `min(1/2, 1/t) + 12 channels 2^-24` (the last part is for
-the check's own rounding of a large error), and independent vectors miss it with the product.
-A single wrong number above the bound is always seen.
+`Stock`), serves one check, and is forgotten. Each of its numbers has a random sign and a magnitude
+in [1, 2), of 2^24 possible values. Take a claim whose largest error at one position is `t` times
+the bound, `t > 1`. Whatever the other channels add up to, the number of that channel has to lie in
+an interval of length `2/t` for the claim to pass. So one vector misses it with probability at most
+`min(1/2, 1/t) + 12 channels 2^-24` (the last part is for the check's own rounding of large errors),
+and independent vectors with the product. A single wrong number above twice the bound is always
+seen.
 
 Honest claims differ from the exact result by rounding. What `bound` allows is derived, not tuned.
-With `u` the unit roundoff, roundings of mean zero that do not depend on one another (Higham and Mary
-2019), and `S` any partial sums, in whatever order an engine adds: over all channels, the squares of `S`
-add up to at most `(s |x| + |b|)^2`, with `s` the largest singular value of `W`, for a part of a matrix has
-no larger one. So the errors of one position have a norm of at most `sqrt(n + 2) u (s |x| + |b|)`, for `n`
-products in a sum. Signs of `r` are independent of them: by Hoeffding's inequality `r.e` is beyond
-`8 * 2` times that with probability 2 exp(-32), or 3 in 10^14, at one position. The check's own sums
-are bounded alike, each at eight times its deviation. This holds for IEEE float32 in any order, with or
-without fused products. It does not hold for TF32 or half precision: those have another `unit`.
+Let `u` be the unit roundoff, and roundings of mean zero that do not depend on one another (Higham
+and Mary 2019). In whatever order an engine adds: over all channels, the squares of any partial sums
+add up to at most `(s |x| + |b|)^2`, with `s` the largest singular value of `W`, for no part of a
+matrix has a larger one. So the errors of one position have a norm of at most
+`sqrt(n + 2) u (s |x| + |b|)`, for `n` products in a sum. Signs of `r` are independent of them: by
+Hoeffding's inequality `r.e` is beyond `8 * 2` times that with probability 2 exp(-32), or 3 in
+10^14, at one position. The check's own sums are bounded alike, each at eight times its deviation.
+This holds for IEEE float32 in any order, with or without fused products. It does not hold for TF32
+or half precision: those have another `unit`.
 
-Wrong claims below the bound are not seen: see `bound`.
+Wrong claims below the bound are not seen; `bound` says how large it is.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -210,7 +213,7 @@ class LinearCheck:
         total = np.zeros((*maps.shape[:2], *sizes), np.float32)
         shared = maps.shape[2] == 1
         for number, place in enumerate(itertools.product(*(range(size) for size in step.kernel))):
-            window = tuple(
+            window: Any = tuple(
                 slice(at * dilation, at * dilation + (size - 1) * stride + 1, stride)
                 for at, dilation, size, stride in zip(
                     place, step.dilation, sizes, step.strides, strict=True

@@ -13,14 +13,14 @@ from cloister.crypto.kdf import random_bytes
 __all__ = ["spectral_bound"]
 
 _EXACT: Final = 1024
-# Dixon (1983): after q products with A'A, from a random direction, the largest eigenvalue is more than
-# THETA times what was found with probability at most 0.8 THETA**(-q/2) sqrt(n): below 1e-6 here.
+# Dixon (1983): after q products with A'A, from a random direction, the largest eigenvalue is more
+# than THETA times what was found with probability at most 0.8 THETA**(-q/2) sqrt(n): here 1e-6.
 _THETA: Final = 1.5
 _PRODUCTS: Final = 100
 
 
 def spectral_bound(matrix: npt.NDArray[Any], *, exact_to: int = _EXACT) -> float:
-    """Return a number that the largest singular value does not exceed, at most 1.23 times too large.
+    """Return what the largest singular value does not exceed, at most 1.23 times too large.
 
     Args:
         matrix: Finite, of rank 2.
@@ -35,14 +35,15 @@ def spectral_bound(matrix: npt.NDArray[Any], *, exact_to: int = _EXACT) -> float
         scaled = tall.astype(np.float64) / largest
         eigenvalue = float(np.linalg.eigvalsh(scaled.T @ scaled)[-1])
         return largest * math.sqrt(max(eigenvalue, 0.0)) * (1 + 1e-9)
+    tall = tall / np.float32(largest)
     generator = np.random.default_rng(int.from_bytes(random_bytes(16), "little"))
-    direction = generator.standard_normal(tall.shape[1])
-    direction /= np.linalg.norm(direction)
+    direction: npt.NDArray[Any] = generator.standard_normal(tall.shape[1])
+    direction = np.asarray(direction / np.linalg.norm(direction))
     logarithm = 0.0
     for _ in range(_PRODUCTS // 2):
-        direction = tall.T @ (tall @ direction.astype(np.float32))
+        direction = np.asarray(tall.T @ (tall @ direction.astype(np.float32)))
         norm = float(np.linalg.norm(direction))
         logarithm += math.log(norm)
-        direction = direction / norm
+        direction = np.asarray(direction / norm)
     # The direction's product with A^q is the square of its length after q/2 products.
-    return math.sqrt(_THETA * math.exp(2 * logarithm / _PRODUCTS)) * (1 + 1e-3)
+    return largest * math.sqrt(_THETA * math.exp(2 * logarithm / _PRODUCTS)) * (1 + 1e-3)

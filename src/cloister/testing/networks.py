@@ -61,8 +61,8 @@ class _Net:
 def conv_net(*, channels: int, blocks: int, size: int, classes: int = 10, seed: int = 0) -> bytes:
     """Return a residual network: `image` (n, 3, size, size) to `label` (n, classes).
 
-    Its tensors: `first` after the first convolution; in each block i from 1 `a<i>`, `ar<i>`, `b<i>` and
-    `sum<i>`; then `flat`, and `logits` before the softmax.
+    Its tensors: `first` after the first convolution; in each block i from 1 `a<i>`, `ar<i>`,
+    `b<i>`, `sum<i>` and `r<i>`; then `flat`, and `logits` before the softmax.
     """
     net = _Net(seed)
     last = net.add("Relu", [net.conv("image", "c0", (3, channels, 3))], "first")
