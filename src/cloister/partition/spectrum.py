@@ -37,13 +37,13 @@ def spectral_bound(matrix: npt.NDArray[Any], *, exact_to: int = _EXACT) -> float
         return largest * math.sqrt(max(eigenvalue, 0.0)) * (1 + 1e-9)
     tall = tall / np.float32(largest)
     generator = np.random.default_rng(int.from_bytes(random_bytes(16), "little"))
-    direction: npt.NDArray[Any] = generator.standard_normal(tall.shape[1])
-    direction = np.asarray(direction / np.linalg.norm(direction))
+    direction: Any = generator.standard_normal(tall.shape[1])
+    direction /= np.linalg.norm(direction)
     logarithm = 0.0
     for _ in range(_PRODUCTS // 2):
-        direction = np.asarray(tall.T @ (tall @ direction.astype(np.float32)))
+        direction = tall.T @ (tall @ direction.astype(np.float32))
         norm = float(np.linalg.norm(direction))
         logarithm += math.log(norm)
-        direction = np.asarray(direction / norm)
+        direction = direction / norm
     # The direction's product with A^q is the square of its length after q/2 products.
     return largest * math.sqrt(_THETA * math.exp(2 * logarithm / _PRODUCTS)) * (1 + 1e-3)
