@@ -335,6 +335,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "volume.malformed": MalformedError,
     "certificate.malformed": MalformedError,
     "message.malformed": MalformedError,
+    "middle.malformed": MalformedError,
     "model.malformed": MalformedError,
     "plan.malformed": MalformedError,
     "report.malformed": MalformedError,
@@ -404,6 +405,8 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "model.convert": UnsupportedError,
     "partition.differs": RefusedError,
     "partition.constant": RefusedError,
+    # the untrusted part of a model
+    "middle.wrong": RefusedError,
     # release
     "release.policy-unknown": ReleaseDeniedError,
     "release.policy-changed": ReleaseDeniedError,
@@ -485,6 +488,9 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "cluster.stopped": WorkloadError,
     "federated.run": WorkloadError,
     # unavailable
+    "middle.unavailable": UnavailableError,
+    "middle.failed": UnavailableError,
+    "middle.stock": UnavailableError,
     "keyservice.unreachable": UnavailableError,
     "keyservice.slow": UnavailableError,
     "keyservice.busy": UnavailableError,

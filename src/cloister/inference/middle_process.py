@@ -1,0 +1,200 @@
+"""The untrusted side: runs the exposed middle for whoever connects.
+
+Nothing that this process does is believed. It is written to be honest and to stay up: what comes in
+is bounded, a connection that breaks the protocol is closed, and a batch that cannot be run is said
+to have failed.
+
+Spec: outside-middle-v1.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from cloister.crypto.digest import sha256
+from cloister.errors import CloisterError, ConfigError, MalformedError, MissingExtraError
+from cloister.inference.middle_link import Link, SharedMemory
+from cloister.inference.middle_message import (
+    Hello,
+    Layout,
+    answer_head,
+    failed_head,
+    read_batch,
+    read_hello,
+    ready_head,
+)
+from cloister.inference.tensor import Array
+from cloister.partition.checking import checkable
+from cloister.partition.graph import PartFile
+from cloister.partition.runtime import open_part, with_outputs
+
+__all__ = ["MiddleServer", "Run", "engine"]
+
+_PAGE: Final = 4096
+_HELLO_S: Final = 10.0
+_MAX_CONNECTIONS: Final = 8
+_LOG: Final = logging.getLogger(__name__)
+
+Run = Callable[[Mapping[str, Array]], dict[str, Array]]
+
+
+class _Open(Protocol):
+    def __call__(self, outputs: Sequence[str]) -> Run: ...
+
+
+def engine(part: PartFile, *, threads: int, provider: str | None) -> _Open:
+    """Return what loads a part so that it gives some of its tensors.
+
+    Args:
+        part: The exposed middle.
+        threads: Threads of one computation.
+        provider: ONNX Runtime's word for a device, such as `CUDAExecutionProvider`; None is the
+            processor.
+    """
+
+    def opened(outputs: Sequence[str]) -> Run:
+        wider = with_outputs(checkable(part), outputs)
+        if provider is None:
+            return open_part(wider, threads=threads, exact=False).run
+        return _on_device(wider, provider)
+
+    return opened
+
+
+def _on_device(part: PartFile, provider: str) -> Run:
+    try:
+        import onnxruntime  # noqa: PLC0415  # optional
+    except ImportError as e:
+        raise MissingExtraError(
+            "running an ONNX part needs ONNX Runtime",
+            code="extra.missing",
+            hint="pip install 'cloister[onnx]'",
+        ) from e
+    if part.format != "onnx" or provider not in onnxruntime.get_available_providers():
+        raise ConfigError(f"{provider} does not run this part here", code="config.value")
+    # TF32 is another arithmetic than the inside's bound is for.
+    settings: dict[str, Any] = {"use_tf32": 0} if provider.startswith("CUDA") else {}
+    session = onnxruntime.InferenceSession(part.data, providers=[(provider, settings)])
+    names = [info.name for info in part.outputs]
+
+    def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        given = {info.name: feeds[info.name] for info in part.inputs}
+        return dict(zip(names, session.run(names, given), strict=True))
+
+    return run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one connection may ask for, in bytes of one batch, and of one answer."""
+
+    max_bytes: int = 2**31
+
+
+class MiddleServer:
+    """Answers batches, one thread for each connection."""
+
+    def __init__(self, part: PartFile, opened: _Open, *, limits: Limits | None = None) -> None:
+        """Take the exposed part, and what loads it."""
+        self._digest: Final = sha256(part.data)
+        self._inputs: Final = {info.name: info.datatype for info in part.inputs}
+        self._open: Final = opened
+        self._limits: Final = limits or Limits()
+        self._loaded: dict[tuple[str, ...], Run] = {}
+        self._lock: Final = threading.Lock()
+        self._places: Final = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+
+    def serve(self, listener: socket.socket) -> None:
+        """Accept until the listener is shut down."""
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            if not self._places.acquire(blocking=False):
+                connection.close()
+                continue
+            threading.Thread(target=self._one, args=(connection,), daemon=True).start()
+
+    def _one(self, connection: socket.socket) -> None:
+        link = Link(connection)
+        try:
+            self._conversation(link)
+        except CloisterError as e:
+            _LOG.info("connection ended code=%s", e.code)
+        finally:
+            link.close()
+            self._places.release()
+
+    def _conversation(self, link: Link) -> None:
+        head, length, descriptors = link.receive_head(
+            max_body=0, deadline=time.monotonic() + _HELLO_S
+        )
+        memory: SharedMemory | None = None
+        try:
+            hello = read_hello(head)
+            if length or bool(hello.memory_bytes) != bool(descriptors):
+                raise MalformedError("no hello", code="middle.malformed")
+            if hello.part != self._digest:
+                raise ConfigError("the inside asks for another part", code="config.value")
+            run = self._running(hello)
+            if descriptors:
+                memory = SharedMemory(descriptors.pop(), hello.memory_bytes)
+            link.send(ready_head(self._digest), deadline=None)
+            while True:
+                self._answer(link, run, hello, memory)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            if memory is not None:
+                memory.close()
+
+    def _running(self, hello: Hello) -> Run:
+        with self._lock:
+            if hello.outputs not in self._loaded:
+                self._loaded[hello.outputs] = self._open(hello.outputs)
+            return self._loaded[hello.outputs]
+
+    def _answer(self, link: Link, run: Run, hello: Hello, memory: SharedMemory | None) -> None:
+        most = self._limits.max_bytes if memory is None else 0
+        head, length, descriptors = link.receive_head(max_body=most, deadline=None)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        number, layout = read_batch(
+            head, max_bytes=self._limits.max_bytes if memory is None else memory.size
+        )
+        if length != (layout.size if memory is None else 0):
+            raise MalformedError("a batch has another body", code="middle.malformed")
+        if memory is None:
+            body = memoryview(bytearray(length))
+            link.receive_into(body, deadline=None)
+        else:
+            body = memory.view
+        if {name: kind for name, kind, _ in layout.rows} != self._inputs:
+            raise MalformedError("a batch has other tensors", code="middle.malformed")
+        try:
+            found = run(layout.read(body, private=False))
+            answer = {name: found[name] for name in hello.outputs}
+        except CloisterError as e:
+            _LOG.info("batch failed code=%s detail=%s", e.code, e.detail)
+            link.send(failed_head(number, e.public), deadline=None)
+            return
+        said = Layout.of(answer)
+        if memory is None:
+            out = memoryview(bytearray(said.size))
+            said.write(answer, out)
+            link.send(answer_head(number, said), out, deadline=None)
+            return
+        at = -(-layout.size // _PAGE) * _PAGE
+        if at + said.size > memory.size:
+            link.send(failed_head(number, "the shared memory is too small"), deadline=None)
+            return
+        said.write(answer, memory.view[at:])
+        link.send(answer_head(number, said), deadline=None)

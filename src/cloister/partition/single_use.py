@@ -1,0 +1,111 @@
+"""Secrets that work once: a second use is an error, and there is no way to make a second one.
+
+A vector of a check that was used twice, or a pad under two messages, protects nothing. So whoever
+needs one holds an object that gives its content once and forgets it. It cannot be copied or
+pickled, and two threads cannot both take it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, Generic, Never, TypeVar
+
+from cloister.errors import LocalProtocolError, UnavailableError
+
+__all__ = ["SingleUse", "Stock"]
+
+T = TypeVar("T")
+
+
+class SingleUse(Generic[T]):
+    """Something secret that is taken out once."""
+
+    __slots__ = ("_content", "_lock")
+
+    def __init__(self, content: T) -> None:
+        """Hold what nobody else holds."""
+        self._content: list[T] = [content]
+        self._lock: Final = threading.Lock()
+
+    def take(self) -> T:
+        """Return the content, the first time.
+
+        Raises:
+            LocalProtocolError: `protocol.local`: it was taken before; our bug.
+        """
+        with self._lock:
+            if not self._content:
+                raise LocalProtocolError(
+                    "a secret that may be used once was used before", code="protocol.local"
+                )
+            return self._content.pop()
+
+    def __copy__(self) -> Never:
+        """Refuse."""
+        raise _no_copy()
+
+    def __deepcopy__(self, memo: object) -> Never:
+        """Refuse."""
+        raise _no_copy()
+
+    def __reduce_ex__(self, protocol: object) -> Never:
+        """Refuse to be pickled."""
+        raise _no_copy()
+
+    def __repr__(self) -> str:
+        """Say nothing of the content."""
+        return f"<{type(self).__name__}>"
+
+
+class Stock(Generic[T]):
+    """Secrets prepared ahead, in memory; each is handed out once."""
+
+    def __init__(self, prepare: Callable[[int], Sequence[SingleUse[T]]], *, most: int) -> None:
+        """Begin empty.
+
+        Args:
+            prepare: Makes so many fresh ones.
+            most: How many are kept at the most.
+        """
+        self._prepare: Final = prepare
+        self._most: Final = most
+        self._lock: Final = threading.Lock()
+        self._ready: deque[SingleUse[T]] = deque()
+
+    def __len__(self) -> int:
+        """How many are ready."""
+        return len(self._ready)
+
+    def fill(self, count: int) -> int:
+        """Prepare up to `count` more, and return how many; for times when nobody waits."""
+        wanted = min(count, self._most - len(self._ready))
+        if wanted <= 0:
+            return 0
+        fresh = self._prepare(wanted)
+        with self._lock:
+            self._ready.extend(fresh)
+        return len(fresh)
+
+    def take(self) -> SingleUse[T]:
+        """Hand out one that nobody had.
+
+        Raises:
+            UnavailableError: `middle.stock`: none is ready.
+        """
+        with self._lock:
+            if not self._ready:
+                raise UnavailableError(
+                    "nothing is left of what is prepared ahead", code="middle.stock"
+                )
+            return self._ready.popleft()
+
+    def take_or_none(self) -> SingleUse[T] | None:
+        """Hand out one that nobody had, or None where none is ready and one must be made now."""
+        with self._lock:
+            return self._ready.popleft() if self._ready else None
+
+
+def _no_copy() -> LocalProtocolError:
+    return LocalProtocolError("a secret that may be used once has no copy", code="protocol.local")

@@ -1,0 +1,179 @@
+"""The untrusted side stays up: what breaks the protocol ends its own connection only."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cloister.crypto.digest import sha256
+from cloister.errors import CloisterError
+from cloister.inference.middle_link import Link, SharedMemory
+from cloister.inference.middle_message import (
+    Hello,
+    Layout,
+    answer_head,
+    batch_head,
+    hello_head,
+    read_failed,
+    ready_head,
+)
+from cloister.inference.middle_process import Limits, MiddleServer, engine
+from cloister.partition.graph import PartFile, TensorInfo
+from cloister.partition.onnx_source import ONNXSource
+from cloister.testing.networks import dense_net
+
+INFO = TensorInfo("x", "float32", (-1, 2))
+PART = PartFile("onnx", b"any bytes", (INFO,), (TensorInfo("y", "float32", (-1, 2)),))
+DIGEST = sha256(PART.data)
+GIVEN = {"x": np.array([[1, 2]], np.float32)}
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A server that doubles, and that answers a batch of three rows with a large tensor."""
+
+    def double(feeds: Any) -> Any:
+        rows = feeds["x"].shape[0]
+        return {"y": feeds["x"] * 2 if rows < 3 else np.zeros((1000, 2), np.float32)}
+
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        server = MiddleServer(PART, lambda _: double, limits=Limits(max_bytes=1024))
+        threading.Thread(target=server.serve, args=(found,), daemon=True).start()
+        yield found
+        found.shutdown(socket.SHUT_RDWR)
+
+
+def soon() -> float:
+    return time.monotonic() + 5
+
+
+def connected(listener: socket.socket, hello: Hello | None = None) -> Link:
+    link = Link(socket.create_connection(listener.getsockname()))
+    link.send(hello_head(hello or Hello(DIGEST, ("y",), 0)), deadline=soon())
+    return link
+
+
+def question(link: Link, arrays: dict[str, Any], *, cut: int = 0) -> tuple[bytes, int]:
+    layout = Layout.of(arrays)
+    body = bytearray(layout.size)
+    layout.write(arrays, memoryview(body))
+    link.send(batch_head(5, layout), memoryview(body)[: layout.size - cut], deadline=soon())
+    head, length, _ = link.receive_head(max_body=1 << 20, deadline=soon())
+    return head, length
+
+
+def test_batch_after_batch(listener: socket.socket) -> None:
+    link = connected(listener)
+    assert link.receive_head(max_body=0, deadline=soon())[0] == ready_head(DIGEST)
+    for _ in range(2):
+        head, length = question(link, GIVEN)
+        layout = Layout.of({"y": GIVEN["x"]})
+        assert (head, length) == (answer_head(5, layout), layout.size)
+        body = bytearray(length)
+        link.receive_into(memoryview(body), deadline=soon())
+        assert layout.read(memoryview(body), private=False)["y"].tolist() == [[2.0, 4.0]]
+    link.close()
+
+
+@pytest.mark.parametrize(
+    "hello",
+    [Hello(b"\0" * 32, ("y",), 0), Hello(DIGEST, ("y",), 4096)],
+    ids=["another part", "memory that is not there"],
+)
+def test_a_hello_that_is_refused(listener: socket.socket, hello: Hello) -> None:
+    link = connected(listener, hello)
+    with pytest.raises(CloisterError) as caught:
+        link.receive_head(max_body=0, deadline=soon())
+    assert caught.value.code == "middle.unavailable"
+    link.close()
+    test_batch_after_batch(listener)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "cut"),
+    [
+        ({"z": GIVEN["x"]}, 0),
+        ({"x": GIVEN["x"].astype(np.float64)}, 0),
+        ({"x": np.zeros((1000, 2), np.float32)}, 0),
+        (GIVEN, 1),
+    ],
+    ids=["another name", "another type", "too large", "a body cut short"],
+)
+def test_a_batch_that_is_refused(listener: socket.socket, arrays: Any, cut: int) -> None:
+    link = connected(listener)
+    link.receive_head(max_body=0, deadline=soon())
+    with pytest.raises(CloisterError) as caught:
+        question(link, arrays, cut=cut)
+    assert caught.value.code == "middle.unavailable"
+    link.close()
+    test_batch_after_batch(listener)
+
+
+def test_an_answer_that_memory_has_no_room_for(listener: socket.socket) -> None:
+    """Said, and the next batch is answered there."""
+    left, right = socket.socketpair()
+    server = MiddleServer(
+        PART,
+        lambda _: lambda feeds: {"y": np.ones((16 if len(feeds["x"]) < 2 else 999, 2), np.float32)},
+    )
+    threading.Thread(target=server._one, args=(right,), daemon=True).start()
+    server._places.acquire()
+    memory, link = SharedMemory.create(8192), Link(left)
+    link.send(
+        hello_head(Hello(DIGEST, ("y",), 8192)), deadline=soon(), descriptors=[memory.descriptor]
+    )
+    link.receive_head(max_body=0, deadline=soon())
+    big = {"x": np.ones((2, 2), np.float32)}
+    head, length = _in_memory(link, memory, big)
+    assert not length
+    assert read_failed(head) == (6, "the shared memory is too small")
+    small = {"x": np.ones((1, 2), np.float32)}
+    head, length = _in_memory(link, memory, small)
+    layout = Layout((("y", "float32", (16, 2)),))
+    assert (head, length) == (answer_head(6, layout), 0)
+    assert layout.read(memory.view[4096:], private=True)["y"].sum() == 32
+    link.close()
+    memory.close()
+
+
+def _in_memory(link: Link, memory: SharedMemory, arrays: Any) -> tuple[bytes, int]:
+    layout = Layout.of(arrays)
+    layout.write(arrays, memory.view)
+    link.send(batch_head(6, layout), deadline=soon())
+    head, length, _ = link.receive_head(max_body=0, deadline=soon())
+    return head, length
+
+
+def test_a_device_that_is_not_there() -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    part = ONNXSource(dense_net(width=4, layers=2)).part(["hr1"], ["h2"])
+    with pytest.raises(CloisterError) as caught:
+        engine(part, threads=1, provider="NoSuchExecutionProvider")(["h2"])
+    assert caught.value.code == "config.value"
+    run = engine(part, threads=1, provider="CPUExecutionProvider")(["h2"])
+    given = {"hr1": np.ones((1, 4), np.float32)}
+    plain = engine(part, threads=1, provider=None)(["h2"])
+    np.testing.assert_allclose(run(given)["h2"], plain(given)["h2"], rtol=1e-5)
+
+
+def test_descriptors_that_were_not_announced_are_closed(listener: socket.socket) -> None:
+    left, right = socket.socketpair()
+    server = MiddleServer(PART, lambda _: lambda feeds: {"y": feeds["x"]})
+    server._places.acquire()
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    memory, link = SharedMemory.create(4096), Link(left)
+    link.send(
+        hello_head(Hello(DIGEST, ("y",), 0)), deadline=soon(), descriptors=[memory.descriptor]
+    )
+    server._one(right)
+    memory.close()
+    assert len(os.listdir("/proc/self/fd")) == before - 1  # noqa: PTH208  # its own socket
+    link.close()

@@ -1,0 +1,119 @@
+"""A model whose middle runs elsewhere answers as the whole one does."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from cloister.errors import CloisterError
+from cloister.inference.middle_link import listen
+from cloister.inference.middle_process import MiddleServer, engine
+from cloister.inference.partitioned import PartitionedModel
+from cloister.inference.tensor import TensorSpec
+from cloister.partition.checking import Freivalds, Recompute
+from cloister.partition.graph import PartFile, TensorInfo
+from cloister.partition.litert_source import LiteRTSource
+from cloister.partition.onnx_source import ONNXSource
+from cloister.partition.runtime import open_part
+from cloister.testing.networks import conv_net, dense_net
+
+DIGITS = Path(__file__).parents[2] / "data" / "models" / "digits.tflite"
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Any]:
+    """Serve a middle in a thread; return its address."""
+    listeners: list[socket.socket] = []
+
+    def serve(part: PartFile) -> str:
+        address = f"unix:{tmp_path}/{len(listeners)}"
+        listener = listen(address)
+        listeners.append(listener)
+        server = MiddleServer(part, engine(part, threads=1, provider=None))
+        threading.Thread(target=server.serve, args=(listener,), daemon=True).start()
+        return address
+
+    yield serve
+    for listener in listeners:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_of_onnx(served: Any, *, shared: bool) -> None:
+    source = ONNXSource(conv_net(channels=16, blocks=1, size=8))
+    middle = source.part(["first"], ["flat"])
+    model = PartitionedModel(
+        front=source.part(["image"], ["first"]),
+        middle=middle,
+        back=source.part(["flat"], ["label"]),
+        address=served(middle),
+        mode=Freivalds(),
+        threads=1,
+        shared=shared,
+    )
+    assert model.inputs == (TensorSpec("image", "FP32", (-1, 3, 8, 8)),)
+    assert model.outputs == (TensorSpec("label", "FP32", (-1, 10)),)
+    assert model.platform == "cloister_partitioned"
+    whole = open_part(source.part(["image"], ["label"]), threads=1)
+    for rows in (1, 5, 2):
+        images = np.random.default_rng(rows).random((rows, 3, 8, 8), np.float32)
+        found = model.predict({"image": images})
+        right = whole.run({"image": images})
+        np.testing.assert_allclose(found["label"], right["label"], rtol=1e-4, atol=1e-6)
+    assert model.crossed_bytes == (8 * 16 * 64 * 4, 8 * 2 * 16 * 64 * 4)
+    assert model.prepare(1) == 1
+    model.close()
+
+
+def test_of_litert(served: Any) -> None:
+    """The file is the owner's, with fused activations; both sides take them out."""
+    source = LiteRTSource(DIGITS.read_bytes())
+    graph = source.graph
+    (given,), (made,) = graph.inputs, graph.outputs
+    whole = source.part([given.name], [made.name])
+    model = PartitionedModel(
+        front=None, middle=whole, back=None, address=served(whole),
+        mode=Freivalds(least_gain=4), threads=1,
+    )  # fmt: skip
+    shape = [3 if size == -1 else size for size in given.shape]
+    images = np.random.default_rng(1).random(shape).astype(np.float32)
+    found = model.predict({given.name: images})[made.name]
+    right = open_part(whole, threads=1).run({given.name: images})[made.name]
+    np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-6)
+    model.close()
+
+
+def test_a_middle_that_runs_another_part(served: Any) -> None:
+    source = ONNXSource(dense_net(width=16, layers=2))
+    middle = source.part(["hr1"], ["h2"])
+    other = ONNXSource(dense_net(width=16, layers=2, seed=1)).part(["hr1"], ["h2"])
+    model = PartitionedModel(
+        front=None, middle=middle, back=None, address=served(other),
+        mode=Recompute(share=1), threads=1, timeout_s=5,
+    )  # fmt: skip
+    with pytest.raises(CloisterError) as caught:
+        model.predict({"hr1": np.ones((1, 16), np.float32)})
+    assert caught.value.code == "middle.unavailable"
+
+
+def test_sizes_that_are_open_are_refused() -> None:
+    middle = ONNXSource(dense_net(width=16, layers=2)).part(["hr1"], ["h2"])
+    open_sizes = PartFile(
+        "onnx", middle.data, (TensorInfo("hr1", "float32", (-1, -1)),), middle.outputs
+    )
+    with pytest.raises(CloisterError) as caught:
+        PartitionedModel(
+            front=None, middle=open_sizes, back=None, address="unix:/nowhere",
+            mode=Recompute(share=1), threads=1,
+        )  # fmt: skip
+    assert caught.value.code == "config.value"

@@ -1,0 +1,152 @@
+"""Which answers of a middle are believed, in each mode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from cloister.errors import CloisterError, ConfigError
+from cloister.partition.checking import (
+    Freivalds,
+    Recompute,
+    Unchecked,
+    Verifier,
+    build_verifier,
+    checkable,
+)
+from cloister.partition.graph import PartFile
+from cloister.partition.onnx_source import ONNXSource
+from cloister.partition.runtime import open_part, with_outputs
+from cloister.testing.networks import conv_net, dense_net
+
+IMAGES = np.random.default_rng(2).random((2, 16, 8, 8), np.float32)
+
+
+def middle() -> PartFile:
+    return ONNXSource(conv_net(channels=16, blocks=2, size=8)).part(["first"], ["flat"])
+
+
+def claimed(part: PartFile, verifier: Verifier, given: dict[str, Any]) -> dict[str, Any]:
+    found = open_part(with_outputs(part, verifier.claims), threads=1, exact=False).run(given)
+    return {name: found[name] for name in verifier.claims}
+
+
+def test_every_convolution_is_a_claim_and_the_rest_is_computed_inside() -> None:
+    part, given = middle(), {"first": IMAGES}
+    verifier = build_verifier(part, Freivalds(), threads=1)
+    assert verifier.claims == ("a1", "b1", "a2", "b2")
+    right = open_part(part, threads=1).run(given)["flat"]
+    found = verifier.accept(given, claimed(part, verifier, given))
+    assert found.keys() == {"flat"}
+    np.testing.assert_allclose(found["flat"], right, rtol=1e-4, atol=1e-6)
+    assert verifier.prepare(3) == 3
+    assert verifier.prepare(100) == 61
+    for _ in range(2):
+        verifier.accept(given, claimed(part, verifier, given))
+    assert verifier.prepare(100) == 2
+    assert "4 linear steps" in verifier.description
+    assert "at most 0.25, one" in verifier.description
+
+
+@pytest.mark.parametrize("name", ["a1", "b1", "a2", "b2"])
+def test_any_wrong_claim_is_refused(name: str) -> None:
+    part, given = middle(), {"first": IMAGES}
+    verifier = build_verifier(part, Freivalds(), threads=1)
+    claims = claimed(part, verifier, given)
+    claims[name][1, 5, 3, 3] += 0.1
+    with pytest.raises(CloisterError) as caught:
+        verifier.accept(given, claims)
+    assert caught.value.code == "middle.wrong"
+    assert caught.value.detail == name
+
+
+def test_a_middle_of_one_linear_step_needs_no_other_computation() -> None:
+    part = ONNXSource(dense_net(width=32, layers=2)).part(["hr1"], ["h2"])
+    given = {"hr1": np.random.default_rng(1).random((4, 32), np.float32)}
+    verifier = build_verifier(part, Freivalds(), threads=1)
+    claims = claimed(part, verifier, given)
+    np.testing.assert_array_equal(verifier.accept(given, claims)["h2"], claims["h2"])
+    claims["h2"][0, 0] += 0.1
+    with pytest.raises(CloisterError):
+        verifier.accept(given, claims)
+
+
+def test_a_lower_precision_fails_the_bound_of_float32_and_passes_its_own() -> None:
+    """As TF32 rounds what it reads: eleven bits."""
+    part = ONNXSource(dense_net(width=64, layers=2)).part(["hr1"], ["h2"])
+    given = {"hr1": np.random.default_rng(1).random((4, 64), np.float32)}
+    rough = (given["hr1"].view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+    strict = build_verifier(part, Freivalds(), threads=1)
+    claims = claimed(part, strict, {"hr1": rough})
+    with pytest.raises(CloisterError):
+        strict.accept(given, claims)
+    build_verifier(part, Freivalds(unit=2.0**-10), threads=1).accept(given, claims)
+
+
+def test_what_is_not_worth_a_check_is_computed_again() -> None:
+    part = middle()
+    with pytest.raises(ConfigError) as caught:
+        build_verifier(part, Freivalds(least_gain=17), threads=1)
+    assert caught.value.code == "config.value"
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_a_share_of_examples_is_computed_again(share: float) -> None:
+    part, given = middle(), {"first": IMAGES[:1]}
+    verifier = build_verifier(part, Recompute(share=share), threads=1)
+    claims = claimed(part, verifier, given)
+    assert verifier.accept(given, claims)["flat"] is claims["flat"]
+    claims["flat"][0, 0] += 0.01
+    found = 0
+    for _ in range(200):
+        try:
+            verifier.accept(given, claims)
+        except CloisterError as e:
+            found += e.code == "middle.wrong"
+    assert found == 200 if share == 1 else 25 < found < 80
+    assert f"{share:g}" in verifier.description
+    claims["flat"][0, 0] = np.nan
+    with pytest.raises(CloisterError):
+        verifier.accept(given, claims)
+    assert verifier.prepare(5) == 5
+
+
+def test_unchecked_says_why() -> None:
+    part, given = middle(), {"first": IMAGES}
+    verifier = build_verifier(part, Unchecked("measured by somebody else"), threads=1)
+    claims = claimed(part, verifier, given)
+    claims["flat"] += 1
+    assert verifier.accept(given, claims)["flat"] is claims["flat"]
+    assert "measured by somebody else" in verifier.description
+    claims["flat"][0, 0] = np.inf
+    with pytest.raises(CloisterError) as caught:
+        verifier.accept(given, claims)
+    assert caught.value.code == "middle.wrong"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: Unchecked("why not"),
+        lambda: Recompute(share=0),
+        lambda: Recompute(share=1.1),
+        lambda: Recompute(share=0.5, bound=1.0),
+        lambda: Freivalds(repetitions=0),
+        lambda: Freivalds(unit=0),
+        lambda: Freivalds(stock=-1),
+    ],
+)
+def test_modes_that_check_nothing_are_refused(made: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        made()
+    assert caught.value.code == "config.value"
+
+
+def test_onnx_is_checked_as_it_is() -> None:
+    part = middle()
+    assert checkable(part) is part
