@@ -47,7 +47,7 @@ def test_the_pages_that_describe() -> None:
     for target in ("/v2", "/v2/"):
         status, record, _ = ask("GET", target)
         assert (status, record["name"]) == (200, "cloister")
-        assert record["extensions"] == ["binary_tensor_data"]
+        assert record["extensions"] == ["binary_tensor_data", "classification", "model_repository"]
         assert record["models"] == ["double"]
     for target in ("/v2/health/live", "/v2/health/ready", "/v2/models/double/ready",
                    "/v2/models/double/versions/1/ready"):  # fmt: skip
