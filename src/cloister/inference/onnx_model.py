@@ -45,7 +45,7 @@ _TYPES: Final = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
 }
-_MAX_DEPTH: Final = 32
+_MAX_DEPTH: Final = 16
 _SILENT: Final = 4
 
 
