@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cloister.errors import MalformedError
-from cloister.inference.strict_json import read_json
+from cloister.inference.json_body import read_body
 from cloister.inference.tensor import (
     Array,
     TensorSpec,
@@ -189,7 +189,7 @@ def _split(body: Body) -> tuple[dict[str, Any], memoryview]:
     if not 0 < size <= len(data):
         raise _wrong("the JSON part is empty or longer than the body")
     try:
-        message = read_json(bytes(data[:size]))
+        message = read_body(bytes(data[:size]))
     except ValueError as e:
         raise _wrong("the body is not JSON") from e
     if not isinstance(message, dict):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cloister.errors import MalformedError
-from cloister.inference.strict_json import read_json
+from cloister.wire.strict_json import read_json
 
 __all__ = [
     "MAX_CONFIG_BYTES",
@@ -29,6 +29,7 @@ __all__ = [
 
 MAX_CONFIG_BYTES: Final = 4 * 2**20
 MAX_TOP: Final = 1024
+_MAX_DEPTH: Final = 4
 _MAX_LABELS: Final = 65_536
 _MAX_LABEL: Final = 256
 _MAX_ROWS: Final = 1024
@@ -90,7 +91,7 @@ def read_config(data: bytes) -> ModelConfig:
     """Read `config.json`.
 
     Raises:
-        MalformedError: `model.malformed`.
+        MalformedError: `model.malformed`, or `wire.too-large`.
     """
     record = _object(data, "config.json", {"batching", "classification"})
     batching = classification = None
@@ -116,7 +117,7 @@ def read_labels(data: bytes) -> tuple[str, ...]:
     """Read `labels.json`: a list of texts, one for each class, in the model's order.
 
     Raises:
-        MalformedError: `model.malformed`.
+        MalformedError: `model.malformed`, or `wire.too-large`.
     """
     labels = _json(data, "labels.json")
     if not isinstance(labels, list) or not 1 <= len(labels) <= _MAX_LABELS:
@@ -130,7 +131,7 @@ def read_version_rule(data: bytes, *, latest: int) -> VersionRule:
     """Read `versions.json`; `latest` is what counts where it does not say.
 
     Raises:
-        MalformedError: `model.malformed`.
+        MalformedError: `model.malformed`, or `wire.too-large`.
     """
     record = _object(data, "versions.json", {"latest", "labels"})
     labels = record.get("labels", {})
@@ -149,12 +150,9 @@ def _is_label(text: str) -> bool:
 
 
 def _json(data: bytes, name: str) -> Any:
-    if len(data) > MAX_CONFIG_BYTES:
-        raise _wrong(f"{name} is longer than {MAX_CONFIG_BYTES} bytes")
-    try:
-        return read_json(data)
-    except ValueError as e:
-        raise _wrong(f"{name} is not JSON") from e
+    return read_json(
+        data, what=name, max_bytes=MAX_CONFIG_BYTES, max_depth=_MAX_DEPTH, code="model.malformed"
+    )
 
 
 def _object(data: bytes, name: str, known: set[str]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ Ranked = tuple[_Array, npt.NDArray[np.int64]]
 _LOW: Final = np.int64(0xFFFFFFFF)
 _NARROW_BYTES: Final = 4
 _FEW: Final = 8  # so many passes cost less than a network
-_WORDS: Final = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
+_WORDS: Final = {2: np.dtype(np.int16), 4: np.dtype(np.int32), 8: np.dtype(np.int64)}
 # The bits of positive infinity; beyond them are NaNs.
 _INFINITY: Final = {2: 0x7C00, 4: 0x7F800000, 8: 0x7FF0000000000000}
 
@@ -71,13 +71,13 @@ def choose_rows(table: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> 
     """
     rows = np.arange(table.shape[0], dtype=np.int64)
     masks = -(places[..., None] == rows).view(np.int8)
-    return np.bitwise_or.reduce(masks.view(np.uint8)[..., None] & table, axis=-2)
+    chosen: _Array = np.bitwise_or.reduce(masks.view(np.uint8)[..., None] & table, axis=-2)
+    return chosen
 
 
 def _keys(scores: _Array) -> _Keys:
     """Return integers that are ordered as the scores are; NaN is the least of its width."""
     kind, bytes_ = scores.dtype.kind, scores.dtype.itemsize
-    word = _WORDS[bytes_]
     if kind == "b":
         return scores.view(np.uint8).astype(np.int64)
     if kind == "i":
@@ -86,6 +86,7 @@ def _keys(scores: _Array) -> _Keys:
         if bytes_ <= _NARROW_BYTES:
             return scores.astype(np.int64) - np.int64(2 ** (8 * bytes_ - 1))
         return scores.view(np.int64) ^ np.iinfo(np.int64).min
+    word = _WORDS[bytes_]
     bits = np.ascontiguousarray(scores).view(word).astype(np.int64)
     least, most = np.int64(np.iinfo(word).min), np.int64(np.iinfo(word).max)
     ordered = bits ^ ((bits >> np.int64(63)) & most)

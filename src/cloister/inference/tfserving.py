@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from cloister.errors import MalformedError
-from cloister.inference.strict_json import read_json
+from cloister.inference.json_body import read_body
 from cloister.inference.tensor import MAX_RANK, Array, TensorSpec, from_json, require_fits
 
 __all__ = [
@@ -164,7 +164,7 @@ def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
 
 def _object(body: bytes, known: set[str], *, verb: str) -> dict[str, Any]:
     try:
-        record = read_json(body)
+        record = read_body(body)
     except ValueError as e:
         raise _wrong(f"JSON Parse error: {e}"[:200]) from e
     if not isinstance(record, dict) or not known.issuperset(record):

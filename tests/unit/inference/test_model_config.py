@@ -39,7 +39,7 @@ def test_configurations() -> None:
     '{"batching": {"rows": 2, "delay_ms": NaN}}', '{"batching": {"rows": 2, "more": 1}}',
     '{"classification": {"top": 0}}', '{"classification": {"top": 1, "output": 2}}',
     '{"classification": {"top": 1, "at_least": "x"}}', '{"classification": {"output": "y"}}',
-    '{"batching": {"rows": 2, "rows": 4}}', "[" * 100_000,
+    '{"batching": {"rows": 2, "rows": 4}}',
 ])  # fmt: skip
 def test_configurations_that_are_none(text: str) -> None:
     """Refused as a whole."""
@@ -66,10 +66,11 @@ def test_labels_that_are_none(text: str) -> None:
 
 
 def test_a_file_that_is_too_long_is_not_read() -> None:
-    """Whatever is in it."""
-    with pytest.raises(MalformedError) as caught:
-        read_labels(b" " * (MAX_CONFIG_BYTES + 1))
-    assert caught.value.code == "model.malformed"
+    """Whatever is in it; nor one that is nested too deeply."""
+    for data in (b" " * (MAX_CONFIG_BYTES + 1), b"[" * 100_000):
+        with pytest.raises(MalformedError) as caught:
+            read_labels(data)
+        assert caught.value.code == "wire.too-large"
 
 
 @pytest.mark.spec("SRV-43")

@@ -1,14 +1,17 @@
-"""JSON as RFC 8259 has it: no key twice, no NaN, no depth that ends the process."""
+"""A body of JSON, which may be megabytes of numbers: no key twice, no NaN, no depth that ends us.
+
+`wire.strict_json` is stricter, and looks at each byte and number in Python: it is for small files.
+"""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-__all__ = ["read_json"]
+__all__ = ["read_body"]
 
 
-def read_json(data: bytes) -> Any:
+def read_body(data: bytes) -> Any:
     """Return what untrusted bytes say in JSON.
 
     Raises:

@@ -2,12 +2,12 @@
 
 import pytest
 
-from cloister.inference.strict_json import read_json
+from cloister.inference.json_body import read_body
 
 
 def test_what_json_is() -> None:
     """As the library reads it."""
-    assert read_json(b'{"a": [1, 2.5, true, null, "x"]}') == {"a": [1, 2.5, True, None, "x"]}
+    assert read_body(b'{"a": [1, 2.5, true, null, "x"]}') == {"a": [1, 2.5, True, None, "x"]}
 
 
 @pytest.mark.parametrize(
@@ -16,4 +16,4 @@ def test_what_json_is() -> None:
 def test_what_it_is_not(data: bytes) -> None:
     """One kind of error for all."""
     with pytest.raises(ValueError):
-        read_json(data)
+        read_body(data)
