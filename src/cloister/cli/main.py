@@ -34,6 +34,7 @@ _COMMANDS: Final = {
     "render": "cloister.cli.render",
     "cleanroom": "cloister.cli.cleanroom",
     "query": "cloister.cli.query",
+    "serve": "cloister.cli.serve",
     "keyservice": "cloister.cli.keyservice",
     "policy": "cloister.cli.policy",
     "secret": "cloister.cli.secret",

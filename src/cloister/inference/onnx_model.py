@@ -9,6 +9,7 @@ Spec: serving-v1, clauses SRV-60 and SRV-61.
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -85,7 +86,7 @@ class ONNXModel:
             raise _broken("not an ONNX model", e) from e
         self.remembers: Final = _inspect(proto)
         del proto
-        self._errors: Final = _errors_of(onnxruntime)
+        self._errors: Final = _runtime_errors()
         self._lock = threading.Lock()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -114,7 +115,7 @@ class ONNXModel:
     def _start(self) -> Any:
         try:
             return self._fresh()
-        except (*self._errors, ValueError, RuntimeError) as e:
+        except self._errors as e:
             raise _broken(
                 "the model is damaged, or needs an operator that ONNX Runtime does not have", e
             ) from e
@@ -170,13 +171,12 @@ def _spec(argument: Any) -> TensorSpec:
     return TensorSpec(argument.name, datatype_of(dtype), shape)
 
 
-def _errors_of(onnxruntime: Any) -> tuple[type[Exception], ...]:
+def _runtime_errors() -> tuple[type[Exception], ...]:
     """Return the runtime's exceptions, which have no class in common but `Exception`."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state  # noqa: PLC0415  # optional
-
-    del onnxruntime  # imported by now
+    state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     found = (getattr(state, name) for name in dir(state))
-    return tuple(each for each in found if isinstance(each, type) and issubclass(each, Exception))
+    own = [each for each in found if isinstance(each, type) and issubclass(each, Exception)]
+    return (*own, ValueError, RuntimeError)
 
 
 def _broken(sentence: str, error: Exception | None = None) -> MalformedError:
