@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -142,11 +142,17 @@ def look(folder: Path, *, latest: int) -> Listing:
     return Listing(versions, rules, tuple(strange), frozenset(unread))
 
 
-def wanted(listing: Listing) -> dict[Key, Mark]:
-    """Return the versions to be served: of each model the newest, and those with labels."""
+def wanted(listing: Listing, *, without: Set[Key] = frozenset()) -> dict[Key, Mark]:
+    """Return the versions to be served: of each model the newest, and those with labels.
+
+    Args:
+        listing: What there is.
+        without: Versions that cannot be served; older ones stand in for them.
+    """
     found: dict[Key, Mark] = {}
     for name, rule in listing.rules.items():
-        numbers = sorted(number for model, number in listing.versions if model == name)
+        there = (key for key in listing.versions if key[0] == name and key not in without)
+        numbers = sorted(number for _, number in there)
         chosen = {*numbers[-rule.latest :], *(set(rule.labels.values()) & set(numbers))}
         found |= {(name, number): listing.versions[name, number] for number in sorted(chosen)}
     return found

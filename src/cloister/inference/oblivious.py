@@ -10,6 +10,7 @@ Spec: serving-v1, clauses SRV-72 and SRV-73.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -24,7 +25,11 @@ Ranked = tuple[_Array, npt.NDArray[np.int64]]
 _LOW: Final = np.int64(0xFFFFFFFF)
 _NARROW_BYTES: Final = 4
 _FEW: Final = 8  # so many passes cost less than a network
-_WORDS: Final = {2: np.dtype(np.int16), 4: np.dtype(np.int32), 8: np.dtype(np.int64)}
+_WORDS: Final[Mapping[int, np.dtype[Any]]] = {
+    2: np.dtype(np.int16),
+    4: np.dtype(np.int32),
+    8: np.dtype(np.int64),
+}
 # The bits of positive infinity; beyond them are NaNs.
 _INFINITY: Final = {2: 0x7C00, 4: 0x7F800000, 8: 0x7FF0000000000000}
 
@@ -92,7 +97,8 @@ def _keys(scores: _Array) -> _Keys:
     ordered = bits ^ ((bits >> np.int64(63)) & most)
     ordered += (bits == least).view(np.int8)  # minus zero is the integer below zero
     nan = -((bits & most) > _INFINITY[bytes_]).view(np.int8).astype(np.int64)
-    return ordered ^ ((ordered ^ least) & nan)
+    keys: _Keys = ordered ^ ((ordered ^ least) & nan)
+    return keys
 
 
 def _values(keys: _Keys, dtype: np.dtype[Any]) -> _Array:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from cloister.errors import MalformedError, MissingExtraError
@@ -93,7 +93,7 @@ class ONNXModel:
         options.inter_op_num_threads = 1
         options.log_severity_level = _SILENT
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._fresh = lambda: onnxruntime.InferenceSession(
+        self._fresh: Callable[[], Any] = lambda: onnxruntime.InferenceSession(
             data, sess_options=options, providers=["CPUExecutionProvider"]
         )
         self._session = self._start()

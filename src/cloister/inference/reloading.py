@@ -86,19 +86,25 @@ class Reloader:
         listing = look(self._folder, latest=self._latest)
         before, self._seen = self._seen, listing
         self._tell_strange(listing)
-        want = wanted(listing)
-        self._drop_refusals(want)
-        for key, mark in want.items():
-            steady = settled or (before is not None and before.versions.get(key) == mark)
-            if steady and self._is_new(key, mark):
-                self._take_in(key, mark, want, listing)
-        self._show(want, listing)
+        self._forget_refusals(listing)
+        refusals = -1
+        while refusals != len(self._refused):
+            refusals = len(self._refused)
+            for key, mark in self._want(listing).items():
+                steady = settled or (before is not None and before.versions.get(key) == mark)
+                if steady and self._is_new(key, mark):
+                    self._take_in(key, mark, listing)
+        self._show(listing)
+
+    def _want(self, listing: Listing) -> dict[Key, Mark]:
+        """Return what is to be served, older versions in the place of those that cannot be."""
+        return wanted(listing, without=self._refused.keys() - self._served.keys())
 
     def _is_new(self, key: Key, mark: Mark) -> bool:
         served, refused = self._served.get(key), self._refused.get(key)
         return (served is None or served[0] != mark) and (refused is None or refused[0] != mark)
 
-    def _take_in(self, key: Key, mark: Mark, want: Mapping[Key, Mark], listing: Listing) -> None:
+    def _take_in(self, key: Key, mark: Mark, listing: Listing) -> None:
         shown = f"{key[0]}/{key[1]}"
         try:
             served = self._loader.load(key, read_version(self._folder, key))
@@ -112,13 +118,13 @@ class Reloader:
             return
         self._served[key] = (mark, served)
         self._refused.pop(key, None)
-        self._show(want, listing)
+        self._show(listing)
         self._changed("loaded")
         _LOG.info("model loaded version=%s", shown)
 
-    def _show(self, want: Mapping[Key, Mark], listing: Listing) -> None:
+    def _show(self, listing: Listing) -> None:
         """Put the table in place, and let go of what is not in it."""
-        keep = _kept(want, self._served, unread=listing.unread)
+        keep = _kept(self._want(listing), self._served, unread=listing.unread)
         for key in self._served.keys() - keep:
             del self._served[key]
             self._changed("dropped")
@@ -127,9 +133,10 @@ class Reloader:
         refused = {key: code for key, (_, code) in self._refused.items()}
         self._registry.replace(shelves_of(table, listing), refused=refused)
 
-    def _drop_refusals(self, want: Mapping[Key, Mark]) -> None:
-        for key in self._refused.keys() - want.keys():
-            del self._refused[key]
+    def _forget_refusals(self, listing: Listing) -> None:
+        for key, (mark, _) in list(self._refused.items()):
+            if listing.versions.get(key) != mark:
+                del self._refused[key]
 
     def _tell_strange(self, listing: Listing) -> None:
         found = {(each.place, each.sentence) for each in listing.strange}

@@ -125,6 +125,20 @@ def test_a_broken_version_is_refused_and_the_old_goes_on(
 
 @pytest.mark.spec("SRV-45")
 @pytest.mark.usefixtures("caplog")
+def test_a_server_that_starts_goes_back_to_what_is_whole(tmp_path: Path) -> None:
+    """The newest are broken: the one before them is served, and its number counts."""
+    for number, data in ((1, b"1"), (2, b"2"), (3, b"bad"), (4, b"bad")):
+        put(tmp_path, "m", str(number), data)
+    bench = Bench(tmp_path)
+    bench.reloader.step(settled=True)
+    assert bench.served() == {"m/2": 2}
+    assert set(bench.registry.refused) == {("m", 3), ("m", 4)}
+    bench.steps(3)
+    assert bench.loading.loaded == [("m", 4), ("m", 3), ("m", 2)]
+
+
+@pytest.mark.spec("SRV-45")
+@pytest.mark.usefixtures("caplog")
 def test_a_version_that_breaks_in_place_goes_on_as_it_was(bench: Bench) -> None:
     """Its files are damaged; what was loaded is not."""
     (bench.folder / "m" / "1" / "model.onnx").write_bytes(b"bad")
