@@ -277,8 +277,8 @@ class _Connection:
         try:
             async with asyncio.timeout(2):
                 await self._writer.wait_closed()
-        except (OSError, TimeoutError):
-            self._writer.transport.abort()
+        except (OSError, TimeoutError, asyncio.CancelledError):
+            self._writer.transport.abort()  # cancelled while it stops: the task ends here as well
 
     def _next_event(self) -> object:
         try:
