@@ -101,15 +101,15 @@ def _options(words: ServeWords) -> list[str]:
     if words.catalogue:
         found = ["--models", _inside(words.folder)]
     elif words.package is not None:
-        if not words.require or not words.signers:
+        if not (words.require and words.signers and words.middle):
             raise ConfigError(
-                "--package needs --signer and --require: nothing is taken unchecked",
+                "--package needs --signer, --require and --middle: nothing goes unchecked",
                 code="config.missing",
             )
         found = ["--package", _PACKAGE, "--secret", _MODELS]
         found += [word for each in words.signers for word in ("--signer", each)]
         found += [word for each in words.require for word in ("--require", each)]
-        found += ["--middle", words.middle] if words.middle else []
+        found += ["--middle", words.middle]
     else:
         found = ["--model", _inside(words.file)]
     return [*found, *(["--name", words.name] if words.name else []), *words.more]

@@ -46,9 +46,10 @@ def require_one_source(options: argparse.Namespace) -> None:
         raise ConfigError(
             "--require, --signer, --secret and --middle go with --package", code="config.value"
         )
-    if not whole and not (options.require and options.signer and options.secret):
+    checked = options.require and options.signer and options.secret
+    if not whole and not (checked and options.middle):
         raise ConfigError(
-            "--package needs --secret, --signer and --require: nothing is taken unchecked",
+            "--package needs --secret, --signer, --require and --middle: nothing goes unchecked",
             code="config.missing",
         )
 
@@ -70,7 +71,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--secret", type=Path, metavar="FOLDER", help="its secret half")
     parser.add_argument(
-        "--signer", action="append", metavar="KEY", help="whose package is taken; repeatable"
+        "--signer", action="append", metavar="ed25519:…", help="whose package; repeatable"
     )
     parser.add_argument(
         "--require",

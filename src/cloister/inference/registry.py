@@ -86,10 +86,17 @@ class Registry:
         cls,
         models: Mapping[str, Model],
         *,
+        labels: Labels | None = None,
         computations: int = 1,
         watcher: Watcher | None = None,
     ) -> Registry:
         """Return a registry of loaded models by name, each with the one version `1`.
+
+        Args:
+            models: By name.
+            labels: Of the classes of all of them, where they have some.
+            computations: That run at one time, over all models.
+            watcher: Is told of computations.
 
         Raises:
             MalformedError: `message.malformed`: a name that cannot stand in a path.
@@ -99,7 +106,7 @@ class Registry:
         for name, model in models.items():
             require_name(name)
             line = Line(name, model, batching=None, turns=turns, watcher=watcher)
-            shelves[name] = Shelf({"1": Served(name, "1", model, line)})
+            shelves[name] = Shelf({"1": Served(name, "1", model, line, labels)})
         return cls(shelves)
 
     def replace(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from cloister.errors import ConfigError
+from cloister.inference.classification import Labels
 from cloister.inference.formats import format_of, load_model
 from cloister.inference.loading import Loader
 from cloister.inference.metrics import Metrics
@@ -22,6 +23,7 @@ from cloister.inference.reloading import Reloader
 __all__ = ["open_models"]
 
 Step = Callable[[], None]
+Cut = tuple[Model, tuple[str, ...] | None]
 _LEAST: Final = 1
 
 
@@ -29,7 +31,7 @@ def open_models(
     options: argparse.Namespace,
     *,
     metrics: Metrics,
-    partitioned: Callable[..., Model] = open_partitioned,
+    partitioned: Callable[[argparse.Namespace], Cut] = open_partitioned,
 ) -> tuple[Registry, Step | None]:
     """Return what is served, and where that may change, a step that looks once.
 
@@ -44,14 +46,18 @@ def open_models(
             raise ConfigError(f"--{name} is a number from 1", code="config.value")
     if options.models is not None:
         return _catalogue(options, metrics)
+    labels: tuple[str, ...] | None = None
     if options.package is not None:
-        model = partitioned(options)
+        model, labels = partitioned(options)
     else:
         data, kind = read_model_file(options.model), format_of(options.model)
         require_survives(data, threads=options.threads, kind=kind)
         model = load_model(data, kind=kind, threads=options.threads)
     registry = Registry.of(
-        {options.name: model}, computations=options.computations, watcher=metrics
+        {options.name: model},
+        labels=None if labels is None else Labels(labels),
+        computations=options.computations,
+        watcher=metrics,
     )
     return registry, None
 

@@ -57,6 +57,10 @@ def test_the_server_is_started_with_what_was_said(case: str) -> None:
         ({"catalogue": True, "folder": "a//b"}, "config.value"),
         ({"package": Path("p"), "name": "m", "signers": ["k"]}, "config.missing"),
         ({"package": Path("p"), "name": "m", "require": ["x"]}, "config.missing"),
+        (
+            {"package": Path("p"), "name": "m", "require": ["x"], "signers": ["k"]},
+            "config.missing",
+        ),
     ],
 )
 def test_words_that_name_no_model_are_refused(given: dict[str, Any], code: str) -> None:

@@ -6,7 +6,7 @@ from cloister.errors import ConfigError
 from cloister.inference.options import parse_options, require_one_source
 
 PACKAGE = ["--package", "p", "--name", "m"]
-CHECKED = ["--secret", "s", "--signer", "k", "--require", "decoder.ssim.worst_decile<=0.35"]
+CHECKED = ["--secret", "s", "--signer", "k", "--require", "x<=0.35", "--middle", "h:1"]
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,7 @@ def test_one_source_is_taken(words: list[str]) -> None:
         (["--model", "m", "--name", "m", "--secret", "s"], "config.value"),
         (PACKAGE, "config.missing"),
         ([*PACKAGE, *CHECKED[:4]], "config.missing"),
+        ([*PACKAGE, *CHECKED[:6]], "config.missing"),
         ([*PACKAGE, *CHECKED[2:]], "config.missing"),
         (["--package", "p", *CHECKED], "config.missing"),
     ],

@@ -41,8 +41,8 @@ def test_a_catalogue_is_looked_at_again(tmp_path: Path) -> None:
 def test_a_package_is_what_its_opener_makes_of_it() -> None:
     """The options say where it lies and what it must show."""
     words = ["--package", "p", "--secret", "s", "--signer", "k", "--require", "x<=1", "--name", "m"]
-    registry, step = opened(*words, partitioned=lambda options: Half(float(len(options.require))))
-    assert registry.find("m") is not None
+    registry, step = opened(*words, partitioned=lambda _options: (Half(), ("a", "b")))
+    assert registry.find("m").labels.count == 2
     assert step is None
 
 
