@@ -119,6 +119,9 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--connections", type=int, default=limits.connections)
     parser.add_argument("--deadline", type=float, default=30.0, metavar="S", help="for an answer")
     parser.add_argument("--metrics", action="store_true", help="serve numbers at /metrics")
+    parser.add_argument(
+        "--otel", action="store_true", help="tell OpenTelemetry, where it is set up, the same"
+    )
     parser.add_argument("--max-request-bytes", type=int, default=limits.body_bytes)
     parser.add_argument("--request-timeout", type=float, default=limits.request_s, metavar="S")
     parser.add_argument("--idle-timeout", type=float, default=limits.idle_s, metavar="S")

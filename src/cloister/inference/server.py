@@ -76,7 +76,7 @@ def _serve_on(
     context = server_context(
         credential, ca_pem=_read(identity / "ca.pem"), clients=clients, clock=_now
     )
-    metrics = Metrics()
+    metrics = _metrics(options)
     registry, step = open_models(options, metrics=metrics)
     service = InferenceService(
         registry,
@@ -98,6 +98,14 @@ def _serve_on(
         chores.append(partial(keep_current, step))
     asyncio.run(_run(server, listener, chores))
     return 0
+
+
+def _metrics(options: argparse.Namespace) -> Metrics:
+    if not options.otel:
+        return Metrics()
+    from cloister.inference.telemetry import TracedMetrics  # noqa: PLC0415  # optional
+
+    return TracedMetrics()
 
 
 async def keep_current(step: Callable[[], None], *, every_s: float = _LOOK_EVERY_S) -> None:
