@@ -30,7 +30,7 @@ from cloister.inference.catalogue import (
 )
 from cloister.inference.registry import Registry, Served, Shelf
 
-__all__ = ["Reloader", "shelves_of"]
+__all__ = ["Loads", "Reloader", "shelves_of"]
 
 _LOG: Final = logging.getLogger(__name__)
 
