@@ -3,7 +3,7 @@
 Which classes these are is decided by `oblivious`; labels are picked by touching all of them. What
 is written is `score:number:label` (Triton's form), whose length follows from score and label.
 
-Spec: serving-v1, clauses SRV-70 to SRV-73.
+Spec: serving-v1, clauses SRV-70 to SRV-72.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Selection here is passes over all elements, or a sorting network: which are comp
 are written, follows from their number alone. Floats are compared as integers, so that no arithmetic
 takes longer for some values. Shapes, `count` and the datatype are public; numbers are not.
 
-Spec: serving-v1, clauses SRV-72 and SRV-73.
+Spec: serving-v1, clause SRV-72.
 """
 
 from __future__ import annotations
