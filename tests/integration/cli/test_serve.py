@@ -65,8 +65,14 @@ def test_a_sealed_catalogue_is_served(desk: Desk) -> None:
             reading = threading.Thread(target=lambda: lines.extend(process.stderr or ()))
             reading.start()
             try:
-                await_true(lambda: any("serving port" in line for line in lines), timeout_s=300)
+                await_true(
+                    lambda: (
+                        process.poll() is not None or any("serving port" in line for line in lines)
+                    ),
+                    timeout_s=300,
+                )
                 said = "".join(lines)
+                assert process.poll() is None, said
                 assert "model refused version=digits/2 code=model.malformed" in said
                 (identity,) = re.findall(r'identity="(spiffe://[^"]+)"', said)
                 assert f'Client("https://127.0.0.1:{port}", trust="domain.json"' in said
