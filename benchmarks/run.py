@@ -32,6 +32,7 @@ import privacy  # noqa: E402  # behind the path
 import relays  # noqa: E402  # behind the path
 import releases  # noqa: E402  # behind the path
 import report  # noqa: E402  # behind the path
+import serving  # noqa: E402  # behind the path
 import startup  # noqa: E402  # behind the path
 import verdicts  # noqa: E402  # behind the path
 import volumes  # noqa: E402  # behind the path
@@ -39,7 +40,7 @@ import volumes  # noqa: E402  # behind the path
 PARTS = (
     "training", "volumes", "start-up", "evidence", "key service", "privacy", "relay", "jobs",
     "cleanroom", "cleanroom rounds", "cleanroom cells", "cleanroom room", "cleanroom queries",
-    "memory",
+    "serving", "memory",
 )  # fmt: skip
 
 
@@ -115,6 +116,7 @@ def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> I
             prepare_s=15 if quick else 30,
             round_s=3 if quick else 4,
         ),
+        "serving": lambda: serving.rows(rounds=1 if quick else 5),
         "memory": lambda: releases.soak_rows(output=chosen.output, quick=quick),
     }
     for name in chosen.only or PARTS:

@@ -509,6 +509,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "volume.anchor": UnavailableError,
     "server.unreachable": UnavailableError,
     "server.busy": UnavailableError,
+    "server.late": UnavailableError,
     "query.busy": UnavailableError,
     "query.late": UnavailableError,
     "query.uncounted": UnavailableError,

@@ -11,6 +11,7 @@ import contextlib
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,12 @@ from cloister.crypto.ocsp import OcspResponse
 from cloister.crypto.signature import SigningKey
 from cloister.crypto.vendor_keys import EcdsaKey, RsaKey
 from cloister.errors import CloisterError
+from cloister.inference.json_body import read_body
 from cloister.inference.message import Body
+from cloister.inference.model_config import read_config, read_labels, read_version_rule
+from cloister.inference.tensor import TensorSpec
+from cloister.inference.text_tensor import texts_from_binary
+from cloister.inference.tfserving import read_examples, read_predict
 from cloister.keyservice.policy.charter import parse_charter
 from cloister.keyservice.policy.evidence import parse_evidence_policy
 from cloister.keyservice.state.record import Record, Snapshot
@@ -99,6 +105,7 @@ AT: Final = 1_800_000_000
 NONCE: Final = bytes(range(32))
 VECTORS: Final = Path(__file__).parents[2] / "docs" / "spec" / "vectors"
 KEY: Final = SigningKey(b"k" * 32)
+_ROWS: Final = (TensorSpec("x", "FP32", (-1, 2)),)
 INTEL: Final = SimulatedIntel(b"targets", at=AT)
 MINTED: Final = {kind: INTEL.mint(IntelCase(kind)) for kind in ("sgx3", "sgx5", "tdx4", "tdx15ex")}
 AMD: Final = SimulatedAmd(b"targets", "Genoa", now=AT)
@@ -268,6 +275,16 @@ def _inference(data: bytes) -> object:
     length = int.from_bytes(data[:2], "little")
     test_inference_message.read(Body(data[2:], None if length == 0xFFFF else length))
     return None
+
+
+def _body(data: bytes) -> object:
+    with contextlib.suppress(ValueError):  # its callers turn it into ours
+        return read_body(data)
+    return None
+
+
+def _texts(data: bytes) -> object:
+    return texts_from_binary(memoryview(data), shape=(1,), name="y")
 
 
 def _fuse(data: bytes) -> object:
@@ -505,6 +522,25 @@ TARGETS: Final[dict[str, Target]] = {
     "volume index": Target(*readers.INDEXES),
     "inference": Target(
         (_inference, [b"\xff\xff" + b'{"inputs": []}', b"\x0e\x00" + b'{"inputs": []}' + bytes(8)]),
+    ),
+    "tensorflow serving": Target(
+        (partial(read_predict, inputs=_ROWS), [
+            b'{"instances": [[1, 2], [3, 4]]}', b'{"inputs": {"x": [[1.5, 2]]}}',
+            b'{"signature_name": "serving_default", "instances": [{"x": [1, 2]}]}',
+        ]),
+        (partial(read_examples, inputs=_ROWS, verb="classify"), [
+            b'{"context": {}, "examples": [{"x": [1, 2]}]}',
+        ]),
+    ),
+    "model files": Target(
+        (read_config, [
+            b'{"batching": {"rows": 8, "delay_ms": 2}}',
+            b'{"classification": {"top": 3, "output": "y", "at_least": 0.5}}',
+        ]),
+        (read_labels, [b'["zero", "one"]']),
+        (partial(read_version_rule, latest=1), [b'{"latest": 2, "labels": {"stable": 3}}']),
+        (_texts, [b"\1\0\0\0a"]),
+        (_body, [b'{"inputs": [1, 2.5, null, "x"]}']),
     ),
     "fuse": Target(
         (_fuse, [

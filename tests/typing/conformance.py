@@ -16,7 +16,14 @@ from cloister.endorsing.nvidia import NvidiaWish
 from cloister.endorsing.services import Services
 from cloister.endorsing.wishes import Wish
 from cloister.inference import Client
+from cloister.inference.http import Pages
+from cloister.inference.line import Watcher
+from cloister.inference.loading import Loader
+from cloister.inference.metrics import Metrics
 from cloister.inference.model import LiteRTModel, Model
+from cloister.inference.onnx_model import ONNXModel
+from cloister.inference.reloading import Loads
+from cloister.inference.service import InferenceService
 from cloister.keyservice.anchors import KeyServiceAnchor
 from cloister.keyservice.auditing import LogReader
 from cloister.keyservice.owner import OwnerClient
@@ -130,9 +137,17 @@ def logs(owner: OwnerClient, memory: MemoryLog) -> list[LogReader]:
     return [owner, memory]
 
 
-def models(model: LiteRTModel) -> Model:
+def models(model: LiteRTModel, other: ONNXModel) -> list[Model]:
     """What can be served."""
-    return model
+    return [model, other]
+
+
+def serving(service: InferenceService, metrics: Metrics, loader: Loader) -> tuple[object, ...]:
+    """What answers requests, what hears of computations, and what loads versions."""
+    pages: Pages = service
+    watcher: Watcher = metrics
+    loads: Loads = loader
+    return pages, watcher, loads
 
 
 def queries(model: RoomModel, desk: Desk) -> tuple[Predictor, Spend]:

@@ -35,6 +35,7 @@ _COMMANDS: Final = {
     "cleanroom": "cloister.cli.cleanroom",
     "model": "cloister.cli.model",
     "query": "cloister.cli.query",
+    "serve": "cloister.cli.serve",
     "keyservice": "cloister.cli.keyservice",
     "policy": "cloister.cli.policy",
     "secret": "cloister.cli.secret",

@@ -38,6 +38,7 @@ from cloister.inference.channel import Channel
 from cloister.inference.message import BINARY_HEADER, Body, read_response, write_request
 from cloister.inference.service import HTTPRequest, HTTPResponse
 from cloister.inference.tensor import DATATYPES, Array, TensorSpec, read_shape
+from cloister.inference.text_tensor import TEXTS
 from cloister.network.tls import Credential, client_context
 
 __all__ = ["Client", "ModelDescription"]
@@ -45,7 +46,7 @@ __all__ = ["Client", "ModelDescription"]
 _MAX_RESPONSE_BYTES: Final = 256 * 2**20
 _MAX_DOMAIN_BYTES: Final = 65536
 _BATCH_BYTES: Final = 8 * 2**20  # well below the server's limit on a body
-_OK, _BUSY = 200, 503
+_OK, _BUSY, _LATE = 200, 503, 504
 _CLIENT_ERRORS: Final = range(400, 500)
 
 
@@ -128,7 +129,8 @@ class Client:
                 without loss are converted.
 
         Returns:
-            An array for a model with one output, else arrays by name.
+            An array for a model with one output, else arrays by name. Classes are arrays of texts,
+            `score:number:label`.
 
         Raises:
             ConfigError: Shape or type is not what the model takes.
@@ -276,7 +278,7 @@ def _specs(items: Sequence[Mapping[str, Any]]) -> tuple[TensorSpec, ...]:
     specs: list[TensorSpec] = []
     for item in items:
         name, datatype = item["name"], item["datatype"]
-        if not isinstance(name, str) or datatype not in DATATYPES or not items:
+        if not isinstance(name, str) or datatype not in {*DATATYPES, TEXTS} or not items:
             raise TypeError("not a tensor")
         open_axes = [size == -1 for size in item["shape"]]
         sizes = [0 if size == -1 else size for size in item["shape"]]
@@ -292,6 +294,8 @@ def _require_ok(response: HTTPResponse, where: str) -> None:
     sentence = _sentence(response.body)
     if response.status == _BUSY:
         raise UnavailableError(sentence, code="server.busy")
+    if response.status == _LATE:
+        raise UnavailableError(sentence, code="server.late")
     if response.status in _CLIENT_ERRORS:
         raise ConfigError(f"the server refused the query: {sentence}", code="config.value")
     raise RemoteProtocolError(f"the server at {where} failed: {sentence}", code="protocol.remote")

@@ -1,8 +1,8 @@
-"""HTTP/1.1 over attested TLS: sockets, limits and deadlines around an `InferenceService`.
+"""HTTP/1.1 over attested TLS: sockets, limits and deadlines around the server's pages.
 
 Every wait has an end: for the handshake, for the first byte, for a whole request, for a client to
-take its response. Every size has a limit. One computation runs at a time, in its own thread; those
-that wait are few, and one too many is told to come back later.
+take its response. Every size has a limit. Queries run or wait in threads, which are few; one too
+many is told to come back later.
 
 Spec: serving-v1, clauses SRV-30 to SRV-39.
 """
@@ -12,17 +12,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import h11
 
-from cloister.inference.service import HTTPRequest, HTTPResponse, InferenceService, failure
+from cloister.inference.answers import HTTPRequest, HTTPResponse, failure
 from cloister.network.tls import TLSContext
 
-__all__ = ["HTTPServer", "Limits"]
+__all__ = ["HTTPServer", "Limits", "Pages"]
 
 _LOG: Final = logging.getLogger(__name__)
 _READ_BYTES: Final = 262_144
@@ -57,6 +58,18 @@ class Limits:
     grace_s: float = 5.0
 
 
+class Pages(Protocol):
+    """What answers whole requests, such as an `InferenceService`."""
+
+    def handle(self, request: HTTPRequest) -> HTTPResponse:
+        """Answer; nothing is raised. Called from several threads."""
+        ...
+
+    def is_quick(self, request: HTTPRequest) -> bool:
+        """Tell whether answering takes no time worth a thread."""
+        ...
+
+
 class _Refused(Exception):  # noqa: N818  # control flow within this module
     """The request cannot be answered by the service; carries what to say before closing."""
 
@@ -68,15 +81,30 @@ class _Refused(Exception):  # noqa: N818  # control flow within this module
 class HTTPServer:
     """Serves one listening socket until it is told to stop."""
 
-    def __init__(self, service: InferenceService, *, context: TLSContext, limits: Limits) -> None:
-        """Take the service, the TLS settings and the limits."""
+    def __init__(
+        self,
+        service: Pages,
+        *,
+        context: TLSContext,
+        limits: Limits,
+        refused: Callable[[int], None] | None = None,
+    ) -> None:
+        """Take the pages, the TLS settings and the limits.
+
+        Args:
+            service: What answers requests.
+            context: TLS settings.
+            limits: What one client may ask.
+            refused: Is told the status of each request that reaches no page.
+        """
         self._service = service
+        self._refused = refused or (lambda _status: None)
         self._context = context
         self._limits = limits
         self._connections: dict[_Connection, asyncio.Task[None]] = {}
         self._stopping = False
         self._waiting = 0
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._workers = ThreadPoolExecutor(limits.waiting, thread_name_prefix="query")
 
     async def serve(self, listener: socket.socket, *, stop: asyncio.Event) -> None:
         """Accept connections until `stop` is set, then let those in progress finish."""
@@ -92,7 +120,7 @@ class HTTPServer:
             await stop.wait()
             server.close()
             await self._finish()
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        self._workers.shutdown(wait=False, cancel_futures=True)
 
     async def _finish(self) -> None:
         """End idle connections now, and the others when they have answered or time is up."""
@@ -115,6 +143,7 @@ class HTTPServer:
             self._connections[connection] = task
         try:
             if len(self._connections) > self._limits.connections:
+                self._refused(503)
                 await connection.send(failure(503, "too many connections; try again later"))
                 return
             while not self._stopping and await self._exchange(connection):
@@ -132,6 +161,7 @@ class HTTPServer:
         try:
             request = await connection.receive()
         except _Refused as e:
+            self._refused(e.response.status)
             await connection.send(e.response)
             await connection.linger()
             return False
@@ -145,12 +175,12 @@ class HTTPServer:
         if self._service.is_quick(request):
             return self._service.handle(request)
         if self._waiting >= self._limits.waiting:
-            answer = failure(503, "too many queries; try again later")
-            return HTTPResponse(503, answer.body, {**answer.headers, "retry-after": "1"})
+            self._refused(503)
+            return failure(503, "too many queries; try again later")
         self._waiting += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._worker, self._service.handle, request)
+            return await loop.run_in_executor(self._workers, self._service.handle, request)
         finally:
             self._waiting -= 1
 
@@ -247,8 +277,8 @@ class _Connection:
         try:
             async with asyncio.timeout(2):
                 await self._writer.wait_closed()
-        except (OSError, TimeoutError):
-            self._writer.transport.abort()
+        except (OSError, TimeoutError, asyncio.CancelledError):
+            self._writer.transport.abort()  # cancelled while it stops: the task ends here as well
 
     def _next_event(self) -> object:
         try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cloister.errors import MalformedError
+from cloister.inference.json_body import read_body
 from cloister.inference.tensor import (
     Array,
     TensorSpec,
@@ -24,6 +25,13 @@ from cloister.inference.tensor import (
     require_fits,
     to_binary,
     to_json,
+)
+from cloister.inference.text_tensor import (
+    TEXTS,
+    texts_from_binary,
+    texts_from_json,
+    texts_to_binary,
+    texts_to_json,
 )
 
 __all__ = [
@@ -40,6 +48,8 @@ __all__ = [
 BINARY_HEADER: Final = "inference-header-content-length"
 _MAX_TENSORS: Final = 64
 _MAX_ID: Final = 256
+_MAX_TOP: Final = 1024
+_MAX_TIMEOUT_US: Final = 3_600_000_000
 _REQUEST_KEYS: Final = frozenset({"id", "parameters", "inputs", "outputs"})
 _INPUT_KEYS: Final = frozenset({"name", "shape", "datatype", "parameters", "data"})
 _OUTPUT_KEYS: Final = frozenset({"name", "parameters"})
@@ -65,10 +75,11 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class OutputWish:
-    """An output that is asked for, and whether in binary."""
+    """An output that is asked for, whether in binary, and how many classes instead of scores."""
 
     name: str
     binary: bool
+    top: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +90,13 @@ class InferenceRequest:
         id: The caller's mark, to be given back; empty for none.
         inputs: Arrays by the names of the model's inputs.
         outputs: What is asked for, in that order.
+        timeout_s: How long an answer is of use; None for as long as the server likes.
     """
 
     id: str
     inputs: Mapping[str, Array]
     outputs: tuple[OutputWish, ...]
+    timeout_s: float | None = None
 
 
 def read_request(
@@ -101,9 +114,10 @@ def read_request(
         raise _wrong(f"id is not a text of at most {_MAX_ID} characters")
     parameters = _parameters(message)
     arrays = _read_inputs(message["inputs"], rest, {spec.name: spec for spec in inputs})
-    binary = _flag(parameters, "binary_data_output")
-    wishes = _read_wishes(message.get("outputs"), [spec.name for spec in outputs], binary=binary)
-    return InferenceRequest(mark, arrays, wishes)
+    usual = OutputWish("", _flag(parameters, "binary_data_output"), _top(parameters, 0))
+    wishes = _read_wishes(message.get("outputs"), [spec.name for spec in outputs], usual)
+    timeout_us = _count(parameters, "timeout", 0, _MAX_TIMEOUT_US)
+    return InferenceRequest(mark, arrays, wishes, timeout_us / 1e6 if timeout_us else None)
 
 
 def write_response(
@@ -118,15 +132,18 @@ def write_response(
     blobs: list[bytes] = []
     for wish in request.outputs:
         array = results[wish.name]
-        datatype = datatype_of(array.dtype)
+        texts = array.dtype.kind == "O"
+        datatype = TEXTS if texts else datatype_of(array.dtype)
         item: dict[str, Any] = {
             "name": wish.name,
             "datatype": datatype,
             "shape": list(array.shape),
         }
         if wish.binary:
-            blobs.append(to_binary(array, datatype))
+            blobs.append(texts_to_binary(array) if texts else to_binary(array, datatype))
             item["parameters"] = {"binary_data_size": len(blobs[-1])}
+        elif texts:
+            item["data"] = texts_to_json(array)
         else:
             item["data"] = to_json(array, datatype, name=wish.name)
         items.append(item)
@@ -172,10 +189,8 @@ def _split(body: Body) -> tuple[dict[str, Any], memoryview]:
     if not 0 < size <= len(data):
         raise _wrong("the JSON part is empty or longer than the body")
     try:
-        message = json.loads(
-            bytes(data[:size]), object_pairs_hook=_no_repeats, parse_constant=_no_constant
-        )
-    except (ValueError, RecursionError) as e:
+        message = read_body(bytes(data[:size]))
+    except ValueError as e:
         raise _wrong("the body is not JSON") from e
     if not isinstance(message, dict):
         raise _wrong("the body is not a JSON object")
@@ -206,11 +221,11 @@ def _read_inputs(
         if (size is None) == ("data" not in item):
             raise _wrong(f"tensor {spec.name} has neither or both of data and binary_data_size")
         if size is None:
-            arrays[spec.name] = from_json(item["data"], spec=spec, shape=shape)
+            arrays[spec.name] = _from_json(item["data"], spec=spec, shape=shape)
             continue
         if type(size) is not int or not 0 <= size <= len(rest) - used:
             raise _wrong(f"tensor {spec.name} has a binary_data_size beyond the body")
-        arrays[spec.name] = from_binary(rest[used : used + size], spec=spec, shape=shape)
+        arrays[spec.name] = _from_binary(rest[used : used + size], spec=spec, shape=shape)
         used += size
     if used != len(rest):
         raise _wrong("the body has bytes that belong to no tensor")
@@ -220,9 +235,21 @@ def _read_inputs(
     return arrays
 
 
-def _read_wishes(items: object, known: list[str], *, binary: bool) -> tuple[OutputWish, ...]:
+def _from_json(data: object, *, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+    if spec.datatype == TEXTS:
+        return texts_from_json(data, shape=shape, name=spec.name)
+    return from_json(data, spec=spec, shape=shape)
+
+
+def _from_binary(data: memoryview, *, spec: TensorSpec, shape: tuple[int, ...]) -> Array:
+    if spec.datatype == TEXTS:
+        return texts_from_binary(data, shape=shape, name=spec.name)
+    return from_binary(data, spec=spec, shape=shape)
+
+
+def _read_wishes(items: object, known: list[str], usual: OutputWish) -> tuple[OutputWish, ...]:
     if items is None or items == []:
-        return tuple(OutputWish(name, binary) for name in known)
+        return tuple(OutputWish(name, usual.binary, usual.top) for name in known)
     wishes: list[OutputWish] = []
     for item in _objects(items, what="outputs"):
         _require_keys(item, _OUTPUT_KEYS, required=("name",), what="an output")
@@ -231,8 +258,8 @@ def _read_wishes(items: object, known: list[str], *, binary: bool) -> tuple[Outp
         if any(wish.name == item["name"] for wish in wishes):
             raise _wrong(f"output {item['name']} is asked for twice")
         parameters = _parameters(item)
-        own = _flag(parameters, "binary_data") if "binary_data" in parameters else binary
-        wishes.append(OutputWish(item["name"], own))
+        own = _flag(parameters, "binary_data") if "binary_data" in parameters else usual.binary
+        wishes.append(OutputWish(item["name"], own, _top(parameters, usual.top)))
     return tuple(wishes)
 
 
@@ -259,6 +286,17 @@ def _flag(parameters: Mapping[str, Any], name: str) -> bool:
     return value
 
 
+def _top(parameters: Mapping[str, Any], default: int) -> int:
+    return _count(parameters, "classification", default, _MAX_TOP)
+
+
+def _count(parameters: Mapping[str, Any], name: str, default: int, most: int) -> int:
+    value = parameters.get(name, default)
+    if type(value) is not int or not 0 <= value <= most:
+        raise _wrong(f"{name} is not a whole number from 0 to {most}")
+    return value
+
+
 def _require_keys(
     item: Mapping[str, Any], known: frozenset[str], *, required: tuple[str, ...], what: str
 ) -> None:
@@ -267,17 +305,6 @@ def _require_keys(
             raise _wrong(f"{what} has no {name}")
     if not known.issuperset(item):
         raise _wrong(f"{what} has a key that the protocol does not")
-
-
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    items = dict(pairs)
-    if len(items) != len(pairs):
-        raise ValueError("a key is there twice")
-    return items
-
-
-def _no_constant(word: str) -> object:
-    raise ValueError(f"{word} is not JSON")
 
 
 def _wrong(problem: str) -> MalformedError:

@@ -88,7 +88,11 @@ def read_model_file(path: Path) -> bytes:
 
 
 class LiteRTModel:
-    """A TensorFlow Lite model, run by LiteRT, one query at a time."""
+    """A TensorFlow Lite model, run by LiteRT, one query at a time.
+
+    Attributes:
+        remembers: Whether it has variables, so that queries must not share a computation.
+    """
 
     platform: Final = "tensorflow_lite"
 
@@ -119,6 +123,7 @@ class LiteRTModel:
             self._remembers = _remembers(self._interpreter)
         except (ValueError, RuntimeError, TypeError, KeyError, IndexError) as e:
             raise _broken(e) from e
+        self.remembers: Final = self._remembers
         self.inputs: Final = tuple(_spec(name, d) for name, d in self._inputs.items())
         self.outputs: Final = tuple(_spec(name, d) for name, d in self._outputs.items())
 

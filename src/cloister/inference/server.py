@@ -1,7 +1,7 @@
-"""`python -m cloister.inference.server`: one model behind attested TLS, as a workload.
+"""`python -m cloister.inference.server`: models behind attested TLS, as a workload.
 
 The listening socket is passed by the launcher with its rule (`/run/cloister/listeners.json`), the
-identity lies in `/run/cloister/identity`, the model on a volume. This module is the edge of a
+identity lies in `/run/cloister/identity`, models on a volume. This module is the edge of a
 process: it reads arguments, files and the clock, and decides nothing.
 
 Spec: serving-v1.
@@ -18,17 +18,20 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from cloister.crypto.x509 import Identity
 from cloister.errors import CloisterError, ConfigError
+from cloister.inference.asking import Asking
 from cloister.inference.http import HTTPServer, Limits
 from cloister.inference.listening import clients_of, open_listener, passed_listener
-from cloister.inference.model import LiteRTModel, read_model_file
-from cloister.inference.probe import require_survives
+from cloister.inference.metrics import Metrics
+from cloister.inference.options import parse_options, require_one_source
 from cloister.inference.service import InferenceService
+from cloister.inference.sources import open_models
 from cloister.network.tls import (
     AnyClient,
     Credential,
@@ -37,18 +40,20 @@ from cloister.network.tls import (
     server_context,
 )
 
-__all__ = ["keep_fresh", "main"]
+__all__ = ["keep_current", "keep_fresh", "main"]
 
 _LOOK_EVERY_S: Final = 2.0
 _MAX_FILE_BYTES: Final = 1_048_577
+Chore = Callable[[], Coroutine[None, None, None]]
 _LOG: Final = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status."""
-    options = _parse(arguments)
+    options = parse_options(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
+        require_one_source(options)
         return _serve(options)
     except CloisterError as e:
         sys.stderr.write(f"cloister.inference.server: {e}\n")
@@ -71,18 +76,51 @@ def _serve_on(
     context = server_context(
         credential, ca_pem=_read(identity / "ca.pem"), clients=clients, clock=_now
     )
-    data = read_model_file(options.model)
-    require_survives(data, threads=options.threads)
-    service = InferenceService({options.name: LiteRTModel(data, threads=options.threads)})
+    metrics = _metrics(options)
+    registry, step = open_models(options, metrics=metrics)
+    service = InferenceService(
+        registry,
+        asking=Asking(deadline_s=options.deadline),
+        metrics=metrics,
+        show_metrics=options.metrics,
+    )
     limits = Limits(
         body_bytes=options.max_request_bytes,
+        connections=options.connections,
+        waiting=options.waiting,
         request_s=options.request_timeout,
         idle_s=options.idle_timeout,
         handshake_s=options.handshake_timeout,
     )
-    server = HTTPServer(service, context=context, limits=limits)
-    asyncio.run(_run(server, listener, partial(keep_fresh, context, identity, shown=credential)))
+    server = HTTPServer(service, context=context, limits=limits, refused=metrics.refused)
+    chores: list[Chore] = [partial(keep_fresh, context, identity, shown=credential)]
+    if step is not None:
+        chores.append(partial(keep_current, step))
+    asyncio.run(_run(server, listener, chores))
     return 0
+
+
+def _metrics(options: argparse.Namespace) -> Metrics:
+    if not options.otel:
+        return Metrics()
+    from cloister.inference.telemetry import TracedMetrics  # noqa: PLC0415  # optional
+
+    return TracedMetrics()
+
+
+async def keep_current(step: Callable[[], None], *, every_s: float = _LOOK_EVERY_S) -> None:
+    """Look at the catalogue again and again, in a thread; never ends by itself.
+
+    What cannot be looked at changes nothing.
+    """
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1, thread_name_prefix="catalogue") as one:
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await loop.run_in_executor(one, step)
+            except CloisterError as e:
+                _LOG.warning("catalogue kept code=%s", e.code)
 
 
 async def keep_fresh(
@@ -104,20 +142,19 @@ async def keep_fresh(
             _LOG.info("certificate kept code=%s", e.code)
 
 
-async def _run(
-    server: HTTPServer, listener: socket.socket, refresh: Callable[[], Coroutine[None, None, None]]
-) -> None:
+async def _run(server: HTTPServer, listener: socket.socket, chores: Sequence[Chore]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     address = listener.getsockname()
     _LOG.info("serving port=%s", address[1] if isinstance(address, tuple) else address)
-    refreshing = asyncio.create_task(refresh())
+    running = [asyncio.create_task(chore()) for chore in chores]
     try:
         await server.serve(listener, stop=stop)
     finally:
-        refreshing.cancel()
+        for task in running:
+            task.cancel()
     _LOG.info("stopped")
 
 
@@ -158,44 +195,6 @@ def _read(path: Path) -> bytes:
 
 def _now() -> int:
     return int(time.time())  # noqa: TID251  # the edge of this process
-
-
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    limits = Limits()
-    parser = argparse.ArgumentParser(prog="cloister.inference.server", allow_abbrev=False)
-    parser.add_argument("--model", type=Path, required=True, help="a .tflite file")
-    parser.add_argument("--name", required=True, help="the model's name in URLs")
-    parser.add_argument(
-        "--identity",
-        type=Path,
-        default=Path("/run/cloister/identity"),
-        help="directory with cert.pem, key.pem and ca.pem",
-    )
-    parser.add_argument(
-        "--listeners",
-        type=Path,
-        default=Path("/run/cloister/listeners.json"),
-        help="the launcher's file with the rule of each passed socket",
-    )
-    parser.add_argument(
-        "--port", type=int, help="listen on 127.0.0.1 instead of a passed socket; needs a rule:"
-    )
-    who = parser.add_mutually_exclusive_group()
-    who.add_argument(
-        "--client",
-        action="append",
-        metavar="SPIFFE-ID",
-        help="a client that is accepted; the instance may be *; repeatable",
-    )
-    who.add_argument(
-        "--any-client", metavar="REASON", help="ask for no client certificate, and say why"
-    )
-    parser.add_argument("--threads", type=int, default=1, help="threads of one computation")
-    parser.add_argument("--max-request-bytes", type=int, default=limits.body_bytes)
-    parser.add_argument("--request-timeout", type=float, default=limits.request_s, metavar="S")
-    parser.add_argument("--idle-timeout", type=float, default=limits.idle_s, metavar="S")
-    parser.add_argument("--handshake-timeout", type=float, default=limits.handshake_s, metavar="S")
-    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -1,133 +1,197 @@
-"""The Open Inference Protocol v2 over HTTP as a function from request to response. No sockets.
+"""The server's pages as a function from request to response. No sockets.
 
-Spec: serving-v1, clauses SRV-1 to SRV-19.
+Open Inference Protocol v2 below `/v2`, TensorFlow Serving's REST interface below `/v1`, and numbers
+about the server at `/metrics` where that is granted.
+
+Spec: serving-v1, clauses SRV-1 to SRV-19 and SRV-90.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from cloister import __version__
 from cloister.errors import CloisterError, MalformedError
+from cloister.inference.answers import (
+    HTTPRequest,
+    HTTPResponse,
+    failure,
+    failure_of,
+    json_response,
+    not_allowed,
+    nothing,
+)
+from cloister.inference.asking import Asking
 from cloister.inference.message import BINARY_HEADER, Body, read_request, write_response
+from cloister.inference.metrics import CONTENT_TYPE, Metrics
 from cloister.inference.model import Model
+from cloister.inference.registry import Registry, Served
+from cloister.inference.tfserving_pages import TFServingPages
 
-__all__ = ["EXTENSIONS", "VERSION", "HTTPRequest", "HTTPResponse", "InferenceService", "failure"]
+__all__ = ["EXTENSIONS", "HTTPRequest", "HTTPResponse", "InferenceService", "failure"]
 
-EXTENSIONS: Final = ("binary_tensor_data",)
-VERSION: Final = "1"
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+EXTENSIONS: Final = ("binary_tensor_data", "classification", "model_repository")
 _MODEL: Final = re.compile(
     r"/v2/models/(?P<name>[^/]+)(/versions/(?P<version>[^/]+))?(?P<verb>/ready|/infer|/?)"
 )
 _DIGITS: Final = re.compile(r"[0-9]{1,12}")
-
-
-@dataclass(frozen=True, slots=True)
-class HTTPRequest:
-    """A request whose body is complete; header names are in lower case."""
-
-    method: str
-    target: str
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class HTTPResponse:
-    """A response."""
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+_OK: Final = 200
 
 
 class InferenceService:
-    """Answers requests about some models; each has one version, `1`."""
+    """Answers requests about the models of a registry."""
 
-    def __init__(self, models: Mapping[str, Model]) -> None:
-        """Take loaded models by name."""
-        for name in models:
-            if _NAME.fullmatch(name) is None:
-                raise MalformedError(
-                    "a model's name has letters, digits, dots, underscores and hyphens",
-                    code="message.malformed",
-                )
-        self._models = dict(models)
+    def __init__(
+        self,
+        models: Mapping[str, Model] | Registry,
+        *,
+        asking: Asking | None = None,
+        metrics: Metrics | None = None,
+        show_metrics: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take loaded models by name, each with one version, or a registry of several.
+
+        Args:
+            models: What is served.
+            asking: How it is asked; with usual patience where nothing is said.
+            metrics: Where queries are counted; somewhere of its own where nothing is said.
+            show_metrics: Whether `/metrics` is a page.
+            clock: Seconds that only go forward.
+        """
+        self._metrics = metrics or Metrics()
+        self._registry = (
+            models if isinstance(models, Registry) else Registry.of(models, watcher=self._metrics)
+        )
+        self._asking = asking or Asking(clock=clock)
+        self._show_metrics = show_metrics
+        self._clock = clock
+        self._tfserving = TFServingPages(self._registry, self._asking)
 
     def handle(self, request: HTTPRequest) -> HTTPResponse:
         """Answer a request; every failure is a response with a reason, nothing is raised.
 
         Running a model takes time, everything else does not: `is_quick` tells which it is.
         """
-        path = request.target.partition("?")[0]
-        fixed = {
-            "/v2": self._server,
-            "/v2/": self._server,
-            "/v2/health/live": _nothing,
-            "/v2/health/ready": _nothing,
-        }.get(path)
-        if fixed is not None:
-            return fixed() if request.method == "GET" else _not_allowed("GET")
-        match = _MODEL.fullmatch(path)
-        if match is None:
-            return failure(404, "no such page")
-        model = self._models.get(match["name"])
-        if model is None:
-            return failure(404, "no such model")
-        if match["version"] not in {None, VERSION}:
-            return failure(404, "no such version of this model")
-        if match["verb"] == "/infer":
-            return self._infer(request, match["name"], model)
-        if request.method != "GET":
-            return _not_allowed("GET")
-        return _nothing() if match["verb"] == "/ready" else _metadata(match["name"], model)
+        began = self._clock()
+        response, page, served = self._answer(request)
+        if page:
+            self._metrics.answered(
+                "" if served is None else served.name,
+                page=page,
+                status=response.status,
+                seconds=self._clock() - began,
+            )
+        return response
 
     @staticmethod
     def is_quick(request: HTTPRequest) -> bool:
         """Tell whether answering runs no model."""
         return request.method != "POST"
 
+    def refused(self, status: int) -> None:
+        """Note a request that reached no page."""
+        self._metrics.refused(status)
+
+    def _answer(self, request: HTTPRequest) -> tuple[HTTPResponse, str, Served | None]:
+        path = request.target.partition("?")[0]
+        if path.startswith("/v1/"):
+            return self._tfserving.answer(request, path)
+        match = _MODEL.fullmatch(path)
+        if match is None:
+            return self._fixed(request, path), "", None
+        shelf = self._registry.shelves.get(match["name"])
+        page = match["verb"].strip("/")
+        counted = page if page == "infer" else ""
+        if shelf is None:
+            return failure(404, "no such model"), counted, None
+        served = shelf.newest if match["version"] is None else shelf.versions.get(match["version"])
+        if served is None:
+            return failure(404, "no such version of this model"), counted, shelf.newest
+        if page == "infer":
+            return self._infer(request, served), page, served
+        if request.method != "GET":
+            return not_allowed("GET"), "", None
+        if page == "ready":
+            return nothing(), "", None
+        return _metadata(served, list(shelf.versions)), "", None
+
+    def _fixed(self, request: HTTPRequest, path: str) -> HTTPResponse:
+        """Answer about the server as a whole."""
+        pages: dict[str, Callable[[], HTTPResponse]] = {
+            "/v2": self._server,
+            "/v2/": self._server,
+            "/v2/health/live": nothing,
+            "/v2/health/ready": self._ready,
+        }
+        if path == "/v2/repository/index":
+            return self._index() if request.method in {"GET", "POST"} else not_allowed("POST")
+        if path == "/metrics" and self._show_metrics:
+            pages[path] = self._numbers
+        if path not in pages:
+            return failure(404, "no such page")
+        return pages[path]() if request.method == "GET" else not_allowed("GET")
+
     def _server(self) -> HTTPResponse:
         record = {
             "name": "cloister",
             "version": __version__,
             "extensions": list(EXTENSIONS),
-            "models": sorted(self._models),
+            "models": sorted(self._registry.shelves),
         }
-        return _json(200, record)
+        return json_response(_OK, record)
 
-    def _infer(self, request: HTTPRequest, name: str, model: Model) -> HTTPResponse:
+    def _ready(self) -> HTTPResponse:
+        return nothing() if self._registry.shelves else failure(503, "no model is served")
+
+    def _index(self) -> HTTPResponse:
+        served = [
+            {"name": each.name, "version": each.version, "state": "READY", "reason": ""}
+            for each in self._registry.all()
+        ]
+        refused = [
+            {"name": name, "version": str(number), "state": "UNAVAILABLE", "reason": code}
+            for (name, number), code in self._registry.refused.items()
+        ]
+        return json_response(_OK, served + refused)
+
+    def _numbers(self) -> HTTPResponse:
+        served = self._registry.all()
+        gauges = {
+            "queries_waiting": float(sum(each.line.waiting for each in served)),
+            "model_versions": float(len(served)),
+            "model_versions_refused": float(len(self._registry.refused)),
+        }
+        return HTTPResponse(_OK, self._metrics.page(gauges), {"content-type": CONTENT_TYPE})
+
+    def _infer(self, request: HTTPRequest, served: Served) -> HTTPResponse:
         if request.method != "POST":
-            return _not_allowed("POST")
+            return not_allowed("POST")
+        model = served.model
         try:
             body = Body(request.body, _json_bytes(request.headers))
             question = read_request(body, inputs=model.inputs, outputs=model.outputs)
-            results = model.predict(question.inputs)
-            answer = write_response(question, results, model=name, version=VERSION)
+            results = self._asking.answer(
+                served, question.inputs, question.outputs, timeout_s=question.timeout_s
+            )
+            answer = write_response(question, results, model=served.name, version=served.version)
         except CloisterError as e:
-            return failure(400 if e.code == "message.malformed" else 500, e.public)
-        return HTTPResponse(200, answer.data, answer.headers)
+            return failure_of(e)
+        return HTTPResponse(_OK, answer.data, answer.headers)
 
 
-def failure(status: int, sentence: str) -> HTTPResponse:
-    """Return the protocol's error object."""
-    return _json(status, {"error": sentence})
-
-
-def _metadata(name: str, model: Model) -> HTTPResponse:
+def _metadata(served: Served, versions: list[str]) -> HTTPResponse:
     record = {
-        "name": name,
-        "versions": [VERSION],
-        "platform": model.platform,
-        "inputs": [spec.as_record() for spec in model.inputs],
-        "outputs": [spec.as_record() for spec in model.outputs],
+        "name": served.name,
+        "versions": versions,
+        "platform": served.model.platform,
+        "inputs": [spec.as_record() for spec in served.model.inputs],
+        "outputs": [spec.as_record() for spec in served.outputs],
     }
-    return _json(200, record)
+    return json_response(_OK, record)
 
 
 def _json_bytes(headers: Mapping[str, str]) -> int | None:
@@ -137,17 +201,3 @@ def _json_bytes(headers: Mapping[str, str]) -> int | None:
     if _DIGITS.fullmatch(text) is None:
         raise MalformedError(f"{BINARY_HEADER} is not a number", code="message.malformed")
     return int(text)
-
-
-def _nothing() -> HTTPResponse:
-    return HTTPResponse(200, b"")
-
-
-def _not_allowed(method: str) -> HTTPResponse:
-    answer = failure(405, f"this page takes {method} only")
-    return HTTPResponse(405, answer.body, {**answer.headers, "allow": method})
-
-
-def _json(status: int, record: Mapping[str, object]) -> HTTPResponse:
-    body = json.dumps(record, separators=(",", ":")).encode()
-    return HTTPResponse(status, body, {"content-type": "application/json"})

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloister.errors import CloisterError, ConfigError, IdentityError
+from cloister.errors import CloisterError, ConfigError, IdentityError, UnavailableError
 from cloister.inference import Client
 from cloister.inference import client as module
 from cloister.inference.service import HTTPRequest, HTTPResponse, InferenceService
@@ -124,3 +124,21 @@ def test_a_domain_file_of_another_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IdentityError) as caught:
         Client("https://127.0.0.1:1", trust=domain, identity=SERVER_ID)
     assert caught.value.code == "identity.peer"
+
+
+def test_an_answer_that_came_too_late_may_be_asked_for_again() -> None:
+    """As one that never began."""
+    response = HTTPResponse(504, b'{"error": "too late"}')
+    with pytest.raises(UnavailableError, match="too late") as caught:
+        module._require_ok(response, "here")
+    assert caught.value.code == "server.late"
+    assert caught.value.retryable
+
+
+def test_classes_are_texts() -> None:
+    """A server's description may have them, and an answer then does."""
+    tensor = {"name": "y", "datatype": "BYTES", "shape": [-1, 1]}
+    (spec,) = module._specs([tensor])
+    assert spec == TensorSpec("y", "BYTES", (-1, 1))
+    with pytest.raises(TypeError):
+        module._specs([tensor | {"datatype": "STRING"}])

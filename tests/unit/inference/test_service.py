@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from cloister.errors import MalformedError
-from cloister.inference.message import BINARY_HEADER
+from cloister.inference.asking import Asking
+from cloister.inference.classification import Labels
+from cloister.inference.message import BINARY_HEADER, Body, read_response
+from cloister.inference.registry import Registry
 from cloister.inference.service import HTTPRequest, InferenceService
 from cloister.inference.tensor import Array, TensorSpec
+from unit.inference.served import Half, Scores, registry_of, served
 
 
 class Doubling:
@@ -47,7 +51,7 @@ def test_the_pages_that_describe() -> None:
     for target in ("/v2", "/v2/"):
         status, record, _ = ask("GET", target)
         assert (status, record["name"]) == (200, "cloister")
-        assert record["extensions"] == ["binary_tensor_data"]
+        assert record["extensions"] == ["binary_tensor_data", "classification", "model_repository"]
         assert record["models"] == ["double"]
     for target in ("/v2/health/live", "/v2/health/ready", "/v2/models/double/ready",
                    "/v2/models/double/versions/1/ready"):  # fmt: skip
@@ -151,3 +155,105 @@ def test_a_models_name_is_a_name() -> None:
     for name in ("", "a/b", "..", "a b"):
         with pytest.raises(MalformedError):
             InferenceService({name: Doubling()})
+
+
+def service_of(registry: Registry, **more: Any) -> InferenceService:
+    return InferenceService(registry, **more)
+
+
+def get(service: InferenceService, target: str, method: str = "GET") -> tuple[int, Any]:
+    response = service.handle(HTTPRequest(method, target, {}, b""))
+    return response.status, json.loads(response.body) if response.body else None
+
+
+@pytest.mark.spec("SRV-2", "SRV-3", "SRV-6")
+def test_several_versions_are_described() -> None:
+    """All that are served, and those that were refused; a model that is gone is not ready."""
+    registry = registry_of(served("h", "1", Half(1)), served("h", "2", Half(2)))
+    registry.replace(registry.shelves, refused={("h", 3): "model.malformed"})
+    service = service_of(registry)
+    assert get(service, "/v2/models/h")[1]["versions"] == ["1", "2"]
+    for method in ("GET", "POST"):
+        status, index = get(service, "/v2/repository/index", method)
+        assert status == 200
+        assert [(each["version"], each["state"], each["reason"]) for each in index] == [
+            ("1", "READY", ""), ("2", "READY", ""), ("3", "UNAVAILABLE", "model.malformed"),
+        ]  # fmt: skip
+    assert get(service, "/v2/repository/index", "PUT")[0] == 405
+    assert get(service, "/v2/models/h/versions/3/ready")[0] == 404
+    assert get(service, "/v2/health/ready")[0] == 200
+    registry.replace({})
+    assert get(service, "/v2/health/ready")[0] == 503
+    assert get(service, "/v2/health/live")[0] == 200
+    assert get(service, "/v2/models/h/ready")[0] == 404
+
+
+@pytest.mark.spec("SRV-4")
+def test_the_version_asked_for_answers() -> None:
+    """The newest where none is; and it says which."""
+    service = service_of(registry_of(served("h", "9", Half(1)), served("h", "10", Half(2))))
+    for version, expected in (("", "10"), ("/versions/9", "9"), ("/versions/10", "10")):
+        request = HTTPRequest("POST", f"/v2/models/h{version}/infer", {}, question(0))
+        record = json.loads(service.handle(request).body)
+        assert record["model_version"] == expected
+        assert record["outputs"][0]["data"] == [1.0 if expected == "9" else 2.0]
+
+
+@pytest.mark.spec("SRV-53", "SRV-54")
+@pytest.mark.parametrize(("timeout", "status"), [(1, 503), (0, 200), (10**7, 200), (-1, 400),
+                                                 ("1", 400), (1.5, 400)])  # fmt: skip
+def test_a_query_may_say_how_long_it_waits(timeout: object, status: int) -> None:
+    """In microseconds; one whose time is over is told when to come back."""
+    moments = iter(range(1000))
+    registry = registry_of(served("h", "1", Half(1)))
+    asking = Asking(clock=lambda: -1e6) if timeout == 1 else Asking()
+    service = service_of(registry, asking=asking, clock=lambda: float(next(moments)))
+    record = json.loads(question(0)) | {"parameters": {"timeout": timeout}}
+    body = json.dumps(record).encode()
+    response = service.handle(HTTPRequest("POST", "/v2/models/h/infer", {}, body))
+    assert response.status == status
+    assert ("retry-after" in response.headers) == (status == 503)
+
+
+@pytest.mark.spec("SRV-70", "SRV-71")
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("where", ["output", "request"])
+def test_classes_are_asked_for_as_of_triton(where: str, *, binary: bool) -> None:
+    """By a parameter of the output, or of the request; in JSON or in binary."""
+    service = service_of(registry_of(served("s", "1", Scores(), labels=Labels(["a", "b", "c"]))))
+    parameters = {"classification": 2}
+    x = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [0.25, 0.5, 0.125]}
+    record: dict[str, Any] = {"inputs": [x], "parameters": {"binary_data_output": binary}}
+    if where == "output":
+        record["outputs"] = [{"name": "scores", "parameters": parameters}]
+    else:
+        record["parameters"] |= parameters
+    request = HTTPRequest("POST", "/v2/models/s/infer", {}, json.dumps(record).encode())
+    response = service.handle(request)
+    cut = int(response.headers.get(BINARY_HEADER, len(response.body)))
+    answer = json.loads(response.body[:cut])["outputs"][0]
+    assert (answer["datatype"], answer["shape"]) == ("BYTES", [1, 2])
+    specs = [TensorSpec("scores", "BYTES", (-1, 2))]
+    body = Body(response.body, cut if binary else None)
+    assert read_response(body, outputs=specs)["scores"].tolist() == [["0.5:1:b", "0.25:0:a"]]
+    assert binary == (cut < len(response.body))
+
+
+@pytest.mark.spec("SRV-90", "SRV-91")
+def test_numbers_are_a_page_only_where_that_was_said() -> None:
+    """By model, page and status; what a client names and nobody serves has no line of its own."""
+    registry = registry_of(served("h", "1", Half(1)))
+    assert get(service_of(registry), "/metrics")[0] == 404
+    service = service_of(registry, show_metrics=True)
+    for name in ("h", "evil", "evil2"):
+        service.handle(HTTPRequest("POST", f"/v2/models/{name}/infer", {}, question(0)))
+    service.handle(HTTPRequest("POST", "/v1/models/h:predict", {}, b'{"instances": [1]}'))
+    response = service.handle(HTTPRequest("GET", "/metrics", {}, b""))
+    lines = response.body.decode().splitlines()
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'cloister_queries_total{model="h",page="infer",status="200"} 1' in lines
+    assert 'cloister_queries_total{model="",page="infer",status="404"} 2' in lines
+    assert 'cloister_queries_total{model="h",page="predict",status="200"} 1' in lines
+    assert "cloister_model_versions 1" in lines
+    assert "evil" not in response.body.decode()
+    assert get(service, "/metrics", "POST")[0] == 405

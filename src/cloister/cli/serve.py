@@ -1,0 +1,171 @@
+"""`cloister serve`: a model server, from a sealed volume to the three lines that ask it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from cloister.cli import console, settings
+from cloister.cli.serve_words import (
+    CODE_FILE,
+    CODE_TEXT,
+    LISTENER,
+    ROLE,
+    ServeWords,
+    three_lines,
+    workload_of,
+)
+from cloister.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cloister.keyservice.policy.model import Policy
+
+__all__ = ["command"]
+
+
+def command(  # noqa: PLR0917  # options: typer passes them by name
+    store: Path | None = typer.Argument(
+        None, help="The sealed volume with the model; without it, --policy is started."
+    ),
+    policy: Path = typer.Option(
+        Path("serve.yaml"), help="The policy: written where it is not there, else started."
+    ),
+    file: str = typer.Option("", help="The model's file on the volume: .tflite or .onnx."),
+    name: str = typer.Option("", help="The model's name in URLs, with --file or --package."),
+    catalogue: bool = typer.Option(
+        False, "--catalogue", help="The volume has NAME/VERSION/model.tflite."
+    ),
+    folder: str = typer.Option("", help="Where on the volume the catalogue begins."),
+    package: Path | None = typer.Option(
+        None, help="The volume with the exposed half of a model that was cut."
+    ),
+    signer: list[str] = typer.Option([], help="Whose package is taken; repeat it."),
+    require: list[str] = typer.Option(
+        [], metavar="THRESHOLD", help="What the package's report must show; repeat it."
+    ),
+    middle: str = typer.Option("", metavar="HOST:PORT", help="Where the exposed part runs."),
+    client: list[str] = typer.Option([], help="spiffe://… of who may ask; repeat it."),
+    any_client: str = typer.Option("", metavar="REASON", help="Why anybody may ask."),
+    port: int = typer.Option(8443, help="Where it listens."),
+    option: list[str] = typer.Option(
+        [], metavar="WORD", help="A further word for the server, such as --option=--metrics."
+    ),
+    namespace: str = typer.Option("default", help="The tenant."),
+    host: str = typer.Option("127.0.0.1", help="Address to listen at, when it is started."),
+    domain: Path | None = settings.DOMAIN,
+    as_json: bool = typer.Option(False, "--json", help="One JSON object; logs go to stderr."),
+) -> None:
+    """Write the policy of a model server, or start one that is written and applied."""
+    if policy.exists():
+        if store is not None:
+            raise ConfigError(
+                f"{policy} exists",
+                code="config.exists",
+                hint=f"start it with: cloister serve --policy {policy}; or name another file",
+            )
+        _start(policy, host=host, domain=domain, as_json=as_json)
+        return
+    if store is None:
+        raise ConfigError(
+            f"there is no {policy}",
+            code="config.missing",
+            hint="name the sealed volume with the model, and the policy is written",
+        )
+    words = ServeWords(
+        store=store,
+        file=file,
+        name=name,
+        catalogue=catalogue,
+        folder=folder,
+        package=package,
+        signers=signer,
+        require=require,
+        middle=middle,
+        clients=client,
+        any_client=any_client,
+        port=port,
+        more=option,
+    )
+    _draft(policy, words, namespace=namespace, domain=domain, as_json=as_json)
+
+
+def _draft(
+    file: Path, words: ServeWords, *, namespace: str, domain: Path | None, as_json: bool
+) -> None:
+    from cloister.cli.draft import DraftWords, draft_from_words
+
+    role = workload_of(words)
+    code = _code_of(file)
+    code.mkdir(exist_ok=True)
+    (code / CODE_FILE).write_text(CODE_TEXT, encoding="utf-8")
+    draft = DraftWords(
+        name=file.stem,
+        namespace=namespace,
+        code=code,
+        workloads={ROLE: role},
+        logs="pass",
+        predecessor="none",
+        base=file.parent,
+    )
+    with console.progress("measuring the runtime", quiet=as_json) as step:
+        facts = settings.measure_local(domain, program="python", progress=step)
+    file.write_text(draft_from_words(draft, facts), encoding="utf-8")
+    if as_json:
+        console.emit({"file": str(file), "code": str(code)})
+        return
+    console.lines(f"{file} is written. Read it, then:")
+    console.lines(f"  cloister policy apply {file}")
+    console.lines(f"  cloister serve --policy {file}")
+
+
+def _start(file: Path, *, host: str, domain: Path | None, as_json: bool) -> None:
+    from cloister.cli import run
+    from cloister.keyservice.policy import parse_policy
+
+    policy = parse_policy(settings.read_policy_bytes(file), source=str(file))
+    trust = settings.find_domain(domain)
+    _require_server(policy, file)
+    identity = f"spiffe://{trust.name}/{policy.namespace}/{policy.name}/{ROLE}/*"
+    port = policy.workloads[ROLE].listen[LISTENER].port
+    address = f"{host}:{port or 'PORT'}"
+    console.note(f"cloister: when it listens at {address}, clients ask it with:")
+    console.note(three_lines(address, identity).rstrip())
+    run.command(
+        file,
+        arguments=None,
+        workload=ROLE,
+        index=None,
+        peers=None,
+        relay="127.0.0.1:0",
+        fixed_ports=False,
+        volume=[],
+        code=_code_of(file),
+        host=host,
+        receipt=None,
+        root_of_trust="",
+        endorsements=[],
+        collector=[],
+        tsm=None,
+        gramine=None,
+        tpm=None,
+        metadata=None,
+        nvml=None,
+        domain=domain,
+        as_json=as_json,
+    )
+
+
+def _require_server(policy: Policy, file: Path) -> None:
+    role = policy.workloads.get(ROLE)
+    if role is None or LISTENER not in role.listen:
+        raise ConfigError(
+            f"{file} has no role {ROLE} with a listener {LISTENER}",
+            code="config.value",
+            hint="start other policies with: cloister run",
+        )
+
+
+def _code_of(file: Path) -> Path:
+    return file.with_name(f"{file.stem}-code")

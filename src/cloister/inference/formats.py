@@ -1,0 +1,55 @@
+"""Which runtime a model file needs, by its suffix, and how it is loaded.
+
+Spec: serving-v1, clause SRV-60.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from cloister.errors import ConfigError
+from cloister.inference.model import LiteRTModel, Model
+from cloister.inference.onnx_model import ONNXModel
+
+__all__ = ["FORMATS", "format_of", "load_model", "remembers"]
+
+FORMATS: Final[Mapping[str, Callable[..., Model]]] = {"litert": LiteRTModel, "onnx": ONNXModel}
+_SUFFIXES: Final = {".tflite": "litert", ".onnx": "onnx"}
+
+
+def format_of(path: Path) -> str:
+    """Return the format that a file's name says.
+
+    Raises:
+        ConfigError: `config.value`: none that is served.
+    """
+    found = _SUFFIXES.get(path.suffix)
+    if found is None:
+        raise ConfigError(
+            f"{path.name} is no model that is served",
+            code="config.value",
+            hint="models end in .tflite or .onnx",
+        )
+    return found
+
+
+def load_model(data: bytes, *, kind: str, threads: int) -> Model:
+    """Load a model from its bytes.
+
+    Args:
+        data: The file's content.
+        kind: A key of `FORMATS`.
+        threads: Threads of one computation.
+
+    Raises:
+        MalformedError: `model.malformed`.
+        MissingExtraError: The runtime is not installed.
+    """
+    return FORMATS[kind](data, threads=threads)
+
+
+def remembers(model: Model) -> bool:
+    """Tell whether a model may keep something from one computation to the next; unknown is yes."""
+    return bool(getattr(model, "remembers", True))

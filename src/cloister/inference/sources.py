@@ -1,0 +1,82 @@
+"""What a server serves, from its options: one file, a catalogue, or a model that was cut.
+
+Spec: serving-v1, clauses SRV-2 and SRV-40.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Final
+
+from cloister.errors import ConfigError
+from cloister.inference.classification import Labels
+from cloister.inference.formats import format_of, load_model
+from cloister.inference.loading import Loader
+from cloister.inference.metrics import Metrics
+from cloister.inference.model import Model, read_model_file
+from cloister.inference.packaged import open_partitioned
+from cloister.inference.probe import require_survives
+from cloister.inference.registry import Registry
+from cloister.inference.reloading import Reloader
+
+__all__ = ["open_models"]
+
+Step = Callable[[], None]
+Cut = tuple[Model, tuple[str, ...] | None]
+_LEAST: Final = 1
+
+
+def open_models(
+    options: argparse.Namespace,
+    *,
+    metrics: Metrics,
+    partitioned: Callable[[argparse.Namespace], Cut] = open_partitioned,
+) -> tuple[Registry, Step | None]:
+    """Return what is served, and where that may change, a step that looks once.
+
+    To be called while this process has one thread.
+
+    Raises:
+        ConfigError: A file or folder cannot be read, or there is nothing to serve.
+        MalformedError: `model.malformed`: the one model is damaged.
+    """
+    for name in ("threads", "computations", "latest", "waiting", "connections"):
+        if getattr(options, name) < _LEAST:
+            raise ConfigError(f"--{name} is a number from 1", code="config.value")
+    if options.models is not None:
+        return _catalogue(options, metrics)
+    labels: tuple[str, ...] | None = None
+    if options.package is not None:
+        model, labels = partitioned(options)
+    else:
+        data, kind = read_model_file(options.model), format_of(options.model)
+        require_survives(data, threads=options.threads, kind=kind)
+        model = load_model(data, kind=kind, threads=options.threads)
+    registry = Registry.of(
+        {options.name: model},
+        labels=None if labels is None else Labels(labels),
+        computations=options.computations,
+        watcher=metrics,
+    )
+    return registry, None
+
+
+def _catalogue(options: argparse.Namespace, metrics: Metrics) -> tuple[Registry, Step]:
+    registry = Registry()
+    loader = Loader(threads=options.threads, computations=options.computations, watcher=metrics)
+    reloader = Reloader(
+        options.models,
+        registry,
+        loader=loader,
+        latest=options.latest,
+        changed=metrics.loaded,
+    )
+    reloader.step(settled=True)
+    if not registry.shelves:
+        raise ConfigError(
+            f"no model in {options.models} can be served",
+            code="config.missing",
+            hint="NAME/VERSION/model.tflite, with a number as the version; the log says more",
+        )
+    return registry, reloader.step

@@ -1,0 +1,33 @@
+"""Responses that every page has."""
+
+import json
+
+import pytest
+
+from cloister.errors import MalformedError, UnavailableError
+from cloister.inference.answers import failure_of, json_response, not_allowed, nothing
+
+
+@pytest.mark.spec("SRV-54")
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (MalformedError("x", code="message.malformed"), 400),
+        (MalformedError("x", code="model.malformed"), 500),
+        (UnavailableError("x", code="server.busy"), 503),
+        (UnavailableError("x", code="server.late"), 504),
+    ],
+)
+def test_an_error_has_its_status(error: MalformedError | UnavailableError, status: int) -> None:
+    """And says when to try again, where that may help."""
+    response = failure_of(error)
+    assert response.status == status
+    assert json.loads(response.body) == {"error": "x"}
+    assert ("retry-after" in response.headers) == (status > 500)
+
+
+def test_plain_responses() -> None:
+    """JSON, nothing, and another method."""
+    assert json_response(200, [1]).body == b"[1]"
+    assert (nothing().status, nothing().body) == (200, b"")
+    assert not_allowed("GET").headers["allow"] == "GET"

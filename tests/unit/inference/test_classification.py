@@ -1,0 +1,109 @@
+"""Scores become classes."""
+
+import threading
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from cloister.errors import MalformedError
+from cloister.inference.classification import (
+    Labels,
+    classify,
+    output_of,
+    pick,
+    require_classes,
+)
+from cloister.inference.model_config import Classification
+from cloister.inference.tensor import TensorSpec
+
+SCORES = np.float32([[0.25, 0.5, 0.125], [3, 1, 2]])
+NAMES = Labels(["null", "eins", "zwei ½"])
+
+
+@pytest.mark.spec("SRV-70")
+def test_the_best_few_with_and_without_labels() -> None:
+    """Falling, as Triton writes them."""
+    assert classify(SCORES, Classification(2), None).tolist() == [
+        ["0.5:1", "0.25:0"],
+        ["3.0:0", "2.0:2"],
+    ]
+    assert classify(SCORES, Classification(2), NAMES).tolist() == [
+        ["0.5:1:eins", "0.25:0:null"],
+        ["3.0:0:null", "2.0:2:zwei ½"],
+    ]
+    one = classify(SCORES[0], Classification(1), NAMES)
+    assert one.tolist() == ["0.5:1:eins"]
+
+
+@pytest.mark.spec("SRV-70")
+def test_below_the_bound_nothing_is_told() -> None:
+    """An empty text has the place of each that is too low."""
+    wish = Classification(3, at_least=0.25)
+    assert classify(SCORES[:1], wish, NAMES).tolist() == [["0.5:1:eins", "0.25:0:null", ""]]
+    assert pick(SCORES[:1], wish, None)[3].tolist() == [[1, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("scores", "wish", "labels"),
+    [
+        (SCORES, Classification(4), None),
+        (np.float32(1.0).reshape(()), Classification(1), None),
+        (SCORES, Classification(1), Labels(["a"])),
+        (np.array([["a", "b"]], object), Classification(1), None),
+    ],
+)
+def test_scores_without_such_classes(
+    scores: np.ndarray, wish: Classification, labels: Labels | None
+) -> None:
+    """The caller is told."""
+    with pytest.raises(MalformedError) as caught:
+        classify(scores, wish, labels)
+    assert caught.value.code == "message.malformed"
+
+
+class Two:
+    platform = "test"
+    inputs = ()
+    outputs = (TensorSpec("y", "FP32", (-1, 3)), TensorSpec("z", "FP32", (-1, -1)))
+
+    def predict(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(inputs)
+
+
+@pytest.mark.spec("SRV-45")
+@pytest.mark.parametrize(
+    ("wish", "labels"),
+    [
+        (Classification(1), None),
+        (Classification(1, "x"), None),
+        (Classification(4, "y"), None),
+        (Classification(1, "y"), Labels(["a", "b"])),
+    ],
+)
+def test_a_configuration_that_does_not_fit(wish: Classification, labels: Labels | None) -> None:
+    """Two outputs and no name, another name, too many classes, other labels."""
+    with pytest.raises(MalformedError) as caught:
+        require_classes(Two(), wish, labels)
+    assert caught.value.code == "model.malformed"
+
+
+def test_a_configuration_that_fits() -> None:
+    """Open axes are seen when there are scores."""
+    require_classes(Two(), Classification(3, "y"), NAMES)
+    require_classes(Two(), Classification(9, "z"), NAMES)
+    assert output_of(Two.outputs, Classification(1, "z")).name == "z"
+
+
+def test_labels_are_shared_between_threads() -> None:
+    """They are read only."""
+    found: list[list[str]] = []
+    threads = [
+        threading.Thread(target=lambda n=n: found.append(NAMES.at(np.array([n % 3]))))
+        for n in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(name for [name] in found) == sorted(["null", "eins", "zwei ½"] * 4)

@@ -1,0 +1,42 @@
+"""The words that start a server."""
+
+import pytest
+
+from cloister.errors import ConfigError
+from cloister.inference.options import parse_options, require_one_source
+
+PACKAGE = ["--package", "p", "--name", "m"]
+CHECKED = ["--secret", "s", "--signer", "k", "--require", "x<=0.35", "--middle", "h:1"]
+
+
+@pytest.mark.parametrize(
+    "words", [["--model", "m.tflite", "--name", "m"], ["--models", "f"], [*PACKAGE, *CHECKED]]
+)
+def test_one_source_is_taken(words: list[str]) -> None:
+    """A file, a catalogue, a package with what it must show."""
+    require_one_source(parse_options(words))
+
+
+@pytest.mark.spec("SRV-47")
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ([], "config.missing"),
+        (["--name", "m"], "config.missing"),
+        (["--model", "m.tflite"], "config.missing"),
+        (["--models", "f", "--name", "m"], "config.value"),
+        (["--models", "f", "--model", "m", "--name", "m"], "config.value"),
+        (["--models", "f", "--require", "x"], "config.value"),
+        (["--model", "m", "--name", "m", "--secret", "s"], "config.value"),
+        (PACKAGE, "config.missing"),
+        ([*PACKAGE, *CHECKED[:4]], "config.missing"),
+        ([*PACKAGE, *CHECKED[:6]], "config.missing"),
+        ([*PACKAGE, *CHECKED[2:]], "config.missing"),
+        (["--package", "p", *CHECKED], "config.missing"),
+    ],
+)
+def test_other_words_are_refused(words: list[str], code: str) -> None:
+    """No source, two, or a package of which nothing is required."""
+    with pytest.raises(ConfigError) as caught:
+        require_one_source(parse_options(words))
+    assert caught.value.code == code
