@@ -1,4 +1,4 @@
-"""HTTP/1.1 over attested TLS: sockets, limits and deadlines around an `InferenceService`.
+"""HTTP/1.1 over attested TLS: sockets, limits and deadlines around a `Service`.
 
 Every wait has an end: for the handshake, for the first byte, for a whole request, for a client to
 take its response. Every size has a limit. One computation runs at a time, in its own thread; those
@@ -15,14 +15,14 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Protocol
 
 import h11
 
-from cloister.inference.service import HTTPRequest, HTTPResponse, InferenceService, failure
+from cloister.inference.service import HTTPRequest, HTTPResponse, failure
 from cloister.network.tls import TLSContext
 
-__all__ = ["HTTPServer", "Limits"]
+__all__ = ["HTTPServer", "Limits", "Service"]
 
 _LOG: Final = logging.getLogger(__name__)
 _READ_BYTES: Final = 262_144
@@ -44,6 +44,7 @@ class Limits:
         request_s: From the first byte of a request to its last.
         response_s: For the client to take a response.
         grace_s: For requests in progress when the server stops.
+        workers: Computations that run at one time.
     """
 
     body_bytes: int = 32 * 2**20
@@ -55,6 +56,17 @@ class Limits:
     request_s: float = 30.0
     response_s: float = 30.0
     grace_s: float = 5.0
+    workers: int = 1
+
+
+class Service(Protocol):
+    """What answers requests, without sockets."""
+
+    def handle(self, request: HTTPRequest) -> HTTPResponse:
+        """Answer a request; every failure is a response, nothing is raised."""
+
+    def is_quick(self, request: HTTPRequest) -> bool:
+        """Tell whether answering takes no time, and needs no worker."""
 
 
 class _Refused(Exception):  # noqa: N818  # control flow within this module
@@ -68,25 +80,31 @@ class _Refused(Exception):  # noqa: N818  # control flow within this module
 class HTTPServer:
     """Serves one listening socket until it is told to stop."""
 
-    def __init__(self, service: InferenceService, *, context: TLSContext, limits: Limits) -> None:
-        """Take the service, the TLS settings and the limits."""
+    def __init__(self, service: Service, *, context: TLSContext | None, limits: Limits) -> None:
+        """Take the service, the TLS settings and the limits.
+
+        Without TLS settings, everything that is sent must be protected by itself, or stay on this
+        machine.
+        """
         self._service = service
         self._context = context
         self._limits = limits
         self._connections: dict[_Connection, asyncio.Task[None]] = {}
         self._stopping = False
         self._waiting = 0
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
+        self._worker = ThreadPoolExecutor(max_workers=limits.workers, thread_name_prefix="model")
 
     async def serve(self, listener: socket.socket, *, stop: asyncio.Event) -> None:
         """Accept connections until `stop` is set, then let those in progress finish."""
+        tls: dict[str, Any] = {}
+        if self._context is not None:
+            tls = {
+                "ssl": self._context,
+                "ssl_handshake_timeout": self._limits.handshake_s,
+                "ssl_shutdown_timeout": 1.0,
+            }
         server = await asyncio.start_server(
-            self._connected,
-            sock=listener,
-            ssl=self._context,
-            ssl_handshake_timeout=self._limits.handshake_s,
-            ssl_shutdown_timeout=1.0,
-            limit=_READ_BYTES,
+            self._connected, sock=listener, limit=_READ_BYTES, **tls
         )
         async with server:
             await stop.wait()

@@ -24,9 +24,10 @@ from typing import Final
 
 from cloister.crypto.x509 import Identity
 from cloister.errors import CloisterError, ConfigError
-from cloister.inference.http import HTTPServer, Limits
+from cloister.inference.http import HTTPServer, Limits, Service
 from cloister.inference.listening import clients_of, open_listener, passed_listener
 from cloister.inference.model import LiteRTModel, read_model_file
+from cloister.inference.private import serving
 from cloister.inference.probe import require_survives
 from cloister.inference.service import InferenceService
 from cloister.network.tls import (
@@ -68,19 +69,24 @@ def _serve_on(
 ) -> int:
     identity: Path = options.identity
     credential = Credential(_read(identity / "cert.pem"), _read(identity / "key.pem"))
-    context = server_context(
-        credential, ca_pem=_read(identity / "ca.pem"), clients=clients, clock=_now
-    )
+    ca_pem = _read(identity / "ca.pem")
+    outer = serving.OUTER_CLIENTS if options.private else clients
+    context = server_context(credential, ca_pem=ca_pem, clients=outer, clock=_now)
     data = read_model_file(options.model)
     require_survives(data, threads=options.threads)
-    service = InferenceService({options.name: LiteRTModel(data, threads=options.threads)})
+    service: Service = InferenceService({options.name: LiteRTModel(data, threads=options.threads)})
     limits = Limits(
         body_bytes=options.max_request_bytes,
         request_s=options.request_timeout,
         idle_s=options.idle_timeout,
         handshake_s=options.handshake_timeout,
     )
-    server = HTTPServer(service, context=context, limits=limits)
+    if options.private:
+        service = serving.gate_of(
+            service, options, clients=clients, identity=identity, models=[options.name], clock=_now
+        )
+    carrier = None if options.outer_plain else context
+    server = HTTPServer(service, context=carrier, limits=limits)
     asyncio.run(_run(server, listener, partial(keep_fresh, context, identity, shown=credential)))
     return 0
 
@@ -195,7 +201,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--request-timeout", type=float, default=limits.request_s, metavar="S")
     parser.add_argument("--idle-timeout", type=float, default=limits.idle_s, metavar="S")
     parser.add_argument("--handshake-timeout", type=float, default=limits.handshake_s, metavar="S")
-    return parser.parse_args(arguments)
+    serving.add_options(parser)
+    return serving.checked(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":
