@@ -34,6 +34,7 @@ _COMMANDS: Final = {
     "render": "cloister.cli.render",
     "cleanroom": "cloister.cli.cleanroom",
     "query": "cloister.cli.query",
+    "proxy": "cloister.cli.proxy",
     "keyservice": "cloister.cli.keyservice",
     "policy": "cloister.cli.policy",
     "secret": "cloister.cli.secret",
