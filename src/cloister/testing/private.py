@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from cloister.crypto.certificate_signature import CertificateKey
 from cloister.crypto.signature import SigningKey
@@ -24,6 +24,8 @@ from cloister.inference.service import HTTPRequest, HTTPResponse, InferenceServi
 from cloister.inference.tensor import Array, TensorSpec
 from cloister.network.tls import Credential
 from cloister.testing.certificates import POLICY_HASH, FakeDomain
+
+_MADE: list[tuple[str, PrivateChannel]] = []
 
 __all__ = ["NOW", "Balancer", "Doubling", "Enclave", "Trace", "served", "tap"]
 
@@ -98,14 +100,16 @@ class Enclave:
     def channel(
         self, url: str, *, asker: Asker | None = None, clock: Callable[[], int] | None = None
     ) -> PrivateChannel:
-        """A client of this server, by way of `url`."""
-        return PrivateChannel(
+        """A client of this server, by way of `url`; `served` closes it."""
+        made = PrivateChannel(
             url,
             pins=self.pins(),
             asker=asker or self.alice,
             clock=clock or self.clock,
             timeout_s=10,
         )
+        _MADE.append((url, made))
+        return made
 
 
 class Balancer:
@@ -157,52 +161,74 @@ def served(service: Service) -> Iterator[str]:
         thread.start()
         if not ready.wait(10):
             raise UnavailableError("the server did not start", code="server.unreachable")
+        url = f"http://127.0.0.1:{port}"
         try:
-            yield f"http://127.0.0.1:{port}"
+            yield url
         finally:
+            for way, channel in [each for each in _MADE if each[0].startswith(url)]:
+                channel.close()
+                _MADE.remove((way, channel))
             loop, stop = held[0]
             loop.call_soon_threadsafe(stop.set)
             thread.join(20)
 
 
 class Trace:
-    """What went over a wire, both ways."""
+    """What goes over a wire, both ways: listens on a port of its own, and passes everything on."""
 
-    def __init__(self) -> None:
-        """Nothing yet."""
+    def __init__(self, port: int) -> None:
+        """Listen, and carry to `port`."""
         self.seen = bytearray()
-        self.port = 0
+        self._target = port
+        self._ends: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._start(self._accept)
+
+    def close(self) -> None:
+        """End every connection."""
+        for end in (self._listener, *self._ends):
+            _end(end)
+        for thread in list(self._threads):
+            thread.join(5)
+        for end in (self._listener, *self._ends):
+            end.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                self._ends.append(near)
+                far = socket.create_connection(("127.0.0.1", self._target))
+                self._ends.append(far)
+                self._start(self._carry, near, far)
+                self._start(self._carry, far, near)
+
+    def _carry(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                self.seen += data
+                target.sendall(data)
+        _end(source)
+        _end(target)
+
+    def _start(self, run: Callable[..., None], *arguments: socket.socket) -> None:
+        thread = threading.Thread(target=run, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
 
 @contextmanager
 def tap(port: int) -> Iterator[Trace]:
-    """Listen on a port of its own, pass everything to `port` and back, and keep it."""
-    trace, stop = Trace(), threading.Event()
+    """Keep what passes on the way to a port; send to the trace's own."""
+    trace = Trace(port)
+    try:
+        yield trace
+    finally:
+        trace.close()
 
-    def carry(source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                trace.seen += data
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-        except OSError:
-            stop.is_set()  # an end has gone; the other thread sees the same
 
-    def accept(listener: socket.socket) -> None:
-        while not stop.is_set():
-            try:
-                near, _ = listener.accept()
-                far = socket.create_connection(("127.0.0.1", port))
-            except OSError:
-                return
-            for pair in ((near, far), (far, near)):
-                threading.Thread(target=carry, args=pair, daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        trace.port = listener.getsockname()[1]
-        threading.Thread(target=accept, args=(listener,), daemon=True).start()
-        try:
-            yield trace
-        finally:
-            stop.set()
-            listener.shutdown(socket.SHUT_RDWR)
+def _end(end: socket.socket) -> None:
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
