@@ -63,11 +63,12 @@ class Enclave:
         counters: tuple[Counter, ...] = (),
         lifetime_s: int = 3600,
         clock: Callable[[], int] = lambda: NOW,
+        alice: SigningKey | None = None,
     ) -> None:
         """Start: a fresh key, one principal `alice`, clients of the role `client`."""
         self.domain, self.role, self.clock = domain, role, clock
         self.model = Doubling()
-        self.key = SigningKey.generate()
+        self.key = alice or SigningKey.generate()
         self.credential = credential or domain.credential(role, policy_hash=policy_hash)
         self.ring = KeyRing(
             Terms(sizes or Sizes({"double": 4096}, 4096), 2**20, lifetime_s=lifetime_s),
