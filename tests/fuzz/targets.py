@@ -78,6 +78,7 @@ from cloister.wire.foreign_cbor import read_foreign
 from cloister.wire.strict_json import read_json
 from fuzz import (
     channel_readers,
+    private_readers,
     query_readers,
     readers,
     round_readers,
@@ -519,6 +520,7 @@ TARGETS: Final[dict[str, Target]] = {
     "relays": Target(*readers.RELAYS),
     "room rounds": Target(*round_readers.ROUNDS),
     "room queries": Target(*query_readers.QUERIES),
+    "private queries": Target(*private_readers.PRIVATE_QUERIES),
     "rooms": Target(*readers.ROOMS),
     "clean rooms": Target(*channel_readers.CHANNEL),
     "launch": Target(

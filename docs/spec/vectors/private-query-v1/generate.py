@@ -1,7 +1,7 @@
 """Write the vectors of private-query-v1. Running it again changes nothing.
 
-An implementation of its own, from the page, RFC 9458, RFC 9292 and RFC 9180; X-Wing from its draft. ECDSA
-signatures are made with the deterministic nonces of RFC 6979.
+An implementation of its own, from the page, RFC 9458, RFC 9292 and RFC 9180; X-Wing from its
+draft. ECDSA signatures are made with the deterministic nonces of RFC 6979.
 """
 
 import datetime as dt
@@ -250,7 +250,8 @@ def requests() -> None:
 
     def each(name: str, clause: str, comment: str, data: bytes, expect: str, **more: Any) -> None:
         given = {"secret": SECRET.hex(), "key_id": 7}
-        write(f"request-{name}", clause, comment, bytes=data.hex(), expect=expect, **(given | more))
+        whole = given | more
+        write(f"request-{name}", clause, comment, bytes=data.hex(), expect=expect, **whole)
 
     each("ok", "PQ-10", "A request and an answer to it.", request, "ok", plaintext=b"question".hex(),
          nonce=bytes(range(32)).hex(), answer=answer.hex())  # fmt: skip
