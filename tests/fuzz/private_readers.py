@@ -13,6 +13,7 @@ from cloister.inference.private.envelope import (
     PRIVATE,
     SUITE,
     KeyConfiguration,
+    SealedRequest,
     encapsulate,
     open_request,
     read_header,
@@ -70,11 +71,18 @@ def _ring(data: bytes) -> object:
     return _ENCLAVE.ring.open(data, at=NOW)
 
 
-def _sealed(plaintext: bytes) -> tuple[bytes, Binding]:
-    made = encapsulate(_KEYS.configuration)
-    key_id = _KEYS.configuration.key_id
-    sealed = seal_request(plaintext, key_id=key_id, suite=SUITE, encapsulated=made, purpose=PRIVATE)
-    return sealed.data, Binding(_KEYS.digest, key_id, made.enc)
+def _sealed(plaintext: bytes) -> SealedRequest:
+    return seal_request(
+        plaintext,
+        key_id=_KEYS.configuration.key_id,
+        suite=SUITE,
+        encapsulated=encapsulate(_KEYS.configuration),
+        purpose=PRIVATE,
+    )
+
+
+_REQUEST: Final = _sealed(b"question")
+_OPENED: Final = _ENCLAVE.ring.open(_REQUEST.data, at=NOW)[0]
 
 
 def _stranger(data: bytes) -> object:
