@@ -29,6 +29,7 @@ import domain as domains  # noqa: E402  # behind the path
 import jobs  # noqa: E402  # behind the path
 import pairs  # noqa: E402  # behind the path
 import privacy  # noqa: E402  # behind the path
+import private_queries  # noqa: E402  # behind the path
 import relays  # noqa: E402  # behind the path
 import releases  # noqa: E402  # behind the path
 import report  # noqa: E402  # behind the path
@@ -39,7 +40,7 @@ import volumes  # noqa: E402  # behind the path
 PARTS = (
     "training", "volumes", "start-up", "evidence", "key service", "privacy", "relay", "jobs",
     "cleanroom", "cleanroom rounds", "cleanroom cells", "cleanroom room", "cleanroom queries",
-    "memory",
+    "private queries", "memory",
 )  # fmt: skip
 
 
@@ -114,6 +115,9 @@ def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> I
             steps=5 if quick else 10,
             prepare_s=15 if quick else 30,
             round_s=3 if quick else 4,
+        ),
+        "private queries": lambda: private_queries.rows(
+            rounds=50 if quick else 300, seconds=1 if quick else 3
         ),
         "memory": lambda: releases.soak_rows(output=chosen.output, quick=quick),
     }
