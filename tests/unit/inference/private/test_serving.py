@@ -1,22 +1,30 @@
 """The options of a private server."""
 
 import argparse
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cloister.crypto.signature import SigningKey
-from cloister.errors import ConfigError
+from cloister.errors import ConfigError, ReleaseDeniedError
+from cloister.inference.private.channel import Pins, PrivateChannel
+from cloister.inference.private.gate import CODE_FIELD
 from cloister.inference.private.keys import PrivateKeys, read_keys
+from cloister.inference.private.request_auth import Principal
 from cloister.inference.private.serving import OUTER_CLIENTS, add_options, checked, gate_of
 from cloister.inference.service import HTTPRequest, InferenceService
-from cloister.testing.certificates import FakeDomain
-from cloister.testing.private import NOW, Doubling
+from cloister.launcher.desk import Desk as LaunchersDesk
+from cloister.launcher.passed_desk import Desk
+from cloister.testing.certificates import POLICY_HASH, FakeDomain
+from cloister.testing.private import NOW, Doubling, served
 from cloister.testing.serving import write_identity
 
 DOMAIN = FakeDomain("clinic.example", at=NOW)
-ALICE = "alice=" + SigningKey(bytes(range(32))).public.text
+KEY = SigningKey(bytes(range(32)))
+ALICE = "alice=" + KEY.public.text
 
 
 def options(*words: str) -> argparse.Namespace:
@@ -93,6 +101,45 @@ def test_options_of_private_queries_need_private() -> None:
         with pytest.raises(ConfigError) as found:
             options(*words)
         assert found.value.code == "config.value"
+
+
+@pytest.mark.spec("PQ-44")
+def test_a_budget_is_spent_at_the_launchers_desk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the model is asked, in the asker's name; nothing left, and it is not asked."""
+    spent: list[tuple[str, str, int]] = []
+
+    def spend(budget: str, principal: str, amount: int) -> int:
+        if len(spent) == 1:
+            raise ReleaseDeniedError("nothing is left", code="budget.spent")
+        spent.append((budget, principal, amount))
+        return 0
+
+    launchers = LaunchersDesk(spend)
+    passed = Desk(socket.socket(fileno=os.dup(launchers.filenos()["desk"])))
+    launchers.start()
+    monkeypatch.setattr(Desk, "passed", lambda *_, **__: passed)
+    made = gate(tmp_path, "--asker", ALICE, "--budget", "queries")
+    row = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]}]}'
+    pins = Pins(DOMAIN.ca_pem, DOMAIN.identity("serve"), POLICY_HASH)
+    with served(made) as url, passed:
+        channel = PrivateChannel(
+            url, pins=pins, asker=Principal("alice", KEY), clock=lambda: NOW, timeout_s=10
+        )
+        answers = [
+            channel.exchange(HTTPRequest(method, target, {}, body))
+            for method, target, body in (
+                ("GET", "/v2/models/a", b""),
+                ("POST", "/v2/models/a/infer", row),
+                ("POST", "/v2/models/a/infer", row),
+            )
+        ]
+        channel.close()
+    launchers.close()
+    assert [each.status for each in answers] == [200, 200, 403]
+    assert answers[2].headers[CODE_FIELD] == "budget.spent"
+    assert spent == [("queries", "alice", 1)]
 
 
 def test_a_budget_needs_a_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
