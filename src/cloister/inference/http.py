@@ -1,4 +1,4 @@
-"""HTTP/1.1 over attested TLS: sockets, limits and deadlines around a `Service`.
+"""HTTP/1.1 over attested TLS: sockets, limits and deadlines around a `Pages`.
 
 Every wait has an end: for the handshake, for the first byte, for a whole request, for a client to
 take its response. Every size has a limit. One computation runs at a time, in its own thread; those
@@ -22,7 +22,7 @@ import h11
 from cloister.inference.service import HTTPRequest, HTTPResponse, failure
 from cloister.network.tls import TLSContext
 
-__all__ = ["HTTPServer", "Limits", "Service"]
+__all__ = ["HTTPServer", "Limits", "Pages"]
 
 _LOG: Final = logging.getLogger(__name__)
 _READ_BYTES: Final = 262_144
@@ -59,7 +59,7 @@ class Limits:
     workers: int = 1
 
 
-class Service(Protocol):
+class Pages(Protocol):
     """What answers requests, without sockets."""
 
     def handle(self, request: HTTPRequest) -> HTTPResponse:
@@ -80,7 +80,7 @@ class _Refused(Exception):  # noqa: N818  # control flow within this module
 class HTTPServer:
     """Serves one listening socket until it is told to stop."""
 
-    def __init__(self, service: Service, *, context: TLSContext | None, limits: Limits) -> None:
+    def __init__(self, service: Pages, *, context: TLSContext | None, limits: Limits) -> None:
         """Take the service, the TLS settings and the limits.
 
         Without TLS settings, everything that is sent must be protected by itself, or stay on this

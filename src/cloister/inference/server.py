@@ -24,7 +24,7 @@ from typing import Final
 
 from cloister.crypto.x509 import Identity
 from cloister.errors import CloisterError, ConfigError
-from cloister.inference.http import HTTPServer, Limits, Service
+from cloister.inference.http import HTTPServer, Limits, Pages
 from cloister.inference.listening import clients_of, open_listener, passed_listener
 from cloister.inference.model import LiteRTModel, read_model_file
 from cloister.inference.private import serving
@@ -74,7 +74,7 @@ def _serve_on(
     context = server_context(credential, ca_pem=ca_pem, clients=outer, clock=_now)
     data = read_model_file(options.model)
     require_survives(data, threads=options.threads)
-    service: Service = InferenceService({options.name: LiteRTModel(data, threads=options.threads)})
+    service: Pages = InferenceService({options.name: LiteRTModel(data, threads=options.threads)})
     limits = Limits(
         body_bytes=options.max_request_bytes,
         request_s=options.request_timeout,

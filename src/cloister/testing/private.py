@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from cloister.crypto.certificate_signature import CertificateKey
 from cloister.crypto.signature import SigningKey
 from cloister.errors import UnavailableError
-from cloister.inference.http import HTTPServer, Limits, Service
+from cloister.inference.http import HTTPServer, Limits, Pages
 from cloister.inference.private.channel import Pins, PrivateChannel
 from cloister.inference.private.counting import Counter
 from cloister.inference.private.gate import PrivateGate
@@ -116,7 +116,7 @@ class Enclave:
 class Balancer:
     """Carries requests to a service; a test changes what passes."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Pages) -> None:
         """Carry everything as it is, and keep it."""
         self.service = service
         self.requests: list[HTTPRequest] = []
@@ -141,7 +141,7 @@ class Balancer:
 
 
 @contextmanager
-def served(service: Service) -> Iterator[str]:
+def served(service: Pages) -> Iterator[str]:
     """Serve in a thread, without TLS; gives the URL."""
     ready, stopped = threading.Event(), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -50,7 +50,7 @@ ANSWER_TYPE: Final = "application/cloister-private-answer"
 KEYS_TYPE: Final = "application/cloister-private-keys"
 CODE_FIELD: Final = "cloister-code"
 UNKNOWN_KEY: Final = "https://iana.org/assignments/http-problem-types#ohttp-key"
-_HEALTH: Final = frozenset({"/v2/health/live", "/v2/health/ready"})
+_FOR_OPERATORS: Final = frozenset({"/v2/health/live", "/v2/health/ready", "/metrics"})
 _LOG: Final = logging.getLogger(__name__)
 _STATUS: Final[Mapping[str, int]] = {
     "private.asker": 401,
@@ -102,7 +102,7 @@ class PrivateGate:
         path = request.target.partition("?")[0]
         if path == QUERY_TARGET:
             return self._query(request) if request.method == "POST" else _not_allowed("POST")
-        if path not in _HEALTH | {KEYS_TARGET}:
+        if path not in _FOR_OPERATORS | {KEYS_TARGET}:
             return failure(404, "only private queries are answered here")
         if request.method != "GET":
             return _not_allowed("GET")

@@ -18,7 +18,7 @@ from cloister.crypto.certificate_signature import CertificateKey
 from cloister.crypto.signature import VerifyingKey
 from cloister.crypto.x509 import Identity
 from cloister.errors import ConfigError, MalformedError
-from cloister.inference.http import Service
+from cloister.inference.http import Pages
 from cloister.inference.private.counting import BudgetCounter, Counter, RateCounter
 from cloister.inference.private.gate import PrivateGate
 from cloister.inference.private.keys import Sizes
@@ -96,7 +96,7 @@ def checked(options: argparse.Namespace) -> argparse.Namespace:
 
 
 def gate_of(
-    service: Service,
+    service: Pages,
     options: argparse.Namespace,
     *,
     clients: tuple[Identity, ...] | AnyClient,
