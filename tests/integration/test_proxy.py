@@ -19,11 +19,15 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from cloister.cli.main import app
 from cloister.crypto.signature import SigningKey
 from cloister.errors import ConfigError, IdentityError
 from cloister.inference.model import LiteRTModel, read_model_file
 from cloister.inference.private import AnyPolicy, Member, Principal, PrivateClient
+from cloister.keyservice.clock import read_clock
+from cloister.keyservice.domain import TrustDomain
 from cloister.testing.certificates import POLICY_HASH, FakeDomain
 from cloister.testing.serving import ServerProcess, server_process, write_identity
 
@@ -223,6 +227,29 @@ def test_three_lines_ask_in_private(folder: Path, server: ServerProcess) -> None
         assert client.predict(many).shape == (4000, 10)
     with pytest.raises(ConfigError):
         PrivateClient(url, trust=DOMAIN.ca_pem, identity=ID, policy="", asker=asker)
+
+
+def test_cloister_query_asks_in_private(
+    folder: Path, server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the command line, without a proxy; without --private the words would mean nothing."""
+    monkeypatch.setattr("cloister.cli.settings.hide_memory", lambda: None)
+    domain = TrustDomain.create(tmp_path / "domain", DOMAIN.name, moment=read_clock())
+    pinned = domain.directory / "domain.json"
+    facts = json.loads(pinned.read_text("utf-8"))
+    pinned.write_text(json.dumps(facts | {"ca": DOMAIN.ca_pem.decode()}))
+    np.save(tmp_path / "input.npy", IMAGES)
+    words = ["query", server.url.replace("https", "http"), str(tmp_path / "input.npy"), "--json"]
+    words += ["--identity", ID, "--domain", str(domain.directory), "--policy", POLICY]
+    words += ["--principal", "alice", "--key", str(folder / "alice.key")]
+    shown = CliRunner().invoke(app, [*words, "--private"])
+    assert shown.exit_code == 0, shown.output
+    found = json.loads(shown.stdout)
+    assert np.float32(found["outputs"]["output"]).tobytes() == local().tobytes()
+    assert found["policy"] == POLICY
+    refused = CliRunner().invoke(app, words)
+    assert isinstance(refused.exception, ConfigError)
+    assert refused.exception.code == "config.value"
 
 
 @pytest.mark.spec("PQ-53")
