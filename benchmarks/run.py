@@ -29,6 +29,7 @@ import domain as domains  # noqa: E402  # behind the path
 import jobs  # noqa: E402  # behind the path
 import pairs  # noqa: E402  # behind the path
 import privacy  # noqa: E402  # behind the path
+import private_queries  # noqa: E402  # behind the path
 import relays  # noqa: E402  # behind the path
 import releases  # noqa: E402  # behind the path
 import report  # noqa: E402  # behind the path
@@ -40,7 +41,7 @@ import volumes  # noqa: E402  # behind the path
 PARTS = (
     "training", "volumes", "start-up", "evidence", "key service", "privacy", "relay", "jobs",
     "cleanroom", "cleanroom rounds", "cleanroom cells", "cleanroom room", "cleanroom queries",
-    "serving", "memory",
+    "serving", "private queries", "memory",
 )  # fmt: skip
 
 
@@ -117,6 +118,9 @@ def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> I
             round_s=3 if quick else 4,
         ),
         "serving": lambda: serving.rows(rounds=1 if quick else 5),
+        "private queries": lambda: private_queries.rows(
+            rounds=50 if quick else 300, seconds=1 if quick else 3
+        ),
         "memory": lambda: releases.soak_rows(output=chosen.output, quick=quick),
     }
     for name in chosen.only or PARTS:

@@ -303,6 +303,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "config.value": ConfigError,
     "config.exists": ConfigError,
     "config.missing": ConfigError,
+    "private.answer-size": ConfigError,
     "state.newer": ConfigError,
     "extra.missing": MissingExtraError,
     "machine.fuse": UnsupportedError,
@@ -353,6 +354,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     # protocol
     "protocol.local": LocalProtocolError,
     "protocol.remote": RemoteProtocolError,
+    "private.replayed": RemoteProtocolError,
     "source.refused": RemoteProtocolError,
     "endorsement.source": RemoteProtocolError,
     # evidence and endorsements
@@ -452,6 +454,9 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "identity.member": IdentityError,
     "identity.tls": IdentityError,
     "identity.clock": IdentityError,
+    "identity.policy": IdentityError,
+    "private.keys": IdentityError,
+    "private.asker": IdentityError,
     "log.witnesses": WitnessError,
     "identity.viewer": IdentityError,
     "identity.scope": IdentityError,
@@ -459,6 +464,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "query.principal": IdentityError,
     "package.signer": IdentityError,
     # tampered
+    "private.answer": TamperedError,
     "volume.tampered": TamperedError,
     "volume.rolled-back": TamperedError,
     "volume.truncated": TamperedError,
@@ -510,6 +516,7 @@ CODES: Final[dict[str, type[CloisterError]]] = {
     "server.unreachable": UnavailableError,
     "server.busy": UnavailableError,
     "server.late": UnavailableError,
+    "private.keys-unknown": UnavailableError,
     "query.busy": UnavailableError,
     "query.late": UnavailableError,
     "query.uncounted": UnavailableError,

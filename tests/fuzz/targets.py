@@ -86,6 +86,7 @@ from fuzz import (
     channel_readers,
     model_readers,
     package_readers,
+    private_readers,
     query_readers,
     readers,
     round_readers,
@@ -559,6 +560,7 @@ TARGETS: Final[dict[str, Target]] = {
     "models": Target(*model_readers.MODELS),
     "room rounds": Target(*round_readers.ROUNDS),
     "room queries": Target(*query_readers.QUERIES),
+    "private queries": Target(*private_readers.PRIVATE_QUERIES),
     "rooms": Target(*readers.ROOMS),
     "clean rooms": Target(*channel_readers.CHANNEL),
     "launch": Target(

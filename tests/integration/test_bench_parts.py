@@ -346,3 +346,13 @@ def test_a_room_that_is_too_slow_is_a_row(load: Any) -> None:
     (row,) = room.rows(trainers=(1,), rounds=1, steps=1, prepare_s=1, round_s=1)
     assert row.facts["late"] is True
     assert row.met is None
+
+
+@pytest.mark.jobs
+def test_private_queries_are_compared_with_direct_tls(load: Any) -> None:
+    """Two batches and a throughput, each with both sides."""
+    pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
+    rows = list(load("private_queries").rows(rounds=2, seconds=0.1))
+    assert len(rows) == 3
+    assert all(row.left and row.right for row in rows)
+    assert rows[2].facts["sealed_per_s"]["count"] == 3

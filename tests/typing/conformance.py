@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import assert_type
 
 from cloister.attestation.evidence import Attester, EndorsingAttester, EvidenceVerifier
-from cloister.cleanroom.desk import Desk, Spend
 from cloister.cleanroom.query_model import RoomModel
 from cloister.cleanroom.query_service import Predictor
 from cloister.endorsing.amd import AmdWish
@@ -31,6 +30,7 @@ from cloister.keyservice.policy import Policy, parse_policy, policy_hash
 from cloister.keyservice.records import Records
 from cloister.keyservice.store import Store as ServiceStore
 from cloister.keyservice.transport import HTTPTransport, Transport
+from cloister.launcher.passed_desk import Desk
 from cloister.network.https import ask
 from cloister.tee.azure.attester import AzureAttester
 from cloister.tee.azure.verifier import AzureSnpVerifier, AzureTdxVerifier, VerifierFactory

@@ -25,7 +25,6 @@ from typing import Final
 
 from cloister.cleanroom.agreement import Room, load_room, read_bounded
 from cloister.cleanroom.cells import warm_parent
-from cloister.cleanroom.desk import Desk, Spend
 from cloister.cleanroom.model_file import load_model
 from cloister.cleanroom.query_cells import FreshCells
 from cloister.cleanroom.query_message import ALPN
@@ -40,6 +39,7 @@ from cloister.crypto.x509 import identity_of
 from cloister.errors import CloisterError, ConfigError
 from cloister.inference.listening import clients_of, open_listener, passed_listener
 from cloister.inference.server import keep_fresh
+from cloister.launcher.passed_desk import Desk
 from cloister.network.tls import AnyClient, Credential, TLSContext, server_context
 
 __all__ = ["QueryPlaces", "main", "serve_queries"]

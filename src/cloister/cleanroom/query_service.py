@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from cloister.cleanroom.agreement import Room
-from cloister.cleanroom.desk import Spend
+from cloister.launcher.passed_desk import Spend
 from cloister.cleanroom.encoding import Array
 from cloister.cleanroom.query_answers import answer_of
 from cloister.cleanroom.query_message import (

@@ -31,7 +31,7 @@ from cloister.cleanroom.canaries import exposure_tenths
 from cloister.cleanroom.checkpoint import Checkpoint, load_checkpoint, replace_file, save_checkpoint
 from cloister.cleanroom.coordinator import Coordinator, Measure
 from cloister.cleanroom.description import ModelDescription, parameters
-from cloister.cleanroom.desk import Desk, Spend
+from cloister.launcher.passed_desk import Desk, Spend
 from cloister.cleanroom.encoding import Limits, decode
 from cloister.cleanroom.exchange_message import LIFE_BYTES
 from cloister.cleanroom.exchange_server import ExchangeServer, Job

@@ -36,6 +36,7 @@ _COMMANDS: Final = {
     "model": "cloister.cli.model",
     "query": "cloister.cli.query",
     "serve": "cloister.cli.serve",
+    "proxy": "cloister.cli.proxy",
     "keyservice": "cloister.cli.keyservice",
     "policy": "cloister.cli.policy",
     "secret": "cloister.cli.secret",

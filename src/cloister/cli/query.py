@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from cloister.cli import console, settings
+from cloister.cli import asker, console, settings
 from cloister.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cloister.inference.client import ModelClient
 
 __all__ = ["command", "read_array"]
 
@@ -23,6 +26,15 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     identity: str = typer.Option(help="SPIFFE ID that the server must prove; may end in /*."),
     model: str | None = typer.Option(None, help="The model, where the server has several."),
     output: Path | None = typer.Option(None, "--output", "-o", help="Write the answer as .npy."),
+    private: bool = typer.Option(
+        False, help="Ask in an envelope, by way of anybody; needs a policy and who asks."
+    ),
+    policy: str = asker.POLICY,
+    any_policy: str = asker.ANY_POLICY,
+    principal: str = asker.PRINCIPAL,
+    key: Path | None = asker.KEY,
+    certificate: Path | None = asker.CERTIFICATE,
+    private_key: Path | None = asker.PRIVATE_KEY,
     domain: Path | None = settings.DOMAIN,
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
@@ -30,10 +42,27 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     import numpy as np  # commands load what they use
 
     from cloister.inference import Client
+    from cloister.inference.private import PrivateClient
 
     trust = settings.find_domain(domain).directory / "domain.json"
     inputs = read_array(file)
-    with Client(url, trust=trust, identity=identity, model=model) as client:
+    client: ModelClient
+    if private:
+        client = PrivateClient(
+            url,
+            trust=trust,
+            identity=identity,
+            policy=asker.pinned_policy(policy, any_policy),
+            asker=asker.who_asks(principal, key, certificate, private_key),
+            model=model,
+        )
+    elif policy or any_policy or principal or key or certificate or private_key:
+        raise ConfigError(
+            "a policy, and who asks, are for queries with --private", code="config.value"
+        )
+    else:
+        client = Client(url, trust=trust, identity=identity, model=model)
+    with client:
         answer = client.predict(inputs)
         peer = client.peer
     named = answer if isinstance(answer, dict) else {"output": answer}

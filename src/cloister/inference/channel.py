@@ -1,52 +1,55 @@
-"""The client's side of HTTP/1.1 over attested TLS: one connection, reopened when it has gone stale.
+"""The client's side of HTTP/1.1: one connection, reopened when it has gone stale.
 
-The server has proved who it is before the first byte is sent; what it answers is bounded all the
-same, in size and in time.
+In a `Channel` the server has proved who it is before the first byte is sent; what it answers is
+bounded all the same, in size and in time. A `HTTPChannel` is the same over any connection: what it
+carries has to be protected by itself.
 """
 
 from __future__ import annotations
 
+import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
 import h11
 
 from cloister.crypto.x509 import PeerCertificate
-from cloister.errors import RemoteProtocolError, UnavailableError
+from cloister.errors import LocalProtocolError, RemoteProtocolError, UnavailableError
 from cloister.inference.service import HTTPRequest, HTTPResponse
 from cloister.network.tls import Connection, TLSContext, connect, transfer_error
 
-__all__ = ["Channel"]
+__all__ = ["Channel", "HTTPChannel"]
 
 _READ_BYTES: Final = 262_144
 _HEAD_BYTES: Final = 16384
 
 
-class Channel:
-    """A connection to one server. Not safe to share between threads."""
+class HTTPChannel:
+    """A connection to one address. Not safe to share between threads."""
 
     def __init__(
         self,
         address: tuple[str, int],
         *,
-        context: TLSContext,
+        opener: Callable[[], socket.socket],
         timeout_s: float,
         max_response_bytes: int,
     ) -> None:
-        """Take where the server is; nothing is opened yet.
+        """Take how to get there; nothing is opened yet.
 
         Args:
-            address: Host and port.
-            context: From `client_context`; it says who the server must be.
+            address: Host and port, for the `Host` field and for messages.
+            opener: Connects within `timeout_s`, or raises an error of ours.
             timeout_s: For each exchange, connecting included.
             max_response_bytes: Longest body that is accepted.
         """
         self._address = address
-        self._context = context
+        self._opener = opener
         self._timeout_s = timeout_s
-        self._max_response_bytes = max_response_bytes
-        self._connection: Connection | None = None
+        self.max_response_bytes = max_response_bytes
+        self._connection: socket.socket | None = None
         self._http = h11.Connection(h11.CLIENT)
 
     @property
@@ -54,13 +57,19 @@ class Channel:
         """The address, for messages."""
         return f"{self._address[0]}:{self._address[1]}"
 
-    @property
-    def peer(self) -> PeerCertificate:
-        """What the server proved; connects where that has not happened."""
-        return self._open().peer
-
     def exchange(self, request: HTTPRequest) -> HTTPResponse:
         """Send a request that may be repeated, and return the response.
+
+        Raises:
+            CloisterError: As from `exchange_fresh`.
+        """
+        return self.exchange_fresh(lambda: request)
+
+    def exchange_fresh(self, make: Callable[[], HTTPRequest]) -> HTTPResponse:
+        """Send a request, and return the response; another is made where it has to be repeated.
+
+        Args:
+            make: Makes the request; called again where an idle connection turns out to be closed.
 
         Raises:
             IdentityError: The server is not the expected one, or refused this client.
@@ -70,11 +79,11 @@ class Channel:
         reused = self._connection is not None
         deadline = time.monotonic() + self._timeout_s
         try:
-            return self._try(request, deadline)
+            return self._try(make(), deadline)
         except UnavailableError:
             if not reused or time.monotonic() >= deadline:
                 raise
-            return self._try(request, deadline)  # an idle connection that the server had closed
+            return self._try(make(), deadline)  # an idle connection that the server had closed
 
     def close(self) -> None:
         """Close the connection; the next exchange opens another."""
@@ -107,15 +116,13 @@ class Channel:
             self.close()
         return response
 
-    def _open(self) -> Connection:
+    def _open(self) -> socket.socket:
         if self._connection is None:
-            self._connection = connect(
-                self._address, context=self._context, timeout_s=self._timeout_s
-            )
+            self._connection = self._opener()
             self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES)
         return self._connection
 
-    def _send(self, connection: Connection, request: HTTPRequest, deadline: float) -> None:
+    def _send(self, connection: socket.socket, request: HTTPRequest, deadline: float) -> None:
         headers = [
             ("host", self.where),
             ("content-length", str(len(request.body))),
@@ -128,7 +135,7 @@ class Channel:
                 self._set_timeout(connection, deadline)
                 data = data[connection.send(data[:_READ_BYTES]) :]
 
-    def _receive(self, connection: Connection, deadline: float) -> HTTPResponse:
+    def _receive(self, connection: socket.socket, deadline: float) -> HTTPResponse:
         status, body = 0, bytearray()
         headers: dict[str, str] = {}
         while True:
@@ -143,9 +150,9 @@ class Channel:
                 status, headers = event.status_code, _headers(event)
             elif isinstance(event, h11.Data):
                 body += event.data
-                if len(body) > self._max_response_bytes:
+                if len(body) > self.max_response_bytes:
                     raise RemoteProtocolError(
-                        f"the response is longer than {self._max_response_bytes} bytes",
+                        f"the response is longer than {self.max_response_bytes} bytes",
                         code="protocol.remote",
                     )
             elif isinstance(event, h11.EndOfMessage):
@@ -158,7 +165,7 @@ class Channel:
             hint="it may not accept this client, or be stopping",
         )
 
-    def _set_timeout(self, connection: Connection, deadline: float) -> None:
+    def _set_timeout(self, connection: socket.socket, deadline: float) -> None:
         left = deadline - time.monotonic()
         if left <= 0:
             raise UnavailableError(
@@ -166,6 +173,41 @@ class Channel:
                 code="server.unreachable",
             )
         connection.settimeout(left)
+
+
+class Channel(HTTPChannel):
+    """A connection to one server that has proved who it is."""
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        *,
+        context: TLSContext,
+        timeout_s: float,
+        max_response_bytes: int,
+    ) -> None:
+        """Take where the server is; nothing is opened yet.
+
+        Args:
+            address: Host and port.
+            context: From `client_context`; it says who the server must be.
+            timeout_s: For each exchange, connecting included.
+            max_response_bytes: Longest body that is accepted.
+        """
+        super().__init__(
+            address,
+            opener=lambda: connect(address, context=context, timeout_s=timeout_s),
+            timeout_s=timeout_s,
+            max_response_bytes=max_response_bytes,
+        )
+
+    @property
+    def peer(self) -> PeerCertificate:
+        """What the server proved; connects where that has not happened."""
+        connection = self._open()
+        if not isinstance(connection, Connection):
+            raise LocalProtocolError("not a connection of ours", code="protocol.local")
+        return connection.peer
 
 
 def _headers(event: h11.Response) -> dict[str, str]:

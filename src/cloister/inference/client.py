@@ -14,13 +14,14 @@ certificate says which (`client.peer.policy_hash`), and whether hardware vouched
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 from urllib.parse import quote, urlsplit
 
 import numpy as np
@@ -41,11 +42,19 @@ from cloister.inference.tensor import DATATYPES, Array, TensorSpec, read_shape
 from cloister.inference.text_tensor import TEXTS
 from cloister.network.tls import Credential, client_context
 
-__all__ = ["Client", "ModelDescription"]
+__all__ = [
+    "Client",
+    "Exchanger",
+    "ModelClient",
+    "ModelDescription",
+    "authority_of",
+    "read_identity",
+]
 
 _MAX_RESPONSE_BYTES: Final = 256 * 2**20
 _MAX_DOMAIN_BYTES: Final = 65536
 _BATCH_BYTES: Final = 8 * 2**20  # well below the server's limit on a body
+_ANSWER_HEAD_BYTES: Final = 4096  # what an answer has beside its tensors, more than enough
 _OK, _BUSY, _LATE = 200, 503, 504
 _CLIENT_ERRORS: Final = range(400, 500)
 
@@ -60,49 +69,50 @@ class ModelDescription:
     outputs: tuple[TensorSpec, ...]
 
 
-class Client:
-    """A client of one server. It may be shared between threads; queries go one at a time."""
+class Exchanger(Protocol):
+    """What carries requests to one server and brings its responses."""
+
+    @property
+    def where(self) -> str:
+        """The address, for messages."""
+
+    @property
+    def peer(self) -> PeerCertificate:
+        """What the server proved."""
+
+    def exchange(self, request: HTTPRequest) -> HTTPResponse:
+        """Return the response to a request that may be repeated."""
+
+    def close(self) -> None:
+        """Close what is open; the next exchange opens it again."""
+
+
+class ModelClient:
+    """A client of one server, whatever carries its requests.
+
+    It may be shared between threads; queries go one at a time.
+    """
 
     def __init__(
         self,
-        url: str,
+        channel: Exchanger,
         *,
-        trust: str | Path | bytes,
-        identity: str,
-        model: str | None = None,
-        credential: Credential | None = None,
-        timeout_s: float = 30.0,
-        batch_bytes: int = _BATCH_BYTES,
+        model: str | None,
+        batch_bytes: int,
+        answer_bytes: Callable[[str], int] | None = None,
     ) -> None:
-        """Say who is to be asked; nothing is opened yet.
+        """Take what carries requests.
 
         Args:
-            url: `https://host:port`; only a way to get there.
-            trust: The trust domain's `domain.json`, as a path; or its CA certificate, as PEM bytes.
-            identity: SPIFFE ID that the server must prove; the instance may be `*`.
-            model: The model's name; may be left out where the server has one model.
-            credential: The client's own certificate, where the server asks for one.
-            timeout_s: For each exchange, connecting included.
+            channel: To the one server.
+            model: The model's name; None where the server has one model.
             batch_bytes: Larger inputs are sent in several queries, cut along the first axis.
-
-        Raises:
-            ConfigError: An argument that cannot be meant.
+            answer_bytes: How long an answer to a target may be, where that is bounded.
         """
-        expected = _identity(identity)
-        context = client_context(
-            ca_pem=trust if isinstance(trust, bytes) else _ca_of(Path(trust), expected),
-            expected=expected,
-            credential=credential,
-            clock=_now,
-        )
-        self._channel = Channel(
-            _address(url),
-            context=context,
-            timeout_s=timeout_s,
-            max_response_bytes=_MAX_RESPONSE_BYTES,
-        )
+        self._channel = channel
         self._model = model
         self._batch_bytes = batch_bytes
+        self._answer_bytes = answer_bytes
         self._description: ModelDescription | None = None
         self._lock = threading.RLock()
 
@@ -169,8 +179,8 @@ class Client:
 
     def _query(self, model: ModelDescription, arrays: Mapping[str, Array]) -> dict[str, Array]:
         body = write_request(arrays, outputs=[spec.name for spec in model.outputs])
-        target = f"/v2/models/{quote(model.name, safe='')}/infer"
-        response = self._channel.exchange(HTTPRequest("POST", target, body.headers, body.data))
+        request = HTTPRequest("POST", _target(model), body.headers, body.data)
+        response = self._channel.exchange(request)
         _require_ok(response, self._channel.where)
         text = response.headers.get(BINARY_HEADER)
         json_bytes = int(text) if text is not None and text.isdecimal() else None
@@ -201,7 +211,11 @@ class Client:
         if size > 0:
             return size if rows % size == 0 else None
         one = max(sum(array.nbytes for array in arrays.values()) // rows, 1)
-        return max(self._batch_bytes // one, 1)
+        step = max(self._batch_bytes // one, 1)
+        if self._answer_bytes is None:
+            return step
+        room = self._answer_bytes(_target(model)) - _ANSWER_HEAD_BYTES
+        return max(min(step, room // _row_bytes(model)), 1)
 
     def _only_model(self) -> str:
         names = self._get("/v2").get("models")
@@ -221,6 +235,50 @@ class Client:
         if not isinstance(record, dict):
             raise _odd(self._channel.where)
         return record
+
+
+class Client(ModelClient):
+    """A client of one server. It may be shared between threads; queries go one at a time."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        trust: str | Path | bytes,
+        identity: str,
+        model: str | None = None,
+        credential: Credential | None = None,
+        timeout_s: float = 30.0,
+        batch_bytes: int = _BATCH_BYTES,
+    ) -> None:
+        """Say who is to be asked; nothing is opened yet.
+
+        Args:
+            url: `https://host:port`; only a way to get there.
+            trust: The trust domain's `domain.json`, as a path; or its CA certificate, as PEM bytes.
+            identity: SPIFFE ID that the server must prove; the instance may be `*`.
+            model: The model's name; may be left out where the server has one model.
+            credential: The client's own certificate, where the server asks for one.
+            timeout_s: For each exchange, connecting included.
+            batch_bytes: Larger inputs are sent in several queries, cut along the first axis.
+
+        Raises:
+            ConfigError: An argument that cannot be meant.
+        """
+        expected = read_identity(identity)
+        context = client_context(
+            ca_pem=trust if isinstance(trust, bytes) else authority_of(Path(trust), expected),
+            expected=expected,
+            credential=credential,
+            clock=_now,
+        )
+        channel = Channel(
+            _address(url),
+            context=context,
+            timeout_s=timeout_s,
+            max_response_bytes=_MAX_RESPONSE_BYTES,
+        )
+        super().__init__(channel, model=model, batch_bytes=batch_bytes)
 
 
 def _arrays(inputs: Any, model: ModelDescription) -> dict[str, Array]:
@@ -253,6 +311,16 @@ def _fitting(array: Array, spec: TensorSpec) -> Array:
             code="config.value",
         )
     return array.astype(wanted, copy=False)
+
+
+def _target(model: ModelDescription) -> str:
+    return f"/v2/models/{quote(model.name, safe='')}/infer"
+
+
+def _row_bytes(model: ModelDescription) -> int:
+    """How long one row of every output is, in binary."""
+    rows = (math.prod(spec.shape[1:]) * DATATYPES[spec.datatype].itemsize for spec in model.outputs)
+    return max(sum(rows), 1)
 
 
 def _rows(arrays: Mapping[str, Array]) -> int | None:
@@ -317,7 +385,8 @@ def _odd(where: str) -> RemoteProtocolError:
     )
 
 
-def _identity(uri: str) -> Identity:
+def read_identity(uri: str) -> Identity:
+    """Read the SPIFFE ID that a server must prove (`config.value`)."""
     try:
         return Identity.from_uri(uri)
     except CloisterError as e:
@@ -338,7 +407,13 @@ def _address(url: str) -> tuple[str, int]:
     return host, port
 
 
-def _ca_of(path: Path, expected: Identity) -> bytes:
+def authority_of(path: Path, expected: Identity) -> bytes:
+    """Return the CA of the trust domain that `domain.json` describes, as PEM.
+
+    Raises:
+        ConfigError: It describes none (`config.file`).
+        IdentityError: It is another domain than the one of the identity (`identity.peer`).
+    """
     try:
         with path.open("rb") as file:
             facts = json.loads(file.read(_MAX_DOMAIN_BYTES))

@@ -1,4 +1,4 @@
-"""HTTP/1.1 over attested TLS: sockets, limits and deadlines around the server's pages.
+"""HTTP/1.1 over attested TLS: sockets, limits and deadlines around a `Pages`.
 
 Every wait has an end: for the handshake, for the first byte, for a whole request, for a client to
 take its response. Every size has a limit. Queries run or wait in threads, which are few; one too
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import h11
 
@@ -85,7 +85,7 @@ class HTTPServer:
         self,
         service: Pages,
         *,
-        context: TLSContext,
+        context: TLSContext | None,
         limits: Limits,
         refused: Callable[[int], None] | None = None,
     ) -> None:
@@ -93,7 +93,8 @@ class HTTPServer:
 
         Args:
             service: What answers requests.
-            context: TLS settings.
+            context: TLS settings. Without them, everything that is sent must be protected by
+                itself, or stay on this machine.
             limits: What one client may ask.
             refused: Is told the status of each request that reaches no page.
         """
@@ -108,13 +109,15 @@ class HTTPServer:
 
     async def serve(self, listener: socket.socket, *, stop: asyncio.Event) -> None:
         """Accept connections until `stop` is set, then let those in progress finish."""
+        tls: dict[str, Any] = {}
+        if self._context is not None:
+            tls = {
+                "ssl": self._context,
+                "ssl_handshake_timeout": self._limits.handshake_s,
+                "ssl_shutdown_timeout": 1.0,
+            }
         server = await asyncio.start_server(
-            self._connected,
-            sock=listener,
-            ssl=self._context,
-            ssl_handshake_timeout=self._limits.handshake_s,
-            ssl_shutdown_timeout=1.0,
-            limit=_READ_BYTES,
+            self._connected, sock=listener, limit=_READ_BYTES, **tls
         )
         async with server:
             await stop.wait()

@@ -9,6 +9,7 @@ from typing import Final
 
 from cloister.errors import ConfigError
 from cloister.inference.http import Limits
+from cloister.inference.private import serving
 
 __all__ = ["parse_options", "require_one_source"]
 
@@ -22,6 +23,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     _add_models(parser)
     _add_connections(parser)
     _add_limits(parser)
+    serving.add_options(parser)
     return parser.parse_args(arguments)
 
 

@@ -26,10 +26,11 @@ from typing import Final
 from cloister.crypto.x509 import Identity
 from cloister.errors import CloisterError, ConfigError
 from cloister.inference.asking import Asking
-from cloister.inference.http import HTTPServer, Limits
+from cloister.inference.http import HTTPServer, Limits, Pages
 from cloister.inference.listening import clients_of, open_listener, passed_listener
 from cloister.inference.metrics import Metrics
 from cloister.inference.options import parse_options, require_one_source
+from cloister.inference.private import serving
 from cloister.inference.service import InferenceService
 from cloister.inference.sources import open_models
 from cloister.network.tls import (
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         require_one_source(options)
+        serving.checked(options)
         return _serve(options)
     except CloisterError as e:
         sys.stderr.write(f"cloister.inference.server: {e}\n")
@@ -73,12 +75,12 @@ def _serve_on(
 ) -> int:
     identity: Path = options.identity
     credential = Credential(_read(identity / "cert.pem"), _read(identity / "key.pem"))
-    context = server_context(
-        credential, ca_pem=_read(identity / "ca.pem"), clients=clients, clock=_now
-    )
+    ca_pem = _read(identity / "ca.pem")
+    outer = serving.OUTER_CLIENTS if options.private else clients
+    context = server_context(credential, ca_pem=ca_pem, clients=outer, clock=_now)
     metrics = _metrics(options)
     registry, step = open_models(options, metrics=metrics)
-    service = InferenceService(
+    service: Pages = InferenceService(
         registry,
         asking=Asking(deadline_s=options.deadline),
         metrics=metrics,
@@ -92,7 +94,17 @@ def _serve_on(
         idle_s=options.idle_timeout,
         handshake_s=options.handshake_timeout,
     )
-    server = HTTPServer(service, context=context, limits=limits, refused=metrics.refused)
+    if options.private:
+        service = serving.gate_of(
+            service,
+            options,
+            clients=clients,
+            identity=identity,
+            models=sorted(registry.shelves),
+            clock=_now,
+        )
+    carrier = None if options.outer_plain else context
+    server = HTTPServer(service, context=carrier, limits=limits, refused=metrics.refused)
     chores: list[Chore] = [partial(keep_fresh, context, identity, shown=credential)]
     if step is not None:
         chores.append(partial(keep_current, step))

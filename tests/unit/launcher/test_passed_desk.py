@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from cloister.cleanroom.desk import Desk
 from cloister.errors import ConfigError, MalformedError, ReleaseDeniedError, UnavailableError
 from cloister.keyservice.policy.budgets import DESK
 from cloister.launcher.desk import Desk as LaunchersDesk
 from cloister.launcher.desk_frames import FRAME_BYTES
+from cloister.launcher.passed_desk import Desk
 
 
 class Counter:
@@ -135,10 +135,10 @@ def test_the_passed_descriptor_is_taken(monkeypatch: pytest.MonkeyPatch) -> None
     listening = socket.create_server(("127.0.0.1", 0))
     with ours, listening:
         first = theirs.detach()
-        monkeypatch.setattr("cloister.cleanroom.desk._FIRST", first - 1)
+        monkeypatch.setattr("cloister.launcher.passed_desk._FIRST", first - 1)
         with Desk.passed(environment("api:desk"), process=7) as desk:
             assert desk._end.fileno() == first
             assert not os.get_inheritable(first)
-        monkeypatch.setattr("cloister.cleanroom.desk._FIRST", listening.detach())
+        monkeypatch.setattr("cloister.launcher.passed_desk._FIRST", listening.detach())
         with pytest.raises(ConfigError):
             Desk.passed(environment("desk"), process=7)

@@ -1,0 +1,71 @@
+"""The order in which a gate decides; what attackers try is in tests/attack."""
+
+import json
+
+import pytest
+
+from cloister.errors import ReleaseDeniedError
+from cloister.inference.private.counting import RateCounter
+from cloister.inference.private.gate import CODE_FIELD, KEYS_TARGET
+from cloister.inference.private.keys import Sizes
+from cloister.inference.service import HTTPRequest
+from cloister.testing.certificates import FakeDomain
+from cloister.testing.private import NOW, Enclave, served
+
+DOMAIN = FakeDomain("clinic.example", at=NOW)
+ROW = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1,4],"data":[1,2,3,4]}]}'
+QUERY = HTTPRequest("POST", "/v2/models/double/infer", {}, ROW)
+READY = HTTPRequest("GET", "/v2/models/double/ready", {}, b"")
+
+
+@pytest.mark.spec("PQ-44", "PQ-51", "PQ-52")
+def test_a_query_is_counted_before_it_is_computed() -> None:
+    """One too many is told to come later; what runs no model costs nothing."""
+    enclave = Enclave(DOMAIN, counters=(RateCounter(2),))
+    with served(enclave.gate) as url:
+        channel = enclave.channel(url)
+        found = [channel.exchange(each).status for each in (QUERY, READY, QUERY, READY, QUERY)]
+        assert found == [200, 200, 200, 200, 429]
+        assert channel.exchange(QUERY).headers[CODE_FIELD] == "server.busy"
+    assert enclave.model.asked == 2
+
+
+def test_a_spent_budget_is_the_answer() -> None:
+    """With the key service's code."""
+
+    def spend(asker: str, at: int) -> None:
+        raise ReleaseDeniedError(f"nothing is left for {asker}", code="budget.spent")
+
+    enclave = Enclave(DOMAIN, counters=(spend,))
+    with served(enclave.gate) as url:
+        answer = enclave.channel(url).exchange(QUERY)
+    assert (answer.status, answer.headers[CODE_FIELD]) == (403, "budget.spent")
+    assert json.loads(answer.body)["error"] == "nothing is left for alice"
+    assert enclave.model.asked == 0
+
+
+@pytest.mark.spec("PQ-50", "PQ-1")
+def test_keys_are_shown_while_there_is_a_certificate() -> None:
+    """Afterwards the server says that it has none; nothing is raised."""
+    now = [NOW]
+    credential = DOMAIN.credential("serve", lifetime_s=600)
+    enclave = Enclave(DOMAIN, credential=credential, clock=lambda: now[0])
+    asked = HTTPRequest("GET", KEYS_TARGET, {}, b"")
+    shown = enclave.gate.handle(asked)
+    assert (shown.status, shown.headers["cache-control"]) == (200, "no-store")
+    assert enclave.gate.is_quick(asked)
+    assert not enclave.gate.is_quick(QUERY)
+    now[0] += 601
+    assert enclave.gate.handle(asked).status == 503
+
+
+@pytest.mark.spec("PQ-35")
+def test_models_may_have_answers_of_other_sizes() -> None:
+    """The size follows the target; a refusal about a model has the model's."""
+    enclave = Enclave(DOMAIN, sizes=Sizes({"double": 2048}, 1024))
+    with served(enclave.gate) as url:
+        channel = enclave.channel(url)
+        assert channel.answer_bytes(QUERY.target) == 2048
+        assert channel.answer_bytes("/v2") == 1024
+        for request in (QUERY, READY, HTTPRequest("GET", "/v2", {}, b"")):
+            assert channel.exchange(request).status == 200
