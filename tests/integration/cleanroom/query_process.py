@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cloister.cleanroom.agreement import load_room
 from cloister.cleanroom.query import QueryPlaces, serve_queries
+from cloister.cleanroom.room_policy import BUDGET, NOTICED, UNJUDGED
 from cloister.errors import ReleaseDeniedError
 from cloister.network.tls import AnyClient
 
@@ -20,14 +21,16 @@ class Counter:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._spent: dict[str, int] = {}
+        self._spent: dict[tuple[str, str], int] = {}
 
     def __call__(self, budget: str, principal: str, amount: int) -> int:
         """Spend."""
-        spent = self._spent.get(principal, 0) + amount
-        if budget != "queries" or spent > self._limit:
+        if budget not in {BUDGET, NOTICED, UNJUDGED}:
+            raise ReleaseDeniedError("no such budget", code="budget.unknown")
+        spent = self._spent.get((budget, principal), 0) + amount
+        if spent > self._limit:
             raise ReleaseDeniedError("not so much", code="budget.spent")
-        self._spent[principal] = spent
+        self._spent[budget, principal] = spent
         return self._limit - spent
 
 
