@@ -108,7 +108,6 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "partition/assess/gradients.py": "TensorFlow: attack/test_cut_leakage.py",
     "partition/assess/judging.py": "attack/test_cut_leakage.py",
     "partition/assess/knock_off.py": "TensorFlow: integration/test_assessment.py",
-    "partition/assess/networks.py": "TensorFlow: integration/test_assessment.py",
     "partition/assess/optimisation.py": "TensorFlow: attack/test_cut_leakage.py",
     "partition/assess/representation.py": "TensorFlow: attack/test_cut_leakage.py",
     "partition/assess/showing.py": "attack/test_cut_leakage.py",
