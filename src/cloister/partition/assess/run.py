@@ -7,6 +7,7 @@ finished is kept, so that it can be stopped at any moment and gone on with.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, cast
@@ -132,12 +133,19 @@ class Assessment:
         return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
 
     def run(self, progress: Callable[[float, str], None], saved: Callable[[], None]) -> None:
-        """Do what is not finished, within the time.
+        """Do what is not finished, within the time; Keras does not comment on it.
 
         Args:
             progress: Hears how much is done, from 0 to 1, and what is being done.
             saved: Called after each thing that is finished, which is when a state is worth writing.
         """
+        with warnings.catch_warnings():
+            # Models of one input take it alone or as a list of one, and mean the same.
+            warnings.filterwarnings("ignore", message="The structure of `inputs`")
+            self._run(progress, saved)
+        progress(1.0, "done")
+
+    def _run(self, progress: Callable[[float, str], None], saved: Callable[[], None]) -> None:
         total = float(self._wanted.seconds)
         over = Deadline(total)
         cuts_over = Deadline(CUTS_PART * total)
@@ -168,7 +176,6 @@ class Assessment:
                 name, position, share, self._heard(progress, CUTS_PART + PAIRS_PART, rest)
             )
             saved()
-        progress(1.0, "done")
 
     def state(self) -> bytes:
         """Return what is finished, for `resume`."""
