@@ -110,6 +110,7 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "partition/assess/knock_off.py": "TensorFlow: integration/test_assessment.py",
     "partition/assess/optimisation.py": "TensorFlow: attack/test_cut_leakage.py",
     "partition/assess/representation.py": "TensorFlow: attack/test_cut_leakage.py",
+    "partition/assess/scale.py": "driven by partition/assess/test_run.py",
     "partition/assess/showing.py": "attack/test_cut_leakage.py",
     "partition/assess/surrogate.py": "TensorFlow: attack/test_cut_leakage.py",
     "partition/keras_source.py": "TensorFlow: integration/test_partition_keras.py",
