@@ -83,6 +83,7 @@ from cloister.wire import decode
 from cloister.wire.foreign_cbor import read_foreign
 from cloister.wire.strict_json import read_json
 from fuzz import (
+    assessment_readers,
     channel_readers,
     model_readers,
     package_readers,
@@ -557,6 +558,7 @@ TARGETS: Final[dict[str, Target]] = {
     ),
     "relays": Target(*readers.RELAYS),
     "packages": Target(*package_readers.PACKAGES),
+    "assessments": Target(*assessment_readers.ASSESSMENTS),
     "models": Target(*model_readers.MODELS),
     "room rounds": Target(*round_readers.ROUNDS),
     "room queries": Target(*query_readers.QUERIES),

@@ -30,7 +30,12 @@ from sklearn.datasets import load_digits
 
 from cloister.cli.main import app
 from cloister.partition.assess.attack import Budget, Target
-from cloister.partition.assess.attacking import assess_defence, assess_pair, target_of
+from cloister.partition.assess.attacking import (
+    assess_cut,
+    assess_defence,
+    assess_pair,
+    target_of,
+)
 from cloister.partition.assess.decorrelation import adapted, correlation, train
 from cloister.partition.assess.defences import LOSS_ALLOWED, try_defence
 from cloister.partition.assess.fresh import copied, fresh, set_trainable
@@ -40,9 +45,11 @@ from cloister.partition.assess.networks import Network, probabilities
 from cloister.partition.assess.sample import Material, read_sample, split
 from cloister.partition.assess.statistics import distance_correlation
 from cloister.partition.assess.synthesis import Synthesis
+from cloister.partition.assess.verdict import Limits
 from cloister.partition.cuts import cut_at
 from cloister.partition.importing import open_model
-from cloister.partition.report import DefenceReport, Measure, PairReport, read_report
+from cloister.partition.onnx_source import ONNXSource
+from cloister.partition.report import CutReport, DefenceReport, Measure, PairReport, read_report
 
 DIGITS: Final = load_digits()
 ORDER: Final = np.random.default_rng(7).permutation(len(DIGITS.images))
@@ -303,6 +310,28 @@ def case_without_gradients_there_is_noise_alone() -> None:
         assert (made is not None) is tried
 
 
+def case_onnx_models_are_assessed() -> None:
+    """Attacks that need no gradients of the model run on ONNX; the cut is judged by them."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from partition_models import onnx_block_net  # noqa: PLC0415  # beside the tests
+
+    network = Network(ONNXSource(onnx_block_net()))
+    images = np.random.default_rng(0).random((60, 16, 16, 3)).astype(np.float32)
+    out = io.BytesIO()
+    np.savez(out, images=images)
+    material = split(read_sample(out.getvalue()), None, None, image=(16, 16, 3), ends=None, seed=1)
+    found = assess_cut(
+        network, cut_at(network.graph, 2), material, steps=2, seconds=100, seed=1,
+        limits=Limits(), progress=lambda _: None,
+    )  # fmt: skip
+    assert isinstance(found.report, CutReport)
+    attacks = {m.attack for m in found.report.measures}
+    assert {"decoder", "optimisation-blind", "projection-kl", "property"} <= attacks
+    assert "optimisation" not in attacks
+    assert found.report.verdict != "safe"
+    assert found.pictures["maps"].reconstructions.shape[1:] == (16, 16, 3)
+
+
 def case_story_digits() -> None:
     """An owner assesses every cut of a small network trained on real images.
 
@@ -339,6 +368,7 @@ def main() -> None:
     report: dict[str, str | None] = {}
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", message="The structure of `inputs`")
     for name, case in list(globals().items()):
         short = name.removeprefix("case_")
         if not name.startswith("case_") or (

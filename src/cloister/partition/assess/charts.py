@@ -11,7 +11,7 @@ __all__ = ["Curve", "Point", "curves", "scatter"]
 
 _WIDTH: Final = 720
 _HEIGHT: Final = 320
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 18, 16, 62
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 30, 28, 62
 _TICKS: Final = 4
 _MOST_LABELS: Final = 12
 
@@ -58,7 +58,7 @@ def curves(
         drawn: The curves.
         bottom: Least value of the scale.
         top: Greatest value.
-        ends: Dashed lines across, by what they mean.
+        ends: Dashed lines across, by what they mean; at an edge where they lie beyond it.
         verdicts: A mark under the axis for each position.
         described: A sentence that says what is seen.
     """
@@ -74,12 +74,12 @@ def curves(
 
     parts = [_frame(title, described), *_grid(bottom, top, y)]
     for name, value in ends.items():
-        if bottom <= value <= top:
-            parts.append(
-                f'<line class="end" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" '
-                f'y2="{y(value):.1f}"/><text class="endname" x="{_WIDTH - _RIGHT - 4}" '
-                f'y="{y(value) - 4:.1f}" text-anchor="end">{html.escape(name)}</text>'
-            )
+        beyond = "" if bottom <= value <= top else f", at {value:.2f}"
+        parts.append(
+            f'<line class="end" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" '
+            f'y2="{y(value):.1f}"/><text class="endname" x="{_WIDTH - _RIGHT - 4}" '
+            f'y="{y(value) - 6:.1f}" text-anchor="end">{html.escape(name)}{beyond}</text>'
+        )
     step = -(-len(positions) // _MOST_LABELS)
     for i, position in enumerate(positions):
         parts.append(

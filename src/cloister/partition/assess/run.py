@@ -7,11 +7,10 @@ finished is kept, so that it can be stopped at any moment and gone on with.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, cast
-
-import numpy as np
 
 from cloister import __version__
 from cloister.errors import ConfigError, MissingExtraError, UnsupportedError
@@ -21,11 +20,10 @@ from cloister.partition.assess.attacking import (
     assess_cut,
     assess_defence,
     assess_pair,
-    target_of,
 )
 from cloister.partition.assess.clock import Deadline
 from cloister.partition.assess.defences import DEFENCES
-from cloister.partition.assess.networks import Network, probabilities
+from cloister.partition.assess.networks import Network
 from cloister.partition.assess.order import (
     back_position,
     defended,
@@ -36,7 +34,7 @@ from cloister.partition.assess.order import (
     settle,
 )
 from cloister.partition.assess.sample import Material
-from cloister.partition.assess.showing import ends as ends_of
+from cloister.partition.assess.scale import scale_of
 from cloister.partition.assess.state import Finished, read_state, write_state
 from cloister.partition.assess.verdict import Limits
 from cloister.partition.cuts import all_cuts
@@ -132,12 +130,19 @@ class Assessment:
         return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
 
     def run(self, progress: Callable[[float, str], None], saved: Callable[[], None]) -> None:
-        """Do what is not finished, within the time.
+        """Do what is not finished, within the time; Keras does not comment on it.
 
         Args:
             progress: Hears how much is done, from 0 to 1, and what is being done.
             saved: Called after each thing that is finished, which is when a state is worth writing.
         """
+        with warnings.catch_warnings():
+            # Models of one input take it alone or as a list of one, and mean the same.
+            warnings.filterwarnings("ignore", message="The structure of `inputs`")
+            self._run(progress, saved)
+        progress(1.0, "done")
+
+    def _run(self, progress: Callable[[float, str], None], saved: Callable[[], None]) -> None:
         total = float(self._wanted.seconds)
         over = Deadline(total)
         cuts_over = Deadline(CUTS_PART * total)
@@ -168,7 +173,6 @@ class Assessment:
                 name, position, share, self._heard(progress, CUTS_PART + PAIRS_PART, rest)
             )
             saved()
-        progress(1.0, "done")
 
     def state(self) -> bytes:
         """Return what is finished, for `resume`."""
@@ -362,21 +366,10 @@ class Assessment:
 
     def _scale(self) -> tuple[dict[str, float], dict[str, float], float]:
         if self._found_ends is None:
-            self._found_ends = self._ends()
+            self._found_ends = scale_of(
+                self._network,
+                self._cuts[self.positions[0]],
+                self._material,
+                seed=self._wanted.seed,
+            )
         return self._found_ends
-
-    def _ends(self) -> tuple[dict[str, float], dict[str, float], float]:
-        """Return both ends of the scale, and the SSIM of the mean image between them."""
-        material = self._material
-        target = target_of(self._network, self._cuts[self.positions[0]], material)
-        found = ends_of(target, seed=self._wanted.seed)
-        identity, noise = dict(found["identity"]), dict(found["noise"])
-        said = probabilities(self._network.scores(material.private)).argmax(axis=1)
-        public = probabilities(self._network.scores(material.proxy)).argmax(axis=1)
-        most = int(np.bincount(public).argmax())
-        identity["fidelity"], noise["fidelity"] = 1.0, float((said == most).mean())
-        if material.private_labels is not None:
-            labels = material.private_labels
-            identity["accuracy"] = float((said == labels).mean())
-            noise["accuracy"] = float((labels == most).mean())
-        return identity, noise, float(found["mean"]["ssim"])

@@ -36,7 +36,7 @@ def test_curves_stay_inside() -> None:
     assert marks == ["v-unsafe", "v-undecided", "v-safe"]
     words = [text.text for text in drawn.findall(f"{NAMESPACE}text")]
     assert "identity" in words
-    assert "beyond" not in words
+    assert "beyond, at 7.00" in words
 
 
 def test_one_position_is_a_dot() -> None:

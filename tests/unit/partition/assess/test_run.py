@@ -14,6 +14,7 @@ import pytest
 
 from cloister.errors import ConfigError, UnsupportedError
 from cloister.partition.assess import run as module
+from cloister.partition.assess import scale
 from cloister.partition.assess.attacking import Found
 from cloister.partition.assess.run import Assessment, Wanted
 from cloister.partition.assess.sample import Material
@@ -90,9 +91,9 @@ class Bench:
         monkeypatch.setattr(module, "assess_cut", cut)
         monkeypatch.setattr(module, "assess_pair", pair)
         monkeypatch.setattr(module, "assess_defence", defence)
-        monkeypatch.setattr(module, "target_of", lambda *_: None)
+        monkeypatch.setattr(scale, "target_of", lambda *_: None)
         monkeypatch.setattr(
-            module,
+            scale,
             "ends_of",
             lambda *_, **__: {
                 "identity": {"ssim": 1.0},
