@@ -27,6 +27,7 @@ import cleanroom_room  # noqa: E402  # behind the path
 import cleanroom_rounds  # noqa: E402  # behind the path
 import domain as domains  # noqa: E402  # behind the path
 import jobs  # noqa: E402  # behind the path
+import middle  # noqa: E402  # behind the path
 import pairs  # noqa: E402  # behind the path
 import privacy  # noqa: E402  # behind the path
 import relays  # noqa: E402  # behind the path
@@ -39,7 +40,7 @@ import volumes  # noqa: E402  # behind the path
 PARTS = (
     "training", "volumes", "start-up", "evidence", "key service", "privacy", "relay", "jobs",
     "cleanroom", "cleanroom rounds", "cleanroom cells", "cleanroom room", "cleanroom queries",
-    "memory",
+    "middle", "memory",
 )  # fmt: skip
 
 
@@ -115,6 +116,7 @@ def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> I
             prepare_s=15 if quick else 30,
             round_s=3 if quick else 4,
         ),
+        "middle": lambda: middle.rows(rounds=5 if quick else 21),
         "memory": lambda: releases.soak_rows(output=chosen.output, quick=quick),
     }
     for name in chosen.only or PARTS:
