@@ -29,7 +29,7 @@ from cloister.partition.graph import PartFile
 from cloister.partition.linear import linear_steps
 from cloister.partition.onnx_source import ONNXSource
 from cloister.partition.runtime import open_part, with_outputs
-from cloister.testing.networks import conv_net, dense_net
+from cloister.testing.middle_models import conv_net, dense_net
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 AIM_CHECK, AIM_WHOLE = 0.03, 1.3
@@ -66,20 +66,24 @@ def rows(*, rounds: int) -> Iterator[Row]:
     ]  # fmt: skip
     for net in nets:
         for batch in (1, 32):
-            yield from _inside(net, batch, rounds=rounds)
+            for vectors in (1, 2):
+                yield from _inside(net, batch, vectors=vectors, rounds=rounds)
             yield _together(net, batch, rounds=rounds)
     yield from _blinding(nets[1], rounds=rounds)
 
 
-def _inside(net: Net, batch: int, *, rounds: int) -> Iterator[Row]:
+def _inside(net: Net, batch: int, *, vectors: int, rounds: int) -> Iterator[Row]:
     front, middle, _, _ = net.parts()
     given = open_part(front, threads=1, exact=False).run(_examples(net, batch))
     bare = open_part(middle, threads=1, exact=False)
-    verifier = build_verifier(middle, Freivalds(), threads=1)
+    mode = Freivalds(repetitions=vectors)
+    verifier = build_verifier(middle, mode, threads=1)
     telling = open_part(with_outputs(middle, verifier.claims), threads=1, exact=False)
     claims = telling.run(given)
     steps = linear_steps(middle)
-    checks = [LinearCheck(step) for step in steps if step.output in verifier.claims]
+    checks = [
+        LinearCheck(step, repetitions=vectors) for step in steps if step.output in verifier.claims
+    ]
     inner = [check.step.input for check in checks if check.step.input not in given]
     have = given | claims | open_part(with_outputs(middle, inner), threads=1).run(given)
     folds = [check.draw(2 * rounds + 2) for check in checks]
@@ -103,7 +107,8 @@ def _inside(net: Net, batch: int, *, rounds: int) -> Iterator[Row]:
     facts = {name: spread.record() for name, spread in seconds.items()}
     yield Row(
         part="middle",
-        name=f"{net.name}, batch {batch}: the middle, and checking its linear steps",
+        name=f"{net.name}, batch {batch}: the middle, and checking its linear steps by {vectors} "
+        f"secret vector{'s' if vectors > 1 else ''}",
         left=f"{seconds['bare'].text('.1f', 1e3)} ms",
         right=f"{seconds['check'].text('.1f', 1e3)} ms",
         result=f"{share:.1%} of the middle's time",
@@ -111,6 +116,8 @@ def _inside(net: Net, batch: int, *, rounds: int) -> Iterator[Row]:
         met=share < AIM_CHECK,
         facts=facts,
     )
+    if vectors == 1:
+        return
     yield Row(
         part="middle",
         name=f"{net.name}, batch {batch}: the middle, and everything inside: vectors drawn then, "
@@ -196,8 +203,8 @@ def _blinding(net: Net, *, rounds: int) -> Iterator[Row]:
             part="middle",
             name=f"one dense layer of 2048 by 2048, batch {batch}: in float32, and under a pad",
             left=f"{seconds['plain'].text('.2f', 1e3)} ms",
-            right=f"{seconds['blind'].text('.2f', 1e3)} ms blinding, {check * 1e3:.2f} ms checking, "
-            f"{seconds['prepare'].text('.1f', 1e3)} ms preparing",
+            right=f"{seconds['blind'].text('.2f', 1e3)} ms blinding, {check * 1e3:.2f} ms "
+            f"checking, {seconds['prepare'].text('.1f', 1e3)} ms preparing",
             result=f"{seconds['prepare'].middle / seconds['plain'].middle:.0f} times the layer, "
             f"ahead; outside {seconds['outside'].middle / seconds['plain'].middle:.0f} times",
             facts={name: spread.record() for name, spread in seconds.items()}

@@ -78,6 +78,7 @@ from cloister.wire.foreign_cbor import read_foreign
 from cloister.wire.strict_json import read_json
 from fuzz import (
     channel_readers,
+    middle_readers,
     package_readers,
     query_readers,
     readers,
@@ -519,6 +520,7 @@ TARGETS: Final[dict[str, Target]] = {
     ),
     "relays": Target(*readers.RELAYS),
     "packages": Target(*package_readers.PACKAGES),
+    "middles": Target(*middle_readers.MIDDLES),
     "room rounds": Target(*round_readers.ROUNDS),
     "room queries": Target(*query_readers.QUERIES),
     "rooms": Target(*readers.ROOMS),
