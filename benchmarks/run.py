@@ -27,6 +27,7 @@ import cleanroom_room  # noqa: E402  # behind the path
 import cleanroom_rounds  # noqa: E402  # behind the path
 import domain as domains  # noqa: E402  # behind the path
 import jobs  # noqa: E402  # behind the path
+import middle  # noqa: E402  # behind the path
 import pairs  # noqa: E402  # behind the path
 import privacy  # noqa: E402  # behind the path
 import private_queries  # noqa: E402  # behind the path
@@ -41,7 +42,7 @@ import volumes  # noqa: E402  # behind the path
 PARTS = (
     "training", "volumes", "start-up", "evidence", "key service", "privacy", "relay", "jobs",
     "cleanroom", "cleanroom rounds", "cleanroom cells", "cleanroom room", "cleanroom queries",
-    "serving", "private queries", "memory",
+    "middle", "serving", "private queries", "memory",
 )  # fmt: skip
 
 
@@ -117,6 +118,7 @@ def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> I
             prepare_s=15 if quick else 30,
             round_s=3 if quick else 4,
         ),
+        "middle": lambda: middle.rows(rounds=5 if quick else 21),
         "serving": lambda: serving.rows(rounds=1 if quick else 5),
         "private queries": lambda: private_queries.rows(
             rounds=50 if quick else 300, seconds=1 if quick else 3

@@ -23,7 +23,7 @@ from cloister.partition.freivalds import LinearCheck
 from cloister.partition.graph import PartFile
 from cloister.partition.linear import linear_steps
 from cloister.partition.runtime import open_part, with_outputs
-from cloister.testing.networks import conv_net
+from cloister.testing.middle_models import conv_net
 
 onnx_source = pytest.importorskip("cloister.partition.onnx_source")
 pytest.importorskip("onnx")

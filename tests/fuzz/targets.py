@@ -85,6 +85,7 @@ from cloister.wire.strict_json import read_json
 from fuzz import (
     assessment_readers,
     channel_readers,
+    middle_readers,
     model_readers,
     package_readers,
     private_readers,
@@ -560,6 +561,7 @@ TARGETS: Final[dict[str, Target]] = {
     "packages": Target(*package_readers.PACKAGES),
     "assessments": Target(*assessment_readers.ASSESSMENTS),
     "models": Target(*model_readers.MODELS),
+    "middles": Target(*middle_readers.MIDDLES),
     "room rounds": Target(*round_readers.ROUNDS),
     "room queries": Target(*query_readers.QUERIES),
     "private queries": Target(*private_readers.PRIVATE_QUERIES),

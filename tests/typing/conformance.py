@@ -30,7 +30,7 @@ from cloister.keyservice.policy import Policy, parse_policy, policy_hash
 from cloister.keyservice.records import Records
 from cloister.keyservice.store import Store as ServiceStore
 from cloister.keyservice.transport import HTTPTransport, Transport
-from cloister.launcher.passed_desk import Desk
+from cloister.launcher.passed_desk import Desk, Spend
 from cloister.network.https import ask
 from cloister.tee.azure.attester import AzureAttester
 from cloister.tee.azure.verifier import AzureSnpVerifier, AzureTdxVerifier, VerifierFactory

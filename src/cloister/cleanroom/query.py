@@ -39,7 +39,7 @@ from cloister.crypto.x509 import identity_of
 from cloister.errors import CloisterError, ConfigError
 from cloister.inference.listening import clients_of, open_listener, passed_listener
 from cloister.inference.server import keep_fresh
-from cloister.launcher.passed_desk import Desk
+from cloister.launcher.passed_desk import Desk, Spend
 from cloister.network.tls import AnyClient, Credential, TLSContext, server_context
 
 __all__ = ["QueryPlaces", "main", "serve_queries"]

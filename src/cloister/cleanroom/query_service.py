@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from cloister.cleanroom.agreement import Room
-from cloister.launcher.passed_desk import Spend
 from cloister.cleanroom.encoding import Array
 from cloister.cleanroom.query_answers import answer_of
 from cloister.cleanroom.query_message import (
@@ -42,6 +41,7 @@ from cloister.cleanroom.terms import PARTIES, Terms
 from cloister.crypto.kdf import random_bytes
 from cloister.crypto.signature import VerifyingKey
 from cloister.errors import CloisterError, IdentityError, MalformedError, ReleaseDeniedError
+from cloister.launcher.passed_desk import Spend
 
 __all__ = ["Predictor", "QueryService", "Reply", "wait_until"]
 

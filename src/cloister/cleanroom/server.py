@@ -31,7 +31,6 @@ from cloister.cleanroom.canaries import exposure_tenths
 from cloister.cleanroom.checkpoint import Checkpoint, load_checkpoint, replace_file, save_checkpoint
 from cloister.cleanroom.coordinator import Coordinator, Measure
 from cloister.cleanroom.description import ModelDescription, parameters
-from cloister.launcher.passed_desk import Desk, Spend
 from cloister.cleanroom.encoding import Limits, decode
 from cloister.cleanroom.exchange_message import LIFE_BYTES
 from cloister.cleanroom.exchange_server import ExchangeServer, Job
@@ -51,6 +50,7 @@ from cloister.cleanroom.round_rules import RoundRules
 from cloister.cleanroom.speakers import ShieldedTrainers, Speakers
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import CloisterError, ConfigError, MalformedError, UnavailableError
+from cloister.launcher.passed_desk import Desk, Spend
 
 __all__ = ["Places", "main", "measure_plan", "serve_room"]
 

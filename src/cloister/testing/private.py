@@ -153,9 +153,7 @@ def served(service: Pages) -> Iterator[str]:
             stop = asyncio.Event()
             held.append((asyncio.get_running_loop(), stop))
             ready.set()
-            await HTTPServer(service, context=None, limits=Limits(workers=4)).serve(
-                listener, stop=stop
-            )
+            await HTTPServer(service, context=None, limits=Limits()).serve(listener, stop=stop)
             stopped.set()
 
         thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)

@@ -21,7 +21,7 @@ from cloister.inference.middle import main, read_part
 from cloister.inference.middle_client import MiddleClient
 from cloister.inference.middle_message import Layout
 from cloister.partition.onnx_source import ONNXSource
-from cloister.testing.networks import dense_net
+from cloister.testing.middle_models import dense_net
 
 ROOT = Path(__file__).parents[3]
 

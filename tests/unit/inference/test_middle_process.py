@@ -27,7 +27,7 @@ from cloister.inference.middle_message import (
 from cloister.inference.middle_process import Limits, MiddleServer, engine
 from cloister.partition.graph import PartFile, TensorInfo
 from cloister.partition.onnx_source import ONNXSource
-from cloister.testing.networks import dense_net
+from cloister.testing.middle_models import dense_net
 
 INFO = TensorInfo("x", "float32", (-1, 2))
 PART = PartFile("onnx", b"any bytes", (INFO,), (TensorInfo("y", "float32", (-1, 2)),))

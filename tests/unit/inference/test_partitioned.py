@@ -24,7 +24,7 @@ from cloister.partition.graph import PartFile, TensorInfo
 from cloister.partition.litert_source import LiteRTSource
 from cloister.partition.onnx_source import ONNXSource
 from cloister.partition.runtime import open_part
-from cloister.testing.networks import conv_net, dense_net
+from cloister.testing.middle_models import conv_net, dense_net
 
 DIGITS = Path(__file__).parents[2] / "data" / "models" / "digits.tflite"
 

@@ -22,7 +22,7 @@ from cloister.partition.checking import (
 from cloister.partition.graph import PartFile
 from cloister.partition.onnx_source import ONNXSource
 from cloister.partition.runtime import open_part, with_outputs
-from cloister.testing.networks import conv_net, dense_net
+from cloister.testing.middle_models import conv_net, dense_net
 
 IMAGES = np.random.default_rng(2).random((2, 16, 8, 8), np.float32)
 
