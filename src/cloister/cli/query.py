@@ -69,7 +69,14 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     if output is not None:
         if len(named) != 1:
             raise ConfigError("the model has several outputs", code="config.value")
-        np.save(output, next(iter(named.values())))
+        (values,) = named.values()
+        if values.dtype == object:
+            raise ConfigError(
+                "the model answers with texts, and .npy holds numbers",
+                code="config.value",
+                hint="leave --output out, or take --json",
+            )
+        np.save(output, values)
     if as_json:
         console.emit(
             {

@@ -16,9 +16,10 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -123,16 +124,24 @@ def _metrics(options: argparse.Namespace) -> Metrics:
 async def keep_current(step: Callable[[], None], *, every_s: float = _LOOK_EVERY_S) -> None:
     """Look at the catalogue again and again, in a thread; never ends by itself.
 
-    What cannot be looked at changes nothing.
+    What cannot be looked at changes nothing, and no look keeps the process from ending.
     """
     loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(1, thread_name_prefix="catalogue") as one:
-        while True:
-            await asyncio.sleep(every_s)
+    while True:
+        await asyncio.sleep(every_s)
+        over = asyncio.Event()
+
+        def look(over: asyncio.Event = over) -> None:
             try:
-                await loop.run_in_executor(one, step)
+                step()
             except CloisterError as e:
                 _LOG.warning("catalogue kept code=%s", e.code)
+            finally:
+                with suppress(RuntimeError):  # the loop has ended by then
+                    loop.call_soon_threadsafe(over.set)
+
+        threading.Thread(target=look, name="catalogue", daemon=True).start()
+        await over.wait()
 
 
 async def keep_fresh(

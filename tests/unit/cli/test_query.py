@@ -33,6 +33,8 @@ class FakeClient:
 
     def predict(self, inputs: Any) -> Any:
         answer = np.asarray(inputs) * 2
+        if self.model == "texts":
+            return np.array(["0.5:1:ein"], object)
         return {"a": answer, "b": answer} if self.model == "two" else answer
 
 
@@ -61,6 +63,17 @@ def test_several_outputs_do_not_fit_in_one_file(door: Door) -> None:
     np.save(door.folder / "in.npy", np.array([1]))
     found = door.call(*_ASK, "--model", "two", "--output", "out.npy")
     assert getattr(found.exception, "code", None) == "config.value"
+
+
+def test_classes_are_shown_and_not_written_as_numbers(door: Door) -> None:
+    """A file of objects would be a pickle."""
+    np.save(door.folder / "in.npy", np.array([1]))
+    found = door.record(*_ASK, "--model", "texts")
+    assert found["outputs"] == {"output": ["0.5:1:ein"]}
+    assert "0.5:1:ein" in door.call(*_ASK, "--model", "texts").stdout
+    refused = door.call(*_ASK, "--model", "texts", "--output", "out.npy")
+    assert getattr(refused.exception, "code", None) == "config.value"
+    assert not (door.folder / "out.npy").exists()
 
 
 def test_input_is_an_array_or_lists(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import ssl
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from cloister.inference.server import keep_fresh, main
+from cloister.errors import ConfigError
+from cloister.inference.server import keep_current, keep_fresh, main
 from cloister.network.tls import AnyClient, Credential, server_context
 from cloister.testing.certificates import FakeDomain
 from cloister.testing.serving import write_identity
@@ -109,3 +111,33 @@ def test_a_renewed_certificate_is_noticed(tmp_path: Path, monkeypatch: pytest.Mo
 
     asyncio.run(watch())
     assert taken[-1] == second.certificate_pem
+
+
+@pytest.mark.spec("SRV-46")
+@pytest.mark.usefixtures("caplog")
+def test_a_catalogue_is_looked_at_again_and_again() -> None:
+    """Whatever a look says; and who stops does not wait for one that takes long."""
+    looks: list[int] = []
+    slow = threading.Event()
+
+    def step() -> None:
+        looks.append(len(looks))
+        if len(looks) == 1:
+            raise ConfigError("away", code="config.file")
+        if len(looks) == 3:
+            slow.wait(20)
+
+    async def watch() -> None:
+        task = asyncio.create_task(keep_current(step, every_s=0.01))
+        end = time.monotonic() + 10
+        while len(looks) < 3 and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    began = time.monotonic()
+    asyncio.run(watch())
+    assert time.monotonic() - began < 15
+    slow.set()
+    assert looks == [0, 1, 2]
