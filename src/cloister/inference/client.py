@@ -55,6 +55,7 @@ _MAX_RESPONSE_BYTES: Final = 256 * 2**20
 _MAX_DOMAIN_BYTES: Final = 65536
 _BATCH_BYTES: Final = 8 * 2**20  # well below the server's limit on a body
 _ANSWER_HEAD_BYTES: Final = 4096  # what an answer has beside its tensors, more than enough
+_TEXT_BYTES: Final = 256  # of an element without a fixed size
 _OK, _BUSY, _LATE = 200, 503, 504
 _CLIENT_ERRORS: Final = range(400, 500)
 
@@ -319,7 +320,10 @@ def _target(model: ModelDescription) -> str:
 
 def _row_bytes(model: ModelDescription) -> int:
     """How long one row of every output is, in binary."""
-    rows = (math.prod(spec.shape[1:]) * DATATYPES[spec.datatype].itemsize for spec in model.outputs)
+    sizes = {name: dtype.itemsize for name, dtype in DATATYPES.items()}
+    rows = (
+        math.prod(spec.shape[1:]) * sizes.get(spec.datatype, _TEXT_BYTES) for spec in model.outputs
+    )
     return max(sum(rows), 1)
 
 
