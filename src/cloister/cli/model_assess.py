@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -103,7 +104,8 @@ def _run(assessment: Assessment, state: Path, *, quiet: bool) -> bool:
         def hear(done: float, what: str) -> None:
             nonlocal heard
             step(round(_PER_MILLE * done), _PER_MILLE)
-            if what != heard and not quiet:
+            # On a terminal the bar says it all, and lines would run through it.
+            if what != heard and not quiet and not sys.stderr.isatty():
                 heard = what
                 console.note(f"... {what}")
 
