@@ -253,8 +253,8 @@ def requests() -> None:
         whole = given | more
         write(f"request-{name}", clause, comment, bytes=data.hex(), expect=expect, **whole)
 
-    each("ok", "PQ-10", "A request and an answer to it.", request, "ok",
-         plaintext=b"question".hex(), nonce=bytes(range(32)).hex(), answer=answer.hex())  # fmt: skip
+    more = {"plaintext": b"question".hex(), "nonce": bytes(range(32)).hex(), "answer": answer.hex()}
+    each("ok", "PQ-10", "A request and an answer to it.", request, "ok", **more)
     changed = request[:-1] + bytes([request[-1] ^ 1])
     enc = request[:20] + bytes([request[20] ^ 1]) + request[21:]
     each("changed", "PQ-14", "The last bit.", changed, BAD)
