@@ -60,8 +60,8 @@ class Net:
 def rows(*, rounds: int) -> Iterator[Row]:
     """Measure checks inside, then the whole, then blinding."""
     nets = [
-        Net("convolutions", conv_net(channels=256, blocks=3, size=28), "image", "first", "flat",
-            (3, 28, 28)),
+        Net("convolutions", conv_net(channels=256, blocks=3, size=14), "image", "first", "flat",
+            (3, 14, 14)),
         Net("dense layers", dense_net(width=2048, layers=4), "x", "hr1", "h4", (2048,)),
     ]  # fmt: skip
     for net in nets:

@@ -189,7 +189,7 @@ class Blinded:
         found = (signed * scale).astype(np.float32)
         image.fill(0)
         if step.bias is None:
-            return found
+            return np.asarray(found)
         bias = step.bias if not step.kernel else step.bias.reshape(-1, *(1 for _ in step.kernel))
         return np.asarray(found + bias)
 

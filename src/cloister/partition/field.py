@@ -51,7 +51,7 @@ def product(left: Array, right: Array, prime: int, *, largest: int | None = None
     if limb < 1:
         raise LocalProtocolError("sums in the field are too long", code="protocol.local")
     if limb >= prime.bit_length():
-        return np.mod(np.matmul(left, right), prime)
+        return np.asarray(np.mod(np.matmul(left, right), prime))
     # Putting limbs together multiplies a residue by the base, which has to be exact as well.
     limb = min(limb, _EXACT_BITS - 1 - prime.bit_length())
     base = float(1 << limb)

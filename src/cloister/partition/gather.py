@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -97,7 +97,8 @@ class Gather:
         total = np.zeros((*maps.shape[:2], *self._sizes), np.float32)
         for number, offsets in places:
             reach = [self._reach(axis, offset) for axis, offset in enumerate(offsets)]
-            out, given = tuple(pair[0] for pair in reach), tuple(pair[1] for pair in reach)
+            out: Any = tuple(pair[0] for pair in reach)
+            given: Any = tuple(pair[1] for pair in reach)
             total[(slice(None), slice(None), *out)] += grid[
                 (slice(None), slice(None), number, *given)
             ]
