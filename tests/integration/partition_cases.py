@@ -266,7 +266,7 @@ def large_densenet201() -> None:
     architecture(keras.applications.DenseNet201, 400)
 
 
-def large_files_of_keras_2() -> None:
+def large_a_file_of_keras_2() -> None:
     """Which write other forms of calls, shapes and names."""
     old = pytest.importorskip("tf_keras")
     layer = old.layers

@@ -105,14 +105,11 @@ def _require_trusted(*, trusted: bool) -> None:
 def _converted(kind: str, path: Path, extra: str) -> bytes:
     descriptor = os.memfd_create("converted", os.MFD_CLOEXEC)
     try:
+        # -P: a module that lies beside the model, in the current folder, is not taken for another.
         done = subprocess.run(  # noqa: S603  # our own interpreter and module
             [
-                sys.executable,
-                "-m",
-                "cloister.partition.converting",
-                kind,
-                str(path.absolute()),
-                str(descriptor),
+                *(sys.executable, "-P", "-m", "cloister.partition.converting"),
+                *(kind, str(path.absolute()), str(descriptor)),
             ],
             check=False,
             stdin=subprocess.DEVNULL,

@@ -62,8 +62,9 @@ def test_what_comes_back_is_read_as_data(saved: Path, monkeypatch: pytest.Monkey
     pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
     asked = give(monkeypatch, DIGITS)
     source = open_model(saved, trusted=True)
-    assert asked[0][:4] == [
+    assert asked[0][:5] == [
         sys.executable,
+        "-P",
         "-m",
         "cloister.partition.converting",
         "saved-model",
