@@ -121,8 +121,9 @@ def spread(values: Array, *, lower_is_worse: bool, seed: int) -> Spread:
     worst = bad_first[np.partition(drawn, tenth - 1, axis=1)[:, :tenth]].mean(axis=1)
     ends = np.quantile(worst, [0.025, 0.975])
     sign = 1.0 if lower_is_worse else -1.0
-    low, high = sorted((sign * float(ends[0]), sign * float(ends[1])))
-    worst_decile = sign * float(bad_first[:tenth].mean())
+    # Adding 0 turns the -0 of a sign that was turned twice into 0.
+    low, high = sorted(sign * float(end) + 0.0 for end in ends)
+    worst_decile = sign * float(bad_first[:tenth].mean()) + 0.0
     return Spread(worst_decile, float(np.mean(values)), low, high)
 
 

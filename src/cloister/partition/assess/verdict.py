@@ -41,6 +41,9 @@ class Limits:
 
     Attributes:
         gain: Of the way from the mean image (0) to the original (1), in SSIM, for the worst tenth.
+            On handwritten digits, who learns only whether one is odd gets 0.53: the mean of half
+            of all classes is that much like its most ordinary members. Behind a first convolution
+            he gets 0.99.
         found: Of the way from chance (0) to certainty (1), the share of reconstructions by which
             the original is found among the held-out images.
         held_out: Held-out images at least.
@@ -48,7 +51,7 @@ class Limits:
         steps: Steps of each decoder at least.
     """
 
-    gain: float = 0.5
+    gain: float = 0.6
     found: float = 0.5
     held_out: int = 100
     proxies: int = 500

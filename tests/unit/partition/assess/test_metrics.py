@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -100,6 +102,11 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         held += s.low <= truth <= s.high
     # 95 % of 60 is 57; fewer than 50 would come once in a thousand times.
     assert 50 <= held <= 60
+
+
+def test_nothing_found_is_zero_and_not_below() -> None:
+    s = spread(np.zeros(30), lower_is_worse=False, seed=0)
+    assert [math.copysign(1, v) for v in (s.worst_decile, s.low, s.high)] == [1, 1, 1]
 
 
 def test_one_example_is_a_worst_tenth() -> None:
