@@ -146,19 +146,18 @@ def _pairs(report: LeakageReport, pictures: Mapping[str, Examples]) -> str:
         f"fidelity is 1, and guessing gets "
         f"{report.noise.get('fidelity', 0.0):.2f}.</p>"
     ]
-    rows = []
-    for pair in report.pairs:
-        rows.append(
-            (
-                f"{pair.front}",
-                "the end" if pair.back is None else f"{pair.back}",
-                _mean(pair.measures, "knock-off", "weights", "fidelity"),
-                _mean(pair.measures, "knock-off", "queries", "fidelity"),
-                _mean(pair.measures, "knock-off", "weights", "accuracy"),
-                _mean(pair.measures, "synthesis", "weights", "accuracy"),
-                _mean(pair.measures, "synthesis", "weights", "reidentified"),
-            )
+    rows = [
+        (
+            f"{pair.front}",
+            "the end" if pair.back is None else f"{pair.back}",
+            _mean(pair.measures, "knock-off", "weights", "fidelity"),
+            _mean(pair.measures, "knock-off", "queries", "fidelity"),
+            _mean(pair.measures, "knock-off", "weights", "accuracy"),
+            _mean(pair.measures, "synthesis", "weights", "accuracy"),
+            _mean(pair.measures, "synthesis", "weights", "reidentified"),
         )
+        for pair in report.pairs
+    ]
     heads = (
         "exposed from",
         "to",
