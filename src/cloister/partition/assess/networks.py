@@ -117,7 +117,9 @@ class Network:
         """
         keras = frameworks().keras
         passing = set(outputs) <= set(inputs)
-        part, read, made = None, (), ()
+        part: Any | None = None
+        read: tuple[str, ...] = ()
+        made: tuple[str, ...] = ()
         if not passing:
             _, read, made = nodes_between(self.graph, inputs, outputs)
             part = copied(self.source.keras_model(read, made))  # type: ignore[attr-defined]

@@ -18,7 +18,7 @@ from cloister.partition.assess.attack import Examples
 from cloister.partition.assess.page_curves import curves_of, strongest
 from cloister.partition.assess.page_cuts import cuts_of
 from cloister.partition.assess.page_parts import escaped, mark, strips, table
-from cloister.partition.report import LeakageReport
+from cloister.partition.report import LeakageReport, Measure
 
 __all__ = ["page"]
 
@@ -146,25 +146,18 @@ def _pairs(report: LeakageReport, pictures: Mapping[str, Examples]) -> str:
         f"fidelity is 1, and guessing gets "
         f"{report.noise.get('fidelity', 0.0):.2f}.</p>"
     ]
-    rows = []
-    for pair in report.pairs:
-        by = {(m.attack, m.knows, m.metric): m for m in pair.measures}
-
-        def mean(*key: str, by: Mapping[tuple[str, str, str], object] = by) -> str:
-            found = by.get(key)  # type: ignore[call-overload]
-            return "" if found is None else f"{found.mean:.2f}"
-
-        rows.append(
-            (
-                f"{pair.front}",
-                "the end" if pair.back is None else f"{pair.back}",
-                mean("knock-off", "weights", "fidelity"),
-                mean("knock-off", "queries", "fidelity"),
-                mean("knock-off", "weights", "accuracy"),
-                mean("synthesis", "weights", "accuracy"),
-                mean("synthesis", "weights", "reidentified"),
-            )
+    rows = [
+        (
+            f"{pair.front}",
+            "the end" if pair.back is None else f"{pair.back}",
+            _mean(pair.measures, "knock-off", "weights", "fidelity"),
+            _mean(pair.measures, "knock-off", "queries", "fidelity"),
+            _mean(pair.measures, "knock-off", "weights", "accuracy"),
+            _mean(pair.measures, "synthesis", "weights", "accuracy"),
+            _mean(pair.measures, "synthesis", "weights", "reidentified"),
         )
+        for pair in report.pairs
+    ]
     heads = (
         "exposed from",
         "to",
@@ -191,6 +184,11 @@ def _pairs(report: LeakageReport, pictures: Mapping[str, Examples]) -> str:
                 )
             )
     return "".join(made)
+
+
+def _mean(measures: Sequence[Measure], attack: str, knows: str, metric: str) -> str:
+    found = [m for m in measures if (m.attack, m.knows, m.metric) == (attack, knows, metric)]
+    return f"{found[0].mean:.2f}" if found else ""
 
 
 def _defences(report: LeakageReport, pictures: Mapping[str, Examples]) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from cloister.partition.assess.judged import area, judged
+from cloister.partition.report import Measure
 
 
-def _judged(right: object, sure: object) -> object:
+def _judged(right: Any, sure: Any) -> Measure:
     return judged(
         np.asarray(right),
         np.asarray(sure),

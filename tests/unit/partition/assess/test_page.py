@@ -7,10 +7,12 @@ import hashlib
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
 from cloister.partition.assess.page import page
+from cloister.partition.report import LeakageReport
 from unit.partition.assess.report_cases import HOSTILE, pictures, report
 
 VOID = {"meta", "link", "img", "br"}
@@ -49,8 +51,8 @@ def _read(data: bytes) -> _Reader:
     return reader
 
 
-def _page(**more: object) -> bytes:
-    made = report(**more)  # type: ignore[arg-type]
+def _page(**more: Any) -> bytes:
+    made = report(**more)
     return page(made, pictures(), {"cut/1": ("decoder: by a network",)}, {"cut/9": "not here"})
 
 
@@ -94,7 +96,7 @@ def test_no_cut_is_an_answer_too() -> None:
     assert "No cut was assessed" in _read(page(_empty(), {}, {}, {})).text
 
 
-def _empty() -> object:
+def _empty() -> LeakageReport:
     return replace(report(recommended=None), cuts=(), pairs=(), defences=())
 
 
@@ -120,7 +122,8 @@ def test_pictures_have_words_and_tables_have_heads() -> None:
 @pytest.mark.parametrize("place", ["name", "layer"])
 def test_words_of_the_model_are_text(place: str) -> None:
     """A layer, or the model itself, that is named like markup stays words; so do remarks."""
-    made = report(**{place: HOSTILE + "\x1b[2J\u202e"})  # type: ignore[arg-type]
+    named: dict[str, Any] = {place: HOSTILE + "\x1b[2J\u202e"}
+    made = report(**named)
     data = page(made, pictures(), {"cut/1": (HOSTILE,)}, {f"cut/{HOSTILE}": HOSTILE})
     found = _read(data)
     assert {tag for tag, _ in found.elements}.isdisjoint({"script"})
