@@ -79,6 +79,7 @@ from cloister.wire.strict_json import read_json
 from fuzz import (
     channel_readers,
     middle_readers,
+    model_readers,
     package_readers,
     query_readers,
     readers,
@@ -521,6 +522,7 @@ TARGETS: Final[dict[str, Target]] = {
     "relays": Target(*readers.RELAYS),
     "packages": Target(*package_readers.PACKAGES),
     "middles": Target(*middle_readers.MIDDLES),
+    "models": Target(*model_readers.MODELS),
     "room rounds": Target(*round_readers.ROUNDS),
     "room queries": Target(*query_readers.QUERIES),
     "rooms": Target(*readers.ROOMS),

@@ -93,6 +93,8 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "network/frames.py": "property/test_relay_frames.py and vectors: spec/test_relay.py",
     "network/opening.py": "driven by network/test_relay.py",
     "network/records.py": "driven by network/test_relay.py and attack/test_network_shield.py",
+    "partition/litert_operators.py": "a table; partition/test_litert_file.py reads by it",
+    "partition/keras_source.py": "TensorFlow: integration/test_partition_keras.py",
     "tee/places.py": "types only",
     "tee/sim/fields.py": "a table; tee/test_registry.py loads it",
     "training/job_claims.py": "vectors: spec/test_job_receipt.py",

@@ -35,7 +35,10 @@ _LEAST_BITS: Final = 12
 _MOST_BITS: Final = 26
 _SMALL_INTEGER: Final = 4096
 # How many different numbers a run of so many must have to say something.
-_DISTINCT: Final = {2: 2, 4: 3, 8: 6, 16: 6}
+_DISTINCT: Final = {4: 3, 8: 5, 16: 6}
+_LEAST_JUDGED: Final = 4
+# Bits of bfloat16, for which numpy has no type; models have no other use for this one.
+_BFLOAT: Final = np.dtype("<u2")
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _MAX_RANK_MOVED: Final = 4
 
@@ -153,8 +156,11 @@ def _pieces(lines: Array, count: int) -> Iterator[Array]:
 
 
 def _words(lines: Array, count: int, step: int, *, swapped: bool = False) -> Array:
-    windows = np.lib.stride_tricks.sliding_window_view(lines, count, axis=-1)[:, ::step]
-    found = windows[_telling(windows)]
+    judged = max(count, _LEAST_JUDGED)
+    if lines.shape[-1] < judged:
+        return np.empty((0, 2), "<u8")
+    windows = np.lib.stride_tricks.sliding_window_view(lines, judged, axis=-1)[:, ::step]
+    found = windows[_telling(windows)][:, :count]
     found = np.ascontiguousarray(found.byteswap() if swapped else found)
     return found.view(np.uint8).reshape(-1, _WINDOW).view("<u8")
 
@@ -169,7 +175,7 @@ def _forms(numbers: Array) -> Iterator[Array]:
             if np.dtype(name) != little.dtype:
                 yield little.astype(name)
         single = np.ascontiguousarray(little.astype("<f4"))
-    yield (single.view("<u4") >> np.uint32(16)).astype("<u2")  # bfloat16, cut off
+    yield (single.view("<u4") >> np.uint32(16)).astype(_BFLOAT)
 
 
 def _lines(form: Array, count: int) -> Iterator[Array]:
@@ -192,10 +198,12 @@ def _lines(form: Array, count: int) -> Iterator[Array]:
 
 def _telling(windows: Array) -> Array:
     """Tell which runs say something about the constant that they come from."""
+    if windows.dtype == _BFLOAT:
+        windows = (windows.astype("<u4") << np.uint32(16)).view("<f4")
     count = windows.shape[-1]
     ordered = np.sort(windows, axis=-1)
     distinct = 1 + (ordered[..., 1:] != ordered[..., :-1]).sum(axis=-1)
-    telling: Array = distinct >= min(_DISTINCT[count], count)
+    telling: Array = distinct >= _DISTINCT[count]
     if windows.dtype.itemsize > 1:
         with np.errstate(invalid="ignore"):
             small = (np.abs(ordered) <= _SMALL_INTEGER) & (ordered == np.trunc(ordered))

@@ -258,7 +258,8 @@ def _class(entry: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(kind, str) or not isinstance(settings, dict):
         raise _broken("a layer")
     module, registered = entry.get("module"), entry.get("registered_name")
-    if module not in _MODULES or registered not in {None, kind if kind in _MODELS else None}:
+    own = registered is not None and (kind not in _MODELS or registered != kind)
+    if own or not (module is None or isinstance(module, str)) or module not in _MODULES:
         raise RefusedError(
             f"the Keras model has a {kind[:100]!r} of somebody's own", code="model.unsafe"
         )

@@ -3,24 +3,24 @@
 Keras' own loaders can be talked into running code: a class that is imported by its name, a
 function as marshalled bytes, a layer that reads what a path in the file names. They are not used.
 The archive is read with limits, and HDF5 only where it is what Keras writes: numbers that stand in
-the file as they are. HDF5's reader is native code; a file that breaks it can break this process.
+the file as they are.
 """
 
 from __future__ import annotations
 
 import io
-import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 import numpy.typing as npt
 
-from cloister.errors import MalformedError, MissingExtraError, RefusedError
+from cloister.errors import MalformedError, RefusedError
+from cloister.partition.hdf5_blocks import Blocks, Message
+from cloister.partition.hdf5_values import array_of, attributes_of
 from cloister.wire.strict_json import read_json
 
 __all__ = ["KerasFile", "Weights", "read_keras_archive", "read_keras_h5"]
@@ -37,8 +37,6 @@ _MAX_RATIO: Final = 200
 _SMALL: Final = 1 << 20
 _MAX_OBJECTS: Final = 50_000
 _MAX_DEPTH: Final = 32
-_MAX_RANK: Final = 8
-_MAX_NAME: Final = 1024
 _ENCRYPTED: Final = 1
 _UNPACKING: Final = (
     zipfile.BadZipFile,
@@ -50,7 +48,6 @@ _UNPACKING: Final = (
     RuntimeError,
     struct.error,
 )
-_HDF5: Final = b"\x89HDF\r\n\x1a\n"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +72,6 @@ def read_keras_archive(data: bytes) -> KerasFile:
     Raises:
         MalformedError: `model.malformed`: not an archive as Keras writes it.
         RefusedError: `model.unsafe`: it has other files, leads to one, or unpacks to far more.
-        MissingExtraError: h5py is not installed.
     """
     if len(data) > MAX_BYTES:
         raise _broken("it is larger than 2 GiB")
@@ -88,7 +84,8 @@ def read_keras_archive(data: bytes) -> KerasFile:
         config, weights = archive.read(members[_CONFIG]), archive.read(members[_WEIGHTS])
     except _UNPACKING as e:
         raise _broken("its archive cannot be unpacked") from e
-    return KerasFile(_json(config), dict(_arrays(_opened(weights))), None)
+    blocks = Blocks(weights)
+    return KerasFile(_json(config), _arrays(blocks, blocks.messages(blocks.root)), None)
 
 
 def read_keras_h5(data: bytes) -> KerasFile:
@@ -97,19 +94,22 @@ def read_keras_h5(data: bytes) -> KerasFile:
     Raises:
         MalformedError: `model.malformed`.
         RefusedError: `model.unsafe`: it leads to another file, or holds what is no number.
-        MissingExtraError: h5py is not installed.
     """
     if len(data) > MAX_BYTES:
         raise _broken("it is larger than 2 GiB")
-    file = _opened(data)
-    config = _text(file, "model_config")
-    group = _child(file, "model_weights")
+    blocks = Blocks(data)
+    root = blocks.messages(blocks.root)
+    config = attributes_of(blocks, root).get("model_config")
+    if config is None or len(config) != 1:
+        raise _broken("it has no configuration: weights alone are no model")
+    group = _group(blocks, _members_of(blocks, root), "model_weights")
     order: dict[str, tuple[str, ...]] = {}
-    for name in _names(group, "layer_names"):
-        order[name] = tuple(
-            f"{name}/{path}" for path in _names(_child(group, name), "weight_names")
-        )
-    return KerasFile(_json(config), dict(_arrays(group)), order)
+    members = _members_of(blocks, group)
+    for name in _names(attributes_of(blocks, group), "layer_names"):
+        first, _, rest = name.partition("/")
+        inner = attributes_of(blocks, _group(blocks, members, first, rest))
+        order[name] = tuple(f"{name}/{path}" for path in _names(inner, "weight_names"))
+    return KerasFile(_json(config[0]), _arrays(blocks, group), order)
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -145,151 +145,64 @@ def _json(data: bytes) -> Any:
     )
 
 
-def _opened(data: bytes) -> Any:
-    """Return the root group of an HDF5 file in memory."""
-    try:
-        import h5py  # noqa: PLC0415  # optional
-    except ImportError as e:
-        raise MissingExtraError(
-            "reading a Keras model needs h5py",
-            code="extra.missing",
-            hint="pip install 'cloister[tensorflow]'",
-        ) from e
-    if data[: len(_HDF5)] != _HDF5:
-        raise _broken("its weights are no HDF5")
-    try:
-        return h5py.File(io.BytesIO(data), "r")
-    except (OSError, ValueError, RuntimeError, KeyError) as e:
-        raise _broken("its weights are no HDF5") from e
-
-
-def _arrays(group: Any) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """Yield every array with its path; refuse what leads elsewhere or is met twice."""
-    seen: set[Any] = set()
-    waiting = [("", group, 0)]
+def _arrays(blocks: Blocks, messages: list[Message]) -> dict[str, npt.NDArray[Any]]:
+    """Return every array below a group with its path; refuse what is met twice."""
+    found: dict[str, npt.NDArray[Any]] = {}
+    seen: set[int] = set()
     left = MAX_BYTES
+    waiting = [("", _members_of(blocks, messages), 0)]
     while waiting:
-        prefix, here, depth = waiting.pop()
-        for name in _listed(here):
-            thing = _child(here, name)
+        prefix, members, depth = waiting.pop()
+        for name, place in members.items():
             path = f"{prefix}{name}"
-            _require_new(thing, seen)
-            if _is_group(thing):
-                if depth >= _MAX_DEPTH:
-                    raise _broken("its weights are nested too deeply")
-                waiting.append((f"{path}/", thing, depth + 1))
+            if place in seen or len(seen) >= _MAX_OBJECTS or depth >= _MAX_DEPTH:
+                raise _broken("weights that are met twice, too many, or too deep")
+            seen.add(place)
+            inner = blocks.messages(place)
+            children = blocks.children(inner)
+            if children is not None:
+                waiting.append((f"{path}/", children, depth + 1))
                 continue
-            array = _array(thing)
+            array = array_of(blocks, inner)
             left -= array.nbytes
             if left < 0:
                 raise _broken("the size of its weights")
-            yield path, array
+            found[path] = array
+    return found
 
 
-def _listed(group: Any) -> list[str]:
-    try:
-        if len(group) > _MAX_OBJECTS:
-            raise _broken("the number of its weights")
-        names = list(group)
-    except (OSError, ValueError, RuntimeError, KeyError) as e:
-        raise _broken("its weights") from e
-    if any(not name or len(name) > _MAX_NAME or name in {".", ".."} for name in names):
-        raise _broken("the name of a weight")
-    return names
+def _members_of(blocks: Blocks, messages: list[Message]) -> dict[str, int]:
+    members = blocks.children(messages)
+    if members is None:
+        raise _broken("a group that is none")
+    return members
 
 
-def _child(group: Any, name: str) -> Any:
-    """Return what a group has by a name; only links within the file are followed."""
-    import h5py  # noqa: PLC0415  # was there when the file was opened
-
-    try:
-        here = group
-        for part in name.split("/"):
-            if not isinstance(here, h5py.Group) or part not in here:
-                raise _broken(f"{name[:100]} is missing")
-            if not isinstance(here.get(part, getlink=True), h5py.HardLink):
-                raise RefusedError("the weights lead out of their file", code="model.unsafe")
-            here = here[part]
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as e:
-        raise _broken("its weights") from e
-    return here
+def _group(blocks: Blocks, members: Mapping[str, int], *path: str) -> list[Message]:
+    """Return the messages of what stands among members by a name, or below it by a path."""
+    first, *rest = (part for names in path for part in names.split("/") if names)
+    if first not in members:
+        raise _broken(f"{first[:100]} is missing")
+    messages = blocks.messages(members[first])
+    return _group(blocks, _members_of(blocks, messages), *rest) if rest else messages
 
 
-def _require_new(thing: Any, seen: set[Any]) -> None:
-    import h5py  # noqa: PLC0415  # was there when the file was opened
-
-    place = h5py.h5o.get_info(thing.id).addr
-    if place in seen or len(seen) >= _MAX_OBJECTS:
-        raise _broken("weights that are met twice, or too many")
-    seen.add(place)
-
-
-def _is_group(thing: Any) -> bool:
-    import h5py  # noqa: PLC0415  # was there when the file was opened
-
-    return isinstance(thing, h5py.Group)
-
-
-def _array(thing: Any) -> npt.NDArray[Any]:
-    """Return the numbers of a data set that stand in the file as they are."""
-    import h5py  # noqa: PLC0415  # was there when the file was opened
-
-    try:
-        if not isinstance(thing, h5py.Dataset):
-            raise RefusedError("the weights hold what is no array", code="model.unsafe")
-        plain = thing.dtype.kind in "fiub" and thing.dtype.hasobject is False
-        if not plain or thing.dtype.names or thing.is_virtual or thing.external:
-            raise RefusedError(
-                "the weights hold what is no number, or stand in another file", code="model.unsafe"
-            )
-        if thing.id.get_create_plist().get_nfilters():
-            raise RefusedError("the weights are packed", code="model.unsafe")
-        if thing.shape is None or len(thing.shape) > _MAX_RANK:
-            raise _broken("the shape of a weight")
-        size = math.prod(thing.shape) * thing.dtype.itemsize
-        if size and thing.id.get_storage_size() != size:
-            raise _broken("the size of a weight")
-        return np.asarray(thing[()])
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as e:
-        raise _broken("a weight") from e
-
-
-def _names(group: Any, key: str) -> list[str]:
+def _names(texts: Mapping[str, list[bytes]], key: str) -> list[str]:
     """Return a list of names from an attribute, which Keras splits where it is long."""
-    parts = [key] if key in group.attrs else []
-    while f"{key}{len(parts)}" in group.attrs and len(parts) < _MAX_OBJECTS:
+    parts = [key] if key in texts else []
+    while f"{key}{len(parts)}" in texts:
         parts.append(f"{key}{len(parts)}")
-    names: list[str] = []
-    for part in parts:
-        values = _attribute(group, part)
-        names += [_decoded(value) for value in np.atleast_1d(values).tolist()]
-    if not parts or len(set(names)) != len(names) or len(names) > _MAX_OBJECTS:
+    names = [_decoded(value) for part in parts for value in texts[part]]
+    if len(set(names)) != len(names) or len(names) > _MAX_OBJECTS:
         raise _broken(key)
     return names
 
 
-def _text(group: Any, key: str) -> bytes:
-    if key not in group.attrs:
-        raise _broken(f"it has no {key}: weights alone are no model")
-    return _decoded(_attribute(group, key)).encode()
-
-
-def _attribute(group: Any, key: str) -> Any:
+def _decoded(value: bytes) -> str:
     try:
-        return group.attrs[key]
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as e:
-        raise _broken(key) from e
-
-
-def _decoded(value: Any) -> str:
-    if isinstance(value, bytes):
-        try:
-            value = value.decode()
-        except UnicodeDecodeError as e:
-            raise _broken("a name") from e
-    if not isinstance(value, str):
-        raise _broken("a name")
-    return value
+        return value.decode()
+    except UnicodeDecodeError as e:
+        raise _broken("a name") from e
 
 
 def _broken(what: str) -> MalformedError:

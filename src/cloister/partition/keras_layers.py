@@ -108,9 +108,13 @@ def checked_config(kind: str, config: Any) -> dict[str, Any]:
 def _require_dtype(kind: str, value: Any) -> None:
     if isinstance(value, dict):
         plain = value.get("class_name") == "DTypePolicy" and not value.get("registered_name")
-        value = value.get("config", {}).get("name") if plain else value
-    if value not in {None, "float32"}:
+        value = _name_in(value.get("config")) if plain else value
+    if value is not None and value != "float32":
         raise RefusedError(f"the Keras layer {kind} is not of float32", code="model.operator")
+
+
+def _name_in(config: Any) -> Any:
+    return config.get("name") if isinstance(config, dict) else config
 
 
 def _integer(low: int, high: int = _MAX_UNITS) -> Check:

@@ -67,7 +67,7 @@ class KerasSource:
             MissingExtraError: TensorFlow is not installed.
         """
         _, read, made = nodes_between(self.graph, inputs, outputs)
-        data = _converted(self.keras_model(read, made), len(read))
+        data = _converted(self.keras_model(read, made))
         file = read_litert(data)
         names = dict(zip(file.inputs, read, strict=True)) | dict(
             zip(file.outputs, made, strict=True)
@@ -104,7 +104,11 @@ class KerasSource:
         for node in nodes:
             call = calls[node.name]
             known[call.output] = self._call(call.layer, [known[name] for name in call.inputs])
-        return self._keras.Model(starts, [known[name] for name in made])
+        ends = [known[name] for name in made]
+        # One tensor is no list of one: Keras warns of either in the other's place.
+        return self._keras.Model(
+            starts[0] if len(starts) == 1 else starts, ends[0] if len(ends) == 1 else ends
+        )
 
     def _built(self) -> dict[str, Any]:
         """Return every tensor of the model, made by layers with the file's weights."""
@@ -182,25 +186,20 @@ class KerasSource:
 
 def _renamed(file: LiteRTFile, read: Sequence[str], made: Sequence[str]) -> LiteRTFile:
     """Return a converted part whose inputs and outputs are called as in the whole model."""
-    names = {f"input_{i}": name for i, name in enumerate(read)}
-    names |= {f"output_{i}": name for i, name in enumerate(made)}
-    places = {file.tensors[i].name: i for i in (*file.inputs, *file.outputs)}
-    if places.keys() != names.keys():
+    inputs = {file.tensors[i].name: i for i in file.inputs}
+    wanted = [f"input_{i}" for i in range(len(read))]
+    if sorted(inputs) != sorted(wanted) or len(set(file.outputs)) != len(made):
         raise UnsupportedError(
             "TensorFlow changes what this part takes or gives", code="model.convert"
         )
-    new = {places[old]: name for old, name in names.items()}
+    places = tuple(inputs[name] for name in wanted)
+    new = dict(zip(places, read, strict=True)) | dict(zip(file.outputs, made, strict=True))
     # What is inside keeps the converter's names, apart from those.
     tensors = tuple(
         replace(tensor, name=new.get(i, f"inner/{tensor.name}"))
         for i, tensor in enumerate(file.tensors)
     )
-    return replace(
-        file,
-        tensors=tensors,
-        inputs=tuple(places[f"input_{i}"] for i in range(len(read))),
-        outputs=tuple(places[f"output_{i}"] for i in range(len(made))),
-    )
+    return replace(file, tensors=tensors, inputs=places)
 
 
 def _mode(kind: str) -> Mapping[str, bool]:
@@ -261,8 +260,8 @@ def _keras() -> Any:
     return keras
 
 
-def _converted(model: Any, inputs: int) -> bytes:
-    """Return a model as LiteRT's converter writes it; inputs and outputs keep their order."""
+def _converted(model: Any) -> bytes:
+    """Return a model as LiteRT's converter writes it."""
     if _keras().backend.backend() != "tensorflow":
         raise UnsupportedError(
             "parts of Keras models are converted by TensorFlow, and Keras runs on something else",
@@ -276,18 +275,18 @@ def _converted(model: Any, inputs: int) -> bytes:
         for i, tensor in enumerate(model.inputs)
     ]
 
-    def run(*tensors: Any) -> dict[str, Any]:
-        given = list(tensors) if inputs > 1 else tensors[0]
-        found = model(given, training=False)
-        found = found if isinstance(found, list | tuple) else [found]
-        # An output may be an input of the next, and needs a name of its own.
-        return {f"output_{i}": tf.identity(tensor) for i, tensor in enumerate(found)}
+    def run(*tensors: Any) -> list[Any]:
+        found = model(list(tensors) if len(tensors) > 1 else tensors[0], training=False)
+        # What comes out may also be what the next layer takes, and needs a name of its own.
+        return [tf.identity(each) for each in (found if isinstance(found, list) else [found])]
 
-    function = tf.function(run, input_signature=shapes, autograph=False)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [function.get_concrete_function()], model
-    )
     try:
+        function = tf.function(run, input_signature=shapes, autograph=False)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions(
+            [function.get_concrete_function()]
+        )
+        # Else it writes all weights to a folder of its own for a while.
+        converter.experimental_lower_to_saved_model = False
         return bytes(converter.convert())
     except Exception as e:  # the converter's errors have no common base
         raise UnsupportedError(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from cloister.crypto.digest import sha256
-from cloister.errors import ConfigError
+from cloister.errors import ConfigError, RefusedError
 from cloister.partition.graph import Graph, Node, PartFile, TensorInfo, nodes_between
 from cloister.partition.litert_file import LiteRTFile, Operator, read_litert
 from cloister.partition.litert_operators import DATATYPES, OPERATORS
@@ -110,6 +110,12 @@ def _variable(file: LiteRTFile) -> frozenset[int]:
 
 
 def _graph(file: LiteRTFile, variable: frozenset[int]) -> Graph:
+    if not variable.issuperset(file.outputs):
+        raise RefusedError(
+            "the TensorFlow Lite model has an output that depends on no input",
+            code="model.operator",
+        )
+
     def names(indexes: Iterable[int], *, of_variables: bool) -> tuple[str, ...]:
         return tuple(
             file.tensors[i].name for i in indexes if i >= 0 and (i in variable) is of_variables
@@ -129,7 +135,7 @@ def _graph(file: LiteRTFile, variable: frozenset[int]) -> Graph:
     return Graph(
         "litert",
         tuple(_info(file, index) for index in file.inputs),
-        tuple(_info(file, index) for index in file.outputs if index in variable),
+        tuple(_info(file, index) for index in file.outputs),
         nodes,
         {file.tensors[i].name: _info(file, i) for i in sorted(variable)},
     )

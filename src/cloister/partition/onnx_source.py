@@ -126,6 +126,10 @@ def _variable(model: Any) -> frozenset[str]:
 
 
 def _graph(model: Any, variable: frozenset[str]) -> Graph:
+    if any(value.name not in variable for value in model.graph.output):
+        raise RefusedError(
+            "the ONNX model has an output that depends on no input", code="model.operator"
+        )
     known = {
         value.name: value
         for values in (model.graph.value_info, model.graph.input, model.graph.output)
@@ -146,7 +150,7 @@ def _graph(model: Any, variable: frozenset[str]) -> Graph:
     return Graph(
         "onnx",
         tuple(tensors[value.name] for value in model.graph.input if value.name in variable),
-        tuple(tensors[value.name] for value in model.graph.output if value.name in variable),
+        tuple(tensors[value.name] for value in model.graph.output),
         nodes,
         tensors,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -9,21 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cloister.errors import ConfigError
+from cloister.errors import ConfigError, RefusedError
 
 pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
 
-from cloister.inference.model import LiteRTModel  # after the check
-from cloister.partition.constants import part_constants, require_no_constants  # after
-from cloister.partition.cuts import all_cuts  # after the check
-from cloister.partition.equality import require_equal  # after the check
-from cloister.partition.graph import PartFile  # after the check
-from cloister.partition.litert_source import (  # after the check
+from cloister.inference.model import LiteRTModel
+from cloister.partition.constants import part_constants, require_no_constants
+from cloister.partition.cuts import all_cuts
+from cloister.partition.equality import require_equal
+from cloister.partition.graph import PartFile
+from cloister.partition.litert_file import read_litert
+from cloister.partition.litert_source import (
     LiteRTSource,
     litert_with_outputs,
     unfused_part,
 )
-from cloister.partition.runtime import open_part  # after the check
+from cloister.partition.litert_write import write_litert
+from cloister.partition.runtime import open_part
 
 MODELS = Path(__file__).parents[2] / "data" / "models"
 DIGITS = (MODELS / "digits.tflite").read_bytes()
@@ -104,3 +107,12 @@ def test_a_tensor_that_is_not_there_cannot_be_shown() -> None:
     with pytest.raises(ConfigError) as caught:
         litert_with_outputs(whole_of(LiteRTSource(DIGITS)), ["nothing"])
     assert caught.value.code == "config.value"
+
+
+def test_outputs_that_depend_on_no_input_are_refused() -> None:
+    file = read_litert(DIGITS)
+    constant = next(i for i, tensor in enumerate(file.tensors) if tensor.constant is not None)
+    data = write_litert(replace(file, outputs=(*file.outputs, constant)))
+    with pytest.raises(RefusedError, match="no input") as caught:
+        LiteRTSource(data)
+    assert caught.value.code == "model.operator"

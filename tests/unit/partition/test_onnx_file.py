@@ -13,8 +13,8 @@ from cloister.errors import CloisterError, MalformedError, RefusedError
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 
-from cloister.partition.onnx_file import constants_of, read_onnx  # noqa: E402  # after the check
-from partition_models import onnx_block_net  # noqa: E402  # after the check
+from cloister.partition.onnx_file import constants_of, read_onnx
+from partition_models import onnx_block_net
 
 GOOD = onnx_block_net()
 

@@ -13,12 +13,12 @@ from cloister.errors import ConfigError, RefusedError
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 
-from cloister.partition.constants import part_constants, require_no_constants  # noqa: E402  # after
-from cloister.partition.cuts import all_cuts  # noqa: E402  # after the check
-from cloister.partition.equality import require_equal  # noqa: E402  # after the check
-from cloister.partition.onnx_source import ONNXSource, onnx_with_outputs  # noqa: E402  # after
-from cloister.partition.runtime import open_part  # noqa: E402  # after the check
-from partition_models import onnx_block_net  # noqa: E402  # after the check
+from cloister.partition.constants import part_constants, require_no_constants
+from cloister.partition.cuts import all_cuts
+from cloister.partition.equality import require_equal
+from cloister.partition.onnx_source import ONNXSource, onnx_with_outputs
+from cloister.partition.runtime import open_part
+from partition_models import onnx_block_net
 
 DATA = onnx_block_net()
 SOURCE = ONNXSource(DATA)
@@ -122,5 +122,16 @@ def test_tensors_whose_shape_nothing_says_are_refused() -> None:
     model.graph.node.append(helper.make_node("ReduceSum", ["odd"], ["sum"], keepdims=0))
     model.graph.output.append(helper.make_tensor_value_info("sum", onnx.TensorProto.FLOAT, []))
     with pytest.raises(RefusedError) as caught:
+        ONNXSource(model.SerializeToString())
+    assert caught.value.code == "model.operator"
+
+
+def test_outputs_that_depend_on_no_input_are_refused() -> None:
+    model = onnx.load_from_string(DATA)
+    model.graph.node.append(onnx.helper.make_node("Neg", ["fc.b"], ["constant"]))
+    model.graph.output.append(
+        onnx.helper.make_tensor_value_info("constant", onnx.TensorProto.FLOAT, [10])
+    )
+    with pytest.raises(RefusedError, match="no input") as caught:
         ONNXSource(model.SerializeToString())
     assert caught.value.code == "model.operator"
