@@ -17,7 +17,7 @@ _SEED_BYTES: Final = 4
 
 def command(  # noqa: PLR0917  # options: typer passes them by name
     model: Path = typer.Argument(
-        help="The model: .keras, .h5, .onnx or .tflite; it is read as data."
+        help="The model: .keras, .h5, .onnx or .tflite, read as data; or see --trusted."
     ),
     report: Path = typer.Option(help="Its leakage report, from cloister model assess."),
     out: Path = typer.Option(help="A new folder for what may be exposed."),
@@ -38,6 +38,12 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     ),
     name: str = typer.Option("", help="What people call it (default: the file's name)."),
     trials: int = typer.Option(8, min=1, help="Random inputs to compare parts and whole on."),
+    trusted: bool = typer.Option(
+        False,
+        "--trusted",
+        help="For .pt2 files and SavedModels, whose frameworks load them: their maker may run "
+        "code here.",
+    ),
     key: Path | None = settings.KEY,
     namespace: str = typer.Option("/", "--namespace", help="Whose policies may use the volume."),
     domain: Path | None = settings.DOMAIN,
@@ -71,7 +77,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     with console.stages(quiet=as_json) as stage:
         stage(f"reading {model}")
         files = cut_package(
-            open_model(model),
+            open_model(model, trusted=trusted),
             load_report(report),
             wish,
             key=signer,

@@ -49,6 +49,7 @@ METRICS: Final[Mapping[str, bool]] = {
     "mse": False,
     "psnr": True,
     "ssim": True,
+    "ssim-gain": True,
     "reidentified": True,
     "correlation": True,
     "bound-mse": False,

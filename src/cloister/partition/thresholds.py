@@ -117,11 +117,11 @@ class Held:
     value: float
 
 
-# An attacker of each kind must have been run to its end, and must not have made out what the worst
-# tenth of images shows. Below 0.35 of SSIM people stop recognising what is on an image.
+# An attacker of each kind must have been run to its end, and on the worst tenth of images must not
+# have come half of the way from the mean image, which anybody can guess, to the image itself.
 _DEFAULTS: Final = (
-    "decoder.ssim.worst_decile<=0.35",
-    "optimisation.ssim.worst_decile<=0.35",
+    "decoder.ssim-gain.high<=0.5",
+    "optimisation.ssim-gain.high<=0.5",
 )
 
 

@@ -99,7 +99,8 @@ def _cut(position: int, ssim: float, verdict: str) -> CutReport:
         whole_ms=0.5,
         measures=(
             measure("decoder", ssim),
-            measure("optimisation", ssim / 2, knows="weights"),
+            measure("decoder", ssim, metric="ssim-gain"),
+            measure("optimisation", ssim / 2, knows="weights", metric="ssim-gain"),
             measure("projection-kl", 4.0, metric="kl-ratio", low=3.0, high=5.0),
         ),
         verdict=verdict,

@@ -120,7 +120,7 @@ def test_people_get_tables_and_warnings(desk: Door) -> None:
     """What is secret, what held, and what is open."""
     found = desk.call(*WORDS)
     assert found.exit_code == 0, found.output
-    for text in ("digits.onnx, cut at 2", "exposed", "decoder.ssim.worst_decile<=0.35", "0.31",
+    for text in ("digits.onnx, cut at 2", "exposed", "decoder.ssim-gain.high<=0.5", "0.36",
                  "the same bits, on 8 random inputs", "signed by"):  # fmt: skip
         assert text in found.stdout
     assert "no back part" in found.stderr
@@ -181,3 +181,10 @@ def test_a_report_of_another_model_is_refused(desk: Door) -> None:
     other = replace(report, model=replace(report.model, sha256=bytes(32)))
     (desk.folder / "report.json").write_bytes(write_report(other))
     assert code_of(desk, *WORDS) == "config.value"
+
+
+def test_a_model_that_would_run_code_is_trusted_first(desk: Door) -> None:
+    """A program of PyTorch's is not even loaded without the word."""
+    (desk.folder / "digits.pt2").write_bytes(b"PK\x03\x04")
+    words = [word if word != "digits.onnx" else "digits.pt2" for word in WORDS]
+    assert code_of(desk, *words) == "model.unsafe"

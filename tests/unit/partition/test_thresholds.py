@@ -81,7 +81,7 @@ def test_no_thresholds_are_refused() -> None:
     "texts",
     [
         ["decoder.ssim.mean<=0.3", "decoder.ssim.mean<=0.9"],
-        [DEFAULT, "decoder.ssim.worst_decile<=0.9"],
+        [DEFAULT, "decoder.ssim-gain.high<=0.9"],
         [f"decoder.ssim.mean<=0.{n:03}" for n in range(MAX_THRESHOLDS + 1)],
     ],
 )
@@ -96,8 +96,8 @@ def test_what_holds_is_returned_with_its_numbers() -> None:
     """Each threshold with the number it was held against."""
     found = judge(sample_report(), front=2, back=3, thresholds=read_thresholds([DEFAULT]))
     assert [(each.threshold.text, each.knows, each.value) for each in found] == [
-        ("decoder.ssim.worst_decile<=0.35", "representation", 0.31),
-        ("optimisation.ssim.worst_decile<=0.35", "weights", 0.155),
+        ("decoder.ssim-gain.high<=0.5", "representation", 0.36),
+        ("optimisation.ssim-gain.high<=0.5", "weights", pytest.approx(0.205)),
     ]
 
 

@@ -39,7 +39,8 @@ def cut(position: int, value: float, verdict: str) -> dict[str, Any]:
         "whole_ms": 0.5,
         "measures": [
             measure("decoder", value),
-            measure("optimisation", value / 2, knows="weights"),
+            measure("decoder", value, metric="ssim-gain"),
+            measure("optimisation", value / 2, knows="weights", metric="ssim-gain"),
             measure("projection-kl", 4.0, metric="kl-ratio"),
         ],
         "verdict": verdict,
