@@ -17,6 +17,7 @@ from cloister.endorsing.services import Services
 from cloister.endorsing.wishes import Wish
 from cloister.inference import Client
 from cloister.inference.model import LiteRTModel, Model
+from cloister.inference.partitioned import PartitionedModel
 from cloister.keyservice.anchors import KeyServiceAnchor
 from cloister.keyservice.auditing import LogReader
 from cloister.keyservice.owner import OwnerClient
@@ -128,6 +129,11 @@ def service(store: ServiceStore, transport: HTTPTransport) -> tuple[Records, Tra
 def logs(owner: OwnerClient, memory: MemoryLog) -> list[LogReader]:
     """Where a mirror's leaves come from."""
     return [owner, memory]
+
+
+def partitioned(model: PartitionedModel) -> Model:
+    """A cut model is a model."""
+    return model
 
 
 def models(model: LiteRTModel) -> Model:
