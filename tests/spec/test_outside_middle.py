@@ -164,7 +164,9 @@ def test_a_descriptor_from_outside_is_refused(tmp_path: Path) -> None:
         connections.append(listener.accept()[0])
         link = Link(connections[0])
         link.receive_head(max_body=0, deadline=None)
-        link.send(ready_head(PART), deadline=None, descriptors=[0])
+        mine = os.memfd_create("mine")
+        link.send(ready_head(PART), deadline=None, descriptors=[mine])
+        os.close(mine)
 
     thread = threading.Thread(target=run)
     thread.start()

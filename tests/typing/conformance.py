@@ -21,6 +21,7 @@ from cloister.inference.loading import Loader
 from cloister.inference.metrics import Metrics
 from cloister.inference.model import LiteRTModel, Model
 from cloister.inference.onnx_model import ONNXModel
+from cloister.inference.partitioned import PartitionedModel
 from cloister.inference.reloading import Loads
 from cloister.inference.service import InferenceService
 from cloister.keyservice.anchors import KeyServiceAnchor
@@ -135,6 +136,11 @@ def service(store: ServiceStore, transport: HTTPTransport) -> tuple[Records, Tra
 def logs(owner: OwnerClient, memory: MemoryLog) -> list[LogReader]:
     """Where a mirror's leaves come from."""
     return [owner, memory]
+
+
+def partitioned(model: PartitionedModel) -> Model:
+    """A cut model is a model."""
+    return model
 
 
 def models(model: LiteRTModel, other: ONNXModel) -> list[Model]:

@@ -61,8 +61,10 @@ class PartitionedModel:
                 checked in that mode.
             MalformedError: `model.malformed`: a part does not run.
         """
-        self._front: Final = None if front is None else open_part(front, threads=threads)
-        self._back: Final = None if back is None else open_part(back, threads=threads)
+        self._front: Final = (
+            None if front is None else open_part(front, threads=threads, exact=False)
+        )
+        self._back: Final = None if back is None else open_part(back, threads=threads, exact=False)
         self._middle: Final = middle
         self._verifier: Final = build_verifier(middle, mode, threads=threads)
         self._forms: Final = _Forms(middle, self._verifier.claims)

@@ -22,7 +22,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from cloister.crypto.kdf import random_bytes
-from cloister.errors import ConfigError, RefusedError
+from cloister.errors import ConfigError, MalformedError, RefusedError
 from cloister.partition.freivalds import FLOAT32_UNIT, LinearCheck
 from cloister.partition.graph import PartFile, Source
 from cloister.partition.linear import linear_steps
@@ -177,8 +177,10 @@ class _Checked:
     def accept(self, given: Mapping[str, Array], claimed: Mapping[str, Array]) -> dict[str, Array]:
         have = {**given, **claimed}
         if self._running is not None:
-            with np.errstate(all="ignore"):
+            try:
                 have.update(self._running.run(have))
+            except MalformedError as e:  # it ran when the inside learnt its forms
+                raise _wrong(f"nothing can be computed from the claims: {e.detail}") from e
         for check, stock in zip(self._checks, self._stocks, strict=True):
             fold = stock.take_or_none()
             check.require(have[check.step.input], claimed[check.step.output], fold=fold)

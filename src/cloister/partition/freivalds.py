@@ -204,7 +204,9 @@ class LinearCheck:
             maps = np.matmul(folded, flat)
             squares = np.einsum("bcp,bcp->bp", flat, flat)
             answers = claimed.reshape(batch, step.channels, -1)
-            found = np.stack([np.matmul(vector, answers) for vector in secret.vectors], 1)
+            found = np.empty((batch, self.repetitions, answers.shape[2]), np.float32)
+            for i, vector in enumerate(secret.vectors):
+                np.matmul(vector, answers, out=found[:, i])
         else:
             flat = given.reshape(batch, -1, step.channels_in)
             maps = np.ascontiguousarray(np.matmul(flat, folded.T).swapaxes(1, 2))

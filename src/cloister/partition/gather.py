@@ -41,6 +41,33 @@ class Gather:
         )
         self._same: Final = self._given == self._sizes and max(strides) == 1
 
+        self._edges: Final[list[Any]] = []
+        self._shifts: Final[list[tuple[slice, slice]]] = []
+        if self._same:
+            for number, offsets in enumerate(itertools.product(*self._offsets)):
+                self._shift(number, offsets)
+        self._reaches: Final = tuple(
+            tuple(self._reach(axis, offset) for offset in offsets)
+            for axis, offsets in enumerate(self._offsets)
+        )
+
+    def _shift(self, number: int, offsets: tuple[int, ...]) -> None:
+        """Note what one place reads where rows lie flat, one after another."""
+        at = 0
+        for axis, (offset, size) in enumerate(zip(offsets, self._given, strict=True)):
+            at = at * size + offset
+            # What would be read over the end of a row is in the next one; the first axis just ends.
+            if offset and axis:
+                edge = slice(0, offset) if offset > 0 else slice(offset, None)
+                after = (slice(None),) * (len(offsets) - axis - 1)
+                before = (slice(None),) * axis
+                self._edges.append((slice(None), slice(None), number, *before, edge, *after))
+        self._shifts.append(
+            (slice(0, -at or None), slice(at, None))
+            if at >= 0
+            else (slice(-at, None), slice(0, at))
+        )
+
     def thinning(self, *, first: bool) -> tuple[slice, ...]:
         """Return which positions a kernel of size one reads, where it leaves some out."""
         inner = tuple(slice(None, None, stride) for stride in self._step.strides)
@@ -54,26 +81,15 @@ class Gather:
         """
         if maps.shape[2] == 1 and self._same and not any(map(any, self._offsets)):
             return np.asarray(maps[:, :, 0])
-        places = enumerate(itertools.product(*self._offsets))
         if not self._same:
-            return self._windows(maps, places)
+            return self._windows(maps)
         total = np.zeros((*maps.shape[:2], maps.shape[3]), np.float32)
-        count = maps.shape[3]
-        for number, offsets in places:
-            one = maps[:, :, number]
-            grid = one.reshape(*one.shape[:2], *self._given)
-            for axis, offset in enumerate(offsets):
-                # What would be read over the end of a row is in the next one; the first axis ends.
-                if offset and axis:
-                    edge = slice(0, offset) if offset > 0 else slice(offset, None)
-                    grid[(..., edge) + (slice(None),) * (len(offsets) - axis - 1)] = 0
-            at = 0
-            for offset, size in zip(offsets, self._given, strict=True):
-                at = at * size + offset
-            if at >= 0:
-                total[:, :, : count - at] += one[:, :, at:]
-            else:
-                total[:, :, -at:] += one[:, :, :at]
+        grid = maps.reshape(*maps.shape[:3], *self._given)
+        for edge in self._edges:
+            grid[edge] = 0
+        for number, (out, given) in enumerate(self._shifts):
+            part = total[:, :, out]
+            np.add(part, maps[:, :, number, given], out=part)
         return total
 
     def box(self, values: Array) -> Array:
@@ -86,16 +102,15 @@ class Gather:
             shape[axis + 1] = self._sizes[axis]
             total = np.zeros(shape, np.float32)
             before = (slice(None),) * (axis + 1)
-            for offset in offsets:
-                out, given = self._reach(axis, offset)
+            for out, given in self._reaches[axis]:
                 total[(*before, out)] += grid[(*before, given)]
             grid = total
         return grid.reshape(values.shape[0], -1)
 
-    def _windows(self, maps: Array, places: enumerate[tuple[int, ...]]) -> Array:
+    def _windows(self, maps: Array) -> Array:
         grid = maps.reshape(*maps.shape[:3], *self._given)
         total = np.zeros((*maps.shape[:2], *self._sizes), np.float32)
-        for number, offsets in places:
+        for number, offsets in enumerate(itertools.product(*self._offsets)):
             reach = [self._reach(axis, offset) for axis, offset in enumerate(offsets)]
             out: Any = tuple(pair[0] for pair in reach)
             given: Any = tuple(pair[1] for pair in reach)

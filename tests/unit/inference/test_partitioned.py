@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,23 @@ def test_of_litert(served: Any) -> None:
     found = model.predict({given.name: images})[made.name]
     right = open_part(whole, threads=1).run({given.name: images})[made.name]
     np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-6)
+    model.close()
+
+
+def test_of_a_package(served: Any) -> None:
+    """The parts are those of an opened package; nothing else of it is read."""
+    source = ONNXSource(dense_net(width=16, layers=3))
+    middle = source.part(["hr1"], ["hr2"])
+    package: Any = SimpleNamespace(
+        front=source.part(["x"], ["hr1"]), middle=middle, back=source.part(["hr2"], ["label"])
+    )
+    model = PartitionedModel.of_package(
+        package, address=served(middle), mode=Freivalds(), threads=1
+    )
+    given = {"x": np.random.default_rng(1).random((2, 16), np.float32)}
+    right = open_part(source.part(["x"], ["label"]), threads=1).run(given)["label"]
+    np.testing.assert_allclose(model.predict(given)["label"], right, rtol=1e-4, atol=1e-6)
+    assert "1 linear steps" in model.description
     model.close()
 
 

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from cloister.errors import CloisterError, ConfigError
+from cloister.errors import CloisterError, ConfigError, MalformedError
 from cloister.partition.checking import (
     Freivalds,
     Recompute,
@@ -63,6 +63,21 @@ def test_any_wrong_claim_is_refused(name: str) -> None:
         verifier.accept(given, claims)
     assert caught.value.code == "middle.wrong"
     assert caught.value.detail == name
+
+
+def test_claims_that_nothing_can_be_computed_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an index that is out of range, in what lies between."""
+    part, given = middle(), {"first": IMAGES}
+    verifier: Any = build_verifier(part, Freivalds(), threads=1)
+    claims = claimed(part, verifier, given)
+
+    def fails(feeds: Any) -> Any:
+        raise MalformedError("the part does not run", code="model.malformed", detail="index")
+
+    monkeypatch.setattr(type(verifier._running), "run", lambda _, feeds: fails(feeds))
+    with pytest.raises(CloisterError) as caught:
+        verifier.accept(given, claims)
+    assert caught.value.code == "middle.wrong"
 
 
 def test_a_middle_of_one_linear_step_needs_no_other_computation() -> None:
