@@ -68,7 +68,7 @@ class Shelf:
     @property
     def newest(self) -> Served:
         """The version that answers where none is asked for."""
-        return next(reversed(self.versions.values()))
+        return list(self.versions.values())[-1]
 
 
 class Registry:
