@@ -85,6 +85,7 @@ def test_writing() -> None:
     assert set(files.exposed) == {"plan.cbor", "report.json", "middle.onnx"}
     assert set(files.secret) == {"plan.cbor", "front.onnx", "back.onnx", "labels.json"}
     assert files.exposed["plan.cbor"] == files.secret["plan.cbor"]
+    assert files.volume == {**files.secret, **files.exposed}
     assert json.loads(files.secret["labels.json"])["salt"] == sample.salt.hex()
     assert write_labels(("a",), salt=bytes(32)) != write_labels(("a",), salt=bytes([1] * 32))
 

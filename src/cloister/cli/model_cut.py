@@ -22,7 +22,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     report: Path = typer.Option(help="Its leakage report, from cloister model assess."),
     out: Path = typer.Option(help="A new folder for what may be exposed."),
     volume: Path = typer.Option(
-        help="A new folder for the sealed volume that gets the secret parts."
+        help="A new folder for the sealed volume that gets the whole package."
     ),
     front: str = typer.Option(
         "recommended", help="Where the exposed part begins: a position of the report."
@@ -86,9 +86,9 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
             salt=random_bytes(SALT_BYTES),
             stage=stage,
         )
-        stage("sealing the secret parts")
+        stage("sealing the package")
         identity = owner.seal_files(
-            files.secret, volume, kind="model", progress=lambda _: None, namespace=namespace
+            files.volume, volume, kind="model", progress=lambda _: None, namespace=namespace
         )
         stage(f"writing {out}")
         write_exposed(out, files)
@@ -108,7 +108,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         return
     model_shown.show(opened)
     console.lines(f"may be exposed  {out}")
-    console.lines(f"secret          {volume}, volume {identity.volume_id.hex()}")
+    console.lines(f"to be served    {volume}, volume {identity.volume_id.hex()}")
 
 
 def _require_new(folder: Path) -> None:

@@ -38,14 +38,24 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         False, "--catalogue", help="The volume has NAME/VERSION/model.tflite."
     ),
     folder: str = typer.Option("", help="Where on the volume the catalogue begins."),
-    package: Path | None = typer.Option(
-        None, help="The volume with the exposed half of a model that was cut."
+    package: bool = typer.Option(
+        False, "--package", help="The volume is the package of a model that was cut."
     ),
     signer: list[str] = typer.Option([], help="Whose package is taken; repeat it."),
     require: list[str] = typer.Option(
         [], metavar="THRESHOLD", help="What the package's report must show; repeat it."
     ),
-    middle: str = typer.Option("", metavar="HOST:PORT", help="Where the exposed part runs."),
+    middle: str = typer.Option(
+        "", metavar="HOST:PORT", help="Where the exposed part runs; localhost is this machine."
+    ),
+    middle_bytes: int = typer.Option(10**12, help="How many bytes a run may send there."),
+    middle_rate: int = typer.Option(10**9, help="How many bytes it may send there in a second."),
+    check: str = typer.Option(
+        "", metavar="WAY", help="How its answers are checked: freivalds, recompute[:SHARE]."
+    ),
+    top: int = typer.Option(
+        0, metavar="N", help="With --package: only the N best classes leave, with their labels."
+    ),
     client: list[str] = typer.Option([], help="spiffe://… of who may ask; repeat it."),
     any_client: str = typer.Option("", metavar="REASON", help="Why anybody may ask."),
     port: int = typer.Option(8443, help="Where it listens."),
@@ -83,6 +93,10 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         signers=signer,
         require=require,
         middle=middle,
+        middle_bytes=middle_bytes,
+        middle_rate=middle_rate,
+        check=check,
+        top=top,
         clients=client,
         any_client=any_client,
         port=port,

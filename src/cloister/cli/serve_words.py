@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +22,10 @@ CODE_TEXT: Final = (
     "The server is cloister.inference.server, in the runtime that the policy measures.\n"
 )
 _MODELS: Final = "/models"
-_PACKAGE: Final = "/package"
+# What a role's network can name is a DNS name of two parts; this one is the machine itself.
+_THIS_MACHINE: Final = "middle.localhost"
+_HOST: Final = re.compile(r"(?:[a-z0-9][a-z0-9-]*\.)+(?![0-9]+$)[a-z0-9][a-z0-9-]*")
+_MAX_PORT: Final = 65535
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,15 +33,19 @@ class ServeWords:
     """A model server as typed.
 
     Attributes:
-        store: The sealed volume with the model, the catalogue, or the secret half.
+        store: The sealed volume with the model, the catalogue, or the package.
         file: The model's path on it; empty for a catalogue or a package.
         name: The model's name in URLs; empty for a catalogue.
         catalogue: Whether the volume is one.
         folder: Where on the volume the catalogue begins.
-        package: The volume with the exposed half; None for a whole model.
+        package: Whether the volume is the package of a model that was cut.
         signers: Whose package is taken.
         require: What its report must show.
-        middle: Where the exposed part runs.
+        middle: HOST:PORT where the exposed part runs; `localhost` is this machine.
+        middle_bytes: How many bytes a run may send there.
+        middle_rate: How many in a second.
+        check: How its answers are checked; empty for the server's own choice.
+        top: How many of the best classes leave; 0 lets all scores out.
         clients: SPIFFE IDs of who may ask.
         any_client: Why anybody may.
         port: Where it listens.
@@ -49,10 +57,14 @@ class ServeWords:
     name: str = ""
     catalogue: bool = False
     folder: str = ""
-    package: Path | None = None
+    package: bool = False
     signers: Sequence[str] = ()
     require: Sequence[str] = ()
     middle: str = ""
+    middle_bytes: int = 10**12
+    middle_rate: int = 10**9
+    check: str = ""
+    top: int = 0
     clients: Sequence[str] = ()
     any_client: str = ""
     port: int = 0
@@ -65,7 +77,7 @@ def workload_of(words: ServeWords) -> WorkloadWords:
     Raises:
         ConfigError: The words name no model, or several kinds of one.
     """
-    kinds = [bool(words.file), words.catalogue, words.package is not None]
+    kinds = [bool(words.file), words.catalogue, words.package]
     if sum(kinds) != 1:
         raise ConfigError(
             "say what is served: --file on the volume, --catalogue, or --package",
@@ -76,15 +88,15 @@ def workload_of(words: ServeWords) -> WorkloadWords:
             "--name goes with --file and --package; a catalogue has names",
             code="config.value",
         )
-    volumes = [f"{_MODELS}={words.store}:latest"]
-    if words.package is not None:
-        volumes.append(f"{_PACKAGE}={words.package}:latest")
+    middle = _middle(words)
     return WorkloadWords(
         command=shlex.join(["python", "-m", "cloister.inference.server", *_options(words)]),
-        volumes=tuple(volumes),
+        volumes=(f"{_MODELS}={words.store}:latest",),
         listen=(f"{LISTENER}={words.port}",),
         clients=tuple(words.clients),
         any_client=words.any_client,
+        instances="1" if middle else "",  # who has a network says how many there are
+        egress=(f"{middle}={words.middle_bytes}/{words.middle_rate}",) if middle else (),
     )
 
 
@@ -100,19 +112,49 @@ def three_lines(address: str, identity: str) -> str:
 def _options(words: ServeWords) -> list[str]:
     if words.catalogue:
         found = ["--models", _inside(words.folder)]
-    elif words.package is not None:
-        if not (words.require and words.signers and words.middle):
-            raise ConfigError(
-                "--package needs --signer, --require and --middle: nothing goes unchecked",
-                code="config.missing",
-            )
-        found = ["--package", _PACKAGE, "--secret", _MODELS]
+    elif words.package:
+        found = ["--package", _MODELS, "--secret", _MODELS]
         found += [word for each in words.signers for word in ("--signer", each)]
         found += [word for each in words.require for word in ("--require", each)]
-        found += ["--middle", words.middle]
+        found += ["--middle", f"tcp:{_middle(words)}"]
+        found += ["--check", words.check] if words.check else []
+        found += ["--top", str(words.top)] if words.top else []
     else:
         found = ["--model", _inside(words.file)]
     return [*found, *(["--name", words.name] if words.name else []), *words.more]
+
+
+def _middle(words: ServeWords) -> str:
+    """Return NAME:PORT of the middle, by a name that a policy can have; nothing without one.
+
+    Raises:
+        ConfigError: A package lacks a word that checks it, another model has one, or it is no
+            place.
+    """
+    given = (words.require, words.signers, words.middle, words.check, words.top)
+    if not words.package:
+        if any(given):
+            raise ConfigError(
+                "--signer, --require, --middle, --check and --top go with --package",
+                code="config.value",
+            )
+        return ""
+    if not all(given[:3]):
+        raise ConfigError(
+            "--package needs --signer, --require and --middle: nothing goes unchecked",
+            code="config.missing",
+        )
+    host, _, port = words.middle.lower().rpartition(":")
+    name = _THIS_MACHINE if host == "localhost" else host
+    good = port.isascii() and port.isdigit() and len(port) < 6 and 1 <= int(port) <= _MAX_PORT  # noqa: PLR2004  # digits
+    if not good or _HOST.fullmatch(name) is None:
+        raise ConfigError(
+            f"{words.middle} is no place for the middle",
+            code="config.value",
+            hint="localhost:PORT, or HOST:PORT with a DNS name of two or more parts: a policy "
+            "names places outside by name",
+        )
+    return f"{name}:{int(port)}"
 
 
 def _inside(path: str) -> str:

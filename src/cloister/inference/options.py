@@ -44,9 +44,11 @@ def require_one_source(options: argparse.Namespace) -> None:
     if options.models is not None and options.name is not None:
         raise ConfigError("in --models, folders are the names", code="config.value")
     whole = options.package is None
-    if whole and (options.require or options.signer or options.secret or options.middle):
+    extra = (options.require, options.signer, options.secret, options.middle, options.top)
+    if whole and any(each is not None for each in extra):
         raise ConfigError(
-            "--require, --signer, --secret and --middle go with --package", code="config.value"
+            "--require, --signer, --secret, --middle and --top go with --package",
+            code="config.value",
         )
     checked = options.require and options.signer and options.secret
     if not whole and not (checked and options.middle):
@@ -69,9 +71,9 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         "--latest", type=int, default=1, help="how many of the newest versions are served"
     )
     parser.add_argument(
-        "--package", type=Path, metavar="FOLDER", help="the exposed half of a model that was cut"
+        "--package", type=Path, metavar="FOLDER", help="the exposed side of a model that was cut"
     )
-    parser.add_argument("--secret", type=Path, metavar="FOLDER", help="its secret half")
+    parser.add_argument("--secret", type=Path, metavar="FOLDER", help="its secret side")
     parser.add_argument(
         "--signer", action="append", metavar="ed25519:…", help="whose package; repeatable"
     )
@@ -81,7 +83,21 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         metavar="THRESHOLD",
         help="what its report must show, such as 'decoder.ssim.worst_decile<=0.35'; repeatable",
     )
-    parser.add_argument("--middle", metavar="ADDRESS", help="where the exposed part runs")
+    parser.add_argument(
+        "--middle", metavar="ADDRESS", help="where the exposed part runs: tcp:host:port"
+    )
+    parser.add_argument(
+        "--check",
+        default="freivalds",
+        metavar="WAY",
+        help="how its answers are checked: freivalds (default), recompute, or recompute:SHARE",
+    )
+    parser.add_argument(
+        "--top",
+        type=int,
+        metavar="N",
+        help="of --package: let only the N best classes out, with their labels",
+    )
 
 
 def _add_connections(parser: argparse.ArgumentParser) -> None:

@@ -1,8 +1,8 @@
 """A model that was cut: its secret parts run here, the exposed one elsewhere.
 
 What the package says of itself is checked before a byte of it is used: who signed it, and whether
-its report shows what is required. Nothing is served otherwise. The exposed part's answers are
-checked by Freivalds' test where that is cheaper, and computed again elsewhere.
+its report shows what is required. Nothing is served otherwise. What the exposed part answers is
+checked too, in the way that the policy's words name.
 
 Spec: serving-v1, clause SRV-47.
 """
@@ -10,39 +10,75 @@ Spec: serving-v1, clause SRV-47.
 from __future__ import annotations
 
 import argparse
-from importlib import import_module
-from typing import Any
+import logging
+from dataclasses import dataclass
+from typing import Final
 
 from cloister.crypto.signature import VerifyingKey
-from cloister.errors import UnsupportedError
+from cloister.errors import ConfigError
 from cloister.inference.model import Model
+from cloister.inference.partitioned import PartitionedModel
+from cloister.partition.checking import Freivalds, Mode, Recompute
+from cloister.partition.package import open_package
+from cloister.partition.thresholds import read_thresholds
 
-__all__ = ["open_partitioned"]
+__all__ = ["Partitioned", "mode_of", "open_partitioned"]
+
+_LOG: Final = logging.getLogger(__name__)
 
 
-def open_partitioned(options: argparse.Namespace) -> tuple[Model, tuple[str, ...] | None]:
-    """Return a model whose exposed part runs at `--middle`, and its secret labels.
+@dataclass(frozen=True, slots=True)
+class Partitioned:
+    """A model that was cut, ready to answer.
+
+    Attributes:
+        model: Front and back inside, the middle outside and checked.
+        labels: Of its classes, secret; None where it has none.
+        note: How the middle's answers are checked, and how often a wrong one is missed.
+    """
+
+    model: Model
+    labels: tuple[str, ...] | None
+    note: str
+
+
+def open_partitioned(options: argparse.Namespace) -> Partitioned:
+    """Return a model whose exposed part runs at `--middle`.
 
     Raises:
-        UnsupportedError: `machine.program`: this version cannot.
+        ConfigError: `config.value`: a word cannot be meant, or nothing can be checked that way.
         CloisterError: The package is not what is required; its own codes.
     """
-    try:
-        package: Any = import_module("cloister.partition.package")
-        thresholds: Any = import_module("cloister.partition.thresholds")
-        checking: Any = import_module("cloister.partition.checking")
-        partitioned: Any = import_module("cloister.inference.partitioned")
-    except ModuleNotFoundError as e:
-        raise UnsupportedError(
-            "this version of Cloister cannot serve packages", code="machine.program"
-        ) from e
-    opened = package.open_package(
+    mode = mode_of(options.check)
+    package = open_package(
         options.package,
         options.secret,
         signers=tuple(VerifyingKey.from_text(text) for text in options.signer),
-        thresholds=thresholds.read_thresholds(options.require),
+        thresholds=read_thresholds(options.require),
     )
-    model: Model = partitioned.PartitionedModel.of_package(
-        opened, address=options.middle, mode=checking.Freivalds(), threads=options.threads
+    model = PartitionedModel.of_package(
+        package, address=options.middle, mode=mode, threads=options.threads
     )
-    return model, opened.labels
+    _LOG.info("model %s is cut. %s", options.name, model.description)
+    return Partitioned(model, package.labels, model.description)
+
+
+def mode_of(text: str) -> Mode:
+    """Return how a middle's answers are checked: `freivalds`, `recompute` or `recompute:SHARE`.
+
+    Raises:
+        ConfigError: `config.value`: no such way. There is none that checks nothing.
+    """
+    kind, colon, share = text.partition(":")
+    try:
+        if kind == "recompute":
+            return Recompute(float(share) if colon else 1.0)
+        if text == "freivalds":
+            return Freivalds()
+    except ValueError:
+        pass
+    raise ConfigError(
+        f"{text[:40]!r} is no way to check",
+        code="config.value",
+        hint="freivalds, recompute, or recompute:0.1 for a tenth of the examples",
+    )

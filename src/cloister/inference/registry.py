@@ -34,6 +34,7 @@ class Served:
         line: Through which queries reach it.
         labels: Of its classes; None where it has none.
         config: How it is served.
+        note: What clients are told of how it is computed; empty where there is nothing to tell.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Served:
     line: Line
     labels: Labels | None = None
     config: ModelConfig = field(default_factory=ModelConfig)
+    note: str = ""
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
@@ -87,6 +89,8 @@ class Registry:
         models: Mapping[str, Model],
         *,
         labels: Labels | None = None,
+        config: ModelConfig | None = None,
+        note: str = "",
         computations: int = 1,
         watcher: Watcher | None = None,
     ) -> Registry:
@@ -95,6 +99,8 @@ class Registry:
         Args:
             models: By name.
             labels: Of the classes of all of them, where they have some.
+            config: How all of them are served.
+            note: What clients are told of how they are computed.
             computations: That run at one time, over all models.
             watcher: Is told of computations.
 
@@ -106,7 +112,8 @@ class Registry:
         for name, model in models.items():
             require_name(name)
             line = Line(name, model, batching=None, turns=turns, watcher=watcher)
-            shelves[name] = Shelf({"1": Served(name, "1", model, line, labels)})
+            served = Served(name, "1", model, line, labels, config or ModelConfig(), note)
+            shelves[name] = Shelf({"1": served})
         return cls(shelves)
 
     def replace(

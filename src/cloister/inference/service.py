@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from cloister import __version__
 from cloister.errors import CloisterError, MalformedError
@@ -184,13 +184,15 @@ class InferenceService:
 
 
 def _metadata(served: Served, versions: list[str]) -> HTTPResponse:
-    record = {
+    record: dict[str, Any] = {
         "name": served.name,
         "versions": versions,
         "platform": served.model.platform,
         "inputs": [spec.as_record() for spec in served.model.inputs],
         "outputs": [spec.as_record() for spec in served.outputs],
     }
+    if served.note:
+        record["parameters"] = {"note": served.note}
     return json_response(_OK, record)
 
 

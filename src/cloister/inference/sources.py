@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import Final
 
 from cloister.errors import ConfigError
-from cloister.inference.classification import Labels
+from cloister.inference.classification import Labels, require_classes
 from cloister.inference.formats import format_of, load_model
 from cloister.inference.loading import Loader
 from cloister.inference.metrics import Metrics
-from cloister.inference.model import Model, read_model_file
-from cloister.inference.packaged import open_partitioned
+from cloister.inference.model import read_model_file
+from cloister.inference.model_config import Classification, ModelConfig
+from cloister.inference.packaged import Partitioned, open_partitioned
 from cloister.inference.probe import require_survives
 from cloister.inference.registry import Registry
 from cloister.inference.reloading import Reloader
@@ -23,7 +24,6 @@ from cloister.inference.reloading import Reloader
 __all__ = ["open_models"]
 
 Step = Callable[[], None]
-Cut = tuple[Model, tuple[str, ...] | None]
 _LEAST: Final = 1
 
 
@@ -31,7 +31,7 @@ def open_models(
     options: argparse.Namespace,
     *,
     metrics: Metrics,
-    partitioned: Callable[[argparse.Namespace], Cut] = open_partitioned,
+    partitioned: Callable[[argparse.Namespace], Partitioned] = open_partitioned,
 ) -> tuple[Registry, Step | None]:
     """Return what is served, and where that may change, a step that looks once.
 
@@ -46,20 +46,33 @@ def open_models(
             raise ConfigError(f"--{name} is a number from 1", code="config.value")
     if options.models is not None:
         return _catalogue(options, metrics)
-    labels: tuple[str, ...] | None = None
     if options.package is not None:
-        model, labels = partitioned(options)
-    else:
-        data, kind = read_model_file(options.model), format_of(options.model)
-        require_survives(data, threads=options.threads, kind=kind)
-        model = load_model(data, kind=kind, threads=options.threads)
+        return _partitioned(options, metrics, partitioned(options)), None
+    data, kind = read_model_file(options.model), format_of(options.model)
+    require_survives(data, threads=options.threads, kind=kind)
+    model = load_model(data, kind=kind, threads=options.threads)
     registry = Registry.of(
-        {options.name: model},
-        labels=None if labels is None else Labels(labels),
+        {options.name: model}, computations=options.computations, watcher=metrics
+    )
+    return registry, None
+
+
+def _partitioned(options: argparse.Namespace, metrics: Metrics, cut: Partitioned) -> Registry:
+    labels = None if cut.labels is None else Labels(cut.labels)
+    told = None
+    if options.top is not None:
+        if options.top < _LEAST:
+            raise ConfigError("--top is a number from 1", code="config.value")
+        told = Classification(options.top)
+        require_classes(cut.model, told, labels)
+    return Registry.of(
+        {options.name: cut.model},
+        labels=labels,
+        config=ModelConfig(classification=told),
+        note=cut.note,
         computations=options.computations,
         watcher=metrics,
     )
-    return registry, None
 
 
 def _catalogue(options: argparse.Namespace, metrics: Metrics) -> tuple[Registry, Step]:

@@ -32,6 +32,7 @@ _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
 _MAX_ADDRESSES: Final = 8
 _MAX_PORT: Final = 65535
+_THIS_MACHINE: Final = ".localhost"
 _LOG: Final = logging.getLogger(__name__)
 
 Place = tuple[str, int]
@@ -260,12 +261,17 @@ class Opening:
 
 
 def resolve(place: Place | None) -> Addresses:
-    """Return the socket addresses of a host and port; may wait for a resolver."""
+    """Return the socket addresses of a host and port; may wait for a resolver.
+
+    A name below `localhost` is this machine, which no resolver is asked about (RFC 6761, 6.3).
+    """
     if place is None:
         return ()
     host, port = place
     if not 1 <= port <= _MAX_PORT:
         raise OSError(errno.EINVAL, "not a host and a port")
+    if host.lower().endswith(_THIS_MACHINE):
+        host = "127.0.0.1"
     try:
         version = ip_address(host).version
     except ValueError:

@@ -2,8 +2,8 @@
 
 A package has two sides. The exposed one is a folder that anybody may see and change: the plan, the
 leakage report, the middle part. The secret one lies in a volume that only the enclave opens: the
-same plan, front, back and labels. A package is opened by its plan, and what the plan does not vouch
-for is not used.
+same plan, front, back and labels, and a copy of the exposed files beside them. A package is opened
+by its plan, and what the plan does not vouch for is not used.
 
 Spec: partition-plan-v1; `open_exposed` and `open_secret` have its steps.
 """
@@ -77,6 +77,11 @@ class PackageFiles:
 
     exposed: Mapping[str, bytes]
     secret: Mapping[str, bytes]
+
+    @property
+    def volume(self) -> Mapping[str, bytes]:
+        """All of it, as it goes into one volume, so that serving needs no other."""
+        return {**self.exposed, **self.secret}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,11 @@ CASES = {
     "catalogue": ({"catalogue": True, "folder": "served"}, ["--models", "/models/served"]),
     "whole": ({"catalogue": True, "more": ["--metrics"]}, ["--models", "/models", "--metrics"]),
     "package": (
-        {"package": Path("p"), "signers": ["k"], "require": ["x<=1", "y z<=2"], "name": "m",
-         "middle": "h:1"},
-        ["--package", "/package", "--secret", "/models", "--signer", "k", "--require", "x<=1",
-         "--require", "y z<=2", "--middle", "h:1", "--name", "m"],
+        {"package": True, "signers": ["k"], "require": ["x<=1", "y z<=2"], "name": "m",
+         "middle": "gpu.example.org:9000", "check": "recompute:0.5", "top": 2},
+        ["--package", "/models", "--secret", "/models", "--signer", "k", "--require", "x<=1",
+         "--require", "y z<=2", "--middle", "tcp:gpu.example.org:9000", "--check",
+         "recompute:0.5", "--top", "2", "--name", "m"],
     ),
 }  # fmt: skip
 
@@ -42,7 +43,21 @@ def test_the_server_is_started_with_what_was_said(case: str) -> None:
     require_one_source(parse_options(argv[3:]))
     assert role.listen == ("predict=8443",)
     assert role.volumes[0] == "/models=sealed/models:latest"
-    assert len(role.volumes) == (2 if case == "package" else 1)
+    assert len(role.volumes) == 1
+    outside = "gpu.example.org:9000=1000000000000/1000000000"
+    assert (role.egress, role.instances) == (((outside,), "1") if case == "package" else ((), ""))
+
+
+PACKAGE: dict[str, Any] = {"package": True, "name": "m", "signers": ["k"], "require": ["x"]}
+
+
+def test_the_middle_on_the_same_machine_has_a_name_that_a_policy_takes() -> None:
+    """With the bytes and the rate that were said."""
+    role = workload_of(
+        words(**PACKAGE, middle="localhost:9000", middle_bytes=5000, middle_rate=100)
+    )
+    assert role.egress == ("middle.localhost:9000=5000/100",)
+    assert "--middle tcp:middle.localhost:9000 " in role.command
 
 
 @pytest.mark.parametrize(
@@ -55,12 +70,17 @@ def test_the_server_is_started_with_what_was_said(case: str) -> None:
         ({"file": "../m.tflite", "name": "m"}, "config.value"),
         ({"file": "/m.tflite", "name": "m"}, "config.value"),
         ({"catalogue": True, "folder": "a//b"}, "config.value"),
-        ({"package": Path("p"), "name": "m", "signers": ["k"]}, "config.missing"),
-        ({"package": Path("p"), "name": "m", "require": ["x"]}, "config.missing"),
-        (
-            {"package": Path("p"), "name": "m", "require": ["x"], "signers": ["k"]},
-            "config.missing",
-        ),
+        (PACKAGE | {"middle": "localhost:1", "require": []}, "config.missing"),
+        (PACKAGE | {"middle": "localhost:1", "signers": []}, "config.missing"),
+        (PACKAGE, "config.missing"),
+        (PACKAGE | {"middle": "localhost"}, "config.value"),
+        (PACKAGE | {"middle": "localhost:0"}, "config.value"),
+        (PACKAGE | {"middle": "localhost:65536"}, "config.value"),
+        (PACKAGE | {"middle": "10.0.0.7:9000"}, "config.value"),
+        (PACKAGE | {"middle": "[::1]:9000"}, "config.value"),
+        (PACKAGE | {"middle": "host:9000"}, "config.value"),
+        ({"catalogue": True, "check": "recompute"}, "config.value"),
+        ({"catalogue": True, "top": 1}, "config.value"),
     ],
 )
 def test_words_that_name_no_model_are_refused(given: dict[str, Any], code: str) -> None:

@@ -2,76 +2,165 @@
 
 from __future__ import annotations
 
-import sys
-import types
-from typing import Any
+import argparse
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from cloister.crypto.digest import sha256
 from cloister.crypto.signature import SigningKey
-from cloister.errors import MalformedError, UnsupportedError
+from cloister.errors import CloisterError, ConfigError
+from cloister.inference.middle_process import MiddleServer, engine
 from cloister.inference.options import parse_options
-from cloister.inference.packaged import open_partitioned
-from unit.inference.served import Half
+from cloister.inference.packaged import mode_of, open_partitioned
+from cloister.inference.partitioned import PartitionedModel
+from cloister.partition.checking import Freivalds, Mode, Recompute
+from cloister.partition.cuts import cut_at
+from cloister.partition.cutting import Wish, cut_package
+from cloister.partition.leakage import ModelFacts
+from cloister.partition.onnx_source import ONNXSource
+from cloister.partition.package import open_exposed
+from cloister.partition.report import write_report
+from cloister.partition.runtime import open_part
+from cloister.partition.sealing import memory_reading
+from cloister.partition.thresholds import DEFAULT, read_thresholds
+from cloister.testing.middle_models import dense_net
+from cloister.testing.partition import sample_report
 
-KEY = SigningKey(b"k" * 32).public
-WORDS = ["--package", "p", "--secret", "s", "--signer", KEY.text, "--require", "x<=1",
-         "--name", "m", "--middle", "127.0.0.1:9"]  # fmt: skip
+KEY = SigningKey(b"k" * 32)
+LABELS = tuple(f"class {n}" for n in range(10))
 
 
-class Doubles:
-    """What opens, checks and runs packages, as far as it is asked."""
+@dataclass
+class Stage:
+    """A package in one folder, and its middle in a thread."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.seen: list[Any] = []
-        run = types.SimpleNamespace(of_package=self.of_package)
-        modules = {
-            "cloister.partition": {},
-            "cloister.partition.package": {"open_package": self.open_package},
-            "cloister.partition.thresholds": {"read_thresholds": lambda texts: ("read", *texts)},
-            "cloister.partition.checking": {"Freivalds": lambda: "checked"},
-            "cloister.inference.partitioned": {"PartitionedModel": run},
-        }
-        for name, names in modules.items():
-            module = types.ModuleType(name)
-            vars(module).update(names)
-            monkeypatch.setitem(sys.modules, name, module)
+    folder: Path
+    source: ONNXSource
+    address: str
 
-    def open_package(self, exposed: Any, secret: Any, *, signers: Any, thresholds: Any) -> Any:
-        self.seen.append((str(exposed), str(secret), [key.text for key in signers], thresholds))
-        return types.SimpleNamespace(labels=("a", "b"))
+    def options(self, *more: str, require: str = DEFAULT) -> argparse.Namespace:
+        """What a server would be started with."""
+        folder = str(self.folder)
+        return parse_options(
+            ["--package", folder, "--secret", folder, "--signer", KEY.public.text,
+             "--require", require, "--name", "m", "--middle", self.address, *more]
+        )  # fmt: skip
 
-    def of_package(self, package: Any, **more: Any) -> Half:
-        self.seen.append((package.labels, more))
-        return Half()
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Cut a perceptron before and after its two middle layers."""
+    folder = tmp_path_factory.mktemp("package")
+    source = ONNXSource(dense_net(width=64, layers=3))
+    names = [node.outputs[0] for node in source.graph.nodes]
+    front, back = names.index("hr1") + 1, names.index("hr3") + 1
+    facts = ModelFacts(sha256=source.digest, format="onnx", name="m")
+    good = sample_report(model=facts, pairs=(), defences=(), recommended=front)
+    cut = replace(good.cuts[1], position=front, tensors=cut_at(source.graph, front).tensors)
+    files = cut_package(
+        source,
+        write_report(replace(good, cuts=(cut,))),
+        Wish(name="m", front=str(front), back=str(back), labels=LABELS,
+             thresholds=read_thresholds([DEFAULT]), trials=2),
+        key=KEY, made=1_800_000_000, seed=1, salt=bytes(32), stage=lambda _: None,
+    )  # fmt: skip
+    for name, data in files.volume.items():
+        (folder / name).write_bytes(data)
+    thresholds = read_thresholds([DEFAULT])
+    middle = open_exposed(
+        memory_reading(files.exposed), signers=(KEY.public,), thresholds=thresholds
+    ).middle
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = MiddleServer(middle, engine(middle, threads=1, provider=None))
+    threading.Thread(target=server.serve, args=(listener,), daemon=True).start()
+    yield Stage(folder, source, f"tcp:127.0.0.1:{listener.getsockname()[1]}")
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+
+
+@pytest.mark.spec("SRV-47", "PP-21")
+@pytest.mark.parametrize("check", ["freivalds", "recompute", "recompute:0.5"])
+def test_a_package_in_one_folder_is_the_whole_model(
+    stage: Stage, check: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its labels come back, and what is found of a wrong answer is said and logged."""
+    caplog.set_level(logging.INFO, logger="cloister.inference.packaged")
+    cut = open_partitioned(stage.options("--check", check))
+    rows = np.random.default_rng(1).random((3, 64), np.float32)
+    right = open_part(stage.source.part(["x"], ["label"]), threads=1).run({"x": rows})["label"]
+    assert isinstance(cut.model, PartitionedModel)
+    np.testing.assert_allclose(cut.model.predict({"x": rows})["label"], right, rtol=1e-4)
+    cut.model.close()
+    assert cut.labels == LABELS
+    assert "probability" in cut.note
+    assert cut.note in caplog.text
+    assert ("secret vectors" in cut.note) is (check == "freivalds")
 
 
 @pytest.mark.spec("SRV-47")
-def test_the_package_is_checked_before_it_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything that was required goes to whoever opens it; its labels come back."""
-    doubles = Doubles(monkeypatch)
-    model, labels = open_partitioned(parse_options(WORDS))
-    assert isinstance(model, Half)
-    assert labels == ("a", "b")
-    assert doubles.seen == [
-        ("p", "s", [KEY.text], ("read", "x<=1")),
-        (("a", "b"), {"address": "127.0.0.1:9", "mode": "checked", "threads": 1}),
-    ]
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"require": "decoder.ssim-gain.high<=0.1"}, "model.refused"),
+        ({"signer": [SigningKey(b"x" * 32).public.text]}, "package.signer"),
+        ({"signer": ["anybody"]}, "wire.malformed"),
+        ({"check": "unchecked"}, "config.value"),
+    ],
+)
+def test_what_is_not_as_required_is_not_served(
+    stage: Stage, changes: dict[str, object], code: str
+) -> None:
+    """A number of the report, a signer, a word that would check nothing."""
+    options = stage.options(require=str(changes.pop("require", DEFAULT)))
+    vars(options).update(changes)
+    with pytest.raises(CloisterError) as caught:
+        open_partitioned(options)
+    assert caught.value.code == code
 
 
 @pytest.mark.spec("SRV-47")
-def test_a_signer_that_is_no_key_opens_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the package is looked at."""
-    doubles = Doubles(monkeypatch)
-    with pytest.raises(MalformedError) as caught:
-        open_partitioned(parse_options(["anybody" if w == KEY.text else w for w in WORDS]))
-    assert caught.value.code == "wire.malformed"
-    assert doubles.seen == []
+def test_a_changed_middle_is_not_served(stage: Stage, tmp_path: Path) -> None:
+    """Wherever it lies: the plan has its digest."""
+    for path in stage.folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    path = tmp_path / "middle.onnx"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    assert sha256(path.read_bytes()) != sha256((stage.folder / path.name).read_bytes())
+    options = stage.options()
+    options.package = tmp_path
+    with pytest.raises(CloisterError) as caught:
+        open_partitioned(options)
+    assert caught.value.code == "package.tampered"
 
 
-def test_without_the_parts_that_cut_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing else is served instead."""
-    monkeypatch.setitem(sys.modules, "cloister.partition.package", None)
-    with pytest.raises(UnsupportedError) as caught:
-        open_partitioned(parse_options(WORDS))
-    assert caught.value.code == "machine.program"
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("freivalds", Freivalds()),
+        ("recompute", Recompute(1.0)),
+        ("recompute:0.25", Recompute(0.25)),
+    ],
+)
+def test_ways_to_check(text: str, mode: Mode) -> None:
+    """Each has a word."""
+    assert mode_of(text) == mode
+
+
+@pytest.mark.parametrize(
+    "text", ["", "none", "unchecked", "freivalds:2", "recompute:", "recompute:0", "recompute:nan"]
+)
+def test_words_that_are_no_way_to_check(text: str) -> None:
+    """Nor one by which nothing would be."""
+    with pytest.raises(ConfigError) as caught:
+        mode_of(text)
+    assert caught.value.code == "config.value"

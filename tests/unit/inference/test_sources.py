@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from cloister.errors import ConfigError, MalformedError
+from cloister.errors import CloisterError, ConfigError, MalformedError
 from cloister.inference.metrics import Metrics
 from cloister.inference.options import parse_options
+from cloister.inference.packaged import Partitioned
 from cloister.inference.sources import open_models
 from unit.inference.onnx_models import half_plus
-from unit.inference.served import Half
+from unit.inference.served import Half, Scores
 from unit.inference.test_catalogue import put
 
 
@@ -41,9 +42,26 @@ def test_a_catalogue_is_looked_at_again(tmp_path: Path) -> None:
 def test_a_package_is_what_its_opener_makes_of_it() -> None:
     """The options say where it lies and what it must show."""
     words = ["--package", "p", "--secret", "s", "--signer", "k", "--require", "x<=1", "--name", "m"]
-    registry, step = opened(*words, partitioned=lambda _options: (Half(), ("a", "b")))
-    assert registry.find("m").labels.count == 2
+    cut = Partitioned(Half(), ("a", "b"), "it is checked")
+    registry, step = opened(*words, partitioned=lambda _options: cut)
+    served = registry.find("m")
+    assert (served.labels.count, served.note) == (2, "it is checked")
+    assert served.config.classification is None
     assert step is None
+
+
+@pytest.mark.spec("SRV-47")
+def test_of_a_package_the_best_classes_alone_may_leave() -> None:
+    """As many as there are, and no fewer than one."""
+    words = ["--package", "p", "--secret", "s", "--signer", "k", "--require", "x<=1", "--name", "m"]
+    cut = Partitioned(Scores(), ("a", "b", "c"), "")
+    registry, _ = opened(*words, "--top", "2", partitioned=lambda _options: cut)
+    served = registry.find("m")
+    assert [(spec.datatype, spec.shape[-1]) for spec in served.outputs] == [("BYTES", 2)]
+    for top, code in (("0", "config.value"), ("4", "model.malformed")):
+        with pytest.raises(CloisterError) as caught:
+            opened(*words, "--top", top, partitioned=lambda _options: cut)
+        assert caught.value.code == code
 
 
 @pytest.mark.spec("SRV-2")

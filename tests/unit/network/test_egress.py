@@ -12,6 +12,7 @@ import pytest
 
 from cloister.network.addresses import AddressPlan
 from cloister.network.egress import Budget
+from cloister.network.opening import resolve
 from cloister.network.rules import EgressRule
 from cloister.testing.relays import WORKER, FakeJob, FakeNode
 
@@ -104,6 +105,23 @@ def test_what_the_policy_names_is_reached(outside: Outside) -> None:
     assert exactly(ours, 5000) == b"y" * 5000
     counted = outside.node.relay.counters.egress[HOST]
     assert (counted.opened, counted.sent, counted.received) == (1, 900, 5000)
+
+
+def test_a_name_below_localhost_is_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No resolver is asked, whatever it would say; other names are asked for."""
+    asked: list[str] = []
+
+    def resolver(host: str, *_rest: object, **_more: object) -> list[object]:
+        asked.append(host)
+        return []
+
+    monkeypatch.setattr("cloister.network.opening.socket.getaddrinfo", resolver)
+    for name in ("middle.localhost", "a.b.LOCALHOST"):
+        assert resolve((name, 9)) == ((socket.AF_INET, ("127.0.0.1", 9)),)
+    assert asked == []
+    assert resolve(("localhost.example.org", 9)) == ()
+    assert resolve(("notlocalhost", 9)) == ()
+    assert asked == ["localhost.example.org", "notlocalhost"]
 
 
 def test_more_than_the_policy_allows_is_reset_and_told(outside: Outside) -> None:
