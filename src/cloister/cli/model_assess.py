@@ -261,8 +261,8 @@ def _show(report: LeakageReport, out: Path, page: Path | None) -> None:
     if report.recommended is None:
         console.lines("recommended  none: serve the whole model in the enclave")
     else:
-        cut = report.cut(report.recommended)
-        because = "" if cut is None else cut.because
+        chosen = report.cut(report.recommended)
+        because = "" if chosen is None else chosen.because
         console.lines(f"recommended  {report.recommended}. {console.printable(because)}")
     for note in report.notes[:2]:
         console.lines(f"note         {note}")

@@ -169,7 +169,7 @@ def _calibrated(
             low = middle
         else:
             high = middle
-    return scale * 2.0**low
+    return float(scale * 2.0**low)
 
 
 def _noisy(front: Front, deviation: float, seed: int) -> Front:

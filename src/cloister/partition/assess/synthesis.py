@@ -127,7 +127,7 @@ class Synthesis:
 
 
 def _scaled(victim: Victim, images: Array) -> Array:
-    return (images * (victim.high - victim.low) + victim.low).astype(np.float32)
+    return np.asarray(images * (victim.high - victim.low) + victim.low, np.float32)
 
 
 def _bytes(images: Array) -> Array:
