@@ -131,4 +131,4 @@ def _scaled(victim: Victim, images: Array) -> Array:
 
 
 def _bytes(images: Array) -> Array:
-    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(images, 0, 1) * 255), np.uint8)
