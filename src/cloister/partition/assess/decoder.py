@@ -220,7 +220,9 @@ class _Learner:
 def _jittered(features: Array, deviation: float, random: np.random.Generator) -> Array:
     if deviation == 0:
         return features
-    return features + np.float32(deviation) * random.standard_normal(features.shape, np.float32)
+    noise = random.standard_normal(features.shape, np.float32)
+    noisy: Array = features + np.float32(deviation) * noise
+    return noisy
 
 
 def _by_network(model: Any, features: list[Array], batch: int) -> Array:
