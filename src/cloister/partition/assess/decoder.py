@@ -221,7 +221,8 @@ def _jittered(features: Array, deviation: float, random: np.random.Generator) ->
     if deviation == 0:
         return features
     noise = random.standard_normal(features.shape, np.float32)
-    return np.asarray(features + np.float32(deviation) * noise)
+    noisy: Array = features + np.float32(deviation) * noise
+    return noisy
 
 
 def _by_network(model: Any, features: list[Array], batch: int) -> Array:
