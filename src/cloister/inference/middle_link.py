@@ -69,8 +69,8 @@ class SharedMemory:
 
     def close(self) -> None:
         """Let go of it; arrays that are views of it keep the memory until they are gone."""
-        self.view.release()
         with contextlib.suppress(BufferError):
+            self.view.release()
             self._map.close()
         os.close(self.descriptor)
 

@@ -60,13 +60,11 @@ class Fold:
     Attributes:
         vectors: (repetitions, out).
         folded: (repetitions, kernel, in) for convolutions, (repetitions, in) for dense steps.
-        norms: Of each folded vector.
         constants: The vectors times the bias.
     """
 
     vectors: Array
     folded: Array
-    norms: Array
     constants: Array
 
 
@@ -99,7 +97,9 @@ class LinearCheck:
         bias = step.bias
         self._bias_norm: Final = 0.0 if bias is None else float(np.linalg.norm(bias))
         terms = math.sqrt(inner + 2)
-        own = terms + 2 * math.sqrt(step.channels)
+        # Its sums of the vectors with the claim and with the weights; then the folded vector is
+        # rounded, whose norm is at most that of the vector, 2 sqrt(channels), times the matrix's.
+        own = terms + (2 + _LARGEST / _DEVIATIONS) * math.sqrt(step.channels)
         self._gathers: dict[tuple[int, ...], Gather] = {}
         self._factor: Final = _DEVIATIONS * (_LARGEST * terms * unit + own * FLOAT32_UNIT)
 
@@ -125,10 +125,9 @@ class LinearCheck:
         # (count, repetitions, kernel, in): rows of one product with the input.
         folded = np.ascontiguousarray(folded.reshape(shape).swapaxes(2, 3))
         vectors = vectors.reshape(count, self.repetitions, -1)
-        norms = np.linalg.norm(folded.reshape(count, self.repetitions, -1), axis=2)
         constants = (vectors.astype(np.float64) @ bias).astype(np.float32)
         return tuple(
-            SecretFold(Fold(*each)) for each in zip(vectors, folded, norms, constants, strict=True)
+            SecretFold(Fold(*each)) for each in zip(vectors, folded, constants, strict=True)
         )
 
     def stock(self, *, most: int) -> Stock[Fold]:
@@ -158,16 +157,15 @@ class LinearCheck:
                     secret, given[rows], claimed[rows]
                 )
                 # A claim that is not a number is not within the bound either.
-                good = np.abs(apart) <= self._allowed(secret, norms)
+                good = np.abs(apart) <= self._allowed(norms)
             if not bool(good.all()):
                 raise RefusedError(
                     "the middle's answer is wrong", code="middle.wrong", detail=self.step.output
                 )
 
-    def _allowed(self, secret: Fold, norms: Array) -> Array:
+    def _allowed(self, norms: Array) -> Array:
         """Return what may remain, (batch, repetitions, positions), from (batch, positions)."""
-        own = FLOAT32_UNIT * secret.norms[None, :, None] * norms[:, None, :]
-        return np.asarray(self.bound(norms)[:, None, :] + own + 1e-35)
+        return np.asarray(self.bound(norms)[:, None, :] + 1e-35)
 
     def _require_form(self, given: Array, claimed: Array) -> None:
         step = self.step
@@ -186,7 +184,7 @@ class LinearCheck:
     def _dense(self, secret: Fold, given: Array, claimed: Array) -> tuple[Array, Array]:
         rows, answers = _rows(given), _rows(claimed)
         expected = rows @ secret.folded.reshape(self.repetitions, -1).T
-        found = np.stack([answers @ vector for vector in secret.vectors])
+        found = (answers @ secret.vectors.T).T
         norms = np.sqrt(np.einsum("pc,pc->p", rows, rows))
         return (found - expected.T - secret.constants[:, None])[None], norms[None]
 

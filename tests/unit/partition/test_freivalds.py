@@ -108,7 +108,7 @@ def test_the_bound_is_far_from_harmless_rounding_and_from_the_numbers(
     apart, norms = (check._conv if step.kernel else check._dense)(
         fold, given, right.astype(np.float32)
     )
-    assert float((np.abs(apart) / check._allowed(fold, norms)).max()) < 0.2
+    assert float((np.abs(apart) / check._allowed(norms)).max()) < 0.2
     assert float(check.bound(norms).max()) < 0.01 * float(np.sqrt((right**2).mean()))
 
 
@@ -160,7 +160,7 @@ def test_cancelling_errors_are_found_as_often_as_is_stated() -> None:
         except CloisterError:
             pass
     assert check.missed(10) == pytest.approx(0.1, abs=0.001)
-    assert 20 < missed < 200
+    assert 130 < missed < 270  # 195 are expected, and 13 are a deviation
     assert LinearCheck(step, repetitions=3).missed(10) == pytest.approx(0.001, rel=0.01)
     assert check.missed(1) == 1.0
     assert check.missed(1.5) == pytest.approx(0.5, abs=0.001)
