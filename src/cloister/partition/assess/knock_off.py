@@ -2,8 +2,8 @@
 
 The adversary knows the architecture. He asks the service a few hundred public images and trains a
 network whose secret parts start anew and whose exposed part starts with its weights. First only
-the secret parts learn, then all; of the two the one counts that agrees better with answers that it
-was not trained on. Answers are whole vectors of scores: more than a service gives that answers with
+the secret parts learn, then all; of the two, and of the copy that was made without weights, the one
+counts that agrees best with answers that it was not trained on. Answers are whole vectors of scores: more than a service gives that answers with
 labels.
 
 Beside it stands the black-box end, the same without any weights. The white-box end needs no
@@ -69,11 +69,13 @@ class Copy:
         model: A `keras.Model` from images to probabilities.
         steps: How many steps it was trained.
         complete: Whether that was all of them.
+        agreed: With what share of the answers that were kept apart it agrees.
     """
 
     model: Any
     steps: int
     complete: bool
+    agreed: float
 
 
 class KnockOff:
@@ -97,9 +99,9 @@ class KnockOff:
         asked = victim.proxy[random.permutation(len(victim.proxy))[: self._queries]]
         answers = probabilities(victim.scores(asked)).astype(np.float32)
         said = probabilities(victim.scores(victim.private))
-        made: list[Outcome] = []
+        copies: dict[str, Copy] = {}
         for i, knows in enumerate(("weights", "queries")):
-            copy = _copy(
+            copies[knows] = _copy(
                 victim,
                 asked,
                 answers,
@@ -109,8 +111,12 @@ class KnockOff:
                 seed=seed,
                 progress=lambda part, i=i: progress((i + part) / 2),  # type: ignore[misc]
             )
-            if knows == "weights":
-                self.copy = copy
+        # Who has the weights may do without them where that serves him better.
+        if copies["queries"].agreed > copies["weights"].agreed:
+            copies["weights"] = copies["queries"]
+        self.copy = copies["weights"]
+        made: list[Outcome] = []
+        for knows, copy in copies.items():
             made += self._outcomes(
                 victim,
                 copy,
@@ -205,7 +211,7 @@ def _copy(
         if agreed >= best:
             best, best_weights = agreed, model.get_weights()
     model.set_weights(best_weights)
-    return Copy(model, ran, ran == planned)
+    return Copy(model, ran, ran == planned, best)
 
 
 def _train(
