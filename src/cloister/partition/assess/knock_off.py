@@ -2,9 +2,9 @@
 
 The adversary knows the architecture. He asks the service a few hundred public images and trains a
 network whose secret parts start anew and whose exposed part starts with its weights: first only the
-secret parts learn, then all. Of the two, and of a copy made without any weights, the one counts that
-agrees best with answers that it was not trained on. Answers are whole vectors of scores: more than
-a service gives that answers with labels.
+secret parts learn, then all. Of the two, and of a copy made without any weights, the one counts
+that agrees best with answers that it was not trained on. Answers are whole vectors of scores: more
+than a service gives that answers with labels.
 
 Beside it stands the black-box end, the same without any weights. The white-box end needs no
 training: who has all weights has the model.
