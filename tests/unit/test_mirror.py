@@ -108,7 +108,6 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "partition/assess/fresh.py": "TensorFlow: integration/test_assessment.py",
     "partition/assess/gradients.py": "TensorFlow: attack/test_cut_leakage.py",
     "partition/assess/judging.py": "attack/test_cut_leakage.py",
-    "partition/assess/knock_off.py": "TensorFlow: integration/test_assessment.py",
     "partition/assess/optimisation.py": "TensorFlow: attack/test_cut_leakage.py",
     "partition/assess/representation.py": "TensorFlow: attack/test_cut_leakage.py",
     "partition/assess/scale.py": "driven by partition/assess/test_run.py",

@@ -20,7 +20,7 @@ from cloister.partition.assess.gradients import optimizer, outputs, stepper
 
 __all__ = ["adapted", "correlation", "train"]
 
-_RATE: Final = 1e-3
+_RATE: Final = 3e-3
 _BOTTLENECK: Final = 4
 _SIDE_WIDTH: Final = 32
 _LEAST: Final = 1e-9

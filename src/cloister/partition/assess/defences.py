@@ -31,7 +31,7 @@ __all__ = ["DEFENCES", "Defended", "try_defence"]
 
 DEFENCES: Final = ("noise", "decorrelation", "side-adapters")
 LOSS_ALLOWED: Final = 0.02
-_PENALTY: Final = 2.0
+_PENALTY: Final = 5.0
 _HALVINGS: Final = 12
 _LEAST_SHARE: Final = 1e-7
 

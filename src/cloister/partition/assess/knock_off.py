@@ -1,10 +1,10 @@
 """Knock-off: a copy of the model, by who has the exposed part's weights and some answers.
 
 The adversary knows the architecture. He asks the service a few hundred public images and trains a
-network whose secret parts start anew and whose exposed part starts with its weights. First only
-the secret parts learn, then all; of the two the one counts that agrees better with answers that it
-was not trained on. Answers are whole vectors of scores: more than a service gives that answers with
-labels.
+network whose secret parts start anew and whose exposed part starts with its weights: first only the
+secret parts learn, then all. Of the two, and of a copy made without any weights, the one counts
+that agrees best with answers that it was not trained on. Answers are whole vectors of scores: more
+than a service gives that answers with labels.
 
 Beside it stands the black-box end, the same without any weights. The white-box end needs no
 training: who has all weights has the model.
@@ -13,7 +13,7 @@ training: who has all weights has the model.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -69,11 +69,13 @@ class Copy:
         model: A `keras.Model` from images to probabilities.
         steps: How many steps it was trained.
         complete: Whether that was all of them.
+        agreed: With what share of the answers that were kept apart it agrees.
     """
 
     model: Any
     steps: int
     complete: bool
+    agreed: float
 
 
 class KnockOff:
@@ -91,15 +93,15 @@ class KnockOff:
     ) -> tuple[Outcome, ...]:
         """Copy with the exposed weights (`weights`) and without any (`queries`).
 
-        The first copy stays in `copy`, for synthesis.
+        The copy of who has the weights stays in `copy`, for synthesis.
         """
         random = np.random.default_rng(seed)
         asked = victim.proxy[random.permutation(len(victim.proxy))[: self._queries]]
         answers = probabilities(victim.scores(asked)).astype(np.float32)
         said = probabilities(victim.scores(victim.private))
-        made: list[Outcome] = []
+        copies: dict[str, Copy] = {}
         for i, knows in enumerate(("weights", "queries")):
-            copy = _copy(
+            copies[knows] = _copy(
                 victim,
                 asked,
                 answers,
@@ -109,8 +111,13 @@ class KnockOff:
                 seed=seed,
                 progress=lambda part, i=i: progress((i + part) / 2),  # type: ignore[misc]
             )
-            if knows == "weights":
-                self.copy = copy
+        # Who has the weights may do without them where that serves him better.
+        if copies["queries"].agreed > copies["weights"].agreed:
+            complete = copies["weights"].complete and copies["queries"].complete
+            copies["weights"] = replace(copies["queries"], complete=complete)
+        self.copy = copies["weights"]
+        made: list[Outcome] = []
+        for knows, copy in copies.items():
             made += self._outcomes(
                 victim,
                 copy,
@@ -205,7 +212,7 @@ def _copy(
         if agreed >= best:
             best, best_weights = agreed, model.get_weights()
     model.set_weights(best_weights)
-    return Copy(model, ran, ran == planned)
+    return Copy(model, ran, ran == planned, best)
 
 
 def _train(
