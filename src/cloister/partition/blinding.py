@@ -70,8 +70,7 @@ class QuantisedStep:
     def apply(self, values: Array) -> Array:
         """Return the step of residues, without bias; this is what the outside computes."""
         if not self.step.kernel:
-            right = np.ascontiguousarray(self._weights[0].T)
-            return product(values, right, self.prime, largest=_LEVELS)
+            return product(values, self._weights[0].T, self.prime, largest=_LEVELS)
         total: Any = 0.0
         for weights, window in zip(self._weights, self._windows(values), strict=True):
             # The residues are to be on the left, so that they are what is cut into limbs.
