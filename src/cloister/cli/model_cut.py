@@ -74,6 +74,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         trials=trials,
     )
     owner, signer = settings.owner(domain, key), settings.signer(domain, key)
+    owner.client.status()  # who will keep the volume's key answers now, or nothing is begun
     with console.stages(quiet=as_json) as stage:
         stage(f"reading {model}")
         files = cut_package(

@@ -136,7 +136,8 @@ def choose_cuts(
             code="config.value",
             hint="the whole model in the enclave is the default and needs no package",
         )
-    if back is None or (end := _position(back)) == len(graph.nodes):
+    end = len(graph.nodes) if back is None else _position(back)
+    if end == len(graph.nodes):
         return first, None
     last = cut_at(graph, end)
     if end <= begin:

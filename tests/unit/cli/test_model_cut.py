@@ -11,6 +11,7 @@ import pytest
 
 from cloister.cli import settings
 from cloister.crypto.digest import sha256
+from cloister.errors import UnavailableError
 from cloister.partition.leakage import ModelFacts
 from cloister.partition.report import write_report
 from cloister.testing.partition import sample_report
@@ -163,6 +164,20 @@ def test_what_is_refused_leaves_nothing(desk: Door, more: tuple[str, ...], code:
     assert not (desk.folder / "exposed").exists()
     assert not (desk.folder / "secret").exists()
     assert desk.record("keyservice", "status")["volumes"] == []
+
+
+def test_without_a_key_service_nothing_is_begun(
+    desk: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The volume's key would have no keeper: known before anything is cut."""
+
+    def down() -> None:
+        raise UnavailableError("it does not answer", code="keyservice.unreachable")
+
+    monkeypatch.setattr(desk.owner.client, "status", down)
+    monkeypatch.setattr(settings, "owner", lambda _domain, _key=None: desk.owner)
+    assert code_of(desk, *WORDS) == "keyservice.unreachable"
+    assert not (desk.folder / "secret").exists()
 
 
 def test_the_number_that_failed_is_named(desk: Door) -> None:
