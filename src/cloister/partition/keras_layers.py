@@ -87,7 +87,7 @@ def checked_config(kind: str, config: Any) -> dict[str, Any]:
     if layer.identity:
         return {}
     arguments: dict[str, Any] = {}
-    for key, value in config.items():
+    for key, value in _renamed(kind, config).items():
         check = layer.arguments.get(key)
         if check is not None:
             try:
@@ -103,6 +103,15 @@ def checked_config(kind: str, config: Any) -> dict[str, Any]:
                 code="model.operator",
             )
     return arguments
+
+
+def _renamed(kind: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration of Keras 2 as Keras 3 would write it."""
+    if kind == "LeakyReLU" and "alpha" in config:
+        config = {("negative_slope" if key == "alpha" else key): config[key] for key in config}
+    if LAYERS[kind].weights == "depthwise" and config.get("groups") == 1:
+        config = {key: config[key] for key in config if key != "groups"}
+    return config
 
 
 def _require_dtype(kind: str, value: Any) -> None:
@@ -288,7 +297,7 @@ LAYERS: Final[Mapping[str, LayerKind]] = {
         {**_EPSILON, **_CENTRE, "axis": _one_axis, "groups": _integer(-1)}, "group"
     ),
     "LayerNormalization": LayerKind({**_EPSILON, **_CENTRE}, "layer"),
-    "LeakyReLU": LayerKind({"negative_slope": _number, "alpha": _number}),
+    "LeakyReLU": LayerKind({"negative_slope": _number}),
     "MaxPooling1D": _pooling(1),
     "MaxPooling2D": _pooling(2),
     "Maximum": _MERGE,

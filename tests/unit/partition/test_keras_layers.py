@@ -100,6 +100,15 @@ def test_axes_of_older_files_are_one_number() -> None:
     assert checked_config("BatchNormalization", {"axis": [3]}) == {"axis": 3}
 
 
+def test_settings_of_older_files_are_those_of_newer_ones() -> None:
+    assert checked_config("LeakyReLU", {"alpha": 0.25}) == {"negative_slope": 0.25}
+    assert checked_config("DepthwiseConv2D", {"kernel_size": [1, 1], "groups": 1}) == {
+        "kernel_size": (1, 1)
+    }
+    with pytest.raises(RefusedError):
+        checked_config("DepthwiseConv2D", {"groups": 2})
+
+
 def test_no_settings_are_malformed() -> None:
     with pytest.raises(MalformedError) as caught:
         checked_config("Dense", None)
