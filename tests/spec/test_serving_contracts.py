@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ NAMES = Labels(["null", "eins", "zwei"])
 SERVICE = InferenceService(
     registry_of(
         served("half", "1", Half(2.0)),
-        served("half", "2", Half(3.0)),
+        replace(served("half", "2", Half(3.0)), note="It is checked."),
         served("pair", "1", Pair()),
         served("scores", "1", Scores(), labels=NAMES),
         stable="1",
@@ -71,6 +72,15 @@ def test_every_page_of_a_published_document_is_served(name: str, model: str, ver
                 jsonschema.validate(record, schema | {"components": document["components"]})
             seen += 1
     assert seen >= 6
+
+
+@pytest.mark.spec("SRV-3")
+def test_how_a_model_is_computed_is_told_where_there_is_something_to_tell() -> None:
+    """As a parameter of its metadata; other versions have none."""
+    _, told = ask("GET", "/v2/models/half/versions/2")
+    assert told["parameters"] == {"note": "It is checked."}
+    _, silent = ask("GET", "/v2/models/half/versions/1")
+    assert "parameters" not in silent
 
 
 def _without_names(signature: Any) -> Any:
