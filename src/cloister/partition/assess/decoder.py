@@ -38,8 +38,8 @@ _RATE: Final = 2e-3
 _SURROGATE_PART: Final = 0.4
 # SSIM on images kept apart from which nobody needs a better decoder to know what the cut is worth.
 _ENOUGH: Final = 0.95
-# Deviations of the noise on standardised features. Behind two convolutions, 1 takes a decoder of
-# digits from nothing to half of the way; in front of them it costs a tenth.
+# Deviations of the noise on standardised features. Behind two convolutions, 1 takes a regression on
+# digits from a tenth to half of the way; behind one it costs a twentieth.
 _JITTERS: Final = {"queries": (0.0,), "representation": (0.0, 0.3, 1.0)}
 _Decode = Callable[[list[Array]], Array]
 
