@@ -116,9 +116,7 @@ class HTTPServer:
                 "ssl_handshake_timeout": self._limits.handshake_s,
                 "ssl_shutdown_timeout": 1.0,
             }
-        server = await asyncio.start_server(
-            self._connected, sock=listener, limit=_READ_BYTES, **tls
-        )
+        server = await asyncio.start_server(self._accept, sock=listener, limit=_READ_BYTES, **tls)
         async with server:
             await stop.wait()
             server.close()
@@ -139,11 +137,15 @@ class HTTPServer:
         if left:
             await asyncio.wait(left, timeout=1)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection in a task of its own, which may be cancelled before it begins."""
         connection = _Connection(reader, writer, self._limits)
-        task = asyncio.current_task()
-        if task is not None:
-            self._connections[connection] = task
+        task = asyncio.get_running_loop().create_task(self._connected(connection))
+        self._connections[connection] = task
+        task.add_done_callback(lambda _task: self._connections.pop(connection, None))
+        task.add_done_callback(lambda _task: connection.drop())
+
+    async def _connected(self, connection: _Connection) -> None:
         try:
             if len(self._connections) > self._limits.connections:
                 self._refused(503)
@@ -157,7 +159,6 @@ class HTTPServer:
             _LOG.info("connection ended reason=%s", type(e).__name__)
         finally:
             await connection.close()
-            self._connections.pop(connection, None)
 
     async def _exchange(self, connection: _Connection) -> bool:
         """Answer one request; return whether another may follow."""
@@ -282,6 +283,10 @@ class _Connection:
                 await self._writer.wait_closed()
         except (OSError, TimeoutError, asyncio.CancelledError):
             self._writer.transport.abort()  # cancelled while it stops: the task ends here as well
+
+    def drop(self) -> None:
+        """End the connection at once, where it is still there."""
+        self._writer.transport.abort()
 
     def _next_event(self) -> object:
         try:

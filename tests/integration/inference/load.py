@@ -221,14 +221,20 @@ class Load:
         try:
             async with asyncio.timeout(10):
                 reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except _Trouble:
+            self.outcomes["lost"] += 1
+            return
+        found = b""
+        try:
+            async with asyncio.timeout(10):
                 for piece in self._recording:
                     writer.write(piece)
                     await writer.drain()
                 found = await reader.read(-1)
-                writer.close()
         except _Trouble:
-            self.outcomes["replayed"] += 1
-            return
+            pass
+        finally:
+            writer.transport.abort()
         # Its flight of the handshake, and an alert: it never had the keys to say more.
         if len(found) > 16_384:
             self.wrong.append(f"a replayed session was answered with {len(found)} bytes")
