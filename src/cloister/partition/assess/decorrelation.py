@@ -28,7 +28,10 @@ _LEAST_SHARE: Final = 1e-7
 
 
 def correlation(x: Any, y: Any) -> Any:
-    """Return the distance correlation of two batches, in operations that have gradients."""
+    """Return the distance correlation of two batches, in operations that have gradients.
+
+    Not corrected for the size of the batch, as the penalty was defined; what a report says is.
+    """
     ops = frameworks().keras.ops
 
     def centred(values: Any) -> Any:

@@ -51,6 +51,7 @@ def _start(path: str, shape: tuple[int, ...], random: np.random.Generator, datat
     """Return He's start for matrices and kernels, 1 for scales and variances, 0 for others."""
     if len(shape) > 1:
         deviation = np.sqrt(2.0 / np.prod(shape[:-1]))
-        return np.asarray(random.standard_normal(shape) * deviation, datatype)
+        drawn: Array = (random.standard_normal(shape) * deviation).astype(datatype)
+        return drawn
     ones = any(word in path.rpartition("/")[2] for word in ("gamma", "variance", "scale"))
     return np.full(shape, 1 if ones else 0, datatype)
