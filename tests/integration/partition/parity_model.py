@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
@@ -26,7 +26,9 @@ PUBLIC: Final = slice(1150, 1660)
 PRIVATE: Final = slice(1660, 1780)
 QUESTIONS: Final = slice(1780, 1790)
 NOISE: Final = 0.5
-EPOCHS: Final = 25
+GRAIN: Final = 0.55
+SCANS: Final = 3
+EPOCHS: Final = 15
 
 
 def main(folder: Path) -> None:
@@ -34,7 +36,8 @@ def main(folder: Path) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     digits = load_digits()
     order = np.random.default_rng(7).permutation(len(digits.images))
-    images = (digits.images[order] / 16).astype(np.float32)[..., None]
+    clean = (digits.images[order] / 16).astype(np.float32)[..., None]
+    images = _scanned(clean, seed=3)
     odd = digits.target[order] % 2
     for name, part in (("sample", PRIVATE), ("public", PUBLIC)):
         np.savez(folder / f"{name}.npz", images=images[part], labels=odd[part])
@@ -56,14 +59,24 @@ def main(folder: Path) -> None:
     training.compile(
         keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", jit_compile=False
     )
-    training.fit(images[TRAINED], odd[TRAINED], epochs=EPOCHS, batch_size=64, verbose=0)
+    scans = np.concatenate([_scanned(clean[TRAINED], seed=seed) for seed in range(10, 10 + SCANS)])
+    training.fit(scans, np.tile(odd[TRAINED], SCANS), epochs=EPOCHS, batch_size=128, verbose=0)
     model = keras.Model(image, plain)
     model.save(folder / "parity.keras")
     answers = model(images[QUESTIONS]).numpy()
-    right = answers.argmax(axis=1) == odd[QUESTIONS]
-    assert right.mean() >= 0.8, "the network has learnt nothing"
+    right = model(images[PRIVATE]).numpy().argmax(axis=1) == odd[PRIVATE]
+    assert right.mean() >= 0.75, f"the network has learnt nothing: {right.mean()}"
     np.save(folder / "questions.npy", images[QUESTIONS])
     np.save(folder / "answers.npy", answers)
+
+
+def _scanned(images: Any, *, seed: int) -> Any:
+    """Return digits as a bad scanner gives them: faint, with grain that no other image has.
+
+    Digits alone are so much alike that a guess, made without looking, comes near to some of them.
+    """
+    grain = np.random.default_rng(seed).random(images.shape, np.float32)
+    return (1 - GRAIN) * images + GRAIN * grain
 
 
 if __name__ == "__main__":
