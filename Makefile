@@ -28,7 +28,7 @@ demo: $(VENV)/.demo compile ## install what the demo needs, and run it
 test: setup postgresql swtpm nftables ## all tests but the soak, the benchmarks and what test-jobs runs
 	$(PYTEST) -n $(JOBS) --dist loadfile -m "not soak and not bench and not jobs" $(ARGS)
 
-test-jobs: setup nftables ## trainings in several processes, with every framework, shielded and not: some twenty-five minutes
+test-jobs: setup nftables ## trainings with every framework, whole programs and stories, shielded and not: most of an hour
 	$(PYTEST) -m jobs $(ARGS)
 
 test-all: setup postgresql swtpm nftables ## all tests

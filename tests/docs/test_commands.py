@@ -84,6 +84,7 @@ def test_the_commands_of_a_guide_work(guide: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.jobs
 @pytest.mark.frameworks("sklearn", "tensorflow", "dp_accounting")
 def test_the_commands_of_the_guide_to_private_training_work(tmp_path: Path) -> None:
     """The same, where TensorFlow is; nothing is mounted."""
@@ -94,6 +95,7 @@ def test_the_commands_of_the_guide_to_private_training_work(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.jobs
 @pytest.mark.fuse
 @pytest.mark.frameworks("torch")
 def test_the_commands_of_the_guide_to_jobs_work(tmp_path: Path) -> None:

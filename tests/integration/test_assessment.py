@@ -20,6 +20,8 @@ CASES: Final = [
 ]
 STORIES: Final = [name for name in CASES if name.startswith("story")]
 
+pytestmark = pytest.mark.jobs
+
 
 def _ran(folder: Path, *cases: str, timeout: float) -> Any:
     written = folder / "cases.json"
@@ -48,7 +50,6 @@ def test_case(report: Any, name: str) -> None:
     assert report[name] is None, report[name]
 
 
-@pytest.mark.jobs
 @pytest.mark.timeout(1500)
 @pytest.mark.frameworks("tensorflow", "sklearn", "h5py")
 @pytest.mark.parametrize("name", STORIES)

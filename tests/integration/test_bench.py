@@ -39,6 +39,7 @@ def _bench(output: Path, *arguments: str) -> dict[str, object]:
 
 
 @pytest.mark.slow
+@pytest.mark.jobs
 def test_key_release_alone_writes_table_json_and_plot(tmp_path: Path) -> None:
     """One part gives all three files, with each aim and whether it was met, and every path."""
     pytest.importorskip("matplotlib")

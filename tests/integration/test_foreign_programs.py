@@ -16,7 +16,7 @@ EXAMPLES: Final = ROOT / "examples"
 CLOISTER: Final = Path(sysconfig.get_path("scripts")) / "cloister"
 DOMAIN: Final = ("--domain", "work/domain")
 
-pytestmark = [pytest.mark.fuse, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.fuse, pytest.mark.jobs, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def cloister(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -27,6 +27,7 @@ CASES: Final = [
     if isinstance(node, ast.FunctionDef) and node.name.startswith("case_")
 ]
 DELTA: Final = 1e-5
+pytestmark = pytest.mark.jobs
 PLANS: Final = {"few": (100, 1.5, 60), "many": (10, 1.0, 1000), "whole": (1000, 8.0, 20)}
 
 

@@ -60,6 +60,7 @@ def _demo_as_user() -> dict[str, Any]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.jobs
 @pytest.mark.skipif(os.geteuid() != 0, reason="root is needed to become another user")
 def test_an_ordinary_user_sees_the_same() -> None:
     """User 1000 needs user namespaces and /dev/fuse, and nothing else."""
