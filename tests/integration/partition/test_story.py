@@ -28,14 +28,16 @@ pytestmark = [
     pytest.mark.fuse,
     pytest.mark.jobs,
     pytest.mark.frameworks("tensorflow", "sklearn", "h5py"),
-    pytest.mark.timeout(1500),
+    pytest.mark.timeout(2400),
 ]
 pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
 
 TRAINER: Final = Path(__file__).with_name("parity_model.py")
 LIAR: Final = Path(__file__).parents[2] / "attack" / "lying_middle.py"
 EARLY, BOTTLENECK, LAST = "1", "4", "6"
-SLOW_S: Final = 1200.0
+# More than it takes: what is short of time is undecided, and a busy machine makes it short.
+BUDGET_S: Final = 3600
+SLOW_S: Final = 1500.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def owner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Owner]:
     try:
         assessed = desk.json(
             "model", "assess", "parity.keras", "--sample", "sample.npz", "--proxy", "public.npz",
-            "--ends", "0:1", "--seconds", str(int(SLOW_S)), "--steps", "300",
+            "--ends", "0:1", "--seconds", str(BUDGET_S), "--steps", "300",
             "--cuts", f"{EARLY},{BOTTLENECK}", "--backs", LAST, "--out", "report.json",
             "--page", "report.html", timeout_s=SLOW_S,
         )  # fmt: skip
