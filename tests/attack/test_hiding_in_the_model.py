@@ -52,8 +52,9 @@ class Greedy:
     def __init__(self) -> None:
         self.shown = 0
 
-    def build(self, spec: Any, x: Any, y: Any, *, by_recipe: bool) -> Plan:
+    def build(self, spec: Any, x: Any, y: Any, *, by_recipe: bool, most_bytes: int) -> Plan:
         """Want it."""
+        assert most_bytes > 0
         assert len(x) == len(y)
         assert (spec["private"], by_recipe) == (not len(x), False)
         self.shown = len(x)
