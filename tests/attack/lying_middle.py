@@ -112,7 +112,7 @@ class LyingLink(Link):
 def main(part: str, address: str, control: str) -> None:
     """Serve until killed."""
     LyingLink.liar = liar = Liar(Path(part), Path(control))
-    middle_process.Link = LyingLink  # type: ignore[misc]
+    middle_process.Link = LyingLink  # type: ignore[misc]  # a liar in its place
     listener = listen(address)
     sys.stdout.write("ready\n")
     sys.stdout.flush()

@@ -134,7 +134,7 @@ def test_every_good_query_is_answered_rightly_or_told_to_retry(
     original = PrivateChannel._sealed
 
     def kept(self: PrivateChannel, inner: bytes, keys: object) -> object:
-        sealed = original(self, inner, keys)  # type: ignore[arg-type]
+        sealed = original(self, inner, keys)  # type: ignore[arg-type]  # a method without its class
         load.sent.append(HTTPRequest("POST", "/private", {}, sealed.data))
         return sealed
 

@@ -170,14 +170,14 @@ def test_a_descriptor_from_outside_is_refused(tmp_path: Path) -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # a count
     asking = client(f"unix:{tmp_path}/s")
     with pytest.raises(CloisterError) as caught:
         asking.ask(QUESTION, EXPECTED)
     assert caught.value.code == "middle.malformed"
     thread.join()
     connections[0].close()
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208  # a count
     listener.close()
 
 

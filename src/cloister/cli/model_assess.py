@@ -186,7 +186,7 @@ def _positions(text: str) -> tuple[int, ...]:
     for part in filter(None, text.replace(" ", "").split(",")):
         first, dash, last = part.partition("-")
         ends = (first, last if dash else first)
-        if not all(each.isascii() and each.isdigit() and len(each) < 6 for each in ends):  # noqa: PLR2004
+        if not all(each.isascii() and each.isdigit() and len(each) < 6 for each in ends):  # noqa: PLR2004  # digits
             raise ConfigError(
                 f"{text[:80]!r} are no positions", code="config.value", hint="such as 3,5,8-12"
             )

@@ -148,4 +148,4 @@ def test_a_server_under_ten_thousand_requests(tmp_path: Path) -> None:
     assert len(load.versions) >= 4
     warm = memory[len(memory) // 4 :]
     assert max(warm) - warm[0] < _GROWTH_BYTES, [each >> 20 for each in memory]
-    print(dict(load.outcomes), dict(load.versions), warm[0] >> 20, warm[-1] >> 20)  # noqa: T201
+    print(dict(load.outcomes), dict(load.versions), warm[0] >> 20, warm[-1] >> 20)  # noqa: T201  # shown with -s

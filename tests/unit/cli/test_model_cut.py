@@ -185,7 +185,7 @@ def test_the_number_that_failed_is_named(desk: Door) -> None:
     desk.record(*WORDS)
     words: tuple[Any, ...] = ("model", "check", "exposed", "--signer", desk.bench.domain.owner.text)
     found = desk.call(*words, "--require", "decoder.ssim.worst_decile<=0.3")
-    record = found.exception.as_record()  # type: ignore[union-attr]
+    record = found.exception.as_record()  # type: ignore[union-attr]  # ours, by its type above
     assert (record["code"], record["rule"]) == ("model.refused", "decoder.ssim.worst_decile")
     assert str(record["found"]).startswith("0.31")
 

@@ -44,7 +44,7 @@ class Place:
             held.append(connection)
             inner(connection)
 
-        server._one = one  # type: ignore[method-assign]
+        server._one = one  # type: ignore[method-assign]  # a liar in its place
         threading.Thread(target=server.serve, args=(self.listener,), daemon=True).start()
 
     def stop(self) -> None:

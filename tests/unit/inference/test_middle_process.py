@@ -168,7 +168,7 @@ def test_descriptors_that_were_not_announced_are_closed(listener: socket.socket)
     left, right = socket.socketpair()
     server = MiddleServer(PART, lambda _: lambda feeds: {"y": feeds["x"]})
     server._places.acquire()
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # a count
     memory, link = SharedMemory.create(4096), Link(left)
     link.send(
         hello_head(Hello(DIGEST, ("y",), 0)), deadline=soon(), descriptors=[memory.descriptor]

@@ -25,7 +25,7 @@ def test_it_is_taken_once() -> None:
 def test_it_has_no_copy(duplicate: object) -> None:
     once = SingleUse("secret")
     with pytest.raises(LocalProtocolError) as caught:
-        duplicate(once)  # type: ignore[operator]
+        duplicate(once)  # type: ignore[operator]  # either of two functions
     assert caught.value.code == "protocol.local"
     assert "secret" not in repr(once)
     assert once.take() == "secret"

@@ -205,7 +205,7 @@ def derived(key: bytes, label: bytes, info: bytes, length: int) -> bytes:
 
 def shared(enc: bytes) -> bytes:
     """X-Wing's shared secret."""
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey  # noqa: PLC0415  # for this vector only
 
     lattice = MLKEM768PrivateKey.from_seed_bytes(SECRET[:64]).decapsulate(enc[:1088])
     curve = X25519PrivateKey.from_private_bytes(SECRET[64:]).exchange(

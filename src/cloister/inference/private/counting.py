@@ -20,6 +20,7 @@ Counter = Callable[[str, int], None]
 """Counts one query of an asker at a time in seconds, or raises: then nothing is computed."""
 
 _MOST_ASKERS: Final = 4096
+_MINUTE_S: Final = 60
 
 
 class RateCounter:
@@ -40,7 +41,7 @@ class RateCounter:
         with self._lock:
             left, since = self._left.get(asker, (float(self._per_minute), at))
             passed = max(at - since, 0)
-            left = min(left + passed * self._per_minute / 60, float(self._per_minute))
+            left = min(left + passed * self._per_minute / _MINUTE_S, float(self._per_minute))
             if left < 1 or (asker not in self._left and not self._has_room(at)):
                 raise UnavailableError(
                     f"more than {self._per_minute} queries in a minute; try again later",
@@ -51,7 +52,7 @@ class RateCounter:
     def _has_room(self, at: int) -> bool:
         if len(self._left) < _MOST_ASKERS:
             return True
-        full = [name for name, (_, since) in self._left.items() if at - since >= 60]  # noqa: PLR2004
+        full = [name for name, (_, since) in self._left.items() if at - since >= _MINUTE_S]
         for name in full:
             del self._left[name]
         return len(self._left) < _MOST_ASKERS

@@ -93,7 +93,7 @@ def assess_cut(
             target,
             budget=budget,
             seed=seed,
-            progress=lambda p, done=done, share=share: progress((done + p * share) / total),  # type: ignore[misc]
+            progress=lambda p, done=done, share=share: progress((done + p * share) / total),  # type: ignore[misc]  # mypy knows no defaults of lambdas
         )
         done += share
     measures = tuple(each.measure for each in found)

@@ -145,7 +145,7 @@ def scatter(title: str, points: Sequence[Point], *, described: str) -> str:
     for point in sorted(points, key=lambda each: each.x):
         at = x(point.x), y(point.y) - 10
         # Names that would lie on each other are left to the pointer and to the table.
-        if all(abs(at[0] - px) > 18 or abs(at[1] - py) > 12 for px, py in placed):  # noqa: PLR2004
+        if all(abs(at[0] - px) > 18 or abs(at[1] - py) > 12 for px, py in placed):  # noqa: PLR2004  # size of a label
             placed.append(at)
             parts.append(
                 f'<text class="tick" x="{at[0]:.1f}" y="{at[1]:.1f}" text-anchor="middle">'

@@ -92,7 +92,7 @@ class Decoder:
                 budget=budget,
                 deadline=deadline,
                 seed=seed + restart,
-                progress=lambda part, restart=restart: progress(  # type: ignore[misc]
+                progress=lambda part, restart=restart: progress(  # type: ignore[misc]  # mypy knows no defaults of lambdas
                     done + (1 - done) * (restart + part) / budget.restarts
                 ),
             )

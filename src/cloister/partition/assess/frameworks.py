@@ -26,7 +26,7 @@ def frameworks() -> Frameworks:
     """
     try:
         import keras  # noqa: PLC0415  # seconds, optional
-        import tensorflow as tf  # noqa: PLC0415
+        import tensorflow as tf  # noqa: PLC0415  # optional, and 4 s
     except ImportError as e:
         raise MissingExtraError(
             "assessing a model needs Keras and TensorFlow",

@@ -33,7 +33,7 @@ def stepper(
     values = [v.value for v in variables]
     descends.build(variables)
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # no types there
     def step(*tensors: Any) -> Any:
         with tf.GradientTape() as tape:
             value = loss(*tensors)

@@ -109,7 +109,7 @@ class KnockOff:
                 budget=budget,
                 deadline=Deadline(budget.seconds / 2),
                 seed=seed,
-                progress=lambda part, i=i: progress((i + part) / 2),  # type: ignore[misc]
+                progress=lambda part, i=i: progress((i + part) / 2),  # type: ignore[misc]  # mypy knows no defaults of lambdas
             )
         # Who has the weights may do without them where that serves him better.
         if copies["queries"].agreed > copies["weights"].agreed:
@@ -204,7 +204,7 @@ def _copy(
                 budget=budget,
                 deadline=deadline,
                 seed=seed + i,
-                progress=lambda done, ran=ran: progress((ran + done) / max(1, planned)),  # type: ignore[misc]
+                progress=lambda done, ran=ran: progress((ran + done) / max(1, planned)),  # type: ignore[misc]  # mypy knows no defaults of lambdas
             )
         agreed = float(
             (outputs(model, asked[apart], batch=budget.batch)[0].argmax(axis=1) == wanted).mean()

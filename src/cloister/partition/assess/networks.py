@@ -122,7 +122,7 @@ class Network:
         made: tuple[str, ...] = ()
         if not passing:
             _, read, made = nodes_between(self.graph, inputs, outputs)
-            part = copied(self.source.keras_model(read, made))  # type: ignore[attr-defined]
+            part = copied(self.source.keras_model(read, made))  # type: ignore[attr-defined]  # of Keras sources only
             if tuple(read) == tuple(inputs) and tuple(made) == tuple(outputs):
                 return part
         known: dict[str, Any] = {}
@@ -184,7 +184,7 @@ class Network:
         if key not in self._plain_models:
             if len(self._plain_models) >= _KEPT:
                 self._plain_models.clear()
-            self._plain_models[key] = self.source.keras_model(*key)  # type: ignore[attr-defined]
+            self._plain_models[key] = self.source.keras_model(*key)  # type: ignore[attr-defined]  # of Keras sources only
         return self._plain_models[key]
 
     def _part(self, inputs: Sequence[str], outputs: Sequence[str]) -> RunningPart:

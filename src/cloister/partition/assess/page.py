@@ -134,7 +134,7 @@ def _answer(report: LeakageReport) -> str:
 
 def _names(tensors: Sequence[str]) -> str:
     shown = ", ".join(f"<code>{escaped(name)}</code>" for name in tensors[:6])
-    return shown + (f" and {len(tensors) - 6} more" if len(tensors) > 6 else "")  # noqa: PLR2004
+    return shown + (f" and {len(tensors) - 6} more" if len(tensors) > 6 else "")  # noqa: PLR2004  # as many as fit a line
 
 
 def _pairs(report: LeakageReport, pictures: Mapping[str, Examples]) -> str:

@@ -63,7 +63,7 @@ def fit(numbers: Array, images: Array, *, apart: tuple[Array, Array]) -> Ridge:
             error = float(np.mean((reach @ scaled + mean - apart[1]) ** 2))
             if best is None or error < best[0]:
                 best = error, Ridge(points, centre, vectors @ scaled, mean, width)
-    assert best is not None  # there are kernels and penalties  # noqa: S101
+    assert best is not None  # noqa: S101  # there are kernels and penalties
     return best[1]
 
 

@@ -77,7 +77,7 @@ def test_what_is_no_classifier_of_images(inputs: Any, outputs: Any) -> None:
 
     graph = replace(SOURCE.graph, inputs=infos(inputs, "i"), outputs=infos(outputs, "o"))
     with pytest.raises(ConfigError) as caught:
-        Network(SimpleNamespace(graph=graph))  # type: ignore[arg-type]
+        Network(SimpleNamespace(graph=graph))  # type: ignore[arg-type]  # a graph is enough
     assert caught.value.code == "config.value"
 
 

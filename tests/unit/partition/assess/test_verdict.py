@@ -87,7 +87,7 @@ def test_a_share_is_judged_by_how_often_it_was_counted() -> None:
 )
 def test_evidence_that_is_missing_or_thin_is_never_good(at: int, changed: dict[str, str]) -> None:
     measures = failed_decoders()
-    measures[at] = replace(measures[at], **changed)  # type: ignore[arg-type]
+    measures[at] = replace(measures[at], **changed)  # type: ignore[arg-type]  # fields by name
     assert of(measures).verdict == "undecided"
     assert of(measures[:at] + measures[at + 1 :]).verdict == "undecided"
 
