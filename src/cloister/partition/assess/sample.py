@@ -230,11 +230,12 @@ def _whole(values: Array | None, count: int, name: str) -> Array | None:
     """Return whole numbers, one for each image; rows of shares become their largest's place."""
     if values is None:
         return None
-    if values.ndim == 2:  # noqa: PLR2004  # one-hot rows
+    if values.ndim == 2 and values.shape[1]:  # noqa: PLR2004  # one-hot rows
         values = values[:, 0] if values.shape[1] == 1 else values.argmax(axis=1)
     if values.shape != (count,):
         raise _malformed(f"{name} are not one for each image")
-    whole = np.asarray(values, np.int64)
+    with np.errstate(invalid="ignore"):  # what is no number is no whole one below
+        whole = np.asarray(values, np.int64)
     if not np.array_equal(whole, values) or whole.min() < 0:
         raise _malformed(f"{name} are not whole numbers from 0")
     return whole

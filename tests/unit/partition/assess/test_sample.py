@@ -63,6 +63,8 @@ def test_the_only_grid_is_the_images() -> None:
         _archive(images=IMAGES, labels=np.arange(39)),
         _archive(images=IMAGES, labels=np.arange(40) + 0.5),
         _archive(images=IMAGES, labels=np.arange(40) - 1),
+        _archive(images=IMAGES, labels=np.empty((40, 0))),
+        _archive(images=IMAGES, labels=np.full(40, np.nan)),
         _archive(labels=np.arange(40)),
         _archive(images=np.array([["a"]])),
     ],
