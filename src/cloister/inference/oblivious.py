@@ -24,6 +24,7 @@ _Keys = npt.NDArray[np.int64]
 Ranked = tuple[_Array, npt.NDArray[np.int64]]
 _LOW: Final = np.int64(0xFFFFFFFF)
 _NARROW_BYTES: Final = 4
+_PIECE_BYTES: Final = 1 << 24  # of rows that are touched at one time, whatever is asked
 _FEW: Final = 8  # so many passes cost less than a network
 _WORDS: Final[Mapping[int, np.dtype[Any]]] = {
     2: np.dtype(np.int16),
@@ -74,6 +75,14 @@ def choose_rows(table: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> 
         table: Rows of bytes, all of one length.
         places: Of any shape; each a row's number.
     """
+    flat = places.reshape(-1)
+    step = max(1, _PIECE_BYTES // max(1, table.size))
+    pieces = [_chosen(table, flat[at : at + step]) for at in range(0, flat.size, step)]
+    chosen = np.concatenate(pieces) if pieces else np.empty((0, table.shape[1]), np.uint8)
+    return chosen.reshape(*places.shape, table.shape[1])
+
+
+def _chosen(table: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> _Array:
     rows = np.arange(table.shape[0], dtype=np.int64)
     masks = -(places[..., None] == rows).view(np.int8)
     chosen: _Array = np.bitwise_or.reduce(masks.view(np.uint8)[..., None] & table, axis=-2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -61,6 +62,20 @@ def test_rows_are_chosen_by_touching_all() -> None:
     """Of any shape of places."""
     table = np.frombuffer(b"abcdefghi", np.uint8).reshape(3, 3)
     assert choose_rows(table, np.array([[2, 0], [1, 1]])).tobytes() == b"ghiabcdefdef"
+
+
+def test_rows_are_chosen_in_bounded_memory() -> None:
+    """However many are asked for: memory grows with what is chosen, not with the table's times."""
+    table = np.arange(1000 * 64, dtype=np.uint64).view(np.uint8).reshape(1000, 512)
+    places = np.arange(20_000).reshape(100, 200) % 1000
+    tracemalloc.start()
+    try:
+        chosen = choose_rows(table, places)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert np.array_equal(chosen, table[places])
+    assert peak < 4 * chosen.nbytes + (64 << 20)  # at once it would be 10 GB
 
 
 class Spied(np.ndarray):
