@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from cloister.errors import CloisterError
+from cloister.errors import CloisterError, ConfigError
 
 __all__ = [
     "HTTPRequest",
@@ -17,11 +17,17 @@ __all__ = [
     "json_response",
     "not_allowed",
     "nothing",
+    "too_long",
 ]
 
 _RETRY_S: Final = "1"
 # What became of a query, by the code of its error; everything else is the server's failure.
-_STATUS: Final = {"message.malformed": 400, "server.busy": 503, "server.late": 504}
+_STATUS: Final = {
+    "message.malformed": 400,
+    "private.answer-size": 413,
+    "server.busy": 503,
+    "server.late": 504,
+}
 _RETRY: Final = frozenset({503, 504})
 
 
@@ -61,6 +67,14 @@ def json_response(status: int, record: object) -> HTTPResponse:
     """Return a response of JSON."""
     body = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
     return HTTPResponse(status, body, {"content-type": "application/json"})
+
+
+def too_long(size: int) -> ConfigError:
+    """Return the refusal of an answer that does not fit the size that answers have."""
+    return ConfigError(
+        f"the answer is longer than the {size} bytes that answers of this model have",
+        code="private.answer-size",
+    )
 
 
 def not_allowed(method: str) -> HTTPResponse:

@@ -83,7 +83,10 @@ def _serve_on(
     registry, step = open_models(options, metrics=metrics)
     service: Pages = InferenceService(
         registry,
-        asking=Asking(deadline_s=options.deadline),
+        asking=Asking(
+            deadline_s=options.deadline,
+            answer_bytes=serving.answer_bytes(options, sorted(registry.shelves)),
+        ),
         metrics=metrics,
         show_metrics=options.metrics,
     )

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from cloister.crypto.certificate_signature import CertificateKey
 from cloister.crypto.signature import SigningKey
 from cloister.errors import UnavailableError
+from cloister.inference.asking import Asking
 from cloister.inference.http import HTTPServer, Limits, Pages
 from cloister.inference.private.channel import Pins, PrivateChannel
 from cloister.inference.private.counting import Counter
@@ -70,11 +71,12 @@ class Enclave:
         self.model = Doubling()
         self.key = alice or SigningKey.generate()
         self.credential = credential or domain.credential(role, policy_hash=policy_hash)
+        sizes = sizes or Sizes({"double": 4096}, 4096)
         self.ring = KeyRing(
-            Terms(sizes or Sizes({"double": 4096}, 4096), 2**20, lifetime_s=lifetime_s),
+            Terms(sizes, 2**20, lifetime_s=lifetime_s),
             lambda: CertificateKey(self.credential.certificate_pem, self.credential.key_pem),
         )
-        service = InferenceService({"double": self.model})
+        service = InferenceService({"double": self.model}, asking=Asking(answer_bytes=sizes.about))
         self.gate = PrivateGate(
             service.handle,
             is_quick=service.is_quick,

@@ -20,11 +20,11 @@ from typing import Final
 
 from cloister.errors import (
     CloisterError,
-    ConfigError,
     MalformedError,
     ReleaseDeniedError,
     UnavailableError,
 )
+from cloister.inference.answers import too_long
 from cloister.inference.private.binary_http import read_request, write_response
 from cloister.inference.private.counting import Counter
 from cloister.inference.private.keys import PrivateKeys
@@ -51,6 +51,7 @@ KEYS_TYPE: Final = "application/cloister-private-keys"
 CODE_FIELD: Final = "cloister-code"
 UNKNOWN_KEY: Final = "https://iana.org/assignments/http-problem-types#ohttp-key"
 _FOR_OPERATORS: Final = frozenset({"/v2/health/live", "/v2/health/ready", "/metrics"})
+_TOO_LONG: Final = 413
 _LOG: Final = logging.getLogger(__name__)
 _STATUS: Final[Mapping[str, int]] = {
     "private.asker": 401,
@@ -151,6 +152,8 @@ class PrivateGate:
                 for count in self._counters:
                     count(asker, at)
             response = self._handle(request)
+            if response.status == _TOO_LONG:  # found before it was made
+                raise too_long(size)
         except CloisterError as e:
             _LOG.info("private query refused code=%s", e.code)
             response = refusal(e)
@@ -175,11 +178,7 @@ def refusal(error: CloisterError) -> HTTPResponse:
 def _padded(response: HTTPResponse, size: int) -> bytes:
     data = write_response(response, size=size)
     if data is None:
-        too_long = ConfigError(
-            f"the answer is longer than the {size} bytes that answers of this model have",
-            code="private.answer-size",
-        )
-        data = write_response(refusal(too_long), size=size)
+        data = write_response(refusal(too_long(size)), size=size)
     if data is None:  # a refusal has a few hundred bytes, and sizes begin above them
         return bytes(size)
     return data

@@ -28,7 +28,7 @@ from cloister.inference.private.ring import KeyRing, Terms
 from cloister.launcher.passed_desk import Desk
 from cloister.network.tls import AnyClient
 
-__all__ = ["OUTER_CLIENTS", "add_options", "checked", "gate_of"]
+__all__ = ["OUTER_CLIENTS", "add_options", "answer_bytes", "checked", "gate_of"]
 
 OUTER_CLIENTS: Final = AnyClient("private queries are authenticated inside their envelopes")
 _ANSWER_BYTES: Final = 65536
@@ -93,6 +93,15 @@ def checked(options: argparse.Namespace) -> argparse.Namespace:
             "--key-lifetime is 60 s to a day, and --rate at least 1", code="config.value"
         )
     return options
+
+
+def answer_bytes(options: argparse.Namespace, models: Sequence[str]) -> Callable[[str], int] | None:
+    """Return how long answers about a model are, by its name; None where they are not padded.
+
+    Raises:
+        ConfigError: `config.value`: a size that cannot be meant.
+    """
+    return _sizes(options.answer_bytes, models).about if options.private else None
 
 
 def gate_of(
