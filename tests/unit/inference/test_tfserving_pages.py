@@ -1,13 +1,16 @@
 """TensorFlow Serving's pages, without sockets."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cloister.inference.classification import Labels
 from cloister.inference.model_config import Classification, ModelConfig
 from cloister.inference.service import HTTPRequest, InferenceService
+from cloister.inference.tensor import Array, TensorSpec
 from unit.inference.served import Half, Pair, Scores, registry_of, served
 
 CONFIG = ModelConfig(classification=Classification(2, at_least=0.2))
@@ -59,6 +62,23 @@ def test_classes_and_numbers_for_examples() -> None:
     )
     status, record = ask("POST", "/v1/models/scores:regress", question)
     assert (status, list(record)) == (400, ["error"])
+
+
+@pytest.mark.spec("SRV-81")
+def test_an_output_without_axes_has_no_classes() -> None:
+    """The caller is told."""
+
+    class Total(Scores):
+        outputs = (TensorSpec("y", "FP32", ()),)
+
+        def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+            return {"y": np.asarray(inputs["x"].sum())}
+
+    service = InferenceService(registry_of(served("t", "1", Total())))
+    body = json.dumps({"examples": [{"x": [1, 2, 3]}]}).encode()
+    for verb in ("classify", "regress"):
+        response = service.handle(HTTPRequest("POST", f"/v1/models/t:{verb}", {}, body))
+        assert response.status == 400
 
 
 @pytest.mark.spec("SRV-70")
