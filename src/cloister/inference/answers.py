@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,6 +19,7 @@ __all__ = [
     "not_allowed",
     "nothing",
     "too_long",
+    "unforeseen",
 ]
 
 _RETRY_S: Final = "1"
@@ -28,6 +30,7 @@ _STATUS: Final = {
     "server.busy": 503,
     "server.late": 504,
 }
+_LOG: Final = logging.getLogger(__name__)
 _RETRY: Final = frozenset({503, 504})
 
 
@@ -61,6 +64,20 @@ def failure(status: int, sentence: str) -> HTTPResponse:
 def failure_of(error: CloisterError) -> HTTPResponse:
     """Return what a client is told of an error."""
     return failure(_STATUS.get(error.code, 500), error.public)
+
+
+def unforeseen(error: Exception) -> HTTPResponse:
+    """Return what a client is told of an error that nobody foresaw; it is the same for all.
+
+    The log has the error's class and the line that raised it, and not its words, which may be the
+    query's.
+    """
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    place = "" if frame is None else f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
+    _LOG.error("query failed unforeseen error=%s at=%s", type(error).__name__, place)
+    return failure(500, "the server failed at this query, which is an error of its own")
 
 
 def json_response(status: int, record: object) -> HTTPResponse:

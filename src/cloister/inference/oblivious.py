@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Ranked", "argmax", "at_least", "choose_rows", "effort", "top_k"]
+__all__ = ["Ranked", "argmax", "at_least", "choose_rows", "effort", "kept", "top_k"]
 
 _Array = npt.NDArray[Any]
 _Keys = npt.NDArray[np.int64]
@@ -82,6 +82,18 @@ def at_least(scores: _Array, bound: float) -> npt.NDArray[np.uint8]:
     """Return 1 where a score is `bound` or more, else 0; a NaN is below every bound."""
     edge = np.full(1, bound).astype(scores.dtype)
     return (_keys(scores) >= _keys(edge)).view(np.uint8)
+
+
+def kept(scores: _Array, told: npt.NDArray[np.uint8]) -> _Array:
+    """Return the scores where `told` is 1, and zeros, of no sign, where it is 0.
+
+    Args:
+        scores: Any; not a bit of one that is not told is left.
+        told: Of the same shape.
+    """
+    bits = np.ascontiguousarray(scores).view(f"u{scores.dtype.itemsize}")
+    masked: _Array = bits & -told.astype(bits.dtype)
+    return masked.view(scores.dtype)
 
 
 def choose_rows(table: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> _Array:

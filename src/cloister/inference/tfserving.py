@@ -22,6 +22,7 @@ __all__ = [
     "SIGNATURE",
     "Question",
     "metadata_record",
+    "nested",
     "predictions",
     "read_examples",
     "read_predict",
@@ -106,7 +107,7 @@ def predictions(results: Mapping[str, Array], *, by_row: bool) -> dict[str, Any]
     Raises:
         MalformedError: `message.malformed`: JSON cannot say a result, or it is not by rows.
     """
-    values = {name: _nested(array, name) for name, array in results.items()}
+    values = {name: nested(array, name) for name, array in results.items()}
     alone = next(iter(values.values())) if len(values) == 1 else None
     if not by_row:
         return {"outputs": alone if len(values) == 1 else values}
@@ -129,7 +130,7 @@ def regressions(results: Mapping[str, Array]) -> dict[str, Any]:
     one = array.ndim >= 1 and array.size == array.shape[0]
     if len(results) != 1 or not one or array.dtype.kind not in "fiu":
         raise _wrong("the model does not give one number for each example")
-    return {"results": _nested(array.reshape(-1), next(iter(results)))}
+    return {"results": nested(array.reshape(-1), next(iter(results)))}
 
 
 def metadata_record(
@@ -252,7 +253,12 @@ def _array(value: object, spec: TensorSpec) -> Array:
     return from_json(value if shape else [value], spec=spec, shape=tuple(shape))
 
 
-def _nested(array: Array, name: str) -> Any:
+def nested(array: Array, name: str) -> Any:
+    """Return an array as lists of lists.
+
+    Raises:
+        MalformedError: `message.malformed`: JSON cannot say a number in it.
+    """
     if array.dtype.kind == "f" and not bool(np.isfinite(array).all()):
         raise _wrong(f"tensor {name}: holds NaN or infinity, which JSON cannot say")
     return array.tolist()

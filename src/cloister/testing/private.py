@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+import numpy as np
+
 from cloister.crypto.certificate_signature import CertificateKey
 from cloister.crypto.signature import SigningKey
 from cloister.errors import UnavailableError
@@ -45,9 +47,10 @@ class Doubling:
         self.asked = 0
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Double, and count."""
+        """Double, and count; what is beyond every number is infinite."""
         self.asked += 1
-        return {"y": inputs["x"] * 2}
+        with np.errstate(over="ignore"):
+            return {"y": inputs["x"] * 2}
 
 
 class Enclave:

@@ -5,7 +5,13 @@ import json
 import pytest
 
 from cloister.errors import MalformedError, UnavailableError
-from cloister.inference.answers import failure_of, json_response, not_allowed, nothing
+from cloister.inference.answers import (
+    failure_of,
+    json_response,
+    not_allowed,
+    nothing,
+    unforeseen,
+)
 
 
 @pytest.mark.spec("SRV-54")
@@ -31,3 +37,18 @@ def test_plain_responses() -> None:
     assert json_response(200, [1]).body == b"[1]"
     assert (nothing().status, nothing().body) == (200, b"")
     assert not_allowed("GET").headers["allow"] == "GET"
+
+
+def test_what_nobody_foresaw_is_told_without_its_words(caplog: pytest.LogCaptureFixture) -> None:
+    """One answer for all; the log has the class and the line, and nothing of the query."""
+    caught: list[Exception] = []
+    try:
+        int("a secret")
+    except ValueError as e:
+        caught.append(e)
+    first, second = unforeseen(caught[0]), unforeseen(KeyError("another secret"))
+    assert (first.status, first.body) == (second.status, second.body)
+    assert first.status == 500
+    assert "error=ValueError at=" in caplog.text
+    assert f"{__file__}:" in caplog.text
+    assert "secret" not in caplog.text + first.body.decode()

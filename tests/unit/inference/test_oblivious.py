@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cloister.inference import oblivious
-from cloister.inference.oblivious import argmax, at_least, choose_rows, top_k
+from cloister.inference.oblivious import argmax, at_least, choose_rows, kept, top_k
 
 TYPES = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?"]
 RNG = np.random.default_rng(4)
@@ -56,6 +56,18 @@ def test_bounds() -> None:
     """A bound is of the scores' own type."""
     assert at_least(np.array([[0.5, 0.25]]), 0.5).tolist() == [[1, 0]]
     assert at_least(np.array([3, -1], np.int8), 0).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("code", TYPES)
+def test_what_is_not_told_is_zero(code: str) -> None:
+    """In every bit; what is told keeps each."""
+    scores = numbers(code, (3, 5), RNG)
+    told = RNG.integers(0, 2, (3, 5)).astype(np.uint8)
+    found = kept(scores, told)
+    assert found.dtype == scores.dtype
+    assert found.tobytes() == np.where(told == 1, scores, np.zeros_like(scores)).tobytes()
+    odd = np.array([-np.inf, np.nan, -0.0, -1.0], np.float32)
+    assert kept(odd, np.zeros(4, np.uint8)).tobytes() == bytes(16)
 
 
 def test_rows_are_chosen_by_touching_all() -> None:
@@ -156,7 +168,7 @@ def test_no_number_changes_what_is_done(code: str, size: int, count: int) -> Non
 
     def all_of_it(scores: Any) -> None:
         best, places = top_k(scores, count)
-        at_least(best, 0.5)
+        kept(best, at_least(best, 0.5))
         choose_rows(table, places)
         argmax(scores)
 

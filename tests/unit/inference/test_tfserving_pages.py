@@ -64,6 +64,38 @@ def test_classes_and_numbers_for_examples() -> None:
     assert (status, list(record)) == (400, ["error"])
 
 
+class Huge(Scores):
+    """Scores that may be beyond every number."""
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        with np.errstate(all="ignore"):
+            return {"scores": inputs["x"] * np.float32(4)}
+
+
+def classify(row: list[float], *, at_least: float | None) -> tuple[int, Any]:
+    config = ModelConfig(classification=Classification(3, at_least=at_least))
+    service = InferenceService(registry_of(served("h", "1", Huge(), config=config)))
+    body = json.dumps({"examples": [{"x": row}]}).encode()
+    response = service.handle(HTTPRequest("POST", "/v1/models/h:classify", {}, body))
+    return response.status, json.loads(response.body)
+
+
+@pytest.mark.spec("SRV-85")
+def test_scores_that_json_cannot_say_are_refused() -> None:
+    """As they are where they are asked for as numbers."""
+    status, record = classify([3e38, 2, 3], at_least=None)
+    assert status == 400
+    assert "NaN or infinity" in record["error"]
+
+
+@pytest.mark.spec("SRV-70")
+@pytest.mark.parametrize("hidden", [-0.25, 0.125, -3e38, -1e-45, 0.0])
+def test_of_a_score_below_the_bound_no_bit_is_left(hidden: float) -> None:
+    """Neither its sign nor that it was beyond every number."""
+    status, record = classify([1, hidden, 0.0], at_least=2.0)
+    assert (status, repr(record)) == (200, repr({"results": [[["0", 4.0], ["", 0.0], ["", 0.0]]]}))
+
+
 @pytest.mark.spec("SRV-81")
 def test_an_output_without_axes_has_no_classes() -> None:
     """The caller is told."""

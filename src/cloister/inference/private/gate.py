@@ -24,7 +24,7 @@ from cloister.errors import (
     ReleaseDeniedError,
     UnavailableError,
 )
-from cloister.inference.answers import too_long
+from cloister.inference.answers import too_long, unforeseen
 from cloister.inference.private.binary_http import read_request, write_response
 from cloister.inference.private.counting import Counter
 from cloister.inference.private.keys import PrivateKeys
@@ -157,6 +157,8 @@ class PrivateGate:
         except CloisterError as e:
             _LOG.info("private query refused code=%s", e.code)
             response = refusal(e)
+        except Exception as e:  # noqa: BLE001  # an answer that is not sealed says that it failed
+            response = unforeseen(e)
         return _padded(response, size)
 
     def _now(self) -> int:

@@ -69,3 +69,33 @@ def test_models_may_have_answers_of_other_sizes() -> None:
         assert channel.answer_bytes("/v2") == 1024
         for request in (QUERY, READY, HTTPRequest("GET", "/v2", {}, b"")):
             assert channel.exchange(request).status == 200
+
+
+@pytest.mark.spec("PQ-52")
+def test_what_nobody_foresaw_is_sealed_and_padded_too(caplog: pytest.LogCaptureFixture) -> None:
+    """Who carries it sees an answer like others, and the log does not have the query."""
+
+    def count(asker: str, at: int) -> None:
+        raise KeyError("a secret")
+
+    enclave = Enclave(DOMAIN, counters=(count,))
+    with served(enclave.gate) as url:
+        channel = enclave.channel(url)
+        answer = channel.exchange(QUERY)
+        assert answer.status == 500
+        assert channel.exchange(READY).status == 200
+    assert "error=KeyError" in caplog.text
+    assert "secret" not in caplog.text + answer.body.decode()
+
+
+@pytest.mark.spec("PQ-35", "PQ-52")
+def test_scores_beyond_every_number_are_a_sealed_refusal() -> None:
+    """Nothing is asked twice."""
+    enclave = Enclave(DOMAIN)
+    body = b'{"examples":[{"x":[3e38,2,3,4]}]}'
+    with served(enclave.gate) as url:
+        answer = enclave.channel(url).exchange(
+            HTTPRequest("POST", "/v1/models/double:classify", {}, body)
+        )
+    assert answer.status == 400
+    assert enclave.model.asked == 1
