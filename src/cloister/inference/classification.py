@@ -8,6 +8,7 @@ Spec: serving-v1, clauses SRV-70 to SRV-72.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -100,10 +101,22 @@ def require_classes(model: Model, wish: Classification, labels: Labels | None) -
         raise _wrong(f"output {spec.name} has fewer than {wish.top} classes")
     if labels is not None and spec.shape[-1] not in {-1, labels.count}:
         raise _wrong(f"output {spec.name} has another number of classes than labels.json")
+    dtype = DATATYPES[spec.datatype]
+    if wish.at_least is not None and not _is_within(wish.at_least, dtype):
+        raise _wrong(f"at_least is outside of {spec.datatype}, which output {spec.name} has")
     size = spec.shape[-1] if labels is None else labels.count
-    one = effort_of(1, max(size, wish.top), wish, DATATYPES[spec.datatype], labels)
+    one = effort_of(1, max(size, wish.top), wish, dtype, labels)
     if one.touched > _MAX_TOUCHED:
         raise _wrong(f"{wish.top} of so many classes with such labels take too long for one row")
+
+
+def _is_within(bound: float, dtype: np.dtype[Any]) -> bool:
+    if dtype.kind == "b":
+        return 0 <= bound <= 1
+    ends = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    return float(ends.min) <= bound <= float(ends.max) and (
+        dtype.kind == "f" or math.ceil(bound) <= int(ends.max)
+    )
 
 
 def effort_of(

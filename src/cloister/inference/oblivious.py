@@ -10,6 +10,7 @@ Spec: serving-v1, clause SRV-72.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -79,8 +80,15 @@ def argmax(scores: _Array) -> npt.NDArray[np.int64]:
 
 
 def at_least(scores: _Array, bound: float) -> npt.NDArray[np.uint8]:
-    """Return 1 where a score is `bound` or more, else 0; a NaN is below every bound."""
-    edge = np.full(1, bound).astype(scores.dtype)
+    """Return 1 where a score is `bound` or more, else 0; a NaN is below every bound.
+
+    Args:
+        scores: Of any type.
+        bound: Finite; it means the number that it is, whether or not the scores' type has it.
+    """
+    edge = _least_score(bound, scores.dtype)
+    if edge is None:
+        return np.zeros(scores.shape, np.uint8)
     return (_keys(scores) >= _keys(edge)).view(np.uint8)
 
 
@@ -115,6 +123,18 @@ def _chosen(table: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> _Arr
     masks = -(places[..., None] == rows).view(np.int8)
     chosen: _Array = np.bitwise_or.reduce(masks.view(np.uint8)[..., None] & table, axis=-2)
     return chosen
+
+
+def _least_score(bound: float, dtype: np.dtype[Any]) -> _Array | None:
+    """Return the least number of a type that is not below a bound; None where all are."""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            near = np.full(1, bound).astype(dtype)
+        up = np.nextafter(near, dtype.type(np.inf))
+        return up if float(near[0]) < bound else near
+    least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    whole = max(math.ceil(bound), least)
+    return None if whole > most else np.full(1, whole, dtype)
 
 
 def _keys(scores: _Array) -> _Keys:

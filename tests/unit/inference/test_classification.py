@@ -151,3 +151,31 @@ def test_effort_follows_from_shapes() -> None:
     require_classes(Large(), Classification(1024), None)
     with pytest.raises(MalformedError, match="too long for one row"):
         require_classes(Large(), Classification(1024), labels)
+
+
+@pytest.mark.spec("SRV-42")
+@pytest.mark.parametrize(("datatype", "inside", "outside"), [
+    ("UINT8", [0, 0.5, 254.5, 255], [-1, 255.5, 300, 1e300]),
+    ("INT8", [-128, 126.5], [-129, 127.5]), ("BOOL", [0, 0.5, 1], [-0.5, 2]),
+    ("INT64", [-(2.0**63), 2.0**62], [2.0**63]), ("FP16", [-65504, 65504], [1e5]),
+    ("FP32", [1e38], [1e39]), ("FP64", [1e300], []),
+])  # fmt: skip
+def test_a_bound_is_within_the_scores_type(
+    datatype: str, inside: list[float], outside: list[float]
+) -> None:
+    """Another would tell all, or nothing."""
+
+    class Model:
+        platform = "test"
+        inputs = (TensorSpec("x", datatype, (-1, 3)),)
+        outputs = (TensorSpec("y", datatype, (-1, 3)),)
+
+        def predict(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {"y": inputs["x"]}
+
+    for bound in inside:
+        require_classes(Model(), Classification(2, at_least=bound), None)
+    for bound in outside:
+        with pytest.raises(MalformedError, match="at_least") as caught:
+            require_classes(Model(), Classification(2, at_least=bound), None)
+        assert caught.value.code == "model.malformed"

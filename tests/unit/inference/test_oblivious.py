@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tracemalloc
 from collections.abc import Callable
+from fractions import Fraction
 from types import FrameType
 from typing import Any
 
@@ -53,9 +54,19 @@ def test_floats_that_are_no_ordinary_numbers() -> None:
 
 
 def test_bounds() -> None:
-    """A bound is of the scores' own type."""
+    """A bound is the number that it is, whether or not the scores' type has it."""
     assert at_least(np.array([[0.5, 0.25]]), 0.5).tolist() == [[1, 0]]
     assert at_least(np.array([3, -1], np.int8), 0).tolist() == [1, 0]
+    for code in TYPES:
+        scores = np.sort(numbers(code, (40,), RNG))
+        bounds = [-1e300, -300.0, -0.5, 0.0, 0.5, 127.9, 255.5, 300.0, 2.0**63, 1e300]
+        bounds += [float(scores[20]), float(np.nextafter(float(scores[20]), np.inf))]
+        for bound in bounds:
+            expected = [int(each >= Fraction(bound)) for each in map(Fraction, scores.tolist())]
+            assert at_least(scores, bound).tolist() == expected
+    ends = np.array([-np.inf, np.inf, np.nan], np.float32)
+    assert at_least(ends, -1e300).tolist() == [0, 1, 0]
+    assert at_least(ends, 1e300).tolist() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("code", TYPES)
