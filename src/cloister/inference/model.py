@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from cloister.errors import ConfigError, MalformedError, MissingExtraError
+from cloister.inference.mixing import litert_mixes
 from cloister.inference.tensor import Array, TensorSpec, datatype_of
 
 __all__ = ["MAX_MODEL_BYTES", "LiteRTModel", "Model", "read_model_file"]
@@ -92,6 +93,7 @@ class LiteRTModel:
 
     Attributes:
         remembers: Whether it has variables, so that queries must not share a computation.
+        mixes: Whether it has an operator by which rows see each other.
     """
 
     platform: Final = "tensorflow_lite"
@@ -121,6 +123,7 @@ class LiteRTModel:
         try:
             self._start()
             self._remembers = _remembers(self._interpreter)
+            self.mixes: Final = self._remembers or litert_mixes(self._interpreter)
         except (ValueError, RuntimeError, TypeError, KeyError, IndexError) as e:
             raise _broken(e) from e
         self.remembers: Final = self._remembers
