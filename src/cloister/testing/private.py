@@ -68,6 +68,7 @@ class Enclave:
         lifetime_s: int = 3600,
         clock: Callable[[], int] = lambda: NOW,
         alice: SigningKey | None = None,
+        show_metrics: bool = False,
     ) -> None:
         """Start: a fresh key, one principal `alice`, clients of the role `client`."""
         self.domain, self.role, self.clock = domain, role, clock
@@ -79,10 +80,13 @@ class Enclave:
             Terms(sizes, 2**20, lifetime_s=lifetime_s),
             lambda: CertificateKey(self.credential.certificate_pem, self.credential.key_pem),
         )
-        service = InferenceService({"double": self.model}, asking=Asking(answer_bytes=sizes.about))
+        service = InferenceService(
+            {"double": self.model},
+            asking=Asking(answer_bytes=sizes.about),
+            show_metrics=show_metrics,
+        )
         self.gate = PrivateGate(
             service.handle,
-            is_quick=service.is_quick,
             ring=self.ring,
             askers=Askers(
                 keys={"alice": self.key.public},

@@ -6,6 +6,7 @@ Invariants:
     2. Nothing is computed for a request that was not counted before.
     3. Every answer to a request that could be opened is sealed to who sent it, and has the size
        that the key's configuration says, whatever it is.
+    4. Nothing that is said outside, to whoever carries or to the log, follows from what was inside.
 
 Spec: private-query-v1, clauses PQ-50 to PQ-58.
 """
@@ -50,7 +51,7 @@ ANSWER_TYPE: Final = "application/cloister-private-answer"
 KEYS_TYPE: Final = "application/cloister-private-keys"
 CODE_FIELD: Final = "cloister-code"
 UNKNOWN_KEY: Final = "https://iana.org/assignments/http-problem-types#ohttp-key"
-_FOR_OPERATORS: Final = frozenset({"/v2/health/live", "/v2/health/ready", "/metrics"})
+_FOR_OPERATORS: Final = frozenset({"/v2/health/live", "/v2/health/ready"})
 _TOO_LONG: Final = 413
 _LOG: Final = logging.getLogger(__name__)
 _STATUS: Final[Mapping[str, int]] = {
@@ -70,7 +71,6 @@ class PrivateGate:
         self,
         handle: Callable[[HTTPRequest], HTTPResponse],
         *,
-        is_quick: Callable[[HTTPRequest], bool],
         ring: KeyRing,
         askers: Askers,
         guard: ReplayGuard,
@@ -81,15 +81,13 @@ class PrivateGate:
 
         Args:
             handle: Answers inner requests; raises nothing.
-            is_quick: Tells which of them run no model, and are not counted.
             ring: The server's keys.
             askers: Who may ask.
             guard: What was here before.
-            counters: Asked in this order for each request that runs a model.
+            counters: Asked in this order for each request that is no `GET`.
             clock: Seconds since the epoch; going back, it stands still for what is decided here.
         """
         self._handle = handle
-        self._runs_no_model = is_quick
         self._ring = ring
         self._askers = askers
         self._guard = guard
@@ -148,14 +146,13 @@ class PrivateGate:
             request = read_request(signed.inner)
             size = keys.sizes.of(request.target)
             # 4. Counted before it is computed.
-            if not self._runs_no_model(request):
+            if request.method != "GET":
                 for count in self._counters:
                     count(asker, at)
             response = self._handle(request)
             if response.status == _TOO_LONG:  # found before it was made
                 raise too_long(size)
         except CloisterError as e:
-            _LOG.info("private query refused code=%s", e.code)
             response = refusal(e)
         except Exception as e:  # noqa: BLE001  # an answer that is not sealed says that it failed
             response = unforeseen(e)

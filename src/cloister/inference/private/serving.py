@@ -137,7 +137,6 @@ def gate_of(
         counters.append(BudgetCounter(options.budget, desk.spend))
     return PrivateGate(
         service.handle,
-        is_quick=service.is_quick,
         ring=KeyRing(
             terms,
             lambda: CertificateKey(_read(identity / "cert.pem"), _read(identity / "key.pem")),

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from cloister.crypto.signature import SigningKey
 from cloister.errors import ReleaseDeniedError
 from cloister.inference.private.counting import RateCounter
 from cloister.inference.private.gate import CODE_FIELD, KEYS_TARGET
 from cloister.inference.private.keys import Sizes
+from cloister.inference.private.request_auth import Principal
 from cloister.inference.service import HTTPRequest
 from cloister.testing.certificates import FakeDomain
 from cloister.testing.private import NOW, Enclave, served
@@ -28,6 +30,48 @@ def test_a_query_is_counted_before_it_is_computed() -> None:
         assert found == [200, 200, 200, 200, 429]
         assert channel.exchange(QUERY).headers[CODE_FIELD] == "server.busy"
     assert enclave.model.asked == 2
+
+
+@pytest.mark.spec("PQ-44")
+@pytest.mark.parametrize("method", ["HEAD", "PUT", "DELETE", "POST"])
+def test_every_method_but_get_is_counted(method: str) -> None:
+    """Whatever the service makes of it."""
+    enclave = Enclave(DOMAIN, counters=(RateCounter(1),))
+    with served(enclave.gate) as url:
+        channel = enclave.channel(url)
+        asked = HTTPRequest(method, "/v2/models/double", {}, b"")
+        found = [channel.exchange(each).status for each in (READY, asked, READY, asked)]
+    assert found == [200, 405, 200, 429]
+
+
+@pytest.mark.spec("PQ-50")
+def test_numbers_about_queries_are_inside_envelopes_only() -> None:
+    """Outside they would tell what each query was."""
+    enclave = Enclave(DOMAIN, show_metrics=True)
+    assert enclave.gate.handle(HTTPRequest("GET", "/metrics", {}, b"")).status == 404
+    with served(enclave.gate) as url:
+        answer = enclave.channel(url).exchange(HTTPRequest("GET", "/metrics", {}, b""))
+    assert answer.status == 200
+    assert b"queries_waiting" in answer.body
+
+
+@pytest.mark.spec("PQ-54")
+def test_the_log_has_nothing_of_sealed_queries(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither that one was answered nor that, and why, one was refused."""
+    caplog.set_level("DEBUG", "cloister")
+    enclave = Enclave(DOMAIN, counters=(RateCounter(1),), sizes=Sizes({"double": 1024}, 1024))
+    with served(enclave.gate) as url:
+        channel = enclave.channel(url)
+        stranger = enclave.channel(url, asker=Principal("mallory", SigningKey.generate()))
+        caplog.clear()
+        assert [channel.exchange(QUERY).status for _ in range(2)] == [200, 429]
+        assert stranger.exchange(QUERY).status == 401
+        missing = HTTPRequest("GET", "/v2/models/nothing/ready", {}, b"")
+        assert channel.exchange(missing).status == 404
+    told = [
+        each for each in caplog.records if each.name.startswith("cloister.inference.private.gate")
+    ]
+    assert told == []
 
 
 def test_a_spent_budget_is_the_answer() -> None:
