@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from cloister.errors import CloisterError, ConfigError
+from cloister.errors import CloisterError, ConfigError, UnavailableError
 
 __all__ = [
     "HTTPRequest",
@@ -23,7 +23,8 @@ __all__ = [
 ]
 
 _RETRY_S: Final = "1"
-# What became of a query, by the code of its error; everything else is the server's failure.
+# What became of a query, by the code of its error. Of others, what may go better later is 503, and
+# everything else the server's failure.
 _STATUS: Final = {
     "message.malformed": 400,
     "private.answer-size": 413,
@@ -63,7 +64,8 @@ def failure(status: int, sentence: str) -> HTTPResponse:
 
 def failure_of(error: CloisterError) -> HTTPResponse:
     """Return what a client is told of an error."""
-    return failure(_STATUS.get(error.code, 500), error.public)
+    fallback = 503 if isinstance(error, UnavailableError) else 500
+    return failure(_STATUS.get(error.code, fallback), error.public)
 
 
 def unforeseen(error: Exception) -> HTTPResponse:

@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 _NUMBERS: Final = frozenset("biuf")
+_MAX_CLASSES: Final = 65_536
 _MAX_TOLD: Final = 65_536
 _MAX_TOUCHED: Final = 2**31  # bytes, about two seconds
 _PIECE_BYTES: Final = 2**26  # that are touched before somebody looks at the time
@@ -99,6 +100,8 @@ def require_classes(model: Model, wish: Classification, labels: Labels | None) -
     spec = output_of(model.outputs, wish)
     if not spec.shape or (0 <= spec.shape[-1] < wish.top):
         raise _wrong(f"output {spec.name} has fewer than {wish.top} classes")
+    if spec.shape[-1] > _MAX_CLASSES:
+        raise _wrong(f"output {spec.name} has more than {_MAX_CLASSES} classes")
     if labels is not None and spec.shape[-1] not in {-1, labels.count}:
         raise _wrong(f"output {spec.name} has another number of classes than labels.json")
     dtype = DATATYPES[spec.datatype]
@@ -175,7 +178,7 @@ def pick(
         MalformedError: `message.malformed`: the scores are no such classes.
     """
     size = scores.shape[-1] if scores.ndim else 0
-    fits = 1 <= wish.top <= size and (labels is None or labels.count == size)
+    fits = 1 <= wish.top <= size <= _MAX_CLASSES and (labels is None or labels.count == size)
     if scores.dtype.kind not in _NUMBERS or not fits:
         raise MalformedError(
             f"this output has no {wish.top} classes that could be told", code="message.malformed"

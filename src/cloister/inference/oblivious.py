@@ -11,14 +11,15 @@ Spec: serving-v1, clause SRV-72.
 from __future__ import annotations
 
 import math
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Ranked", "argmax", "at_least", "choose_rows", "effort", "kept", "top_k"]
+__all__ = ["Networks", "Ranked", "argmax", "at_least", "choose_rows", "effort", "kept", "top_k"]
 
 _Array = npt.NDArray[Any]
 _Keys = npt.NDArray[np.int64]
@@ -28,6 +29,8 @@ _NARROW_BYTES: Final = 4
 _PIECE_BYTES: Final = 1 << 24  # of rows that are touched at one time, whatever is asked
 _FEW: Final = 8  # so many passes cost less than a network
 _PAIR_BYTES: Final = 8  # of two scores that are compared, and written in order
+_USUAL: Final = 1024  # so many places cost a large network hardly more than nine
+_NETWORK_BYTES: Final = 2**27  # of networks that are kept
 _WORDS: Final[Mapping[int, np.dtype[Any]]] = {
     2: np.dtype(np.int16),
     4: np.dtype(np.int32),
@@ -187,7 +190,7 @@ def _passes(words: _Keys, count: int) -> _Keys:
 
 
 def _sorted(words: _Keys, count: int) -> _Keys:
-    for first, second in _network(words.shape[-1], count):
+    for first, second in _NETWORKS.get(words.shape[-1], count):
         a, b = words[..., first], words[..., second]
         words[..., first] = np.maximum(a, b)
         words[..., second] = np.minimum(a, b)
@@ -195,7 +198,7 @@ def _sorted(words: _Keys, count: int) -> _Keys:
 
 
 def _sort_pairs(keys: _Keys, ties: _Keys, count: int) -> None:
-    for first, second in _network(keys.shape[-1], count):
+    for first, second in _NETWORKS.get(keys.shape[-1], count):
         a, b = keys[..., first], keys[..., second]
         s, t = ties[..., first], ties[..., second]
         less = (a < b).view(np.int8) | ((a == b).view(np.int8) & (s < t).view(np.int8))
@@ -205,8 +208,50 @@ def _sort_pairs(keys: _Keys, ties: _Keys, count: int) -> None:
         ties[..., first], ties[..., second] = s ^ turn, t ^ turn
 
 
-@lru_cache(maxsize=64)
-def _network(size: int, count: int) -> tuple[tuple[_Keys, _Keys], ...]:
+_Network = tuple[tuple[_Keys, _Keys], ...]
+
+
+class Networks:
+    """Sorting networks that were made, the newest ones, of so many bytes together.
+
+    There are two for each size at most, whatever counts are asked for.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        """Keep nothing yet.
+
+        Args:
+            most_bytes: Of all; the newest is kept even where it alone has more.
+        """
+        self._most = most_bytes
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[int, int], _Network] = OrderedDict()
+        self._bytes = 0
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes are kept."""
+        return self._bytes
+
+    def get(self, size: int, count: int) -> _Network:
+        """Return a network whose first `count` places are right, or more of them."""
+        key = (size, min(size, _USUAL) if count <= _USUAL else size)
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None:
+                found = self._kept[key] = _made(*key)
+                self._bytes += _bytes(found)
+            self._kept.move_to_end(key)
+            while self._bytes > self._most and len(self._kept) > 1:
+                self._bytes -= _bytes(self._kept.popitem(last=False)[1])
+        return found
+
+
+def _bytes(network: _Network) -> int:
+    return sum(first.nbytes + second.nbytes for first, second in network)
+
+
+def _made(size: int, count: int) -> _Network:
     """Return the steps of Batcher's odd-even merge sort that the first `count` places need."""
     steps: list[_Array] = []
     block = 1
@@ -230,3 +275,6 @@ def _network(size: int, count: int) -> tuple[tuple[_Keys, _Keys], ...]:
         if len(first):
             kept.append((first, second))
     return tuple(reversed(kept))
+
+
+_NETWORKS: Final = Networks(_NETWORK_BYTES)

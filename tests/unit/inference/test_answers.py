@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cloister.errors import MalformedError, UnavailableError
+from cloister.errors import CloisterError, MalformedError, RefusedError, UnavailableError
 from cloister.inference.answers import (
     failure_of,
     json_response,
@@ -22,9 +22,12 @@ from cloister.inference.answers import (
         (MalformedError("x", code="model.malformed"), 500),
         (UnavailableError("x", code="server.busy"), 503),
         (UnavailableError("x", code="server.late"), 504),
+        (UnavailableError("x", code="middle.unavailable"), 503),
+        (UnavailableError("x", code="middle.failed"), 503),
+        (RefusedError("x", code="middle.wrong"), 500),
     ],
 )
-def test_an_error_has_its_status(error: MalformedError | UnavailableError, status: int) -> None:
+def test_an_error_has_its_status(error: CloisterError, status: int) -> None:
     """And says when to try again, where that may help."""
     response = failure_of(error)
     assert response.status == status

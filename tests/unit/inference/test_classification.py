@@ -53,6 +53,7 @@ def test_below_the_bound_nothing_is_told() -> None:
         (SCORES, Classification(0), None),
         (np.float32(1.0).reshape(()), Classification(0), None),
         (SCORES[:, :0], Classification(0), None),
+        (np.zeros((1, 65_537), np.float32), Classification(1), None),
         (np.float32(1.0).reshape(()), Classification(1), None),
         (SCORES, Classification(1), Labels(["a"])),
         (np.array([["a", "b"]], object), Classification(1), None),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cloister.inference import oblivious
-from cloister.inference.oblivious import argmax, at_least, choose_rows, kept, top_k
+from cloister.inference.oblivious import Networks, argmax, at_least, choose_rows, kept, top_k
 
 TYPES = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?"]
 RNG = np.random.default_rng(4)
@@ -79,6 +79,24 @@ def test_what_is_not_told_is_zero(code: str) -> None:
     assert found.tobytes() == np.where(told == 1, scores, np.zeros_like(scores)).tobytes()
     odd = np.array([-np.inf, np.nan, -0.0, -1.0], np.float32)
     assert kept(odd, np.zeros(4, np.uint8)).tobytes() == bytes(16)
+
+
+def test_networks_that_are_kept_are_bounded() -> None:
+    """Two for each size, whatever counts are asked for; the newest ones of all sizes."""
+    networks = Networks(2**20)
+    few = [networks.get(1025, count) for count in range(9, 1025)]
+    assert all(each is few[0] for each in few)
+    assert networks.get(1025, 1025) is not few[0]
+    assert networks.get(1025, 1025) is networks.get(1025, 1025)
+    for size in range(1026, 1200, 7):
+        networks.get(size, 9)
+        assert networks.bytes <= 2**20
+    assert networks.get(1025, 9) is not few[0]
+    alone = networks.get(20_000, 9)
+    assert networks.get(20_000, 800) is alone
+    assert networks.bytes > 2**20
+    networks.get(9, 9)
+    assert networks.bytes < 2**20
 
 
 def test_rows_are_chosen_by_touching_all() -> None:
