@@ -107,7 +107,7 @@ class Line:
             until: When, on the line's clock, an answer is of no use any more; None for never.
 
         Raises:
-            MalformedError: `model.malformed`: the model cannot run.
+            MalformedError: `message.malformed` or `model.malformed`: the model cannot run.
             UnavailableError: `server.busy`: the time was over before its turn came; `server.late`:
                 it was over when the computation ended.
         """

@@ -112,7 +112,11 @@ class ONNXModel:
             try:
                 results = self._session.run(names, dict(inputs))
             except self._errors as e:
-                raise _broken("the model cannot run on this input", e) from e
+                raise MalformedError(
+                    "the model cannot run on this input",
+                    code="message.malformed",
+                    detail=str(e)[:500],
+                ) from e
         return dict(zip(names, results, strict=True))
 
     def _start(self) -> Any:
