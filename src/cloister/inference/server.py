@@ -42,7 +42,7 @@ from cloister.network.tls import (
     server_context,
 )
 
-__all__ = ["keep_current", "keep_fresh", "main"]
+__all__ = ["keep_current", "keep_fresh", "keep_tidy", "main"]
 
 _LOOK_EVERY_S: Final = 2.0
 _MAX_FILE_BYTES: Final = 1_048_577
@@ -98,8 +98,9 @@ def _serve_on(
         idle_s=options.idle_timeout,
         handshake_s=options.handshake_timeout,
     )
+    chores: list[Chore] = [partial(keep_fresh, context, identity, shown=credential)]
     if options.private:
-        service = serving.gate_of(
+        service = gate = serving.gate_of(
             service,
             options,
             clients=clients,
@@ -107,9 +108,9 @@ def _serve_on(
             models=sorted(registry.shelves),
             clock=_now,
         )
+        chores.append(partial(keep_tidy, gate.tidy))
     carrier = None if options.outer_plain else context
     server = HTTPServer(service, context=carrier, limits=limits, refused=metrics.refused)
-    chores: list[Chore] = [partial(keep_fresh, context, identity, shown=credential)]
     if step is not None:
         chores.append(partial(keep_current, step))
     asyncio.run(_run(server, listener, chores))
@@ -145,6 +146,13 @@ async def keep_current(step: Callable[[], None], *, every_s: float = _LOOK_EVERY
 
         threading.Thread(target=look, name="catalogue", daemon=True).start()
         await over.wait()
+
+
+async def keep_tidy(tidy: Callable[[], None], *, every_s: float = _LOOK_EVERY_S) -> None:
+    """Have what is over forgotten again and again; never ends by itself."""
+    while True:
+        await asyncio.sleep(every_s)
+        tidy()
 
 
 async def keep_fresh(

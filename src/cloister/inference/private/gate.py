@@ -114,6 +114,10 @@ class PrivateGate:
             return failure(503, "no key at present")
         return HTTPResponse(200, document, {"content-type": KEYS_TYPE, "cache-control": "no-store"})
 
+    def tidy(self) -> None:
+        """Forget the private keys whose time is over, though nobody asks; never raises."""
+        self._ring.tidy(at=self._now())
+
     @staticmethod
     def is_quick(request: HTTPRequest) -> bool:
         """Tell whether answering runs no model."""

@@ -142,7 +142,7 @@ def gate_of(
             lambda: CertificateKey(_read(identity / "cert.pem"), _read(identity / "key.pem")),
         ),
         askers=Askers(
-            keys=dict(_asker(text) for text in options.asker),
+            keys=_principals(options.asker),
             clients=() if isinstance(clients, AnyClient) else clients,
             ca_pem=_read(identity / "ca.pem"),
         ),
@@ -150,6 +150,14 @@ def gate_of(
         counters=counters,
         clock=clock,
     )
+
+
+def _principals(texts: Sequence[str]) -> dict[str, VerifyingKey]:
+    pairs = [_asker(text) for text in texts]
+    keys = dict(pairs)
+    if len(keys) != len(pairs):
+        raise ConfigError("an --asker is named twice", code="config.value")
+    return keys
 
 
 def _asker(text: str) -> tuple[str, VerifyingKey]:

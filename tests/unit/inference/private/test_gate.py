@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cloister.crypto.signature import SigningKey
-from cloister.errors import ReleaseDeniedError
+from cloister.errors import CloisterError, ReleaseDeniedError
 from cloister.inference.private.counting import RateCounter
 from cloister.inference.private.gate import CODE_FIELD, KEYS_TARGET
 from cloister.inference.private.keys import Sizes
@@ -101,6 +101,21 @@ def test_keys_are_shown_while_there_is_a_certificate() -> None:
     assert not enclave.gate.is_quick(QUERY)
     now[0] += 601
     assert enclave.gate.handle(asked).status == 503
+
+
+@pytest.mark.spec("PQ-6")
+def test_keys_are_forgotten_by_the_gates_own_time() -> None:
+    """Which does not go back."""
+    now = [NOW]
+    enclave = Enclave(DOMAIN, lifetime_s=600, clock=lambda: now[0])
+    with served(enclave.gate) as url:
+        channel = enclave.channel(url, clock=lambda: NOW)
+        assert channel.exchange(READY).status == 200
+        now[0] = NOW + 601
+        enclave.gate.tidy()
+        now[0] = NOW
+        with pytest.raises(CloisterError):
+            channel.exchange(READY)
 
 
 @pytest.mark.spec("PQ-35")
