@@ -6,7 +6,8 @@ Invariants:
     2. Nothing is computed for a request that was not counted before.
     3. Every answer to a request that could be opened is sealed to who sent it, and has the size
        that the key's configuration says, whatever it is.
-    4. Nothing that is said outside, to whoever carries or to the log, follows from what was inside.
+    4. Nothing that is said outside, to whoever carries or to the log, follows from what was inside;
+       but for errors that nobody foresaw, of which the log has the class and the line.
 
 Spec: private-query-v1, clauses PQ-50 to PQ-58.
 """
