@@ -235,3 +235,30 @@ def test_many_threads_all_get_their_own() -> None:
         thread.join(60)
     assert wrong == []
     assert line.waiting == 0
+
+
+@pytest.mark.spec("SRV-33", "SRV-54")
+def test_what_follows_a_model_takes_a_turn() -> None:
+    """It waits for one no longer than its time, and gives it back whatever happens."""
+    now = [0.0]
+    turns = threading.BoundedSemaphore(1)
+    line = Line("m", Gated(), batching=None, turns=turns, clock=lambda: now[0])
+
+    def fail() -> None:
+        with line.turn(until=1.0) as in_time:
+            in_time()
+            assert not turns.acquire(blocking=False)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    with line.turn(until=1.0) as in_time:
+        now[0] = 1.5
+        with pytest.raises(UnavailableError) as late:
+            in_time()
+    assert late.value.code == "server.late"
+    assert turns.acquire(blocking=False)
+    with pytest.raises(UnavailableError) as waited, line.turn(until=1.51):
+        pass  # pragma: no cover
+    assert waited.value.code == "server.late"
+    turns.release()

@@ -158,3 +158,23 @@ def test_scores_beyond_every_number_are_a_sealed_refusal() -> None:
         )
     assert answer.status == 400
     assert enclave.model.asked == 1
+
+
+@pytest.mark.spec("PQ-35", "PQ-52")
+def test_what_cannot_fit_is_refused_with_its_code() -> None:
+    """Classes before they are computed, numbers before they are written; and it was counted."""
+    spent: list[str] = []
+    enclave = Enclave(
+        DOMAIN,
+        sizes=Sizes({"double": 1024}, 1024),
+        counters=(lambda asker, at: spent.append(f"{asker} {at}"),),
+    )
+    x = {"name": "x", "datatype": "FP32", "shape": [100, 4], "data": [1] * 400}
+    with served(enclave.gate) as url:
+        channel = enclave.channel(url)
+        for parameters, asked in (({"classification": 4}, 0), ({}, 1)):
+            body = json.dumps({"inputs": [x], "parameters": parameters}).encode()
+            answer = channel.exchange(HTTPRequest("POST", QUERY.target, {}, body))
+            assert (answer.status, answer.headers[CODE_FIELD]) == (413, "private.answer-size")
+            assert enclave.model.asked == asked
+    assert len(spent) == 2
