@@ -18,6 +18,7 @@ from cloister.crypto.signature import VerifyingKey
 from cloister.errors import ConfigError
 from cloister.inference.model import Model
 from cloister.inference.partitioned import PartitionedModel
+from cloister.partition.blas import limit_blas
 from cloister.partition.checking import Freivalds, Mode, Recompute
 from cloister.partition.package import open_package
 from cloister.partition.thresholds import read_thresholds
@@ -50,6 +51,7 @@ def open_partitioned(options: argparse.Namespace) -> Partitioned:
         CloisterError: The package is not what is required; its own codes.
     """
     mode = mode_of(options.check)
+    limit_blas(1)  # a check's products are short: a second thread costs more than it saves
     package = open_package(
         options.package,
         options.secret,

@@ -28,9 +28,15 @@ _TWO: Final = 2
 
 
 class PartitionedModel:
-    """Front inside, middle outside, check, back inside. A `Model` as any other to the server."""
+    """Front inside, middle outside, check, back inside. A `Model` as any other to the server.
+
+    Attributes:
+        remembers: Nothing: parts have operators that are functions of their inputs only, so that
+            queries may share a computation.
+    """
 
     platform: Final = "cloister_partitioned"
+    remembers: Final = False
 
     def __init__(
         self,
@@ -126,6 +132,14 @@ class PartitionedModel:
     def prepare(self, count: int) -> int:
         """Prepare checks of so many answers while nobody waits; return for how many."""
         return self._verifier.prepare(count)
+
+    def prepare_piece(self) -> bool:
+        """Do a small piece of preparing checks; return whether there was something to do."""
+        return self._verifier.prepare_piece()
+
+    def forget(self) -> None:
+        """Forget what was prepared; answers are checked by what is drawn for them then."""
+        self._verifier.forget()
 
     @property
     def crossed_bytes(self) -> tuple[int, int]:

@@ -46,17 +46,19 @@ class Freivalds:
         unit: Unit roundoff of whoever computes the middle: 2^-24 is IEEE float32.
         least_gain: A step is checked where folding makes it this many times cheaper; others, such
             as depthwise convolutions, are computed again.
-        stock: How many folds are kept for each step, when somebody calls `prepare`.
+        stock: How many folds are kept for each step, where somebody prepares them.
+        stock_bytes: How much memory all of them may take.
     """
 
     repetitions: int = 2
     unit: float = FLOAT32_UNIT
     least_gain: float = 8.0
     stock: int = 64
+    stock_bytes: int = 64 * 2**20
 
     def __post_init__(self) -> None:
         """Refuse what would check nothing."""
-        if self.repetitions < 1 or not 0 < self.unit < 1 or self.stock < 0:
+        if self.repetitions < 1 or not 0 < self.unit < 1 or min(self.stock, self.stock_bytes) < 0:
             raise ConfigError("a check needs a vector and a unit roundoff", code="config.value")
 
 
@@ -125,6 +127,14 @@ class Verifier(Protocol):
         """Prepare for so many answers when nobody waits; return for how many that was done."""
         ...
 
+    def prepare_piece(self) -> bool:
+        """Do a small piece of preparing; return whether there was something to do."""
+        ...
+
+    def forget(self) -> None:
+        """Forget what was prepared."""
+        ...
+
 
 def build_verifier(middle: PartFile, mode: Mode, *, threads: int) -> Verifier:
     """Return what checks this middle's answers.
@@ -164,7 +174,9 @@ class _Checked:
         self._checks: Final = tuple(
             LinearCheck(step, repetitions=mode.repetitions, unit=mode.unit) for step in steps
         )
-        self._stocks: Final = tuple(check.stock(most=mode.stock) for check in self._checks)
+        of_one = sum(check.fold_bytes for check in self._checks)
+        most = min(mode.stock, mode.stock_bytes // of_one)
+        self._stocks: Final = tuple(check.stock(most=most) for check in self._checks)
         near = max(check.missed(1 + 1e-9) for check in self._checks)
         far = max(check.missed(1000) for check in self._checks)
         self.description: Final = (
@@ -188,6 +200,13 @@ class _Checked:
 
     def prepare(self, count: int) -> int:
         return min(stock.fill(count) for stock in self._stocks)
+
+    def prepare_piece(self) -> bool:
+        return min(self._stocks, key=len).piece()
+
+    def forget(self) -> None:
+        for stock in self._stocks:
+            stock.clear()
 
 
 class _Recomputed:
@@ -214,6 +233,12 @@ class _Recomputed:
     def prepare(self, count: int) -> int:
         return count
 
+    def prepare_piece(self) -> bool:
+        return False
+
+    def forget(self) -> None:
+        pass
+
 
 class _Believed:
     def __init__(self, middle: PartFile, mode: Unchecked) -> None:
@@ -229,6 +254,12 @@ class _Believed:
 
     def prepare(self, count: int) -> int:
         return count
+
+    def prepare_piece(self) -> bool:
+        return False
+
+    def forget(self) -> None:
+        pass
 
 
 def checkable(middle: PartFile) -> PartFile:
