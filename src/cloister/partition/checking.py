@@ -68,7 +68,8 @@ class Recompute:
 
     Attributes:
         share: That probability; 1 computes everything again.
-        bound: How far an answer may be off, as a share of the largest magnitude in the right one.
+        bound: How far an answer may be off, as a share of the largest magnitude in the same
+            example's right one.
     """
 
     share: float
@@ -287,10 +288,17 @@ def _chosen(rows: int, share: float) -> Array:
 
 
 def _require_near(right: Array, claimed: Array, bound: float) -> None:
-    scale = max(float(np.abs(right).max(initial=0.0)), 1e-30)
+    """Refuse what is not near; each example has a scale of its own, since askers differ."""
+    if not bool(np.isfinite(right).all()):
+        raise _wrong("an example whose right answer is not finite")
+    axes = tuple(range(1, right.ndim))
     with np.errstate(all="ignore"):
-        apart = np.abs(claimed.astype(np.float64) - right.astype(np.float64))
-        good = claimed.shape == right.shape and bool((apart <= bound * scale).all())
+        good = claimed.shape == right.shape
+        if good:
+            exact = right.astype(np.float64)
+            scale = np.abs(exact).max(axis=axes, keepdims=True, initial=1e-30)
+            apart = np.abs(claimed.astype(np.float64) - exact)
+            good = bool((apart <= bound * scale).all())
     if not good:
         raise _wrong("an example that was computed again")
 

@@ -161,6 +161,29 @@ def test_a_share_of_examples_is_computed_again(share: float) -> None:
     assert verifier.prepare(5) == 5
 
 
+@pytest.mark.parametrize("factor", [1e6, 1e30])
+def test_a_large_example_does_not_excuse_its_neighbour(factor: float) -> None:
+    """Queries of several askers are computed together, and one of them may be the middle's."""
+    part = middle()
+    images = np.concatenate([IMAGES[:1], IMAGES[:1] * np.float32(factor)])
+    verifier = build_verifier(part, Recompute(share=1), threads=1)
+    claims = claimed(part, verifier, {"first": images})
+    verifier.accept({"first": images}, claims)
+    claims["flat"][0] = -claims["flat"][0]
+    with pytest.raises(CloisterError) as caught:
+        verifier.accept({"first": images}, claims)
+    assert caught.value.code == "middle.wrong"
+
+
+def test_a_right_answer_that_is_not_finite_admits_none() -> None:
+    part, given = middle(), {"first": IMAGES[:1] * np.float32(3e38)}
+    verifier = build_verifier(part, Recompute(share=1), threads=1)
+    claims = claimed(part, verifier, {"first": IMAGES[:1]})
+    with pytest.raises(CloisterError) as caught:
+        verifier.accept(given, claims)
+    assert caught.value.code == "middle.wrong"
+
+
 def test_unchecked_says_why() -> None:
     part, given = middle(), {"first": IMAGES}
     verifier = build_verifier(part, Unchecked("measured by somebody else"), threads=1)
