@@ -100,6 +100,11 @@ class Line:
         """How many queries wait."""
         return len(self._waiting)
 
+    @property
+    def rows_at_once(self) -> int:
+        """Most rows of queries that are joined; 1 where each is computed alone."""
+        return 1 if self._batching is None else self._batching.rows
+
     def rest(self, after: int, *, stop: threading.Event) -> int:
         """Wait until nobody is here, and somebody was since; return how many times that was so.
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from cloister.crypto.signature import VerifyingKey
 from cloister.errors import ConfigError
+from cloister.inference.joining import require_rows_apart
 from cloister.inference.model import Model
 from cloister.inference.partitioned import PartitionedModel
 from cloister.partition.blas import limit_blas
@@ -48,6 +49,7 @@ def open_partitioned(options: argparse.Namespace) -> Partitioned:
 
     Raises:
         ConfigError: `config.value`: a word cannot be meant, or nothing can be checked that way.
+        MalformedError: `model.malformed`: queries cannot be joined, and `--batch` says so.
         CloisterError: The package is not what is required; its own codes.
     """
     mode = mode_of(options.check)
@@ -61,6 +63,8 @@ def open_partitioned(options: argparse.Namespace) -> Partitioned:
     model = PartitionedModel.of_package(
         package, address=options.middle, mode=mode, threads=options.threads
     )
+    if options.batch is not None:
+        require_rows_apart(model.inside())
     _LOG.info("model %s is cut. %s", options.name, model.description)
     return Partitioned(model, package.labels, model.description)
 

@@ -7,7 +7,7 @@ is what the package's report measured.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,11 +16,12 @@ from cloister.crypto.digest import sha256
 from cloister.errors import ConfigError
 from cloister.inference.middle_client import MiddleClient
 from cloister.inference.middle_message import Layout
+from cloister.inference.model import Model
 from cloister.inference.tensor import Array, TensorSpec, datatype_of
 from cloister.partition.checking import Mode, build_verifier, checkable
 from cloister.partition.graph import PartFile, TensorInfo
 from cloister.partition.package import Package
-from cloister.partition.runtime import open_part, with_outputs
+from cloister.partition.runtime import RunningPart, open_part, with_outputs
 
 __all__ = ["PartitionedModel"]
 
@@ -81,6 +82,7 @@ class PartitionedModel:
             timeout_s=timeout_s,
             shared=shared,
         )
+        self._threads: Final = threads
         first, last = front or middle, back or middle
         self.inputs: Final = tuple(_spec(info) for info in first.inputs)
         self.outputs: Final = tuple(_spec(info) for info in last.outputs)
@@ -129,6 +131,11 @@ class PartitionedModel:
             have.update(self._back.run(have))
         return {spec.name: have[spec.name] for spec in self.outputs}
 
+    def inside(self) -> Model:
+        """Return the same model with its middle computed here, for trials; nothing is asked."""
+        parts = [self._front, open_part(self._middle, threads=self._threads), self._back]
+        return _Inside(self, [part for part in parts if part is not None])
+
     def prepare(self, count: int) -> int:
         """Prepare checks of so many answers while nobody waits; return for how many."""
         return self._verifier.prepare(count)
@@ -149,6 +156,24 @@ class PartitionedModel:
     def close(self) -> None:
         """Hang up on the middle."""
         self._client.close()
+
+
+class _Inside:
+    """All parts in this process, one after another."""
+
+    platform: Final = "cloister_partitioned"
+    remembers: Final = False
+
+    def __init__(self, model: PartitionedModel, parts: Sequence[RunningPart]) -> None:
+        self.inputs: Final = model.inputs
+        self.outputs: Final = model.outputs
+        self._parts: Final = parts
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        have: dict[str, Array] = dict(inputs)
+        for part in self._parts:
+            have.update(part.run(have))
+        return {spec.name: have[spec.name] for spec in self.outputs}
 
 
 class _Forms:
