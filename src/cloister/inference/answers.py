@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from cloister.errors import CloisterError
+from cloister.errors import CloisterError, ConfigError, UnavailableError
 
 __all__ = [
     "HTTPRequest",
@@ -17,11 +18,20 @@ __all__ = [
     "json_response",
     "not_allowed",
     "nothing",
+    "too_long",
+    "unforeseen",
 ]
 
 _RETRY_S: Final = "1"
-# What became of a query, by the code of its error; everything else is the server's failure.
-_STATUS: Final = {"message.malformed": 400, "server.busy": 503, "server.late": 504}
+# What became of a query, by the code of its error. Of others, what may go better later is 503, and
+# everything else the server's failure.
+_STATUS: Final = {
+    "message.malformed": 400,
+    "private.answer-size": 413,
+    "server.busy": 503,
+    "server.late": 504,
+}
+_LOG: Final = logging.getLogger(__name__)
 _RETRY: Final = frozenset({503, 504})
 
 
@@ -54,13 +64,36 @@ def failure(status: int, sentence: str) -> HTTPResponse:
 
 def failure_of(error: CloisterError) -> HTTPResponse:
     """Return what a client is told of an error."""
-    return failure(_STATUS.get(error.code, 500), error.public)
+    fallback = 503 if isinstance(error, UnavailableError) else 500
+    return failure(_STATUS.get(error.code, fallback), error.public)
+
+
+def unforeseen(error: Exception) -> HTTPResponse:
+    """Return what a client is told of an error that nobody foresaw; it is the same for all.
+
+    The log has the error's class and the line that raised it, and not its words, which may be the
+    query's.
+    """
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    place = "" if frame is None else f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
+    _LOG.error("query failed unforeseen error=%s at=%s", type(error).__name__, place)
+    return failure(500, "the server failed at this query, which is an error of its own")
 
 
 def json_response(status: int, record: object) -> HTTPResponse:
     """Return a response of JSON."""
     body = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
     return HTTPResponse(status, body, {"content-type": "application/json"})
+
+
+def too_long(size: int) -> ConfigError:
+    """Return the refusal of an answer that does not fit the size that answers have."""
+    return ConfigError(
+        f"the answer is longer than the {size} bytes that answers of this model have",
+        code="private.answer-size",
+    )
 
 
 def not_allowed(method: str) -> HTTPResponse:

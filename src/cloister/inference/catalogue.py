@@ -6,7 +6,8 @@
 
 Looking is apart from deciding: `look` lists and stats, `wanted` says what is to be served, and
 `read_version` reads one version's files. Names that begin with a dot are not looked at, so that a
-version can be written beside and renamed when it is whole.
+version can be written beside and renamed when it is whole. No link is followed below the folder,
+not even one that takes a folder's or a file's place between two looks.
 
 Spec: serving-v1, clauses SRV-40 to SRV-44.
 """
@@ -23,7 +24,7 @@ from typing import Final
 
 from cloister.errors import CloisterError, ConfigError, MalformedError
 from cloister.inference.formats import format_of
-from cloister.inference.model import read_model_file
+from cloister.inference.model import MAX_MODEL_BYTES
 from cloister.inference.model_config import (
     MAX_CONFIG_BYTES,
     ModelConfig,
@@ -49,6 +50,8 @@ MAX_MODELS: Final = 256
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _VERSION: Final = re.compile(r"[1-9][0-9]{0,11}")
 _MODELS: Final = ("model.tflite", "model.onnx")
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LABELS, _CONFIG, _VERSIONS = "labels.json", "config.json", "versions.json"
 
 Key = tuple[str, int]
@@ -165,16 +168,19 @@ def read_version(folder: Path, key: Key) -> ModelFiles:
         ConfigError: `config.file`: a file cannot be read, or there is no model.
         MalformedError: `model.malformed`: a file beside the model is wrong.
     """
-    place = folder / key[0] / str(key[1])
-    there = [place / name for name in _MODELS if (place / name).is_file()]
-    if len(there) != 1:
+    below = (key[0], str(key[1]))
+    found = {name: _read(folder, (*below, name), most=MAX_MODEL_BYTES) for name in _MODELS}
+    models = {name: data for name, data in found.items() if data is not None}
+    if len(models) != 1:
         raise ConfigError(
             f"{key[0]}/{key[1]} has not exactly one of {' and '.join(_MODELS)}", code="config.file"
         )
-    labels, config = _small(place / _LABELS), _small(place / _CONFIG)
+    ((name, data),) = models.items()
+    labels = _read(folder, (*below, _LABELS), most=MAX_CONFIG_BYTES)
+    config = _read(folder, (*below, _CONFIG), most=MAX_CONFIG_BYTES)
     return ModelFiles(
-        read_model_file(there[0]),
-        format_of(there[0]),
+        data,
+        format_of(Path(name)),
         None if labels is None else read_labels(labels),
         ModelConfig() if config is None else read_config(config),
     )
@@ -183,7 +189,7 @@ def read_version(folder: Path, key: Key) -> ModelFiles:
 def _look_at(
     folder: Path, *, latest: int, strange: list[Strange]
 ) -> tuple[VersionRule, dict[int, Mark]]:
-    text = _small(folder / _VERSIONS)
+    text = _read(folder.parent, (folder.name, _VERSIONS), most=MAX_CONFIG_BYTES)
     rule = VersionRule(latest) if text is None else read_version_rule(text, latest=latest)
     found: dict[int, Mark] = {}
     for name, entry in _entries(folder):
@@ -193,11 +199,11 @@ def _look_at(
             problem = _odd("is not a version, which is a folder with a number from 1 as its name")
             strange.append(Strange(f"{folder.name}/{name}", problem.code, problem.public))
             continue
-        found[int(name)] = _mark(folder / name)
+        found[int(name)] = _mark(folder / name, strange=strange)
     return rule, found
 
 
-def _mark(folder: Path) -> Mark:
+def _mark(folder: Path, *, strange: list[Strange]) -> Mark:
     marks: list[tuple[str, int, int, int]] = []
     for name, entry in _entries(folder):
         try:
@@ -206,6 +212,10 @@ def _mark(folder: Path) -> Mark:
             continue  # gone by now; the next look sees that
         if stat.S_ISREG(facts.st_mode):
             marks.append((name, facts.st_size, facts.st_mtime_ns, facts.st_ino))
+        elif not stat.S_ISDIR(facts.st_mode):
+            problem = _odd("is no file, and is not read")
+            place = f"{folder.parent.name}/{folder.name}/{name}"
+            strange.append(Strange(place, problem.code, problem.public))
     return tuple(marks)
 
 
@@ -218,15 +228,38 @@ def _entries(folder: Path) -> list[tuple[str, os.DirEntry[str]]]:
     return sorted(found, key=lambda each: each[0])
 
 
-def _small(path: Path) -> bytes | None:
-    """Return the bytes of a file that may be missing."""
+def _read(folder: Path, below: tuple[str, ...], *, most: int) -> bytes | None:
+    """Return the bytes of a file below a folder, reached by no link; None where it is missing.
+
+    Args:
+        folder: The catalogue.
+        below: Names of folders, and the file's.
+        most: Bytes that it may have.
+
+    Raises:
+        ConfigError: `config.file`: it is no file, is larger, or cannot be read.
+    """
+    shown = "/".join(below)
+    opened: list[int] = []
     try:
-        with path.open("rb") as file:
-            return file.read(MAX_CONFIG_BYTES + 1)
+        opened.append(os.open(folder, _FOLDER))
+        for name in below[:-1]:
+            opened.append(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=opened[-1]))
+        opened.append(os.open(below[-1], _FILE, dir_fd=opened[-1]))
+        if not stat.S_ISREG(os.fstat(opened[-1]).st_mode):
+            raise ConfigError(f"{shown} is no file", code="config.file")
+        with os.fdopen(opened.pop(), "rb") as file:
+            data = file.read(most + 1)
     except FileNotFoundError:
         return None
     except OSError as e:
-        raise ConfigError(f"cannot read {path}: {e.strerror}", code="config.file") from e
+        raise ConfigError(f"cannot read {shown}: {e.strerror}", code="config.file") from e
+    finally:
+        for number in opened:
+            os.close(number)
+    if len(data) > most:
+        raise ConfigError(f"{shown} is larger than {most} bytes", code="config.file")
+    return data
 
 
 def _odd(what: str) -> ConfigError:

@@ -13,7 +13,7 @@ from cloister.errors import ConfigError
 from cloister.inference.model import LiteRTModel, Model
 from cloister.inference.onnx_model import ONNXModel
 
-__all__ = ["FORMATS", "format_of", "load_model", "remembers"]
+__all__ = ["FORMATS", "format_of", "load_model", "mixes", "remembers"]
 
 FORMATS: Final[Mapping[str, Callable[..., Model]]] = {"litert": LiteRTModel, "onnx": ONNXModel}
 _SUFFIXES: Final = {".tflite": "litert", ".onnx": "onnx"}
@@ -53,3 +53,8 @@ def load_model(data: bytes, *, kind: str, threads: int) -> Model:
 def remembers(model: Model) -> bool:
     """Tell whether a model may keep something from one computation to the next; unknown is yes."""
     return bool(getattr(model, "remembers", True))
+
+
+def mixes(model: Model) -> bool:
+    """Tell whether rows of a model may see each other, by its operators; unknown is yes."""
+    return bool(getattr(model, "mixes", True))

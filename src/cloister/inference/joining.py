@@ -8,13 +8,13 @@ Spec: serving-v1, clauses SRV-50 to SRV-52.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from cloister.errors import MalformedError
-from cloister.inference.formats import remembers
+from cloister.errors import CloisterError, MalformedError
+from cloister.inference.formats import mixes, remembers
 from cloister.inference.model import Model
 from cloister.inference.tensor import DATATYPES, Array
 
@@ -23,6 +23,9 @@ __all__ = ["Arrays", "can_join", "choose", "join", "require_rows_apart", "rows_o
 Arrays = Mapping[str, Array]
 _TRIAL_ROWS: Final = 3
 _TRIAL_SEED: Final = 20
+_MIDDLE: Final = 1
+# What the row in the middle is made of: too large, too small, and no numbers at all.
+_EXTREMES: Final = (1e6, -1e6, 0.0, 1e30, float("inf"), float("-inf"), float("nan"))
 # How far rows that were computed together may be from the same rows computed alone.
 _RELATIVE, _ABSOLUTE = 1e-3, 1e-4
 
@@ -82,11 +85,17 @@ def split(results: Arrays, sizes: Sequence[int]) -> list[dict[str, Array]]:
 def require_rows_apart(model: Model) -> None:
     """Refuse a model in which one row's answer depends on the rows beside it; tried, not proved.
 
+    A model that has an operator by which rows see each other is refused unseen. Then ordinary rows
+    are tried beside each other, and on either side of one whose numbers are as far from theirs as
+    anybody may send.
+
     Raises:
         MalformedError: `model.malformed`: it cannot be served in batches.
     """
     if not can_join(model):
         raise _mixes("its first axis is not open everywhere, or it remembers")
+    if mixes(model):
+        raise _mixes("it has an operator by which rows see each other")
     numbers = np.random.default_rng(_TRIAL_SEED)
     rows = {
         spec.name: _trial(
@@ -94,16 +103,49 @@ def require_rows_apart(model: Model) -> None:
         )
         for spec in model.inputs
     }
-    together = model.predict(rows)
-    for index in range(_TRIAL_ROWS):
-        alone = model.predict({name: array[index : index + 1] for name, array in rows.items()})
-        for name, array in alone.items():
+    with np.errstate(all="ignore"):
+        try:
+            alone = [
+                model.predict({name: array[index : index + 1] for name, array in rows.items()})
+                for index in range(_TRIAL_ROWS)
+            ]
+            _require_near(model.predict(rows), alone, range(_TRIAL_ROWS))
+        except CloisterError as e:
+            if e.code == "model.malformed":
+                raise
+            raise _mixes("it cannot compute the rows that are tried") from e
+        for extreme in _EXTREMES:
+            odd = {name: array.copy() for name, array in rows.items()}
+            for array in odd.values():
+                array[_MIDDLE] = _as_far_as(extreme, array.dtype, array[_MIDDLE])
+            try:
+                together = model.predict(odd)
+            except CloisterError:
+                continue  # a joined computation that fails is computed row by row
+            _require_near(together, alone, [i for i in range(_TRIAL_ROWS) if i != _MIDDLE])
+
+
+def _require_near(together: Arrays, alone: Sequence[Arrays], indexes: Iterable[int]) -> None:
+    for index in indexes:
+        for name, array in alone[index].items():
             beside = together[name][index : index + 1]
             near = array.shape == beside.shape and bool(
                 np.allclose(array, beside, rtol=_RELATIVE, atol=_ABSOLUTE, equal_nan=True)
             )
             if not near:
                 raise _mixes(f"output {name} of a row depends on the rows beside it")
+
+
+def _as_far_as(extreme: float, dtype: np.dtype[Any], usual: Array) -> Any:
+    """Return a row's numbers; wider integers stay usual, since they are places in tables."""
+    if dtype.kind == "f":
+        return np.float64(extreme).astype(dtype)
+    if dtype.kind == "b":
+        return extreme > 0
+    if dtype.itemsize > 1:
+        return usual
+    ends = np.iinfo(dtype)
+    return np.clip(np.nan_to_num(extreme), ends.min, ends.max).astype(dtype)
 
 
 def _trial(shape: tuple[int, ...], datatype: str, numbers: np.random.Generator) -> Array:

@@ -1,22 +1,31 @@
 """A body of JSON, which may be megabytes of numbers: no key twice, no NaN, no depth that ends us.
 
 `wire.strict_json` is stricter, and looks at each byte and number in Python: it is for small files.
+An empty list has two bytes and takes sixty in memory, so lists, objects and texts are counted
+before one is made; numbers take up to ten times their bytes, which is left to the limit of a body.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["read_body"]
+__all__ = ["MAX_CONTAINERS", "read_body"]
+
+
+MAX_CONTAINERS: Final = 2**19
+_MAX_QUOTES: Final = 2**21
 
 
 def read_body(data: bytes) -> Any:
     """Return what untrusted bytes say in JSON.
 
     Raises:
-        ValueError: They do not, or say a key twice, or are nested too deeply.
+        ValueError: They do not, say a key twice, are nested too deeply, or have more lists and
+            objects, or texts, than half a million, or a million.
     """
+    if data.count(b"[") + data.count(b"{") > MAX_CONTAINERS or data.count(b'"') > _MAX_QUOTES:
+        raise ValueError("too many lists, objects or texts")
     try:
         return json.loads(data, object_pairs_hook=_no_repeats, parse_constant=_no_constant)
     except RecursionError as e:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 from cloister.errors import CloisterError, UnavailableError
@@ -129,7 +130,7 @@ class Line:
             until: When, on the line's clock, an answer is of no use any more; None for never.
 
         Raises:
-            MalformedError: `model.malformed`: the model cannot run.
+            MalformedError: `message.malformed` or `model.malformed`: the model cannot run.
             UnavailableError: `server.busy`: the time was over before its turn came; `server.late`:
                 it was over when the computation ended.
         """
@@ -146,6 +147,25 @@ class Line:
         if until is not None and self._clock() > until and ticket.error is None:
             raise _too_late()
         return ticket.result()
+
+    @contextmanager
+    def turn(self, *, until: float) -> Iterator[Callable[[], None]]:
+        """Hold a computation's place for what follows the model; gives what raises when it is late.
+
+        Raises:
+            UnavailableError: `server.late`: the time was over before there was a place.
+        """
+        if not self._turns.acquire(timeout=max(until - self._clock(), 0)):
+            raise _too_late()
+
+        def in_time() -> None:
+            if self._clock() > until:
+                raise _too_late()
+
+        try:
+            yield in_time
+        finally:
+            self._turns.release()
 
     def _wait(self, ticket: _Ticket) -> None:
         """Return when the ticket is over, or leads."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from cloister.errors import ConfigError, MalformedError, MissingExtraError
+from cloister.inference.mixing import litert_mixes
 from cloister.inference.tensor import Array, TensorSpec, datatype_of
 
 __all__ = ["MAX_MODEL_BYTES", "LiteRTModel", "Model", "read_model_file"]
@@ -66,7 +67,8 @@ class Model(Protocol):
         """Return the outputs for inputs that fit; safe to call from several threads.
 
         Raises:
-            MalformedError: `model.malformed`: the model cannot run.
+            MalformedError: `message.malformed`: it cannot run on this input; `model.malformed`: it
+                cannot run.
         """
         ...
 
@@ -92,6 +94,7 @@ class LiteRTModel:
 
     Attributes:
         remembers: Whether it has variables, so that queries must not share a computation.
+        mixes: Whether it has an operator by which rows see each other.
     """
 
     platform: Final = "tensorflow_lite"
@@ -120,23 +123,28 @@ class LiteRTModel:
         )
         try:
             self._start()
-            self._remembers = _remembers(self._interpreter)
+            self.remembers: Final = _remembers(self._interpreter)
+            self.mixes: Final = self.remembers or litert_mixes(self._interpreter)
         except (ValueError, RuntimeError, TypeError, KeyError, IndexError) as e:
             raise _broken(e) from e
-        self.remembers: Final = self._remembers
+        self._spoilt = False
         self.inputs: Final = tuple(_spec(name, d) for name, d in self._inputs.items())
         self.outputs: Final = tuple(_spec(name, d) for name, d in self._outputs.items())
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model, in the state in which it was loaded: no query sees another."""
         with self._lock:
-            try:
-                if self._remembers:
+            if self.remembers or self._spoilt:
+                try:
                     self._start()
+                except (ValueError, RuntimeError) as e:
+                    raise _broken(e) from e
+                self._spoilt = False
+            try:
                 return self._run(inputs)
             except (ValueError, RuntimeError) as e:
-                self._remembers = True  # whatever state this left, the next query starts afresh
-                raise _broken(e) from e
+                self._spoilt = True  # whatever state this left, the next query starts afresh
+                raise _unfit(e) from e
 
     def _start(self) -> None:
         self._interpreter = self._fresh()
@@ -199,6 +207,14 @@ def _require_flatbuffer(data: bytes) -> None:
             code="model.malformed",
             hint="convert it with tf.lite.TFLiteConverter, or model.export(..., format='litert')",
         )
+
+
+def _unfit(error: Exception) -> MalformedError:
+    return MalformedError(
+        "the model cannot run on this input",
+        code="message.malformed",
+        detail=str(error)[:500],
+    )
 
 
 def _broken(error: Exception) -> MalformedError:

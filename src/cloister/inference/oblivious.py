@@ -10,14 +10,16 @@ Spec: serving-v1, clause SRV-72.
 
 from __future__ import annotations
 
+import math
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Ranked", "argmax", "at_least", "choose_rows", "top_k"]
+__all__ = ["Networks", "Ranked", "argmax", "at_least", "choose_rows", "effort", "kept", "top_k"]
 
 _Array = npt.NDArray[Any]
 _Keys = npt.NDArray[np.int64]
@@ -26,6 +28,9 @@ _LOW: Final = np.int64(0xFFFFFFFF)
 _NARROW_BYTES: Final = 4
 _PIECE_BYTES: Final = 1 << 24  # of rows that are touched at one time, whatever is asked
 _FEW: Final = 8  # so many passes cost less than a network
+_PAIR_BYTES: Final = 8  # of two scores that are compared, and written in order
+_USUAL: Final = 1024  # so many places cost a large network hardly more than nine
+_NETWORK_BYTES: Final = 2**27  # of networks that are kept
 _WORDS: Final[Mapping[int, np.dtype[Any]]] = {
     2: np.dtype(np.int16),
     4: np.dtype(np.int32),
@@ -57,15 +62,49 @@ def top_k(scores: _Array, count: int) -> Ranked:
     return _values(wide[..., :count], scores.dtype), -tie[..., :count]
 
 
+def effort(size: int, count: int, dtype: np.dtype[Any]) -> int:
+    """Return about how many bytes `top_k` touches for one row; a byte takes about a nanosecond.
+
+    Args:
+        size: Scores of the row.
+        count: How many are wanted.
+        dtype: The scores'.
+    """
+    if dtype.itemsize <= _NARROW_BYTES and count <= _FEW:
+        return _PAIR_BYTES * size * count
+    depth = max(size - 1, 1).bit_length()
+    pairs = size * depth * (depth + 1) // 4
+    return (_PAIR_BYTES if dtype.itemsize <= _NARROW_BYTES else 3 * _PAIR_BYTES) * pairs
+
+
 def argmax(scores: _Array) -> npt.NDArray[np.int64]:
     """Return where the largest score of the last axis is; the first of equal ones."""
     return top_k(scores, 1)[1][..., 0]
 
 
 def at_least(scores: _Array, bound: float) -> npt.NDArray[np.uint8]:
-    """Return 1 where a score is `bound` or more, else 0; a NaN is below every bound."""
-    edge = np.full(1, bound).astype(scores.dtype)
+    """Return 1 where a score is `bound` or more, else 0; a NaN is below every bound.
+
+    Args:
+        scores: Of any type.
+        bound: Finite; it means the number that it is, whether or not the scores' type has it.
+    """
+    edge = _least_score(bound, scores.dtype)
+    if edge is None:
+        return np.zeros(scores.shape, np.uint8)
     return (_keys(scores) >= _keys(edge)).view(np.uint8)
+
+
+def kept(scores: _Array, told: npt.NDArray[np.uint8]) -> _Array:
+    """Return the scores where `told` is 1, and zeros, of no sign, where it is 0.
+
+    Args:
+        scores: Any; not a bit of one that is not told is left.
+        told: Of the same shape.
+    """
+    bits = np.ascontiguousarray(scores).view(f"u{scores.dtype.itemsize}")
+    masked: _Array = bits & -told.astype(bits.dtype)
+    return masked.view(scores.dtype)
 
 
 def choose_rows(table: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> _Array:
@@ -87,6 +126,18 @@ def _chosen(table: npt.NDArray[np.uint8], places: npt.NDArray[np.int64]) -> _Arr
     masks = -(places[..., None] == rows).view(np.int8)
     chosen: _Array = np.bitwise_or.reduce(masks.view(np.uint8)[..., None] & table, axis=-2)
     return chosen
+
+
+def _least_score(bound: float, dtype: np.dtype[Any]) -> _Array | None:
+    """Return the least number of a type that is not below a bound; None where all are."""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            near = np.full(1, bound).astype(dtype)
+        up = np.nextafter(near, dtype.type(np.inf))
+        return up if float(near[0]) < bound else near
+    least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    whole = max(math.ceil(bound), least)
+    return None if whole > most else np.full(1, whole, dtype)
 
 
 def _keys(scores: _Array) -> _Keys:
@@ -139,7 +190,7 @@ def _passes(words: _Keys, count: int) -> _Keys:
 
 
 def _sorted(words: _Keys, count: int) -> _Keys:
-    for first, second in _network(words.shape[-1], count):
+    for first, second in _NETWORKS.get(words.shape[-1], count):
         a, b = words[..., first], words[..., second]
         words[..., first] = np.maximum(a, b)
         words[..., second] = np.minimum(a, b)
@@ -147,7 +198,7 @@ def _sorted(words: _Keys, count: int) -> _Keys:
 
 
 def _sort_pairs(keys: _Keys, ties: _Keys, count: int) -> None:
-    for first, second in _network(keys.shape[-1], count):
+    for first, second in _NETWORKS.get(keys.shape[-1], count):
         a, b = keys[..., first], keys[..., second]
         s, t = ties[..., first], ties[..., second]
         less = (a < b).view(np.int8) | ((a == b).view(np.int8) & (s < t).view(np.int8))
@@ -157,8 +208,50 @@ def _sort_pairs(keys: _Keys, ties: _Keys, count: int) -> None:
         ties[..., first], ties[..., second] = s ^ turn, t ^ turn
 
 
-@lru_cache(maxsize=64)
-def _network(size: int, count: int) -> tuple[tuple[_Keys, _Keys], ...]:
+_Network = tuple[tuple[_Keys, _Keys], ...]
+
+
+class Networks:
+    """Sorting networks that were made, the newest ones, of so many bytes together.
+
+    There are two for each size at most, whatever counts are asked for.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        """Keep nothing yet.
+
+        Args:
+            most_bytes: Of all; the newest is kept even where it alone has more.
+        """
+        self._most = most_bytes
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[int, int], _Network] = OrderedDict()
+        self._bytes = 0
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes are kept."""
+        return self._bytes
+
+    def get(self, size: int, count: int) -> _Network:
+        """Return a network whose first `count` places are right, or more of them."""
+        key = (size, min(size, _USUAL) if count <= _USUAL else size)
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None:
+                found = self._kept[key] = _made(*key)
+                self._bytes += _bytes(found)
+            self._kept.move_to_end(key)
+            while self._bytes > self._most and len(self._kept) > 1:
+                self._bytes -= _bytes(self._kept.popitem(last=False)[1])
+        return found
+
+
+def _bytes(network: _Network) -> int:
+    return sum(first.nbytes + second.nbytes for first, second in network)
+
+
+def _made(size: int, count: int) -> _Network:
     """Return the steps of Batcher's odd-even merge sort that the first `count` places need."""
     steps: list[_Array] = []
     block = 1
@@ -182,3 +275,6 @@ def _network(size: int, count: int) -> tuple[tuple[_Keys, _Keys], ...]:
         if len(first):
             kept.append((first, second))
     return tuple(reversed(kept))
+
+
+_NETWORKS: Final = Networks(_NETWORK_BYTES)

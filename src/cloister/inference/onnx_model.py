@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from cloister.errors import MalformedError, MissingExtraError
+from cloister.inference.mixing import onnx_mixes
 from cloister.inference.tensor import Array, TensorSpec, datatype_of
 
 __all__ = ["ONNXModel"]
@@ -55,6 +56,7 @@ class ONNXModel:
 
     Attributes:
         remembers: Whether it draws random numbers, so that queries must not share a computation.
+        mixes: Whether it has an operator by which rows see each other.
     """
 
     platform: Final = "onnxruntime_onnx"
@@ -85,6 +87,7 @@ class ONNXModel:
         except (DecodeError, ValueError, RecursionError) as e:
             raise _broken("not an ONNX model", e) from e
         self.remembers: Final = _inspect(proto)
+        self.mixes: Final = onnx_mixes(proto)
         del proto
         self._errors: Final = _runtime_errors()
         self._lock = threading.Lock()
@@ -109,7 +112,11 @@ class ONNXModel:
             try:
                 results = self._session.run(names, dict(inputs))
             except self._errors as e:
-                raise _broken("the model cannot run on this input", e) from e
+                raise MalformedError(
+                    "the model cannot run on this input",
+                    code="message.malformed",
+                    detail=str(e)[:500],
+                ) from e
         return dict(zip(names, results, strict=True))
 
     def _start(self) -> Any:

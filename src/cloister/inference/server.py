@@ -43,7 +43,7 @@ from cloister.network.tls import (
     server_context,
 )
 
-__all__ = ["keep_current", "keep_fresh", "main"]
+__all__ = ["keep_current", "keep_fresh", "keep_tidy", "main"]
 
 _LOOK_EVERY_S: Final = 2.0
 _MAX_FILE_BYTES: Final = 1_048_577
@@ -84,7 +84,10 @@ def _serve_on(
     registry, step = open_models(options, metrics=metrics)
     service: Pages = InferenceService(
         registry,
-        asking=Asking(deadline_s=options.deadline),
+        asking=Asking(
+            deadline_s=options.deadline,
+            answer_bytes=serving.answer_bytes(options, sorted(registry.shelves)),
+        ),
         metrics=metrics,
         show_metrics=options.metrics,
     )
@@ -96,8 +99,9 @@ def _serve_on(
         idle_s=options.idle_timeout,
         handshake_s=options.handshake_timeout,
     )
+    chores: list[Chore] = [partial(keep_fresh, context, identity, shown=credential)]
     if options.private:
-        service = serving.gate_of(
+        service = gate = serving.gate_of(
             service,
             options,
             clients=clients,
@@ -105,9 +109,9 @@ def _serve_on(
             models=sorted(registry.shelves),
             clock=_now,
         )
+        chores.append(partial(keep_tidy, gate.tidy))
     carrier = None if options.outer_plain else context
     server = HTTPServer(service, context=carrier, limits=limits, refused=metrics.refused)
-    chores: list[Chore] = [partial(keep_fresh, context, identity, shown=credential)]
     if step is not None:
         chores.append(partial(keep_current, step))
     with prepared_ahead(registry):
@@ -144,6 +148,13 @@ async def keep_current(step: Callable[[], None], *, every_s: float = _LOOK_EVERY
 
         threading.Thread(target=look, name="catalogue", daemon=True).start()
         await over.wait()
+
+
+async def keep_tidy(tidy: Callable[[], None], *, every_s: float = _LOOK_EVERY_S) -> None:
+    """Have what is over forgotten again and again; never ends by itself."""
+    while True:
+        await asyncio.sleep(every_s)
+        tidy()
 
 
 async def keep_fresh(

@@ -23,6 +23,7 @@ from cloister.inference.answers import (
     json_response,
     not_allowed,
     nothing,
+    unforeseen,
 )
 from cloister.inference.asking import Asking
 from cloister.inference.message import BINARY_HEADER, Body, read_request, write_response
@@ -77,7 +78,11 @@ class InferenceService:
         Running a model takes time, everything else does not: `is_quick` tells which it is.
         """
         began = self._clock()
-        response, page, served = self._answer(request)
+        try:
+            response, page, served = self._answer(request)
+        except Exception as e:  # noqa: BLE001  # whatever it is, it is this query's and no other's
+            self._metrics.refused(500)
+            return unforeseen(e)
         if page:
             self._metrics.answered(
                 "" if served is None else served.name,

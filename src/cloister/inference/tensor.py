@@ -122,6 +122,8 @@ def from_json(data: object, *, spec: TensorSpec, shape: tuple[int, ...]) -> Arra
     count = math.prod(shape)
     flat = data
     if any(isinstance(item, list) for item in data):
+        if not shape:
+            raise _wrong(spec.name, "nested data has another shape")
         flat = []
         _flatten(data, shape, flat, name=spec.name)
     if len(flat) != count:

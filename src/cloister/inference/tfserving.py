@@ -9,7 +9,7 @@ Spec: serving-v1, clauses SRV-80 to SRV-86.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +22,7 @@ __all__ = [
     "SIGNATURE",
     "Question",
     "metadata_record",
+    "nested",
     "predictions",
     "read_examples",
     "read_predict",
@@ -46,6 +47,7 @@ _TYPES: Final = {
     "BYTES": "DT_STRING",
 }
 _MAX_ROWS: Final = 65_536
+_MAX_SHARED: Final = 2**22  # numbers of one feature that all examples share, all copies together
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,9 @@ def read_predict(body: bytes, *, inputs: Sequence[TensorSpec]) -> Question:
 def read_examples(body: bytes, *, inputs: Sequence[TensorSpec], verb: str) -> dict[str, Array]:
     """Read the body of `:classify` or `:regress` from untrusted bytes.
 
+    Features of `context` count for every example. They are read once, and repeated only when all
+    names, shapes and numbers of rows are known to be right: a few bytes may stand for many.
+
     Raises:
         MalformedError: `message.malformed`.
     """
@@ -80,11 +85,20 @@ def read_examples(body: bytes, *, inputs: Sequence[TensorSpec], verb: str) -> di
     context, examples = record.get("context", {}), record.get("examples")
     if not isinstance(context, dict) or not isinstance(examples, list):
         raise _wrong("a request has examples, a list of objects, and may have context, an object")
-    if not all(isinstance(each, dict) for each in examples):
-        raise _wrong("examples are not all objects")
-    if any(not context.keys().isdisjoint(each) for each in examples):
-        raise _wrong("a feature is both in context and in an example")
-    return _rows([context | each for each in examples], inputs, "examples")
+    if not 1 <= len(examples) <= _MAX_ROWS or not all(isinstance(each, dict) for each in examples):
+        raise _wrong(f"examples are not a list of 1 to {_MAX_ROWS} objects")
+    own = {spec.name for spec in inputs} - context.keys()
+    for each in examples:
+        _require_features(each, own, context, inputs)
+    shared = [spec for spec in inputs if spec.name in context]
+    if len(shared) != len(context):
+        raise _wrong(f"the features are not {_names(inputs)}")
+    return {
+        spec.name: _array([each[spec.name] for each in examples], spec)
+        if spec.name in own
+        else _repeated(context[spec.name], spec, len(examples))
+        for spec in inputs
+    }
 
 
 def predictions(results: Mapping[str, Array], *, by_row: bool) -> dict[str, Any]:
@@ -93,7 +107,7 @@ def predictions(results: Mapping[str, Array], *, by_row: bool) -> dict[str, Any]
     Raises:
         MalformedError: `message.malformed`: JSON cannot say a result, or it is not by rows.
     """
-    values = {name: _nested(array, name) for name, array in results.items()}
+    values = {name: nested(array, name) for name, array in results.items()}
     alone = next(iter(values.values())) if len(values) == 1 else None
     if not by_row:
         return {"outputs": alone if len(values) == 1 else values}
@@ -116,7 +130,7 @@ def regressions(results: Mapping[str, Array]) -> dict[str, Any]:
     one = array.ndim >= 1 and array.size == array.shape[0]
     if len(results) != 1 or not one or array.dtype.kind not in "fiu":
         raise _wrong("the model does not give one number for each example")
-    return {"results": _nested(array.reshape(-1), next(iter(results)))}
+    return {"results": nested(array.reshape(-1), next(iter(results)))}
 
 
 def metadata_record(
@@ -202,6 +216,29 @@ def _rows(value: object, inputs: Sequence[TensorSpec], what: str) -> dict[str, A
     return {spec.name: _array([row[spec.name] for row in value], spec) for spec in inputs}
 
 
+def _require_features(
+    example: Mapping[str, Any],
+    own: set[str],
+    context: Mapping[str, Any],
+    inputs: Sequence[TensorSpec],
+) -> None:
+    if set(example) == {"b64"}:
+        raise _strings()
+    if not context.keys().isdisjoint(example):
+        raise _wrong("a feature is both in context and in an example")
+    if set(example) != own:
+        raise _wrong(f"the features are not {_names(inputs)}")
+
+
+def _repeated(value: object, spec: TensorSpec, rows: int) -> Array:
+    """Return a feature that all examples have in common, once for each."""
+    one = _array([value], replace(spec, shape=(1, *spec.shape[1:])) if spec.shape else spec)
+    require_fits(spec, spec.datatype, (rows, *one.shape[1:]))
+    if one.size * rows > _MAX_SHARED:
+        raise _wrong(f"context, once for each example, has more than {_MAX_SHARED} numbers")
+    return np.repeat(one, rows, axis=0)
+
+
 def _array(value: object, spec: TensorSpec) -> Array:
     shape: list[int] = []
     inner = value
@@ -216,7 +253,12 @@ def _array(value: object, spec: TensorSpec) -> Array:
     return from_json(value if shape else [value], spec=spec, shape=tuple(shape))
 
 
-def _nested(array: Array, name: str) -> Any:
+def nested(array: Array, name: str) -> Any:
+    """Return an array as lists of lists.
+
+    Raises:
+        MalformedError: `message.malformed`: JSON cannot say a number in it.
+    """
     if array.dtype.kind == "f" and not bool(np.isfinite(array).all()):
         raise _wrong(f"tensor {name}: holds NaN or infinity, which JSON cannot say")
     return array.tolist()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+import numpy as np
+
 from cloister.errors import CloisterError
 from cloister.inference.answers import (
     HTTPRequest,
@@ -17,9 +19,11 @@ from cloister.inference.answers import (
     json_response,
 )
 from cloister.inference.asking import Asking
+from cloister.inference.oblivious import kept
 from cloister.inference.registry import Registry, Served
 from cloister.inference.tfserving import (
     metadata_record,
+    nested,
     predictions,
     read_examples,
     read_predict,
@@ -91,11 +95,11 @@ class TFServingPages:
         """Return the best classes of each example; one without a label is called by its number."""
         (best, places, names, told), top = self._asking.pick(served, inputs)
         shown = names if served.labels is not None else [str(n) for n in places.ravel().tolist()]
+        numbers = best.view(np.uint8) if best.dtype.kind == "b" else best
+        scores = nested(kept(numbers, told).ravel(), "of scores")
         pairs = [
-            [name * keep, score * keep]
-            for name, score, keep in zip(
-                shown, best.ravel().tolist(), told.ravel().tolist(), strict=True
-            )
+            [name * keep, score]
+            for name, score, keep in zip(shown, scores, told.ravel().tolist(), strict=True)
         ]
         return {"results": [pairs[i : i + top] for i in range(0, len(pairs), top)]}
 

@@ -9,9 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
+import numpy as np
+
 from cloister.crypto.certificate_signature import CertificateKey
 from cloister.crypto.signature import SigningKey
 from cloister.errors import UnavailableError
+from cloister.inference.asking import Asking
 from cloister.inference.http import HTTPServer, Limits, Pages
 from cloister.inference.private.channel import Pins, PrivateChannel
 from cloister.inference.private.counting import Counter
@@ -44,9 +47,10 @@ class Doubling:
         self.asked = 0
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Double, and count."""
+        """Double, and count; what is beyond every number is infinite."""
         self.asked += 1
-        return {"y": inputs["x"] * 2}
+        with np.errstate(over="ignore"):
+            return {"y": inputs["x"] * 2}
 
 
 class Enclave:
@@ -64,20 +68,25 @@ class Enclave:
         lifetime_s: int = 3600,
         clock: Callable[[], int] = lambda: NOW,
         alice: SigningKey | None = None,
+        show_metrics: bool = False,
     ) -> None:
         """Start: a fresh key, one principal `alice`, clients of the role `client`."""
         self.domain, self.role, self.clock = domain, role, clock
         self.model = Doubling()
         self.key = alice or SigningKey.generate()
         self.credential = credential or domain.credential(role, policy_hash=policy_hash)
+        sizes = sizes or Sizes({"double": 4096}, 4096)
         self.ring = KeyRing(
-            Terms(sizes or Sizes({"double": 4096}, 4096), 2**20, lifetime_s=lifetime_s),
+            Terms(sizes, 2**20, lifetime_s=lifetime_s),
             lambda: CertificateKey(self.credential.certificate_pem, self.credential.key_pem),
         )
-        service = InferenceService({"double": self.model})
+        service = InferenceService(
+            {"double": self.model},
+            asking=Asking(answer_bytes=sizes.about),
+            show_metrics=show_metrics,
+        )
         self.gate = PrivateGate(
             service.handle,
-            is_quick=service.is_quick,
             ring=self.ring,
             askers=Askers(
                 keys={"alice": self.key.public},

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from cloister.errors import MalformedError, UnavailableError
+from cloister.errors import ConfigError, MalformedError, UnavailableError
 from cloister.inference.asking import Asking
 from cloister.inference.classification import Labels
 from cloister.inference.line import Line
 from cloister.inference.message import OutputWish
 from cloister.inference.model_config import Classification, ModelConfig
 from cloister.inference.registry import Served
-from cloister.inference.tensor import Array
+from cloister.inference.tensor import Array, TensorSpec
 from unit.inference.served import Half, Pair, Scores, served
 
 ROWS = {"x": np.float32([[0.25, 0.5, 0.125]])}
@@ -62,6 +62,118 @@ def test_all_classes_are_picked_where_nothing_is_configured() -> None:
         Asking().pick(
             served("p", "1", Pair()), {"a": np.int32([1]), "b": np.array([[True, False]])}
         )
+
+
+class Wide(Scores):
+    """Gives back its input, as scores of so many classes as it has."""
+
+    inputs = (TensorSpec("x", "FP32", (-1, -1)),)
+    outputs = (TensorSpec("scores", "FP32", (-1, -1)),)
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        self.asked += 1
+        return super().predict(inputs)
+
+
+@pytest.mark.spec("SRV-73")
+def test_too_many_classes_are_refused_before_the_model_runs() -> None:
+    """By rows and classes, and by what is read for labels."""
+    model = Wide()
+    asked = served("s", "1", model)
+    for rows, top, asks in [(4096, 17, 0), (65_537, 1, 0), (4096, 16, 1), (65_536, 1, 1)]:
+        wish = OutputWish("scores", binary=True, top=top)
+        inputs = {"x": np.zeros((rows, top), np.float32)}
+        model.asked = 0
+        if asks:
+            assert Asking().answer(asked, inputs, [wish])["scores"].shape == (rows, top)
+        else:
+            with pytest.raises(MalformedError, match="ask for fewer at a time") as caught:
+                Asking().answer(asked, inputs, [wish])
+            assert caught.value.code == "message.malformed"
+        assert model.asked == asks
+    labels = Labels([f"{number:0100d}" for number in range(1024)])
+    wish = OutputWish("scores", binary=True, top=1024)
+    with pytest.raises(MalformedError, match="ask for fewer at a time"):
+        Asking().answer(
+            served("s", "1", model, labels=labels), {"x": np.zeros((21, 1024), np.float32)}, [wish]
+        )
+    assert model.asked == 1
+
+
+@pytest.mark.spec("SRV-73")
+def test_too_many_classes_are_refused_before_one_is_picked() -> None:
+    """Where only the model's answer says how many there are; by either interface."""
+
+    class Grown(Scores):
+        def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+            return {"scores": np.zeros((257 * len(inputs["x"]), 256), np.float32)}
+
+    asked = served("s", "1", Grown())
+    with pytest.raises(MalformedError, match="ask for fewer at a time"):
+        Asking().pick(asked, ROWS)
+    with pytest.raises(MalformedError, match="ask for fewer at a time"):
+        Asking().answer(asked, ROWS, [OutputWish("scores", binary=False, top=256)])
+
+
+@pytest.mark.spec("SRV-54", "SRV-73")
+def test_classes_are_picked_in_turn_and_in_time() -> None:
+    """They hold a computation's place, and an answer that is late is none."""
+    now = [0.0]
+    turns = threading.BoundedSemaphore(1)
+
+    class Slow(Wide):
+        def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+            return {"scores": Noticed(inputs["x"])}
+
+    class Noticed(np.ndarray):
+        def __new__(cls, array: Array) -> "Noticed":
+            return array.view(cls)
+
+        def reshape(self, *shape: object) -> Array:  # type: ignore[override]  # picking begins
+            held.append(not turns.acquire(blocking=False))
+            now[0] = 31.0
+            return np.asarray(self).reshape(*shape)  # type: ignore[call-overload]  # its own words
+
+    held: list[bool] = []
+    line = Line("s", Slow(), batching=None, turns=turns, clock=lambda: now[0])
+    asked = Served("s", "1", line=line, model=Slow())
+    asking = Asking(clock=lambda: now[0])
+    for ask in (
+        lambda: asking.pick(asked, ROWS),
+        lambda: asking.answer(asked, ROWS, [OutputWish("scores", binary=False, top=2)]),
+    ):
+        now[0] = 0.0
+        with pytest.raises(UnavailableError) as caught:
+            ask()
+        assert caught.value.code == "server.late"
+    assert held == [True, True]
+    assert turns.acquire(blocking=False)
+
+
+@pytest.mark.spec("PQ-35")
+def test_what_cannot_fit_an_answer_is_not_made() -> None:
+    """Classes are not computed; numbers are not written."""
+    model = Wide()
+    asked = served("s", "1", model)
+    asking = Asking(answer_bytes={"s": 1024}.__getitem__)
+    rows = {"x": np.zeros((200, 3), np.float32)}
+    for ask in (
+        lambda: asking.answer(asked, rows, [OutputWish("scores", binary=False, top=2)]),
+        lambda: asking.answer(asked, rows, [OutputWish("scores", binary=True, top=2)]),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            ask()
+        assert caught.value.code == "private.answer-size"
+    assert model.asked == 0
+    for ask in (lambda: asking.pick(asked, rows), lambda: asking.answer(asked, rows)):
+        with pytest.raises(ConfigError):
+            ask()
+    small = {"x": np.zeros((20, 3), np.float32)}
+    assert asking.answer(asked, small)["scores"].shape == (20, 3)
+    assert asking.pick(asked, small)[1] == 3
 
 
 @pytest.mark.spec("SRV-53", "SRV-54")

@@ -1,13 +1,14 @@
 """What lies in a folder of models, and what of it is served."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from cloister.errors import ConfigError, MalformedError
 from cloister.inference.catalogue import look, read_version, require_name, wanted
-from cloister.inference.model_config import Batching, VersionRule
+from cloister.inference.model_config import MAX_CONFIG_BYTES, Batching, VersionRule
 
 
 def put(folder: Path, name: str, version: str, data: bytes = b"m", **files: object) -> Path:
@@ -107,6 +108,58 @@ def test_a_version_has_one_model(tmp_path: Path) -> None:
     with pytest.raises(MalformedError) as malformed:
         read_version(tmp_path, ("a", 2))
     assert malformed.value.code == "model.malformed"
+
+
+@pytest.mark.spec("SRV-40")
+@pytest.mark.parametrize("name", ["model.onnx", "labels.json", "config.json", "versions.json"])
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "folder"])
+def test_what_is_no_file_is_not_read(tmp_path: Path, name: str, kind: str) -> None:
+    """It leads elsewhere, or has no end: it is named, and the version is refused."""
+    models = tmp_path / "models"
+    place = put(models, "a", "1")
+    outside = tmp_path / "outside"
+    outside.write_text('{"latest": 9}' if name == "versions.json" else '["secret"]')
+    strange = place.parent / name if name == "versions.json" else place / name
+    strange.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(strange)
+    elif kind == "folder":
+        strange.mkdir()
+    else:
+        strange.symlink_to(outside if kind == "link" else tmp_path / "nowhere")
+    listing = look(models, latest=1)
+    if name == "versions.json":
+        assert listing.unread == {"a"}
+        return
+    told = {each.place for each in listing.strange}
+    assert told == (set() if kind == "folder" else {f"a/1/{name}"})
+    with pytest.raises(ConfigError) as caught:
+        read_version(models, ("a", 1))
+    assert caught.value.code == "config.file"
+
+
+@pytest.mark.spec("SRV-40")
+@pytest.mark.parametrize("level", ["a", "a/1"])
+def test_a_link_that_takes_a_folders_place_is_not_followed(tmp_path: Path, level: str) -> None:
+    """After it was looked at."""
+    put(tmp_path / "outside", "a", "1", b"secret")
+    models = tmp_path / "models"
+    put(models, "a", "1")
+    assert set(look(models, latest=1).versions) == {("a", 1)}
+    (models / level).rename(tmp_path / "before")
+    (models / level).symlink_to(tmp_path / "outside" / level)
+    with pytest.raises(ConfigError) as caught:
+        read_version(models, ("a", 1))
+    assert caught.value.code == "config.file"
+
+
+def test_a_file_beside_a_model_has_a_limit(tmp_path: Path) -> None:
+    """Longer ones are not read to their end."""
+    place = put(tmp_path, "a", "1")
+    (place / "labels.json").write_bytes(b" " * (MAX_CONFIG_BYTES + 1))
+    with pytest.raises(ConfigError, match="larger than") as caught:
+        read_version(tmp_path, ("a", 1))
+    assert caught.value.code == "config.file"
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a b", "-a", "a" * 129])

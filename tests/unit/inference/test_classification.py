@@ -8,8 +8,10 @@ import pytest
 
 from cloister.errors import MalformedError
 from cloister.inference.classification import (
+    Effort,
     Labels,
     classify,
+    effort_of,
     output_of,
     pick,
     require_classes,
@@ -48,6 +50,10 @@ def test_below_the_bound_nothing_is_told() -> None:
     ("scores", "wish", "labels"),
     [
         (SCORES, Classification(4), None),
+        (SCORES, Classification(0), None),
+        (np.float32(1.0).reshape(()), Classification(0), None),
+        (SCORES[:, :0], Classification(0), None),
+        (np.zeros((1, 65_537), np.float32), Classification(1), None),
         (np.float32(1.0).reshape(()), Classification(1), None),
         (SCORES, Classification(1), Labels(["a"])),
         (np.array([["a", "b"]], object), Classification(1), None),
@@ -107,3 +113,70 @@ def test_labels_are_shared_between_threads() -> None:
     for thread in threads:
         thread.join()
     assert sorted(name for [name] in found) == sorted(["null", "eins", "zwei ½"] * 4)
+
+
+@pytest.mark.spec("SRV-73")
+def test_pieces_of_the_work_are_one_answer() -> None:
+    """Whatever their number; somebody looks at the time before each, and at the end."""
+    scores = np.random.default_rng(2).random((9, 64, 8192), np.float32)
+    looks: list[int] = []
+    wish = Classification(5, at_least=0.5)
+    best, places, names, told = pick(scores, wish, None, between=lambda: looks.append(1))
+    assert len(looks) == 4
+    assert np.array_equal(places, np.argsort(-scores, axis=-1, kind="stable")[..., :5])
+    assert best.shape == told.shape == (9, 64, 5)
+    assert len(names) == best.size
+    empty = pick(scores[:0], wish, None)
+    assert [each.shape for each in (empty[0], empty[1], empty[3])] == [(0, 64, 5)] * 3
+
+
+@pytest.mark.spec("SRV-73")
+def test_effort_follows_from_shapes() -> None:
+    """Labels are read once for each class; a configuration beyond the bound for one row is none."""
+    single, double = np.dtype(np.float32), np.dtype(np.float64)
+    assert effort_of(7, 100, Classification(3), single, None) == Effort(21, 7 * 8 * 100 * 3)
+    assert effort_of(1, 3, Classification(2), single, NAMES) == Effort(2, 48 + 2 * NAMES.touched)
+    narrow, wide = (effort_of(1, 1000, Classification(9), each, None) for each in (single, double))
+    assert wide.touched == 3 * narrow.touched
+    labels = Labels([f"{number:060d}" for number in range(65_536)])
+
+    class Large:
+        platform = "test"
+        inputs = (TensorSpec("x", "FP32", (-1,)),)
+        outputs = (TensorSpec("y", "FP32", (-1, 65_536)),)
+
+        def predict(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {"y": inputs["x"]}
+
+    require_classes(Large(), Classification(256), labels)
+    require_classes(Large(), Classification(1024), None)
+    with pytest.raises(MalformedError, match="too long for one row"):
+        require_classes(Large(), Classification(1024), labels)
+
+
+@pytest.mark.spec("SRV-42")
+@pytest.mark.parametrize(("datatype", "inside", "outside"), [
+    ("UINT8", [0, 0.5, 254.5, 255], [-1, 255.5, 300, 1e300]),
+    ("INT8", [-128, 126.5], [-129, 127.5]), ("BOOL", [0, 0.5, 1], [-0.5, 2]),
+    ("INT64", [-(2.0**63), 2.0**62], [2.0**63]), ("FP16", [-65504, 65504], [1e5]),
+    ("FP32", [1e38], [1e39]), ("FP64", [1e300], []),
+])  # fmt: skip
+def test_a_bound_is_within_the_scores_type(
+    datatype: str, inside: list[float], outside: list[float]
+) -> None:
+    """Another would tell all, or nothing."""
+
+    class Model:
+        platform = "test"
+        inputs = (TensorSpec("x", datatype, (-1, 3)),)
+        outputs = (TensorSpec("y", datatype, (-1, 3)),)
+
+        def predict(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            return {"y": inputs["x"]}
+
+    for bound in inside:
+        require_classes(Model(), Classification(2, at_least=bound), None)
+    for bound in outside:
+        with pytest.raises(MalformedError, match="at_least") as caught:
+            require_classes(Model(), Classification(2, at_least=bound), None)
+        assert caught.value.code == "model.malformed"

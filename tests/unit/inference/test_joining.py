@@ -27,6 +27,7 @@ class Rowwise:
 
     platform = "test"
     remembers = False
+    mixes = False
     inputs = (TensorSpec("x", "FP32", (-1, 2)),)
     outputs = (TensorSpec("y", "FP32", (-1, 2)),)
 
@@ -39,6 +40,41 @@ class Mixing(Rowwise):
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         return {"y": inputs["x"] - inputs["x"].mean(axis=0)}
+
+
+class Quantizing(Rowwise):
+    """Rounds all rows to steps of the largest number among them."""
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        step = np.nanmax(np.abs(inputs["x"])) / np.float32(1e6)
+        return {"y": np.round(inputs["x"] / step) * step}
+
+
+class Poisoned(Rowwise):
+    """Adds nothing, unless a row is no number."""
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        return {"y": inputs["x"] + 0 * inputs["x"].sum()}
+
+
+class Declared(Rowwise):
+    mixes = True
+
+
+class Particular(Rowwise):
+    """Cannot compute what is not finite."""
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        if not np.isfinite(inputs["x"]).all():
+            raise MalformedError("no number", code="message.malformed")
+        return super().predict(inputs)
+
+
+class Unable(Rowwise):
+    """Computes nothing."""
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        raise MalformedError(f"not {len(inputs)}", code="message.malformed")
 
 
 class Remembering(Rowwise):
@@ -94,7 +130,30 @@ def test_a_model_that_gives_other_rows_is_found(result: Any) -> None:
 def test_rows_that_depend_on_each_other_are_found() -> None:
     """Before anybody is served."""
     require_rows_apart(Rowwise())
-    for model in (Mixing(), Remembering(), Closed()):
+    require_rows_apart(Particular())
+    for model in (
+        Mixing(), Quantizing(), Poisoned(), Declared(), Unable(), Remembering(), Closed(),
+    ):  # fmt: skip
         with pytest.raises(MalformedError) as caught:
             require_rows_apart(model)
         assert caught.value.code == "model.malformed"
+
+
+@pytest.mark.spec("SRV-52")
+@pytest.mark.parametrize("datatype", ["BOOL", "INT8", "UINT8", "INT64", "FP16", "FP64"])
+def test_rows_of_every_type_are_tried(datatype: str) -> None:
+    """Integers that are places in tables stay small."""
+
+    class Typed(Rowwise):
+        inputs = (TensorSpec("x", datatype, (-1, 2)),)
+        seen: list[Array] = []  # noqa: RUF012  # of one test
+
+        def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+            self.seen.append(inputs["x"])
+            return {"y": inputs["x"]}
+
+    Typed.seen.clear()
+    require_rows_apart(Typed())
+    largest = max(float(np.nanmax(each)) for each in Typed.seen)
+    ends = {"BOOL": 1, "INT8": 127, "UINT8": 255, "INT64": 1}
+    assert largest == ends.get(datatype, np.inf)

@@ -115,8 +115,28 @@ def test_an_input_that_the_model_cannot_run_is_malformed_and_harmless() -> None:
     good = {"numbers": np.ones((2, 3), np.int32), "weights": np.ones(2, np.float32)}
     with pytest.raises(MalformedError) as caught:
         model.predict(good | {"numbers": np.ones((5, 3), np.int32)})
-    assert caught.value.code == "model.malformed"
+    assert caught.value.code == "message.malformed"
     assert model.predict(good)["sum"].tolist() == [3, 3]
+
+
+@pytest.mark.spec("SRV-34")
+def test_after_an_input_that_did_not_fit_a_model_starts_afresh_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One query pays for it, and no later one does."""
+    model = LiteRTModel(read_model_file(MODELS / "pair.tflite"), threads=1)
+    good = {"numbers": np.ones((2, 3), np.int32), "weights": np.ones(2, np.float32)}
+    starts: list[int] = []
+    start = model._start
+    monkeypatch.setattr(model, "_start", lambda: (starts.append(1), start()))
+    for _ in range(2):
+        with pytest.raises(MalformedError):
+            model.predict(good | {"numbers": np.ones((5, 3), np.int32)})
+        before = len(starts)
+        for _ in range(3):
+            assert model.predict(good)["sum"].tolist() == [3, 3]
+        assert len(starts) == before + 1
+    assert not model.remembers
 
 
 def test_without_litert_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tracemalloc
 from collections.abc import Callable
+from fractions import Fraction
 from types import FrameType
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from cloister.inference import oblivious
-from cloister.inference.oblivious import argmax, at_least, choose_rows, top_k
+from cloister.inference.oblivious import Networks, argmax, at_least, choose_rows, kept, top_k
 
 TYPES = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?"]
 RNG = np.random.default_rng(4)
@@ -53,9 +54,49 @@ def test_floats_that_are_no_ordinary_numbers() -> None:
 
 
 def test_bounds() -> None:
-    """A bound is of the scores' own type."""
+    """A bound is the number that it is, whether or not the scores' type has it."""
     assert at_least(np.array([[0.5, 0.25]]), 0.5).tolist() == [[1, 0]]
     assert at_least(np.array([3, -1], np.int8), 0).tolist() == [1, 0]
+    for code in TYPES:
+        scores = np.sort(numbers(code, (40,), RNG))
+        bounds = [-1e300, -300.0, -0.5, 0.0, 0.5, 127.9, 255.5, 300.0, 2.0**63, 1e300]
+        bounds += [float(scores[20]), float(np.nextafter(float(scores[20]), np.inf))]
+        for bound in bounds:
+            expected = [int(each >= Fraction(bound)) for each in map(Fraction, scores.tolist())]
+            assert at_least(scores, bound).tolist() == expected
+    ends = np.array([-np.inf, np.inf, np.nan], np.float32)
+    assert at_least(ends, -1e300).tolist() == [0, 1, 0]
+    assert at_least(ends, 1e300).tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("code", TYPES)
+def test_what_is_not_told_is_zero(code: str) -> None:
+    """In every bit; what is told keeps each."""
+    scores = numbers(code, (3, 5), RNG)
+    told = RNG.integers(0, 2, (3, 5)).astype(np.uint8)
+    found = kept(scores, told)
+    assert found.dtype == scores.dtype
+    assert found.tobytes() == np.where(told == 1, scores, np.zeros_like(scores)).tobytes()
+    odd = np.array([-np.inf, np.nan, -0.0, -1.0], np.float32)
+    assert kept(odd, np.zeros(4, np.uint8)).tobytes() == bytes(16)
+
+
+def test_networks_that_are_kept_are_bounded() -> None:
+    """Two for each size, whatever counts are asked for; the newest ones of all sizes."""
+    networks = Networks(2**20)
+    few = [networks.get(1025, count) for count in range(9, 1025)]
+    assert all(each is few[0] for each in few)
+    assert networks.get(1025, 1025) is not few[0]
+    assert networks.get(1025, 1025) is networks.get(1025, 1025)
+    for size in range(1026, 1200, 7):
+        networks.get(size, 9)
+        assert networks.bytes <= 2**20
+    assert networks.get(1025, 9) is not few[0]
+    alone = networks.get(20_000, 9)
+    assert networks.get(20_000, 800) is alone
+    assert networks.bytes > 2**20
+    networks.get(9, 9)
+    assert networks.bytes < 2**20
 
 
 def test_rows_are_chosen_by_touching_all() -> None:
@@ -156,7 +197,7 @@ def test_no_number_changes_what_is_done(code: str, size: int, count: int) -> Non
 
     def all_of_it(scores: Any) -> None:
         best, places = top_k(scores, count)
-        at_least(best, 0.5)
+        kept(best, at_least(best, 0.5))
         choose_rows(table, places)
         argmax(scores)
 

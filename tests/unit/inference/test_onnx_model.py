@@ -126,7 +126,7 @@ def test_an_input_that_the_model_cannot_run_is_malformed_and_harmless() -> None:
     model = ONNXModel(scorer(), threads=1)
     with pytest.raises(MalformedError) as caught:
         model.predict({"x": np.ones((1, 5), np.float32)})
-    assert caught.value.code == "model.malformed"
+    assert caught.value.code == "message.malformed"
     assert model.predict({"x": np.ones((1, 3), np.float32)})["scores"].tolist() == [[1, 1, 1]]
 
 

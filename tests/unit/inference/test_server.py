@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloister.errors import ConfigError
-from cloister.inference.server import keep_current, keep_fresh, main
+from cloister.inference.server import keep_current, keep_fresh, keep_tidy, main
 from cloister.network.tls import AnyClient, Credential, server_context
 from cloister.testing.certificates import FakeDomain
 from cloister.testing.serving import write_identity
@@ -111,6 +111,24 @@ def test_a_renewed_certificate_is_noticed(tmp_path: Path, monkeypatch: pytest.Mo
 
     asyncio.run(watch())
     assert taken[-1] == second.certificate_pem
+
+
+@pytest.mark.spec("PQ-6")
+def test_what_is_over_is_forgotten_again_and_again() -> None:
+    """Until the server stops."""
+    seen: list[int] = []
+
+    async def watch() -> None:
+        task = asyncio.create_task(keep_tidy(lambda: seen.append(1), every_s=0.01))
+        end = time.monotonic() + 10
+        while len(seen) < 3 and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(watch())
+    assert len(seen) >= 3
 
 
 @pytest.mark.spec("SRV-46")

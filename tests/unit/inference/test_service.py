@@ -11,6 +11,7 @@ from cloister.errors import MalformedError
 from cloister.inference.asking import Asking
 from cloister.inference.classification import Labels
 from cloister.inference.message import BINARY_HEADER, Body, read_response
+from cloister.inference.metrics import Metrics
 from cloister.inference.registry import Registry
 from cloister.inference.service import HTTPRequest, InferenceService
 from cloister.inference.tensor import Array, TensorSpec
@@ -257,3 +258,20 @@ def test_numbers_are_a_page_only_where_that_was_said() -> None:
     assert "cloister_model_versions 1" in lines
     assert "evil" not in response.body.decode()
     assert get(service, "/metrics", "POST")[0] == 405
+
+
+def test_what_nobody_foresaw_is_an_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """The connection goes on, and the log does not have the query."""
+
+    class Odd(Doubling):
+        def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+            raise RuntimeError(str(inputs["x"].tolist()))
+
+    metrics = Metrics()
+    service = InferenceService({"odd": Odd()}, metrics=metrics)
+    response = service.handle(HTTPRequest("POST", "/v2/models/odd/infer", {}, question(4711)))
+    assert response.status == 500
+    assert list(json.loads(response.body)) == ["error"]
+    assert "error=RuntimeError" in caplog.text
+    assert "4711" not in caplog.text + response.body.decode()
+    assert 'status="500"} 1' in metrics.page({}).decode()

@@ -130,6 +130,16 @@ def test_json_data_that_is_not_the_tensor_is_refused(datatype: str, data: object
     assert caught.value.code == "message.malformed"
 
 
+@pytest.mark.spec("SRV-23")
+@pytest.mark.parametrize("data", [[[1]], [[]], [[[1]]], [1, [2]], [1, 2], []])
+def test_one_number_has_no_lists_in_its_list(data: object) -> None:
+    """A tensor without axes is one number in a flat list, and no other."""
+    assert from_json([7], spec=spec("FP32"), shape=()).tolist() == 7
+    with pytest.raises(MalformedError) as caught:
+        from_json(data, spec=spec("FP32"), shape=())
+    assert caught.value.code == "message.malformed"
+
+
 @pytest.mark.spec("SRV-24")
 @pytest.mark.parametrize(
     ("datatype", "values"), [("FP32", [np.nan]), ("FP64", [np.inf]), ("FP16", [1.0])]

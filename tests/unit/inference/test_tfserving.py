@@ -1,6 +1,7 @@
 """TensorFlow Serving's JSON, both ways."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -96,6 +97,46 @@ def test_examples_with_what_they_have_in_common() -> None:
         with pytest.raises(MalformedError) as caught:
             read_examples(json.dumps(wrong).encode(), inputs=ONE, verb="regress")
         assert caught.value.code == "message.malformed"
+
+
+@pytest.mark.spec("SRV-81", "SRV-85")
+def test_what_examples_have_in_common_is_read_once() -> None:
+    """A small body stays small: keys are judged before a copy of anything is made."""
+    context = {f"{i:x}": 0 for i in range(8192)}
+    for body, says in [
+        ({"context": context, "examples": [{}] * 8192}, "features are not x"),
+        ({"context": {"g": [[0, 0]]}, "examples": [{}] * 65_537}, "1 to 65536"),
+        ({"context": {"g": [[0, 0]]}, "examples": [{"b64": ""}]}, "b64 is for strings"),
+        ({"context": {"g": [0]}, "examples": [{}]}, "shape is"),
+        ({"context": {"g": [[0, 0]], "h": 1}, "examples": [{}]}, "features are not"),
+    ]:
+        data, inputs = json.dumps(body).encode(), ONE if "0" in body["context"] else GRID
+        tracemalloc.start()
+        try:
+            with pytest.raises(MalformedError, match=says) as caught:
+                read_examples(data, inputs=inputs, verb="classify")
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert caught.value.code == "message.malformed"
+        assert peak < 16 << 20
+
+
+@pytest.mark.spec("SRV-81", "SRV-85")
+def test_copies_of_what_examples_have_in_common_are_bounded() -> None:
+    """So many numbers as the limit says, all copies together; no more."""
+    wide = (TensorSpec("w", "UINT8", (-1, -1)),)
+
+    def read_wide(width: int, rows: int) -> np.ndarray:
+        body = {"context": {"w": [1] * width}, "examples": [{}] * rows}
+        return read_examples(json.dumps(body).encode(), inputs=wide, verb="classify")["w"]
+
+    assert read_wide(1024, 4096).shape == (4096, 1024)
+    with pytest.raises(MalformedError, match="more than 4194304 numbers"):
+        read_wide(1024, 4097)
+    lone = {"context": {"s": 1}, "examples": [{}]}
+    with pytest.raises(MalformedError, match="shape is"):
+        read_examples(json.dumps(lone).encode(), inputs=LONE, verb="classify")
 
 
 @pytest.mark.spec("SRV-80", "SRV-85")

@@ -1,13 +1,16 @@
 """TensorFlow Serving's pages, without sockets."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cloister.inference.classification import Labels
 from cloister.inference.model_config import Classification, ModelConfig
 from cloister.inference.service import HTTPRequest, InferenceService
+from cloister.inference.tensor import Array, TensorSpec
 from unit.inference.served import Half, Pair, Scores, registry_of, served
 
 CONFIG = ModelConfig(classification=Classification(2, at_least=0.2))
@@ -59,6 +62,55 @@ def test_classes_and_numbers_for_examples() -> None:
     )
     status, record = ask("POST", "/v1/models/scores:regress", question)
     assert (status, list(record)) == (400, ["error"])
+
+
+class Huge(Scores):
+    """Scores that may be beyond every number."""
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        with np.errstate(all="ignore"):
+            return {"scores": inputs["x"] * np.float32(4)}
+
+
+def classify(row: list[float], *, at_least: float | None) -> tuple[int, Any]:
+    config = ModelConfig(classification=Classification(3, at_least=at_least))
+    service = InferenceService(registry_of(served("h", "1", Huge(), config=config)))
+    body = json.dumps({"examples": [{"x": row}]}).encode()
+    response = service.handle(HTTPRequest("POST", "/v1/models/h:classify", {}, body))
+    return response.status, json.loads(response.body)
+
+
+@pytest.mark.spec("SRV-85")
+def test_scores_that_json_cannot_say_are_refused() -> None:
+    """As they are where they are asked for as numbers."""
+    status, record = classify([3e38, 2, 3], at_least=None)
+    assert status == 400
+    assert "NaN or infinity" in record["error"]
+
+
+@pytest.mark.spec("SRV-70")
+@pytest.mark.parametrize("hidden", [-0.25, 0.125, -3e38, -1e-45, 0.0])
+def test_of_a_score_below_the_bound_no_bit_is_left(hidden: float) -> None:
+    """Neither its sign nor that it was beyond every number."""
+    status, record = classify([1, hidden, 0.0], at_least=2.0)
+    assert (status, repr(record)) == (200, repr({"results": [[["0", 4.0], ["", 0.0], ["", 0.0]]]}))
+
+
+@pytest.mark.spec("SRV-81")
+def test_an_output_without_axes_has_no_classes() -> None:
+    """The caller is told."""
+
+    class Total(Scores):
+        outputs = (TensorSpec("y", "FP32", ()),)
+
+        def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+            return {"y": np.asarray(inputs["x"].sum())}
+
+    service = InferenceService(registry_of(served("t", "1", Total())))
+    body = json.dumps({"examples": [{"x": [1, 2, 3]}]}).encode()
+    for verb in ("classify", "regress"):
+        response = service.handle(HTTPRequest("POST", f"/v1/models/t:{verb}", {}, body))
+        assert response.status == 400
 
 
 @pytest.mark.spec("SRV-70")

@@ -6,6 +6,7 @@ Invariants:
     2. Nothing is computed for a request that was not counted before.
     3. Every answer to a request that could be opened is sealed to who sent it, and has the size
        that the key's configuration says, whatever it is.
+    4. Nothing that is said outside, to whoever carries or to the log, follows from what was inside.
 
 Spec: private-query-v1, clauses PQ-50 to PQ-58.
 """
@@ -20,11 +21,11 @@ from typing import Final
 
 from cloister.errors import (
     CloisterError,
-    ConfigError,
     MalformedError,
     ReleaseDeniedError,
     UnavailableError,
 )
+from cloister.inference.answers import too_long, unforeseen
 from cloister.inference.private.binary_http import read_request, write_response
 from cloister.inference.private.counting import Counter
 from cloister.inference.private.keys import PrivateKeys
@@ -50,7 +51,8 @@ ANSWER_TYPE: Final = "application/cloister-private-answer"
 KEYS_TYPE: Final = "application/cloister-private-keys"
 CODE_FIELD: Final = "cloister-code"
 UNKNOWN_KEY: Final = "https://iana.org/assignments/http-problem-types#ohttp-key"
-_FOR_OPERATORS: Final = frozenset({"/v2/health/live", "/v2/health/ready", "/metrics"})
+_FOR_OPERATORS: Final = frozenset({"/v2/health/live", "/v2/health/ready"})
+_TOO_LONG: Final = 413
 _LOG: Final = logging.getLogger(__name__)
 _STATUS: Final[Mapping[str, int]] = {
     "private.asker": 401,
@@ -69,7 +71,6 @@ class PrivateGate:
         self,
         handle: Callable[[HTTPRequest], HTTPResponse],
         *,
-        is_quick: Callable[[HTTPRequest], bool],
         ring: KeyRing,
         askers: Askers,
         guard: ReplayGuard,
@@ -80,15 +81,13 @@ class PrivateGate:
 
         Args:
             handle: Answers inner requests; raises nothing.
-            is_quick: Tells which of them run no model, and are not counted.
             ring: The server's keys.
             askers: Who may ask.
             guard: What was here before.
-            counters: Asked in this order for each request that runs a model.
+            counters: Asked in this order for each request that is no `GET`.
             clock: Seconds since the epoch; going back, it stands still for what is decided here.
         """
         self._handle = handle
-        self._runs_no_model = is_quick
         self._ring = ring
         self._askers = askers
         self._guard = guard
@@ -114,6 +113,10 @@ class PrivateGate:
             _LOG.info("no private key to show code=%s", e.code)
             return failure(503, "no key at present")
         return HTTPResponse(200, document, {"content-type": KEYS_TYPE, "cache-control": "no-store"})
+
+    def tidy(self) -> None:
+        """Forget the private keys whose time is over, though nobody asks; never raises."""
+        self._ring.tidy(at=self._now())
 
     @staticmethod
     def is_quick(request: HTTPRequest) -> bool:
@@ -147,13 +150,16 @@ class PrivateGate:
             request = read_request(signed.inner)
             size = keys.sizes.of(request.target)
             # 4. Counted before it is computed.
-            if not self._runs_no_model(request):
+            if request.method != "GET":
                 for count in self._counters:
                     count(asker, at)
             response = self._handle(request)
+            if response.status == _TOO_LONG:  # found before it was made
+                raise too_long(size)
         except CloisterError as e:
-            _LOG.info("private query refused code=%s", e.code)
             response = refusal(e)
+        except Exception as e:  # noqa: BLE001  # an answer that is not sealed says that it failed
+            response = unforeseen(e)
         return _padded(response, size)
 
     def _now(self) -> int:
@@ -175,11 +181,7 @@ def refusal(error: CloisterError) -> HTTPResponse:
 def _padded(response: HTTPResponse, size: int) -> bytes:
     data = write_response(response, size=size)
     if data is None:
-        too_long = ConfigError(
-            f"the answer is longer than the {size} bytes that answers of this model have",
-            code="private.answer-size",
-        )
-        data = write_response(refusal(too_long), size=size)
+        data = write_response(refusal(too_long(size)), size=size)
     if data is None:  # a refusal has a few hundred bytes, and sizes begin above them
         return bytes(size)
     return data

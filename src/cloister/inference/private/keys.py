@@ -82,8 +82,12 @@ class Sizes:
         """Return how long the answer to a request for `target` is."""
         parts = target.partition("?")[0].split("/")
         if len(parts) > _NAME_PLACE and parts[2] == "models":
-            return self.models.get(parts[_NAME_PLACE].partition(":")[0], self.other)
+            return self.about(parts[_NAME_PLACE].partition(":")[0])
         return self.other
+
+    def about(self, model: str) -> int:
+        """Return how long the answer to a request about a model is."""
+        return self.models.get(model, self.other)
 
 
 _NAME_PLACE: Final = 3

@@ -80,6 +80,11 @@ class KeyRing:
         with self._lock:
             return self._present(at).document
 
+    def tidy(self, *, at: int) -> None:
+        """Forget the keys that are not good any more; to be called now and then."""
+        with self._lock:
+            self._drop(at)
+
     def open(self, data: bytes, *, at: int) -> tuple[OpenedRequest, PrivateKeys, bytes]:
         """Open an untrusted request; return it with its key's configuration and that one's digest.
 
@@ -100,7 +105,7 @@ class KeyRing:
         self._drop(at)
         if self._kept:
             newest = self._kept[-1]
-            half = (newest.keys.not_after - newest.keys.not_before) // 2
+            half = max(1, (newest.keys.not_after - newest.keys.not_before) // 2)
             if newest.keys.not_before <= at < newest.keys.not_before + half:
                 return newest
         made = self._make(at)

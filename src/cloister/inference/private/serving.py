@@ -28,7 +28,7 @@ from cloister.inference.private.ring import KeyRing, Terms
 from cloister.launcher.passed_desk import Desk
 from cloister.network.tls import AnyClient
 
-__all__ = ["OUTER_CLIENTS", "add_options", "checked", "gate_of"]
+__all__ = ["OUTER_CLIENTS", "add_options", "answer_bytes", "checked", "gate_of"]
 
 OUTER_CLIENTS: Final = AnyClient("private queries are authenticated inside their envelopes")
 _ANSWER_BYTES: Final = 65536
@@ -95,6 +95,15 @@ def checked(options: argparse.Namespace) -> argparse.Namespace:
     return options
 
 
+def answer_bytes(options: argparse.Namespace, models: Sequence[str]) -> Callable[[str], int] | None:
+    """Return how long answers about a model are, by its name; None where they are not padded.
+
+    Raises:
+        ConfigError: `config.value`: a size that cannot be meant.
+    """
+    return _sizes(options.answer_bytes, models).about if options.private else None
+
+
 def gate_of(
     service: Pages,
     options: argparse.Namespace,
@@ -128,13 +137,12 @@ def gate_of(
         counters.append(BudgetCounter(options.budget, desk.spend))
     return PrivateGate(
         service.handle,
-        is_quick=service.is_quick,
         ring=KeyRing(
             terms,
             lambda: CertificateKey(_read(identity / "cert.pem"), _read(identity / "key.pem")),
         ),
         askers=Askers(
-            keys=dict(_asker(text) for text in options.asker),
+            keys=_principals(options.asker),
             clients=() if isinstance(clients, AnyClient) else clients,
             ca_pem=_read(identity / "ca.pem"),
         ),
@@ -142,6 +150,14 @@ def gate_of(
         counters=counters,
         clock=clock,
     )
+
+
+def _principals(texts: Sequence[str]) -> dict[str, VerifyingKey]:
+    pairs = [_asker(text) for text in texts]
+    keys = dict(pairs)
+    if len(keys) != len(pairs):
+        raise ConfigError("an --asker is named twice", code="config.value")
+    return keys
 
 
 def _asker(text: str) -> tuple[str, VerifyingKey]:

@@ -51,6 +51,29 @@ def test_keys_follow_one_another() -> None:
         here.open(sealed_to(first), at=NOW + 1001)
 
 
+@pytest.mark.spec("PQ-6")
+def test_in_a_certificates_last_second_a_key_is_kept_too() -> None:
+    """Whoever asks for keys, however often, makes one key in a second."""
+    here = ring(lifetime_s=300)
+    for at in (NOW + 297, NOW + 298, NOW + 299):
+        shown = {here.document(at=at) for _ in range(5)}
+        assert len(shown) == 1
+        opened, _, _ = here.open(sealed_to(keys_of(here, at)), at=NOW + 300)
+        assert opened.plaintext == b"question"
+
+
+@pytest.mark.spec("PQ-6")
+def test_keys_whose_time_is_over_are_forgotten_unasked() -> None:
+    """Nobody opens with them, though the clock went back; those that are good stay."""
+    here = ring()
+    keys = keys_of(here, NOW)
+    here.tidy(at=NOW + 1000)
+    here.open(sealed_to(keys), at=NOW + 1000)
+    here.tidy(at=NOW + 1001)
+    with pytest.raises(MalformedError):
+        here.open(sealed_to(keys), at=NOW + 1000)
+
+
 @pytest.mark.spec("PQ-5")
 def test_each_start_has_its_own_key() -> None:
     """Under one certificate: a request to one ring does not open at another."""

@@ -74,9 +74,12 @@ def test_somebody_may_ask(tmp_path: Path) -> None:
     assert found.value.code == "config.missing"
 
 
+@pytest.mark.spec("PQ-25")
 @pytest.mark.parametrize(
     "words",
     [
+        ["--asker", ALICE, "--asker", "alice=" + SigningKey(bytes(32)).public.text],
+        ["--asker", ALICE, "--asker", ALICE],
         ["--asker", "alice"],
         ["--asker", ALICE[:-1]],
         ["--asker", "spiffe://a=" + ALICE.partition("=")[2]],
