@@ -3,14 +3,15 @@
 Two networks with random weights, at batch 1 and 32: a residual one of 3 x 3 convolutions, and a
 perceptron. The middle runs in a process of its own, on the same processor, over shared memory.
 Times inside one process are processor seconds of one thread, so that a busy machine does not count.
+As in a server, products of matrices take one thread.
+
+A server prepares secrets while nobody asks. So a query is measured twice: with a stock that is
+filled, as after a pause, and with none, as among many queries.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,8 +21,10 @@ from typing import Any
 
 import numpy as np
 from pairs import Row, Spread
+from servers import AIM_CUT, middle_process
 
 from cloister.inference.partitioned import PartitionedModel
+from cloister.partition.blas import limit_blas
 from cloister.partition.blinding import QuantisedStep
 from cloister.partition.checking import Freivalds, Unchecked, build_verifier
 from cloister.partition.freivalds import LinearCheck
@@ -31,8 +34,7 @@ from cloister.partition.onnx_source import ONNXSource
 from cloister.partition.runtime import open_part, with_outputs
 from cloister.testing.middle_models import conv_net, dense_net
 
-SOURCE = Path(__file__).resolve().parents[1] / "src"
-AIM_CHECK, AIM_WHOLE = 0.03, 1.3
+AIM_CHECK = 0.03
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Net:
 
 def rows(*, rounds: int) -> Iterator[Row]:
     """Measure checks inside, then the whole, then blinding."""
+    limit_blas(1)
     nets = [
         Net("convolutions", conv_net(channels=256, blocks=3, size=14), "image", "first", "flat",
             (3, 14, 14)),
@@ -68,7 +71,7 @@ def rows(*, rounds: int) -> Iterator[Row]:
         for batch in (1, 32):
             for vectors in (1, 2):
                 yield from _inside(net, batch, vectors=vectors, rounds=rounds)
-            yield _together(net, batch, rounds=rounds)
+            yield from _together(net, batch, rounds=rounds)
     yield from _blinding(nets[1], rounds=rounds)
 
 
@@ -76,8 +79,9 @@ def _inside(net: Net, batch: int, *, vectors: int, rounds: int) -> Iterator[Row]
     front, middle, _, _ = net.parts()
     given = open_part(front, threads=1, exact=False).run(_examples(net, batch))
     bare = open_part(middle, threads=1, exact=False)
-    mode = Freivalds(repetitions=vectors)
-    verifier = build_verifier(middle, mode, threads=1)
+    verifier = build_verifier(middle, Freivalds(repetitions=vectors, stock=0), threads=1)
+    stocked = build_verifier(middle, Freivalds(repetitions=vectors, stock=rounds + 1), threads=1)
+    stocked.prepare(rounds + 1)
     telling = open_part(with_outputs(middle, verifier.claims), threads=1, exact=False)
     claims = telling.run(given)
     steps = linear_steps(middle)
@@ -102,6 +106,7 @@ def _inside(net: Net, batch: int, *, vectors: int, rounds: int) -> Iterator[Row]
         check=check,
         draw=lambda: [each.draw(1) for each in checks],
         accept=lambda: verifier.accept(given, claims),
+        stocked=lambda: stocked.accept(given, claims),
     )
     share = seconds["check"].middle / seconds["bare"].middle
     facts = {name: spread.record() for name, spread in seconds.items()}
@@ -120,29 +125,34 @@ def _inside(net: Net, batch: int, *, vectors: int, rounds: int) -> Iterator[Row]
         return
     yield Row(
         part="middle",
-        name=f"{net.name}, batch {batch}: the middle, and everything inside: vectors drawn then, "
-        "the rest computed again",
+        name=f"{net.name}, batch {batch}: the middle, and everything inside, the rest computed "
+        "again: with vectors from the stock",
         left=f"{seconds['bare'].text('.1f', 1e3)} ms",
-        right=f"{seconds['accept'].text('.1f', 1e3)} ms",
-        result=f"{seconds['accept'].middle / seconds['bare'].middle:.1%}; drawing "
-        f"{seconds['draw'].middle * 1e3:.1f} ms, which can be done ahead",
+        right=f"{seconds['stocked'].text('.1f', 1e3)} ms",
+        result=f"{seconds['stocked'].middle / seconds['bare'].middle:.1%}; drawn then, "
+        f"{seconds['accept'].text('.1f', 1e3)} ms or "
+        f"{seconds['accept'].middle / seconds['bare'].middle:.1%}",
         facts=facts,
     )
 
 
-def _together(net: Net, batch: int, *, rounds: int) -> Row:
+def _together(net: Net, batch: int, *, rounds: int) -> Iterator[Row]:
     front, middle, back, whole = net.parts()
     examples = _examples(net, batch)
     alone = open_part(whole, threads=2, exact=False)
     with tempfile.TemporaryDirectory() as folder, _served(Path(folder), middle) as address:
         made: dict[str, PartitionedModel] = {}
-        modes = {"checked": Freivalds(stock=2 * rounds + 4), "believed": Unchecked("a baseline")}
+        modes = {
+            "checked": Freivalds(stock=rounds + 1),
+            "drawn": Freivalds(stock=0),
+            "believed": Unchecked("a baseline"),
+        }
         for name, mode in modes.items():
             made[name] = PartitionedModel(
                 front=front, middle=middle, back=back, address=address, mode=mode, threads=2,
                 shared=True,
             )  # fmt: skip
-            made[name].prepare(2 * rounds + 4)
+        made["checked"].prepare(rounds + 1)
         seconds: dict[str, list[float]] = {"whole": [], **{name: [] for name in made}}
         for turn in range(rounds + 1):
             for name, values in seconds.items():
@@ -157,21 +167,24 @@ def _together(net: Net, batch: int, *, rounds: int) -> Row:
         for model in made.values():
             model.close()
     spreads = {name: Spread.of(values) for name, values in seconds.items()}
-    ratio = spreads["checked"].middle / spreads["whole"].middle
     one = (rounds + 1) * batch
-    return Row(
-        part="middle",
-        name=f"{net.name}, batch {batch}: the whole model, and in parts with a checked middle",
-        left=f"{spreads['whole'].text('.1f', 1e3)} ms",
-        right=f"{spreads['checked'].text('.1f', 1e3)} ms",
-        result=f"{ratio:.2f} times ({spreads['believed'].middle / spreads['whole'].middle:.2f} "
-        f"unchecked); {sent / one / 1e3:.0f} kB out, {received / one / 1e3:.0f} kB back "
-        "for each example",
-        aim=f"≤ {AIM_WHOLE} times",
-        met=ratio <= AIM_WHOLE,
-        facts={name: spread.record() for name, spread in spreads.items()}
-        | {"sent_bytes": sent // one, "received_bytes": received // one},
-    )
+    unchecked = spreads["believed"].middle / spreads["whole"].middle
+    stocks = {"checked": "its vectors from the stock", "drawn": "its vectors drawn then"}
+    for name, which in stocks.items():
+        ratio = spreads[name].middle / spreads["whole"].middle
+        yield Row(
+            part="middle",
+            name=f"{net.name}, batch {batch}: the whole model, and in parts with a checked middle, "
+            f"{which}",
+            left=f"{spreads['whole'].text('.1f', 1e3)} ms",
+            right=f"{spreads[name].text('.1f', 1e3)} ms",
+            result=f"{ratio:.2f} times ({unchecked:.2f} unchecked); {sent / one / 1e3:.0f} kB out, "
+            f"{received / one / 1e3:.0f} kB back for each example",
+            aim=f"≤ {AIM_CUT} times",
+            met=ratio <= AIM_CUT,
+            facts={name: spread.record() for name, spread in spreads.items()}
+            | {"sent_bytes": sent // one, "received_bytes": received // one},
+        )
 
 
 def _blinding(net: Net, *, rounds: int) -> Iterator[Row]:
@@ -228,18 +241,8 @@ def _processor(rounds: int, **works: Callable[[], object]) -> dict[str, Spread]:
 def _served(folder: Path, middle: PartFile) -> Iterator[str]:
     path, address = folder / "middle.onnx", f"unix:{folder}/s"
     path.write_bytes(middle.data)
-    command = [sys.executable, "-m", "cloister.inference.middle", "--part", str(path)]
-    with subprocess.Popen(
-        [*command, "--listen", address, "--threads", "2"],
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
-    ) as process:
-        try:
-            if process.stderr is None or not process.stderr.readline():
-                raise RuntimeError("the middle did not start")
-            yield address
-        finally:
-            process.terminate()
+    with middle_process(path, address, threads=2):
+        yield address
 
 
 def _examples(net: Net, batch: int) -> dict[str, Any]:

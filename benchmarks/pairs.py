@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import resource
@@ -65,6 +66,21 @@ class Row:
     aim: str = ""
     met: bool | None = None
     facts: Mapping[str, object]
+
+
+def not_installed(*modules: str) -> list[str]:
+    """Return which of these modules cannot be imported."""
+    return [name for name in modules if importlib.util.find_spec(name) is None]
+
+
+def left_out(part: str, name: str, missing: Sequence[str]) -> Row:
+    """Say in the table what was not measured, and what it takes."""
+    return Row(
+        part=part,
+        name=name,
+        result=f"left out: not installed: {', '.join(missing)}",
+        facts={"left_out": "not installed", "missing": list(missing)},
+    )
 
 
 @dataclass(frozen=True, slots=True)

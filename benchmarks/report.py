@@ -1,4 +1,4 @@
-"""The table, the JSON and the plot of one run."""
+"""The table, the JSON and the plots of one run."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import depth_plot
 from pairs import Row
 
 HEADER = ("what", "baseline", "Cloister", "result", "aim", "met")
 
 
-def write(folder: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> None:
-    """Write bench.md, bench.json and bench.png."""
+def write(folder: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> list[str]:
+    """Write bench.md, bench.json and bench.png, and cut-depth.png for cuts; return their names."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bench.md").write_text("\n".join(_table(rows, facts)) + "\n")
     record = facts | {
@@ -30,6 +31,10 @@ def write(folder: Path, rows: Sequence[Row], facts: Mapping[str, object]) -> Non
     }
     (folder / "bench.json").write_text(json.dumps(record, indent=1) + "\n")
     _plot(folder / "bench.png", rows, facts)
+    names = ["bench.md", "bench.json", "bench.png"]
+    if depth_plot.write(folder / "cut-depth.png", rows, facts):
+        names.append("cut-depth.png")
+    return names
 
 
 def _table(rows: Sequence[Row], facts: Mapping[str, object]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Everything that is promised about speed, in one run, as a table, JSON and a plot.
+"""Everything that is promised about speed, in one run, as a table, JSON and plots.
 
     python benchmarks/run.py [--quick] [--output FOLDER]
 
@@ -25,6 +25,7 @@ import cleanroom_cells  # noqa: E402  # behind the path
 import cleanroom_query  # noqa: E402  # behind the path
 import cleanroom_room  # noqa: E402  # behind the path
 import cleanroom_rounds  # noqa: E402  # behind the path
+import depth  # noqa: E402  # behind the path
 import domain as domains  # noqa: E402  # behind the path
 import jobs  # noqa: E402  # behind the path
 import middle  # noqa: E402  # behind the path
@@ -42,12 +43,12 @@ import volumes  # noqa: E402  # behind the path
 PARTS = (
     "training", "volumes", "start-up", "evidence", "key service", "privacy", "relay", "jobs",
     "cleanroom", "cleanroom rounds", "cleanroom cells", "cleanroom room", "cleanroom queries",
-    "middle", "serving", "private queries", "memory",
+    "middle", "cut depth", "serving", "private queries", "memory",
 )  # fmt: skip
 
 
 def main() -> None:
-    """Run the chosen parts and write the three files."""
+    """Run the chosen parts and write the files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller files")
     parser.add_argument("--only", action="append", choices=PARTS, help="this part; repeatable")
@@ -72,9 +73,9 @@ def main() -> None:
         "load_before": before,
         "load_after": pairs.load(),
     }
-    report.write(chosen.output, rows, facts)
+    written = report.write(chosen.output, rows, facts)
     print((chosen.output / "bench.md").read_text())
-    print(f"written: {chosen.output}/bench.md, bench.json, bench.png")
+    print(f"written: {chosen.output}/{', '.join(written)}")
 
 
 def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> Iterator[pairs.Row]:
@@ -119,6 +120,12 @@ def _rows(chosen: argparse.Namespace, folder: Path, domain: domains.Domain) -> I
             round_s=3 if quick else 4,
         ),
         "middle": lambda: middle.rows(rounds=5 if quick else 21),
+        "cut depth": lambda: depth.rows(
+            blocks=(0, 4, 8, 11) if quick else (0, 2, 4, 6, 8, 10, 11),
+            plan=depth.Plan(turns={1: 20}, seconds=0.5)
+            if quick
+            else depth.Plan(turns={1: 60, 32: 5}, seconds=1),
+        ),
         "serving": lambda: serving.rows(rounds=1 if quick else 5),
         "private queries": lambda: private_queries.rows(
             rounds=50 if quick else 300, seconds=1 if quick else 3

@@ -85,6 +85,7 @@ from cloister.wire.strict_json import read_json
 from fuzz import (
     assessment_readers,
     channel_readers,
+    http_readers,
     middle_readers,
     model_readers,
     package_readers,
@@ -526,6 +527,7 @@ TARGETS: Final[dict[str, Target]] = {
     "inference": Target(
         (_inference, [b"\xff\xff" + b'{"inputs": []}', b"\x0e\x00" + b'{"inputs": []}' + bytes(8)]),
     ),
+    "http": Target(*http_readers.HTTP),
     "tensorflow serving": Target(
         (partial(read_predict, inputs=_ROWS), [
             b'{"instances": [[1, 2], [3, 4]]}', b'{"inputs": {"x": [[1.5, 2]]}}',

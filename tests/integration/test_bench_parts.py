@@ -32,21 +32,6 @@ BENCHMARKS = TESTS.parent / "benchmarks"
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Import a module of the benchmarks."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    before = set(sys.modules)
-
-    def find(name: str) -> ModuleType:
-        return __import__(name)
-
-    yield find
-    for name in set(sys.modules) - before:
-        if str(BENCHMARKS) in str(getattr(sys.modules[name], "__file__", "")):
-            del sys.modules[name]
-
-
-@pytest.fixture
 def echo() -> Iterator[tuple[str, int]]:
     """A server that sends back what it gets, and ends when its client does."""
     listener = socket.create_server(("127.0.0.1", 0))

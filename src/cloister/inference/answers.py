@@ -42,7 +42,7 @@ class HTTPRequest:
     method: str
     target: str
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes | bytearray
 
 
 @dataclass(frozen=True, slots=True)

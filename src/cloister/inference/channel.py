@@ -3,6 +3,8 @@
 In a `Channel` the server has proved who it is before the first byte is sent; what it answers is
 bounded all the same, in size and in time. A `HTTPChannel` is the same over any connection: what it
 carries has to be protected by itself.
+
+A usual head is read by one expression, and everything else by h11.
 """
 
 from __future__ import annotations
@@ -11,19 +13,39 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Final
 
 import h11
 
 from cloister.crypto.x509 import PeerCertificate
 from cloister.errors import LocalProtocolError, RemoteProtocolError, UnavailableError
-from cloister.inference.service import HTTPRequest, HTTPResponse
+from cloister.inference.answers import HTTPRequest, HTTPResponse
+from cloister.inference.heads import read_response_head, write_request_head
+from cloister.network.timed import TimedSocket
 from cloister.network.tls import Connection, TLSContext, connect, transfer_error
 
 __all__ = ["Channel", "HTTPChannel"]
 
-_READ_BYTES: Final = 262_144
+_READ_BYTES: Final = 65_536
 _HEAD_BYTES: Final = 16384
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """What became of one request.
+
+    Attributes:
+        request: Sent.
+        deadline: When its answer is of no use any more.
+        sent: Whether all of it was.
+        answered: Whether the answer came, with nothing behind it.
+    """
+
+    request: HTTPRequest
+    deadline: float
+    sent: bool = False
+    answered: bool = False
 
 
 class HTTPChannel:
@@ -49,8 +71,7 @@ class HTTPChannel:
         self._opener = opener
         self._timeout_s = timeout_s
         self.max_response_bytes = max_response_bytes
-        self._connection: socket.socket | None = None
-        self._http = h11.Connection(h11.CLIENT)
+        self._wire: TimedSocket | None = None
 
     @property
     def where(self) -> str:
@@ -76,7 +97,7 @@ class HTTPChannel:
             UnavailableError: Nobody there, closed, or too slow.
             RemoteProtocolError: What came back is no HTTP, or too long.
         """
-        reused = self._connection is not None
+        reused = self._wire is not None
         deadline = time.monotonic() + self._timeout_s
         try:
             return self._try(make(), deadline)
@@ -87,76 +108,95 @@ class HTTPChannel:
 
     def close(self) -> None:
         """Close the connection; the next exchange opens another."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
 
     def _try(self, request: HTTPRequest, deadline: float) -> HTTPResponse:
-        done = False
+        exchange = _Exchange(request, deadline)
         try:
-            connection = self._open()
+            wire = self._open()
             with suppress(OSError):  # a server may answer, and close, before it has read it all
-                self._send(connection, request, deadline)
-            response = self._receive(connection, deadline)
-            done = True
+                self._send(wire, exchange)
+            return self._receive(wire, exchange)
+        except TimeoutError as e:
+            raise UnavailableError(
+                f"the server at {self.where} took longer than {self._timeout_s:g} s",
+                code="server.unreachable",
+            ) from e
         except OSError as e:
             raise transfer_error(e, where=self.where) from e
+        finally:
+            if not (exchange.sent and exchange.answered):
+                self.close()
+
+    def _open(self) -> TimedSocket:
+        if self._wire is None:
+            self._wire = TimedSocket(self._opener())
+        return self._wire
+
+    def _send(self, wire: TimedSocket, exchange: _Exchange) -> None:
+        request = exchange.request
+        head = write_request_head(
+            request.method,
+            request.target,
+            {"host": self.where, **request.headers},
+            body_bytes=len(request.body),
+        )
+        wire.write(head, request.body, deadline=exchange.deadline)
+        exchange.sent = True
+
+    def _receive(self, wire: TimedSocket, exchange: _Exchange) -> HTTPResponse:
+        data = wire.read(_READ_BYTES, deadline=exchange.deadline)
+        if not data:
+            raise self._closed()
+        head = read_response_head(data, most=_HEAD_BYTES)
+        if head is None:
+            return self._receive_unusual(wire, exchange, data)
+        if head.body_bytes > self.max_response_bytes:
+            raise self._too_long()
+        end = head.size + head.body_bytes
+        body = wire.read_on(data[head.size : end], head.body_bytes, deadline=exchange.deadline)
+        if body is None:
+            raise self._closed()
+        exchange.answered = len(data) <= end
+        return HTTPResponse(head.status, bytes(body), head.headers)
+
+    def _receive_unusual(self, wire: TimedSocket, exchange: _Exchange, data: bytes) -> HTTPResponse:
+        """Have h11 read the response, from its first byte."""
+        http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES)
+        asked = h11.Request(method=exchange.request.method, target="/", headers=[("host", "x")])
+        for sent in (asked, h11.EndOfMessage()):  # what h11 needs to know: which method it was
+            http.send(sent)
+        status, body = 0, bytearray()
+        headers: dict[str, str] = {}
+        try:
+            http.receive_data(data)
+            while True:
+                event = http.next_event()
+                if event is h11.NEED_DATA:
+                    http.receive_data(wire.read(_READ_BYTES, deadline=exchange.deadline))
+                elif isinstance(event, h11.Response):
+                    status, headers = event.status_code, _headers(event)
+                elif isinstance(event, h11.Data):
+                    body += event.data
+                    if len(body) > self.max_response_bytes:
+                        raise self._too_long()
+                elif isinstance(event, h11.EndOfMessage):
+                    stays = http.our_state is h11.DONE and http.their_state is h11.DONE
+                    exchange.answered = stays and not http.trailing_data[0]
+                    return HTTPResponse(status, bytes(body), headers)
         except h11.ProtocolError as e:
-            if self._http.trailing_data[1]:
+            if http.trailing_data[1]:
                 raise self._closed() from e
             raise RemoteProtocolError(
                 f"the server at {self.where} does not speak HTTP/1.1", code="protocol.remote"
             ) from e
-        finally:
-            if not done:
-                self.close()
-        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
-            self._http.start_next_cycle()
-        else:
-            self.close()
-        return response
 
-    def _open(self) -> socket.socket:
-        if self._connection is None:
-            self._connection = self._opener()
-            self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_BYTES)
-        return self._connection
-
-    def _send(self, connection: socket.socket, request: HTTPRequest, deadline: float) -> None:
-        headers = [
-            ("host", self.where),
-            ("content-length", str(len(request.body))),
-            *request.headers.items(),
-        ]
-        head = h11.Request(method=request.method, target=request.target, headers=headers)
-        for event in (head, h11.Data(data=request.body), h11.EndOfMessage()):
-            data = memoryview(self._http.send(event) or b"")
-            while data:
-                self._set_timeout(connection, deadline)
-                data = data[connection.send(data[:_READ_BYTES]) :]
-
-    def _receive(self, connection: socket.socket, deadline: float) -> HTTPResponse:
-        status, body = 0, bytearray()
-        headers: dict[str, str] = {}
-        while True:
-            event = self._http.next_event()
-            if event is h11.NEED_DATA:
-                self._set_timeout(connection, deadline)
-                data = connection.recv(_READ_BYTES)
-                if not data and not status:
-                    raise self._closed()
-                self._http.receive_data(data)
-            elif isinstance(event, h11.Response):
-                status, headers = event.status_code, _headers(event)
-            elif isinstance(event, h11.Data):
-                body += event.data
-                if len(body) > self.max_response_bytes:
-                    raise RemoteProtocolError(
-                        f"the response is longer than {self.max_response_bytes} bytes",
-                        code="protocol.remote",
-                    )
-            elif isinstance(event, h11.EndOfMessage):
-                return HTTPResponse(status, bytes(body), headers)
+    def _too_long(self) -> RemoteProtocolError:
+        return RemoteProtocolError(
+            f"the response is longer than {self.max_response_bytes} bytes", code="protocol.remote"
+        )
 
     def _closed(self) -> UnavailableError:
         return UnavailableError(
@@ -164,15 +204,6 @@ class HTTPChannel:
             code="server.unreachable",
             hint="it may not accept this client, or be stopping",
         )
-
-    def _set_timeout(self, connection: socket.socket, deadline: float) -> None:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise UnavailableError(
-                f"the server at {self.where} took longer than {self._timeout_s:g} s",
-                code="server.unreachable",
-            )
-        connection.settimeout(left)
 
 
 class Channel(HTTPChannel):
@@ -204,7 +235,7 @@ class Channel(HTTPChannel):
     @property
     def peer(self) -> PeerCertificate:
         """What the server proved; connects where that has not happened."""
-        connection = self._open()
+        connection = self._open().socket
         if not isinstance(connection, Connection):
             raise LocalProtocolError("not a connection of ours", code="protocol.local")
         return connection.peer

@@ -1,8 +1,11 @@
 """HTTP/1.1 over attested TLS: sockets, limits and deadlines around a `Pages`.
 
 Every wait has an end: for the handshake, for the first byte, for a whole request, for a client to
-take its response. Every size has a limit. Queries run or wait in threads, which are few; one too
-many is told to come back later.
+take its response. Every size has a limit. Strangers shake hands in the event loop; who may come in
+has a thread, which reads, answers and writes, so that a query is handed to nobody. Queries that
+run or wait are few; one too many is told to come back later.
+
+A usual head is read by one expression, and everything else by h11.
 
 Spec: serving-v1, clauses SRV-30 to SRV-39.
 """
@@ -10,25 +13,35 @@ Spec: serving-v1, clauses SRV-30 to SRV-39.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import re
 import socket
+import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import h11
 
+from cloister.errors import CloisterError
 from cloister.inference.answers import HTTPRequest, HTTPResponse, failure
+from cloister.inference.heads import read_request_head, write_response_head
+from cloister.network.timed import TimedSocket
 from cloister.network.tls import TLSContext
+from cloister.network.welcome import accept, let_go
 
 __all__ = ["HTTPServer", "Limits", "Pages"]
 
 _LOG: Final = logging.getLogger(__name__)
-_READ_BYTES: Final = 262_144
+_READ_BYTES: Final = 65_536
+_ODD_LINES: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)|\n[ \t]")
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 2**26
+_BACKLOG: Final = 128
+_PAUSE_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +51,7 @@ class Limits:
     Attributes:
         body_bytes: Longest body of a request.
         head_bytes: Longest request line with headers.
-        connections: Open at one time.
+        connections: Open at one time; each has a thread.
         waiting: Computations that wait or run at one time.
         handshake_s: For TLS.
         idle_s: Between requests of one connection.
@@ -96,216 +109,270 @@ class HTTPServer:
             context: TLS settings. Without them, everything that is sent must be protected by
                 itself, or stay on this machine.
             limits: What one client may ask.
-            refused: Is told the status of each request that reaches no page.
+            refused: Is told the status of each request that reaches no page; from any thread.
         """
         self._service = service
         self._refused = refused or (lambda _status: None)
         self._context = context
         self._limits = limits
-        self._connections: dict[_Connection, asyncio.Task[None]] = {}
+        self._connections: set[_Connection] = set()
+        self._arriving: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._lock = threading.Lock()
         self._waiting = 0
-        self._workers = ThreadPoolExecutor(limits.waiting, thread_name_prefix="query")
 
     async def serve(self, listener: socket.socket, *, stop: asyncio.Event) -> None:
         """Accept connections until `stop` is set, then let those in progress finish."""
-        tls: dict[str, Any] = {}
-        if self._context is not None:
-            tls = {
-                "ssl": self._context,
-                "ssl_handshake_timeout": self._limits.handshake_s,
-                "ssl_shutdown_timeout": 1.0,
-            }
-        server = await asyncio.start_server(self._accept, sock=listener, limit=_READ_BYTES, **tls)
-        async with server:
+        self._ended = asyncio.Event()
+        listener.settimeout(0)
+        listener.listen(_BACKLOG)
+        accepting = asyncio.create_task(self._accept(listener))
+        try:
             await stop.wait()
-            server.close()
+        finally:
+            accepting.cancel()
+            with suppress(asyncio.CancelledError):
+                await accepting
+            listener.close()
             await self._finish()
-        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                plain, _ = await loop.sock_accept(listener)
+            except OSError as e:
+                _LOG.warning("nothing accepted reason=%s", errno.errorcode.get(e.errno or 0))
+                await asyncio.sleep(_PAUSE_S)  # too many files are open, most likely
+                continue
+            task = loop.create_task(self._welcome(plain))
+            self._arriving.add(task)
+            task.add_done_callback(self._arriving.discard)
+
+    async def _welcome(self, plain: socket.socket) -> None:
+        """Give who may come in a thread."""
+        connected: socket.socket = plain
+        try:
+            if self._context is not None:
+                connected = await accept(
+                    plain, context=self._context, timeout_s=self._limits.handshake_s
+                )
+            wire = TimedSocket(connected)
+        except (OSError, CloisterError) as e:
+            connected.close()
+            _LOG.info("no connection reason=%s", type(e).__name__)
+            return
+        if len(self._connections) >= self._limits.connections or not self._start(wire):
+            await self._turn_away(wire)
+
+    def _start(self, wire: TimedSocket) -> bool:
+        connection = _Connection(wire, self._limits)
+        loop = asyncio.get_running_loop()
+        thread = threading.Thread(target=self._connected, args=(connection, loop), name="client")
+        self._connections.add(connection)
+        try:
+            thread.start()
+        except RuntimeError as e:
+            _LOG.warning("no thread for a connection: %s", e)
+            self._connections.discard(connection)
+            return False
+        return True
+
+    async def _turn_away(self, wire: TimedSocket) -> None:
+        """Say that there is no room, where that goes out at once."""
+        self._refused(503)
+        response = failure(503, "too many connections; try again later")
+        with suppress(OSError):
+            wire.write(_head(response, last=True), response.body, deadline=0)
+        await let_go(wire.socket)
 
     async def _finish(self) -> None:
         """End idle connections now, and the others when they have answered or time is up."""
         self._stopping = True
-        for connection, task in self._connections.items():
-            if connection.idle:
-                task.cancel()
-        if self._connections:
-            await asyncio.wait(self._connections.values(), timeout=self._limits.grace_s)
-        left = list(self._connections.values())
-        for task in left:
+        for task in self._arriving:
             task.cancel()
-        if left:
-            await asyncio.wait(left, timeout=1)
+        for connection in self._connections:
+            if connection.idle:
+                connection.wire.cut()
+        await self._until_empty(self._limits.grace_s)
+        for connection in self._connections:
+            connection.wire.cut()
+        await self._until_empty(1)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a connection in a task of its own, which may be cancelled before it begins."""
-        connection = _Connection(reader, writer, self._limits)
-        task = asyncio.get_running_loop().create_task(self._connected(connection))
-        self._connections[connection] = task
-        task.add_done_callback(lambda _task: self._connections.pop(connection, None))
-        task.add_done_callback(lambda _task: connection.drop())
+    async def _until_empty(self, timeout_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._connections:
+                    self._ended.clear()
+                    await self._ended.wait()
 
-    async def _connected(self, connection: _Connection) -> None:
+    def _connected(self, connection: _Connection, loop: asyncio.AbstractEventLoop) -> None:
+        """Serve one connection, in a thread of its own, from its first request to its end."""
         try:
-            if len(self._connections) > self._limits.connections:
-                self._refused(503)
-                await connection.send(failure(503, "too many connections; try again later"))
-                return
-            while not self._stopping and await self._exchange(connection):
+            while self._exchange(connection):
                 pass
-        except asyncio.CancelledError:
-            _LOG.info("connection ended reason=stopping")  # the task ends here either way
-        except (TimeoutError, OSError, h11.LocalProtocolError) as e:
+        except (OSError, CloisterError, h11.LocalProtocolError) as e:
             _LOG.info("connection ended reason=%s", type(e).__name__)
         finally:
-            await connection.close()
+            connection.wire.close()
+            with suppress(RuntimeError):  # the loop has ended by then
+                loop.call_soon_threadsafe(self._forget, connection)
 
-    async def _exchange(self, connection: _Connection) -> bool:
+    def _forget(self, connection: _Connection) -> None:
+        self._connections.discard(connection)
+        self._ended.set()
+
+    def _exchange(self, connection: _Connection) -> bool:
         """Answer one request; return whether another may follow."""
         try:
-            request = await connection.receive()
+            request = connection.receive(lambda: self._stopping)
         except _Refused as e:
             self._refused(e.response.status)
-            await connection.send(e.response)
-            await connection.linger()
+            connection.send(e.response)
+            connection.linger()
             return False
         if request is None:
             return False
-        response = await self._answer(request)
-        await connection.send(response)
+        response = self._answer(request)
+        connection.send(response)
         return connection.may_go_on()
 
-    async def _answer(self, request: HTTPRequest) -> HTTPResponse:
+    def _answer(self, request: HTTPRequest) -> HTTPResponse:
         if self._service.is_quick(request):
             return self._service.handle(request)
-        if self._waiting >= self._limits.waiting:
+        with self._lock:
+            busy = self._waiting >= self._limits.waiting
+            self._waiting += 0 if busy else 1
+        if busy:
             self._refused(503)
             return failure(503, "too many queries; try again later")
-        self._waiting += 1
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._workers, self._service.handle, request)
+            return self._service.handle(request)
         finally:
-            self._waiting -= 1
+            with self._lock:
+                self._waiting -= 1
 
 
 class _Connection:
-    """One connection as a sequence of requests and responses."""
+    """One connection as a sequence of requests and responses.
 
-    def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: Limits
-    ) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._limits = limits
+    Attributes:
+        wire: The socket.
+        idle: Whether no request has begun; read by the loop.
+    """
+
+    def __init__(self, wire: TimedSocket, limits: Limits) -> None:
+        self.wire = wire
         self.idle = True
-        wire = writer.get_extra_info("socket")
-        if wire.family in {socket.AF_INET, socket.AF_INET6}:
-            wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
+        self._limits = limits
+        self._came = b""  # and belongs to no request yet
+        self._whole = False  # a usual request came to its end
+        self._http: h11.Connection | None = None  # has an unusual one
+        self._head_alone = False  # is what was asked for
 
-    async def receive(self) -> HTTPRequest | None:
-        """Return the next request, or None where the client is done."""
-        async with asyncio.timeout(self._limits.idle_s):
-            event = self._next_event()
-            if event is h11.NEED_DATA:
-                self.idle = True
-                await self._feed()
-                event = self._next_event()
+    def receive(self, stopping: Callable[[], bool]) -> HTTPRequest | None:
+        """Return the next request, or None where the client is done, or we are."""
+        self.idle, self._whole = True, False
+        if stopping():
+            return None
+        if not self._came:
+            end = time.monotonic() + self._limits.idle_s
+            self._came = self.wire.read(_READ_BYTES, deadline=end)
+            if not self._came:
+                return None
         self.idle = False
         try:
-            async with asyncio.timeout(self._limits.request_s):
-                return await self._receive_all(event)
+            return self._receive_by(time.monotonic() + self._limits.request_s)
         except TimeoutError as e:
             raise _Refused(failure(408, "the request took too long")) from e
 
-    async def _receive_all(self, event: object) -> HTTPRequest | None:
+    def _receive_by(self, deadline: float) -> HTTPRequest | None:
+        head = read_request_head(self._came, most=self._limits.head_bytes)
+        if head is None:
+            return self._receive_unusual(deadline)
+        if head.body_bytes > self._limits.body_bytes:
+            raise _Refused(self._too_large())
+        end = head.size + head.body_bytes
+        came, self._came = self._came[head.size : end], self._came[end:]
+        body = self.wire.read_on(came, head.body_bytes, deadline=deadline)
+        if body is None:
+            raise _Refused(failure(400, "not an HTTP request"))
+        self._whole = True
+        return HTTPRequest(head.method, head.target, head.headers, body)
+
+    def _receive_unusual(self, deadline: float) -> HTTPRequest | None:
+        """Have h11 read the request, from its first byte."""
+        http = h11.Connection(h11.SERVER, max_incomplete_event_size=self._limits.head_bytes)
+        self._http = http
         head: h11.Request | None = None
         body = bytearray()
-        while not isinstance(event, h11.EndOfMessage):
-            if event is h11.NEED_DATA:
-                await self._continue()
-                await self._feed()
-            elif isinstance(event, h11.Request):
-                head = event
-                self._require_head(head)
-            elif isinstance(event, h11.Data):
-                body += event.data
-                if len(body) > self._limits.body_bytes:
-                    raise _Refused(self._too_large())
-            else:
-                return None
-            event = self._next_event()
+        lines, self._came = self._came, b""  # until the head is over
+        try:
+            http.receive_data(lines)
+            event = http.next_event()
+            while not isinstance(event, h11.EndOfMessage):
+                if event is h11.NEED_DATA:
+                    self._continue(http, deadline)
+                    data = self.wire.read(_READ_BYTES, deadline=deadline)
+                    lines += data if head is None else b""
+                    http.receive_data(data)
+                elif isinstance(event, h11.Request):
+                    head = event
+                    self._head_alone = head.method == b"HEAD"
+                    _require_lines(lines)
+                    self._require_head(head)
+                elif isinstance(event, h11.Data):
+                    body += event.data
+                    if len(body) > self._limits.body_bytes:
+                        raise _Refused(self._too_large())
+                else:
+                    return None
+                event = http.next_event()
+        except h11.RemoteProtocolError as e:
+            raise _Refused(failure(e.error_status_hint, "not an HTTP request")) from e
         if head is None:
             return None
         headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
         target = head.target.decode("ascii", "replace")
         return HTTPRequest(head.method.decode("ascii"), target, headers, bytes(body))
 
-    async def send(self, response: HTTPResponse) -> None:
-        """Send a response, and close afterwards where nothing can follow."""
-        if self._http.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
-            return
+    def send(self, response: HTTPResponse) -> None:
+        """Send a response, and say that it is the last where nothing can follow."""
+        deadline = time.monotonic() + self._limits.response_s
+        http = self._http
+        if http is None:
+            self.wire.write(_head(response, last=not self._whole), response.body, deadline=deadline)
+        elif http.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            self.wire.write(self._told_by(http, response), deadline=deadline)
+
+    def _told_by(self, http: h11.Connection, response: HTTPResponse) -> bytes:
+        """Return a response to an unusual request."""
         headers = [(name, value) for name, value in response.headers.items()]
         headers.append(("content-length", str(len(response.body))))
-        if self._http.their_state is not h11.DONE:
+        if http.their_state is not h11.DONE:
             headers.append(("connection", "close"))
-        head = h11.Response(status_code=response.status, headers=headers)
-        events: list[h11.Event] = [head, h11.Data(data=response.body), h11.EndOfMessage()]
-        self._writer.write(b"".join(self._http.send(event) or b"" for event in events))
-        async with asyncio.timeout(self._limits.response_s):
-            await self._writer.drain()
+        events: list[h11.Event] = [h11.Response(status_code=response.status, headers=headers)]
+        if not self._head_alone:
+            events.append(h11.Data(data=response.body))
+        events.append(h11.EndOfMessage())
+        return b"".join(http.send(event) or b"" for event in events)
 
-    async def linger(self) -> None:
-        """Read and drop what a refused client still sends, for a while.
-
-        Closing while its bytes are on the way would reset the connection, and the client might
-        lose the answer that says why.
-        """
-        left = _LINGER_BYTES
-        with suppress(TimeoutError, OSError):
-            async with asyncio.timeout(_LINGER_S):
-                while left > 0 and (data := await self._reader.read(_READ_BYTES)):
-                    left -= len(data)
+    def linger(self) -> None:
+        """Read and drop what a refused client still sends, for a while."""
+        self.wire.drop_input(_LINGER_BYTES, deadline=time.monotonic() + _LINGER_S)
 
     def may_go_on(self) -> bool:
         """Prepare for the next request, where both sides are willing."""
-        if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
-            self._http.start_next_cycle()
-            return True
-        return False
+        http, self._http = self._http, None
+        if http is None:
+            return self._whole
+        self._came = http.trailing_data[0]
+        return http.our_state is h11.DONE and http.their_state is h11.DONE
 
-    async def close(self) -> None:
-        """Close the connection, without waiting for a client that does not."""
-        self._writer.close()
-        try:
-            async with asyncio.timeout(2):
-                await self._writer.wait_closed()
-        except (OSError, TimeoutError, asyncio.CancelledError):
-            self._writer.transport.abort()  # cancelled while it stops: the task ends here as well
-
-    def drop(self) -> None:
-        """End the connection at once, where it is still there."""
-        self._writer.transport.abort()
-
-    def _next_event(self) -> object:
-        try:
-            return self._http.next_event()
-        except h11.RemoteProtocolError as e:
-            raise _Refused(failure(e.error_status_hint, "not an HTTP request")) from e
-
-    async def _feed(self) -> None:
-        data = await self._reader.read(_READ_BYTES)
-        try:
-            self._http.receive_data(data)
-        except h11.RemoteProtocolError as e:
-            raise _Refused(failure(400, "not an HTTP request")) from e
-
-    async def _continue(self) -> None:
-        if self._http.they_are_waiting_for_100_continue:
+    def _continue(self, http: h11.Connection, deadline: float) -> None:
+        if http.they_are_waiting_for_100_continue:
             go_on = h11.InformationalResponse(status_code=100, headers=[])
-            self._writer.write(self._http.send(go_on) or b"")
-            await self._writer.drain()
+            self.wire.write(http.send(go_on) or b"", deadline=deadline)
 
     def _require_head(self, head: h11.Request) -> None:
         if head.http_version not in {b"1.0", b"1.1"}:
@@ -313,9 +380,25 @@ class _Connection:
         size = len(head.target) + sum(len(name) + len(value) for name, value in head.headers)
         if size > self._limits.head_bytes:  # h11 bounds only what arrives in pieces
             raise _Refused(failure(431, f"a head has at most {self._limits.head_bytes} bytes"))
+        names = {name for name, _ in head.headers}
+        if {b"content-length", b"transfer-encoding"} <= names:
+            raise _Refused(failure(400, "a body has one length"))
         for name, value in head.headers:
             if name == b"content-length" and int(value) > self._limits.body_bytes:
                 raise _Refused(self._too_large())
 
     def _too_large(self) -> HTTPResponse:
         return failure(413, f"a request has at most {self._limits.body_bytes} bytes")
+
+
+def _require_lines(data: bytes) -> None:
+    """Refuse a head in whose lines h11 sees more than others may: bare ends, and folded fields."""
+    head, end, _ = data.partition(b"\r\n\r\n")
+    if not end or _ODD_LINES.search(head):
+        raise _Refused(failure(400, "not an HTTP request"))
+
+
+def _head(response: HTTPResponse, *, last: bool) -> bytes:
+    """Return the head of a response that is not h11's to write."""
+    size = len(response.body)
+    return write_response_head(response.status, response.headers, body_bytes=size, last=last)

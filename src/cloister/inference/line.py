@@ -91,6 +91,8 @@ class Line:
         self._clock = clock
         self._lock = threading.Lock()
         self._more = threading.Condition(self._lock)
+        self._quiet = threading.Condition(self._lock)
+        self._rests = 0
         self._waiting: list[_Ticket] = []
         self._busy = False
 
@@ -98,6 +100,27 @@ class Line:
     def waiting(self) -> int:
         """How many queries wait."""
         return len(self._waiting)
+
+    @property
+    def rows_at_once(self) -> int:
+        """Most rows of queries that are joined; 1 where each is computed alone."""
+        return 1 if self._batching is None else self._batching.rows
+
+    def rest(self, after: int, *, stop: threading.Event) -> int:
+        """Wait until nobody is here, and somebody was since; return how many times that was so.
+
+        Args:
+            after: What this returned before; -1 where nobody need have been here.
+            stop: Ends the wait as well, when `nudge` is called.
+        """
+        with self._quiet:
+            self._quiet.wait_for(lambda: stop.is_set() or (not self._busy and self._rests != after))
+            return self._rests
+
+    def nudge(self) -> None:
+        """Let those who wait for a rest look whether they are to stop."""
+        with self._quiet:
+            self._quiet.notify_all()
 
     def predict(self, inputs: Arrays, *, until: float | None) -> dict[str, Array]:
         """Return the model's answer; blocks until there is one.
@@ -177,6 +200,9 @@ class Line:
             if self._waiting:
                 self._waiting[0].leads = True
                 self._waiting[0].turn.set()
+            else:
+                self._rests += 1
+                self._quiet.notify_all()
 
     def _take(self) -> list[_Ticket]:
         """Return the tickets to compute now, out of the line; those that are late end here."""

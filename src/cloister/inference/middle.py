@@ -39,7 +39,12 @@ def main(arguments: Sequence[str]) -> int:
         part = read_part(options.part)
         server = MiddleServer(
             part,
-            engine(part, threads=options.threads, provider=options.provider),
+            engine(
+                part,
+                threads=options.threads,
+                provider=options.provider,
+                torch_device=options.torch,
+            ),
             limits=Limits(max_bytes=options.max_bytes),
         )
         listener = listen(options.listen)
@@ -81,6 +86,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="threads of one computation")
     parser.add_argument(
         "--provider", help="a device, in ONNX Runtime's word: CUDAExecutionProvider, ..."
+    )
+    parser.add_argument(
+        "--torch",
+        metavar="DEVICE",
+        help="run an .onnx in PyTorch, on a device in its word: cpu, cuda, ...",
     )
     parser.add_argument("--max-bytes", type=int, default=Limits().max_bytes)
     return parser.parse_args(arguments)

@@ -30,6 +30,7 @@ from cloister.inference.middle_message import (
     read_hello,
     ready_head,
 )
+from cloister.inference.middle_torch import torch_engine
 from cloister.inference.tensor import Array
 from cloister.partition.checking import checkable
 from cloister.partition.graph import PartFile
@@ -49,7 +50,9 @@ class _Open(Protocol):
     def __call__(self, outputs: Sequence[str]) -> Run: ...
 
 
-def engine(part: PartFile, *, threads: int, provider: str | None) -> _Open:
+def engine(
+    part: PartFile, *, threads: int, provider: str | None, torch_device: str | None = None
+) -> _Open:
     """Return what loads a part so that it gives some of its tensors.
 
     Args:
@@ -57,10 +60,19 @@ def engine(part: PartFile, *, threads: int, provider: str | None) -> _Open:
         threads: Threads of one computation.
         provider: ONNX Runtime's word for a device, such as `CUDAExecutionProvider`; None is the
             processor.
+        torch_device: PyTorch's word for a device, such as `cpu` or `cuda`, where it is to run the
+            part; None is the part's own runtime.
+
+    Raises:
+        ConfigError: `config.value`: two engines.
     """
+    if provider is not None and torch_device is not None:
+        raise ConfigError("a part runs in one engine", code="config.value")
 
     def opened(outputs: Sequence[str]) -> Run:
         wider = with_outputs(checkable(part), outputs)
+        if torch_device is not None:
+            return torch_engine(wider, threads=threads, device=torch_device)
         if provider is None:
             return open_part(wider, threads=threads, exact=False).run
         return _on_device(wider, provider)

@@ -18,6 +18,8 @@ from cloister.wire.strict_json import read_json
 
 __all__ = [
     "MAX_CONFIG_BYTES",
+    "MAX_DELAY_MS",
+    "MAX_ROWS",
     "Batching",
     "Classification",
     "ModelConfig",
@@ -32,8 +34,8 @@ MAX_TOP: Final = 1024
 _MAX_DEPTH: Final = 4
 _MAX_LABELS: Final = 65_536
 _MAX_LABEL: Final = 256
-_MAX_ROWS: Final = 1024
-_MAX_DELAY_MS: Final = 1000
+MAX_ROWS: Final = 1024
+MAX_DELAY_MS: Final = 1000
 _MAX_KEPT: Final = 16
 _WORD: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
@@ -97,8 +99,8 @@ def read_config(data: bytes) -> ModelConfig:
     batching = classification = None
     if "batching" in record:
         part = _part(record["batching"], "batching", {"rows", "delay_ms"}, needs="rows")
-        rows = _integer(part["rows"], "rows", 2, _MAX_ROWS)
-        delay = _number(part.get("delay_ms", 0), "delay_ms", 0, _MAX_DELAY_MS)
+        rows = _integer(part["rows"], "rows", 2, MAX_ROWS)
+        delay = _number(part.get("delay_ms", 0), "delay_ms", 0, MAX_DELAY_MS)
         batching = Batching(rows, delay / 1000)
     if "classification" in record:
         known = {"top", "output", "at_least"}

@@ -45,9 +45,9 @@ def require_one_source(options: argparse.Namespace) -> None:
         raise ConfigError("in --models, folders are the names", code="config.value")
     whole = options.package is None
     extra = (options.require, options.signer, options.secret, options.middle, options.top)
-    if whole and any(each is not None for each in extra):
+    if whole and any(each is not None for each in (*extra, options.batch)):
         raise ConfigError(
-            "--require, --signer, --secret, --middle and --top go with --package",
+            "--require, --signer, --secret, --middle, --top and --batch go with --package",
             code="config.value",
         )
     checked = options.require and options.signer and options.secret
@@ -97,6 +97,19 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="of --package: let only the N best classes out, with their labels",
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        metavar="ROWS",
+        help="of --package: compute queries that wait together, so many rows at most",
+    )
+    parser.add_argument(
+        "--batch-delay",
+        type=float,
+        default=0.0,
+        metavar="MS",
+        help="of --batch: how long the first of them waits for others",
     )
 
 

@@ -16,8 +16,10 @@ from typing import Final
 
 from cloister.crypto.signature import VerifyingKey
 from cloister.errors import ConfigError
+from cloister.inference.joining import require_rows_apart
 from cloister.inference.model import Model
 from cloister.inference.partitioned import PartitionedModel
+from cloister.partition.blas import limit_blas
 from cloister.partition.checking import Freivalds, Mode, Recompute
 from cloister.partition.package import open_package
 from cloister.partition.thresholds import read_thresholds
@@ -47,9 +49,11 @@ def open_partitioned(options: argparse.Namespace) -> Partitioned:
 
     Raises:
         ConfigError: `config.value`: a word cannot be meant, or nothing can be checked that way.
+        MalformedError: `model.malformed`: queries cannot be joined, and `--batch` says so.
         CloisterError: The package is not what is required; its own codes.
     """
     mode = mode_of(options.check)
+    limit_blas(1)  # a check's products are short: a second thread costs more than it saves
     package = open_package(
         options.package,
         options.secret,
@@ -59,6 +63,8 @@ def open_partitioned(options: argparse.Namespace) -> Partitioned:
     model = PartitionedModel.of_package(
         package, address=options.middle, mode=mode, threads=options.threads
     )
+    if options.batch is not None:
+        require_rows_apart(model.inside())
     _LOG.info("model %s is cut. %s", options.name, model.description)
     return Partitioned(model, package.labels, model.description)
 

@@ -7,7 +7,7 @@ is what the package's report measured.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,11 +16,12 @@ from cloister.crypto.digest import sha256
 from cloister.errors import ConfigError
 from cloister.inference.middle_client import MiddleClient
 from cloister.inference.middle_message import Layout
+from cloister.inference.model import Model
 from cloister.inference.tensor import Array, TensorSpec, datatype_of
 from cloister.partition.checking import Mode, build_verifier, checkable
 from cloister.partition.graph import PartFile, TensorInfo
 from cloister.partition.package import Package
-from cloister.partition.runtime import open_part, with_outputs
+from cloister.partition.runtime import RunningPart, open_part, with_outputs
 
 __all__ = ["PartitionedModel"]
 
@@ -28,9 +29,15 @@ _TWO: Final = 2
 
 
 class PartitionedModel:
-    """Front inside, middle outside, check, back inside. A `Model` as any other to the server."""
+    """Front inside, middle outside, check, back inside. A `Model` as any other to the server.
+
+    Attributes:
+        remembers: Nothing: parts have operators that are functions of their inputs only, so that
+            queries may share a computation.
+    """
 
     platform: Final = "cloister_partitioned"
+    remembers: Final = False
 
     def __init__(
         self,
@@ -75,6 +82,7 @@ class PartitionedModel:
             timeout_s=timeout_s,
             shared=shared,
         )
+        self._threads: Final = threads
         first, last = front or middle, back or middle
         self.inputs: Final = tuple(_spec(info) for info in first.inputs)
         self.outputs: Final = tuple(_spec(info) for info in last.outputs)
@@ -123,9 +131,22 @@ class PartitionedModel:
             have.update(self._back.run(have))
         return {spec.name: have[spec.name] for spec in self.outputs}
 
+    def inside(self) -> Model:
+        """Return the same model with its middle computed here, for trials; nothing is asked."""
+        parts = [self._front, open_part(self._middle, threads=self._threads), self._back]
+        return _Inside(self, [part for part in parts if part is not None])
+
     def prepare(self, count: int) -> int:
         """Prepare checks of so many answers while nobody waits; return for how many."""
         return self._verifier.prepare(count)
+
+    def prepare_piece(self) -> bool:
+        """Do a small piece of preparing checks; return whether there was something to do."""
+        return self._verifier.prepare_piece()
+
+    def forget(self) -> None:
+        """Forget what was prepared; answers are checked by what is drawn for them then."""
+        self._verifier.forget()
 
     @property
     def crossed_bytes(self) -> tuple[int, int]:
@@ -135,6 +156,24 @@ class PartitionedModel:
     def close(self) -> None:
         """Hang up on the middle."""
         self._client.close()
+
+
+class _Inside:
+    """All parts in this process, one after another."""
+
+    platform: Final = "cloister_partitioned"
+    remembers: Final = False
+
+    def __init__(self, model: PartitionedModel, parts: Sequence[RunningPart]) -> None:
+        self.inputs: Final = model.inputs
+        self.outputs: Final = model.outputs
+        self._parts: Final = parts
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        have: dict[str, Array] = dict(inputs)
+        for part in self._parts:
+            have.update(part.run(have))
+        return {spec.name: have[spec.name] for spec in self.outputs}
 
 
 class _Forms:

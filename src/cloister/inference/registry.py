@@ -108,11 +108,12 @@ class Registry:
             MalformedError: `message.malformed`: a name that cannot stand in a path.
         """
         turns = threading.BoundedSemaphore(computations)
+        how = config or ModelConfig()
         shelves: dict[str, Shelf] = {}
         for name, model in models.items():
             require_name(name)
-            line = Line(name, model, batching=None, turns=turns, watcher=watcher)
-            served = Served(name, "1", model, line, labels, config or ModelConfig(), note)
+            line = Line(name, model, batching=how.batching, turns=turns, watcher=watcher)
+            served = Served(name, "1", model, line, labels, how, note)
             shelves[name] = Shelf({"1": served})
         return cls(shelves)
 

@@ -31,6 +31,7 @@ from cloister.inference.http import HTTPServer, Limits, Pages
 from cloister.inference.listening import clients_of, open_listener, passed_listener
 from cloister.inference.metrics import Metrics
 from cloister.inference.options import parse_options, require_one_source
+from cloister.inference.preparing import prepared_ahead
 from cloister.inference.private import serving
 from cloister.inference.service import InferenceService
 from cloister.inference.sources import open_models
@@ -113,7 +114,8 @@ def _serve_on(
     server = HTTPServer(service, context=carrier, limits=limits, refused=metrics.refused)
     if step is not None:
         chores.append(partial(keep_current, step))
-    asyncio.run(_run(server, listener, chores))
+    with prepared_ahead(registry):
+        asyncio.run(_run(server, listener, chores))
     return 0
 
 

@@ -185,7 +185,7 @@ class InferenceService:
             answer = write_response(question, results, model=served.name, version=served.version)
         except CloisterError as e:
             return failure_of(e)
-        return HTTPResponse(_OK, answer.data, answer.headers)
+        return HTTPResponse(_OK, bytes(answer.data), answer.headers)
 
 
 def _metadata(served: Served, versions: list[str]) -> HTTPResponse:

@@ -15,7 +15,13 @@ from cloister.inference.formats import format_of, load_model
 from cloister.inference.loading import Loader
 from cloister.inference.metrics import Metrics
 from cloister.inference.model import read_model_file
-from cloister.inference.model_config import Classification, ModelConfig
+from cloister.inference.model_config import (
+    MAX_DELAY_MS,
+    MAX_ROWS,
+    Batching,
+    Classification,
+    ModelConfig,
+)
 from cloister.inference.packaged import Partitioned, open_partitioned
 from cloister.inference.probe import require_survives
 from cloister.inference.registry import Registry
@@ -47,6 +53,7 @@ def open_models(
     if options.models is not None:
         return _catalogue(options, metrics)
     if options.package is not None:
+        _batching(options)
         return _partitioned(options, metrics, partitioned(options)), None
     data, kind = read_model_file(options.model), format_of(options.model)
     require_survives(data, threads=options.threads, kind=kind)
@@ -68,11 +75,23 @@ def _partitioned(options: argparse.Namespace, metrics: Metrics, cut: Partitioned
     return Registry.of(
         {options.name: cut.model},
         labels=labels,
-        config=ModelConfig(classification=told),
+        config=ModelConfig(_batching(options), told),
         note=cut.note,
         computations=options.computations,
         watcher=metrics,
     )
+
+
+def _batching(options: argparse.Namespace) -> Batching | None:
+    if options.batch is None:
+        return None
+    delay_ms: float = options.batch_delay
+    if not 1 < options.batch <= MAX_ROWS or not 0 <= delay_ms <= MAX_DELAY_MS:
+        raise ConfigError(
+            f"--batch is from 2 to {MAX_ROWS} rows, --batch-delay from 0 to {MAX_DELAY_MS} ms",
+            code="config.value",
+        )
+    return Batching(options.batch, delay_s=delay_ms / 1000)
 
 
 def _catalogue(options: argparse.Namespace, metrics: Metrics) -> tuple[Registry, Step]:

@@ -131,9 +131,10 @@ def from_json(data: object, *, spec: TensorSpec, shape: tuple[int, ...]) -> Arra
     return _from_numbers(flat, spec).reshape(shape)
 
 
-def to_binary(array: Array, datatype: str) -> bytes:
-    """Write a tensor as little-endian row-major bytes."""
-    return np.ascontiguousarray(array, dtype=DATATYPES[datatype]).tobytes()
+def to_binary(array: Array, datatype: str) -> memoryview:
+    """Return a tensor as little-endian row-major bytes; those of the array itself where it can."""
+    whole = np.ascontiguousarray(array, dtype=DATATYPES[datatype])
+    return whole.reshape(-1).view(np.uint8).data
 
 
 def to_json(array: Array, datatype: str, *, name: str) -> list[object]:

@@ -69,7 +69,7 @@ class TFServingPages:
         if served is None:
             return _unknown(match["name"], match["version"], match["label"]), page, None
         try:
-            record = self._record(request.body, verb, served)
+            record = self._record(bytes(request.body), verb, served)
             return json_response(_OK, record), page, served
         except CloisterError as e:
             return failure_of(e), page, served

@@ -90,7 +90,7 @@ class QuantisedStep:
 
     def stock(self, shape: tuple[int, ...], *, most: int) -> Stock[PadContent]:
         """Return an empty stock of pads for inputs of this shape."""
-        return Stock(lambda count: self.prepare(shape, count), most=most)
+        return Stock(lambda count: iter([self.prepare(shape, count)]), most=most)
 
     def blind(self, given: Array, pad: Pad) -> Blinded:
         """Quantise an input and put a pad over it.

@@ -46,17 +46,19 @@ class Freivalds:
         unit: Unit roundoff of whoever computes the middle: 2^-24 is IEEE float32.
         least_gain: A step is checked where folding makes it this many times cheaper; others, such
             as depthwise convolutions, are computed again.
-        stock: How many folds are kept for each step, when somebody calls `prepare`.
+        stock: How many folds are kept for each step, where somebody prepares them.
+        stock_bytes: How much memory all of them may take.
     """
 
     repetitions: int = 2
     unit: float = FLOAT32_UNIT
     least_gain: float = 8.0
     stock: int = 64
+    stock_bytes: int = 64 * 2**20
 
     def __post_init__(self) -> None:
         """Refuse what would check nothing."""
-        if self.repetitions < 1 or not 0 < self.unit < 1 or self.stock < 0:
+        if self.repetitions < 1 or not 0 < self.unit < 1 or min(self.stock, self.stock_bytes) < 0:
             raise ConfigError("a check needs a vector and a unit roundoff", code="config.value")
 
 
@@ -66,7 +68,8 @@ class Recompute:
 
     Attributes:
         share: That probability; 1 computes everything again.
-        bound: How far an answer may be off, as a share of the largest magnitude in the right one.
+        bound: How far an answer may be off, as a share of the largest magnitude in the same
+            example's right one.
     """
 
     share: float
@@ -125,6 +128,14 @@ class Verifier(Protocol):
         """Prepare for so many answers when nobody waits; return for how many that was done."""
         ...
 
+    def prepare_piece(self) -> bool:
+        """Do a small piece of preparing; return whether there was something to do."""
+        ...
+
+    def forget(self) -> None:
+        """Forget what was prepared."""
+        ...
+
 
 def build_verifier(middle: PartFile, mode: Mode, *, threads: int) -> Verifier:
     """Return what checks this middle's answers.
@@ -164,7 +175,9 @@ class _Checked:
         self._checks: Final = tuple(
             LinearCheck(step, repetitions=mode.repetitions, unit=mode.unit) for step in steps
         )
-        self._stocks: Final = tuple(check.stock(most=mode.stock) for check in self._checks)
+        of_one = sum(check.fold_bytes for check in self._checks)
+        most = min(mode.stock, mode.stock_bytes // of_one)
+        self._stocks: Final = tuple(check.stock(most=most) for check in self._checks)
         near = max(check.missed(1 + 1e-9) for check in self._checks)
         far = max(check.missed(1000) for check in self._checks)
         self.description: Final = (
@@ -188,6 +201,13 @@ class _Checked:
 
     def prepare(self, count: int) -> int:
         return min(stock.fill(count) for stock in self._stocks)
+
+    def prepare_piece(self) -> bool:
+        return min(self._stocks, key=len).piece()
+
+    def forget(self) -> None:
+        for stock in self._stocks:
+            stock.clear()
 
 
 class _Recomputed:
@@ -214,6 +234,12 @@ class _Recomputed:
     def prepare(self, count: int) -> int:
         return count
 
+    def prepare_piece(self) -> bool:
+        return False
+
+    def forget(self) -> None:
+        pass
+
 
 class _Believed:
     def __init__(self, middle: PartFile, mode: Unchecked) -> None:
@@ -229,6 +255,12 @@ class _Believed:
 
     def prepare(self, count: int) -> int:
         return count
+
+    def prepare_piece(self) -> bool:
+        return False
+
+    def forget(self) -> None:
+        pass
 
 
 def checkable(middle: PartFile) -> PartFile:
@@ -256,10 +288,17 @@ def _chosen(rows: int, share: float) -> Array:
 
 
 def _require_near(right: Array, claimed: Array, bound: float) -> None:
-    scale = max(float(np.abs(right).max(initial=0.0)), 1e-30)
+    """Refuse what is not near; each example has a scale of its own, since askers differ."""
+    if not bool(np.isfinite(right).all()):
+        raise _wrong("an example whose right answer is not finite")
+    axes = tuple(range(1, right.ndim))
     with np.errstate(all="ignore"):
-        apart = np.abs(claimed.astype(np.float64) - right.astype(np.float64))
-        good = claimed.shape == right.shape and bool((apart <= bound * scale).all())
+        good = claimed.shape == right.shape
+        if good:
+            exact = right.astype(np.float64)
+            scale = np.abs(exact).max(axis=axes, keepdims=True, initial=1e-30)
+            apart = np.abs(claimed.astype(np.float64) - exact)
+            good = bool((apart <= bound * scale).all())
     if not good:
         raise _wrong("an example that was computed again")
 

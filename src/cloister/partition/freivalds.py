@@ -25,12 +25,16 @@ This holds for IEEE float32 in any order, with or without fused products. It doe
 or half precision: those have another `unit`. And it does not hold for thousands of equal products
 that are added one by one, which all round the same way: an engine that adds in blocks passes there.
 
+Norms are read of a part of the channels first. They are no more than those of all, so what is
+within the bound for them is within the bound; whatever is not is judged by all.
+
 Wrong claims below the bound are not seen; `bound` says how large it is.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -49,7 +53,12 @@ FLOAT32_UNIT: Final = 2.0**-24
 _DEVIATIONS: Final = 8.0
 _LARGEST: Final = 2.0  # of the vectors' numbers
 _MANTISSA: Final = np.uint32(0x807FFFFF)
-_CACHED: Final = 1 << 19  # bytes of an input
+_PIECE: Final = 1 << 20  # bytes of weights that are folded without a pause
+_TOGETHER: Final = 1 << 22  # bytes of maps, or of sixteen times as much input, in one pass
+_LEAST_MAPS: Final = 1 / 16
+_PART: Final = 16
+_BELOW: Final = np.float32(0.99)  # so that sums in another order are below as well
+_TINY: Final = np.float32(1e-35)
 _ONE: Final = np.uint32(0x3F800000)
 
 
@@ -101,7 +110,9 @@ class LinearCheck:
         # rounded, whose norm is at most that of the vector, 2 sqrt(channels), times the matrix's.
         own = terms + (2 + _LARGEST / _DEVIATIONS) * math.sqrt(step.channels)
         self._gathers: dict[tuple[int, ...], Gather] = {}
-        self._factor: Final = _DEVIATIONS * (_LARGEST * terms * unit + own * FLOAT32_UNIT)
+        factor = _DEVIATIONS * (_LARGEST * terms * unit + own * FLOAT32_UNIT)
+        self._slope: Final = np.float32(factor * self._norm)
+        self._least: Final = np.float32(factor * self._bias_norm)
 
     def missed(self, times: float) -> float:
         """Return the probability at most of missing a claim wrong by `times` the bound."""
@@ -112,27 +123,47 @@ class LinearCheck:
 
     def bound(self, norms: Array) -> Array:
         """Return the least error of one number that counts, where the inputs have these norms."""
-        return np.asarray(self._factor * (self._norm * norms + self._bias_norm))
+        return np.asarray(norms * self._slope + self._least)
+
+    @property
+    def fold_bytes(self) -> int:
+        """How much memory one fold takes."""
+        step = self.step
+        of_one = step.channels + step.channels_in * math.prod(step.kernel) + 1
+        return self.repetitions * of_one * np.dtype(np.float32).itemsize
 
     def draw(self, count: int = 1) -> tuple[SecretFold, ...]:
         """Fold fresh secret vectors for so many checks; costs 1/positions of the step, each."""
+        *_, folds = self.drawing(count)
+        return folds
+
+    def drawing(self, count: int = 1) -> Iterator[tuple[SecretFold, ...]]:
+        """Do what `draw` does in small pieces of work; the last one gives all folds."""
         step, rows = self.step, count * self.repetitions
         vectors = draw_vectors(rows, step.channels)
-        grouped = vectors.reshape(rows, step.groups, -1).transpose(1, 0, 2)
-        folded = np.matmul(grouped, self._matrix).transpose(1, 0, 2)
+        folded = np.zeros((rows, step.groups, step.terms), np.float32)
+        for group, matrix in enumerate(self._matrix):
+            mine = vectors.reshape(rows, step.groups, -1)[:, group]
+            # Some rows of the weights at a time stay in the cache from one vector to the next.
+            size = max(_PIECE // matrix[:1].nbytes, 1)
+            for first in range(0, len(matrix), size):
+                block = matrix[first : first + size]
+                for vector, total in zip(mine[:, first : first + size], folded, strict=True):
+                    total[group] += vector @ block
+                yield ()
         bias = np.zeros(step.channels) if step.bias is None else step.bias.astype(np.float64)
         shape = (count, self.repetitions, step.channels_in, -1)
         # (count, repetitions, kernel, in): rows of one product with the input.
         folded = np.ascontiguousarray(folded.reshape(shape).swapaxes(2, 3))
         vectors = vectors.reshape(count, self.repetitions, -1)
         constants = (vectors.astype(np.float64) @ bias).astype(np.float32)
-        return tuple(
+        yield tuple(
             SecretFold(Fold(*each)) for each in zip(vectors, folded, constants, strict=True)
         )
 
     def stock(self, *, most: int) -> Stock[Fold]:
         """Return an empty stock of folds that are prepared when nobody waits."""
-        return Stock(self.draw, most=most)
+        return Stock(self.drawing, most=most)
 
     def require(self, given: Array, claimed: Array, *, fold: SecretFold | None = None) -> None:
         """Refuse a claim that is not this step's output for a trusted input.
@@ -147,25 +178,41 @@ class LinearCheck:
         """
         secret = (self.draw()[0] if fold is None else fold).take()
         self._require_form(given, claimed)
-        dense = not self.step.kernel
-        # A few examples at a time stay in the processor's cache from one product to the next.
-        count = len(given) if dense else max(_CACHED // max(given[:1].nbytes, 1), 1)
-        for first in range(0, len(given), max(count, 1)):
+        count = self._together(given)
+        for first in range(0, len(given), count):
             rows = slice(first, first + count)
-            with np.errstate(all="ignore"):  # what is not finite is refused, not warned of
-                apart, norms = (self._dense if dense else self._conv)(
-                    secret, given[rows], claimed[rows]
-                )
-                # A claim that is not a number is not within the bound either.
-                good = np.abs(apart) <= self._allowed(norms)
-            if not bool(good.all()):
+            if not self._holds(secret, given[rows], claimed[rows]):
                 raise RefusedError(
                     "the middle's answer is wrong", code="middle.wrong", detail=self.step.output
                 )
 
+    def _together(self, given: Array) -> int:
+        """Return how many examples are checked in one pass, within memory that is bounded."""
+        if not self.step.kernel:
+            return max(len(given), 1)
+        maps = self.repetitions * math.prod(self.step.kernel) / self.step.channels_in
+        return max(int(_TOGETHER / max(given[:1].nbytes * max(maps, _LEAST_MAPS), 1)), 1)
+
+    def _holds(self, secret: Fold, given: Array, claimed: Array) -> bool:
+        with np.errstate(all="ignore"):  # what is not finite is refused, not warned of
+            if not self.step.kernel:
+                apart, norms = self._dense(secret, given, claimed)
+                return _within(apart, self._allowed(norms))
+            gather = self._gather(given)
+            if gather.thinned:
+                given = given[gather.thinning(first=self.step.layout == "NCHW")]
+            apart = self._conv(secret, given, claimed, gather)
+            # A norm over some channels is no more than that over all: what is within the bound for
+            # it is within the bound. Honest claims are, so that the others are seldom read.
+            every = self.step.channels_in
+            below = self._norms(given, gather, channels=max(every // _PART, 1)) * _BELOW
+            return _within(apart, self._allowed(below)) or _within(
+                apart, self._allowed(self._norms(given, gather, channels=every))
+            )
+
     def _allowed(self, norms: Array) -> Array:
         """Return what may remain, (batch, repetitions, positions), from (batch, positions)."""
-        return np.asarray(self.bound(norms)[:, None, :] + 1e-35)
+        return np.asarray(self.bound(norms)[:, None, :] + _TINY)
 
     def _require_form(self, given: Array, claimed: Array) -> None:
         step = self.step
@@ -173,9 +220,9 @@ class LinearCheck:
         if not step.kernel:
             shape = (*given.shape[:-1], step.channels)
         elif step.layout == "NCHW":
-            shape = (given.shape[0], step.channels, *step.sizes_out(given.shape[2:]))
+            shape = (given.shape[0], step.channels, *self._gather(given).sizes)
         else:
-            shape = (given.shape[0], *step.sizes_out(given.shape[1:-1]), step.channels)
+            shape = (given.shape[0], *self._gather(given).sizes, step.channels)
         if claimed.shape != shape or claimed.dtype != np.float32 or given.dtype != np.float32:
             raise RefusedError(
                 "the middle's answer is wrong", code="middle.wrong", detail=f"{step.output}: form"
@@ -188,31 +235,37 @@ class LinearCheck:
         norms = np.sqrt(np.einsum("pc,pc->p", rows, rows))
         return (found - expected.T - secret.constants[:, None])[None], norms[None]
 
-    def _conv(self, secret: Fold, given: Array, claimed: Array) -> tuple[Array, Array]:
-        step, first = self.step, self.step.layout == "NCHW"
-        spatial = given.shape[2:] if first else given.shape[1:-1]
+    def _gather(self, given: Array) -> Gather:
+        """Return who adds up for inputs of this size."""
+        spatial = given.shape[2:] if self.step.layout == "NCHW" else given.shape[1:-1]
         gather = self._gathers.get(spatial)
         if gather is None:
-            gather = self._gathers[spatial] = Gather(step, spatial)
-        if gather.thinned:
-            given = given[gather.thinning(first=first)]
-        batch, folded = given.shape[0], secret.folded.reshape(-1, step.channels_in)
-        if first:
-            flat = given.reshape(batch, step.channels_in, -1)
-            maps = np.matmul(folded, flat)
-            squares = np.einsum("bcp,bcp->bp", flat, flat)
-            answers = claimed.reshape(batch, step.channels, -1)
-            found = np.empty((batch, self.repetitions, answers.shape[2]), np.float32)
-            for i, vector in enumerate(secret.vectors):
-                np.matmul(vector, answers, out=found[:, i])
+            gather = self._gathers[spatial] = Gather(self.step, spatial)
+        return gather
+
+    def _conv(self, secret: Fold, given: Array, claimed: Array, gather: Gather) -> Array:
+        """Return the differences, (batch, repetitions, positions)."""
+        step, batch = self.step, len(given)
+        folded = secret.folded.reshape(-1, step.channels_in)
+        if step.layout == "NCHW":
+            maps = np.matmul(folded, given.reshape(batch, step.channels_in, -1))
+            found = np.matmul(secret.vectors, claimed.reshape(batch, step.channels, -1))
         else:
-            flat = given.reshape(batch, -1, step.channels_in)
-            maps = np.ascontiguousarray(np.matmul(flat, folded.T).swapaxes(1, 2))
-            squares = np.einsum("bpc,bpc->bp", flat, flat)
+            maps = np.matmul(given.reshape(batch, -1, step.channels_in), folded.T).swapaxes(1, 2)
             answers = claimed.reshape(batch, -1, step.channels)
-            found = np.stack([np.matmul(answers, vector) for vector in secret.vectors], 1)
+            found = np.matmul(answers, secret.vectors.T).swapaxes(1, 2)
         expected = gather.taps(maps.reshape(batch, self.repetitions, -1, maps.shape[-1]))
-        return found - expected - secret.constants[:, None], np.sqrt(gather.box(squares))
+        return np.asarray(found - expected - secret.constants[:, None])
+
+    def _norms(self, given: Array, gather: Gather, *, channels: int) -> Array:
+        """Return the norms of what each position reads in the first channels."""
+        if self.step.layout == "NCHW":
+            flat = given.reshape(len(given), self.step.channels_in, -1)[:, :channels]
+            squares = np.einsum("bcp,bcp->bp", flat, flat)
+        else:
+            flat = given.reshape(len(given), -1, self.step.channels_in)[..., :channels]
+            squares = np.einsum("bpc,bpc->bp", flat, flat)
+        return np.sqrt(gather.box(squares))
 
 
 def draw_vectors(rows: int, channels: int) -> Array:
@@ -223,3 +276,11 @@ def draw_vectors(rows: int, channels: int) -> Array:
 
 def _rows(array: Array) -> Array:
     return array.reshape(-1, array.shape[-1])
+
+
+def _within(apart: Array, allowed: Array) -> bool:
+    """Tell whether nothing is further apart than is allowed; what is not a number is.
+
+    Where squares of an input are beyond float32, no bound is known, and nothing is within it.
+    """
+    return bool((np.abs(apart) <= allowed).all()) and bool(np.isfinite(allowed).all())

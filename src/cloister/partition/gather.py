@@ -2,11 +2,14 @@
 
 Of a folded convolution only a few channels are left, so nothing here is in proportion to the
 model's own channels.
+
+Maps are put into grids with zeros around them. There, a place of the kernel reads at the same
+distance from every position, and places of one axis lie at equal distances: so what all of them
+read is one array with strides of its own, and adding it up is one pass.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, Final
@@ -17,56 +20,67 @@ from cloister.partition.linear_step import Array, LinearStep
 
 __all__ = ["Gather"]
 
+_BYTES: Final = 4  # of a float32
+
 
 class Gather:
-    """Adds up for inputs of one size. Positions are flat, row after row, in all arrays."""
+    """Adds up for inputs of one size. Positions are flat, row after row, in all arrays.
+
+    Attributes:
+        sizes: Of the output, for each axis.
+        thinned: Whether the kernel has one place and leaves out positions; see `thinning`.
+    """
 
     def __init__(self, step: LinearStep, spatial: Sequence[int]) -> None:
         """Work out which position reads what."""
         self._step: Final = step
         pads = step.pads(spatial)
-        self._sizes: Final = step.sizes_out(spatial)
+        self.sizes: Final = step.sizes_out(spatial)
         self.thinned: Final = (
             math.prod(step.kernel) == 1
             and max(step.strides) > 1
             and not any(before or after for before, after in pads)
         )
-        self._given: Final = self._sizes if self.thinned else tuple(spatial)
+        self._given: Final = self.sizes if self.thinned else tuple(spatial)
         strides = (1,) * len(self._given) if self.thinned else step.strides
-        self._strides: Final = strides
-        # Where a place of the kernel reads, seen from the position of the output times the stride.
-        self._offsets: Final = tuple(
-            tuple(place * dilation - before for place in range(size))
-            for size, dilation, (before, _) in zip(step.kernel, step.dilation, pads, strict=True)
+        # The grid: as far as anything reads, and as far as the input lies.
+        axes = list(zip(self._given, self.sizes, strides, step.kernel, step.dilation, strict=True))
+        self._grid: Final = tuple(
+            max(before + size, (made - 1) * stride + (kernel - 1) * dilation + 1)
+            for (size, made, stride, kernel, dilation), (before, _) in zip(axes, pads, strict=True)
         )
-        self._same: Final = self._given == self._sizes and max(strides) == 1
-
-        self._edges: Final[list[Any]] = []
-        self._shifts: Final[list[tuple[slice, slice]]] = []
-        if self._same:
-            for number, offsets in enumerate(itertools.product(*self._offsets)):
-                self._shift(number, offsets)
-        self._reaches: Final = tuple(
-            tuple(self._reach(axis, offset) for offset in offsets)
-            for axis, offsets in enumerate(self._offsets)
+        self._inside: Final = tuple(
+            slice(before, before + size)
+            for (before, _), size in zip(pads, self._given, strict=True)
         )
-
-    def _shift(self, number: int, offsets: tuple[int, ...]) -> None:
-        """Note what one place reads where rows lie flat, one after another."""
-        at = 0
-        for axis, (offset, size) in enumerate(zip(offsets, self._given, strict=True)):
-            at = at * size + offset
-            # What would be read over the end of a row is in the next one; the first axis just ends.
-            if offset and axis:
-                edge = slice(0, offset) if offset > 0 else slice(offset, None)
-                after = (slice(None),) * (len(offsets) - axis - 1)
-                before = (slice(None),) * axis
-                self._edges.append((slice(None), slice(None), number, *before, edge, *after))
-        self._shifts.append(
-            (slice(0, -at or None), slice(at, None))
-            if at >= 0
-            else (slice(-at, None), slice(0, at))
+        self._alone: Final = math.prod(step.kernel) == 1 and self._grid == self._given == self.sizes
+        apart = tuple(math.prod(self._grid[axis + 1 :]) for axis in range(len(self._grid)))
+        self._places: Final = tuple(
+            each * dilation for each, dilation in zip(apart, step.dilation, strict=True)
         )
+        # Without strides, positions of all rows are one run; what lies behind a row is left out.
+        self._runs: Final = max(strides) == 1
+        self._read: Final = (self.sizes[0] * apart[0],) if self._runs else self.sizes
+        self._steps: Final = (
+            (1,)
+            if self._runs
+            else tuple(each * stride for each, stride in zip(apart, strides, strict=True))
+        )
+        furthest = sum(
+            (size - 1) * each
+            for size, each in zip(
+                (*step.kernel, *self._read), (*self._places, *self._steps), strict=True
+            )
+        )
+        self._cells: Final = math.prod(self._grid)
+        self._numbers: Final = max(self._cells, furthest + 1)
+        # Each place of the kernel reads its own map, or all read the one.
+        planes = tuple(
+            self._numbers * math.prod(step.kernel[axis + 1 :]) for axis in range(len(step.kernel))
+        )
+        self._of_planes: Final = tuple(map(sum, zip(self._places, planes, strict=True)))
+        self._over: Final = tuple(range(1, 1 + len(step.kernel)))
+        self._cut: Final = (slice(None), slice(None), *(slice(size) for size in self.sizes[1:]))
 
     def thinning(self, *, first: bool) -> tuple[slice, ...]:
         """Return which positions a kernel of size one reads, where it leaves some out."""
@@ -75,56 +89,34 @@ class Gather:
         return (*outer, *inner)
 
     def taps(self, maps: Array) -> Array:
-        """Add up (batch, rows, kernel, positions in) to (batch, rows, positions out).
-
-        The maps are the caller's own, and are changed.
-        """
-        if maps.shape[2] == 1 and self._same and not any(map(any, self._offsets)):
+        """Add up (batch, rows, kernel, positions in) to (batch, rows, positions out)."""
+        batch, rows, kernel, positions = maps.shape
+        if self._alone:
             return np.asarray(maps[:, :, 0])
-        if not self._same:
-            return self._windows(maps)
-        total = np.zeros((*maps.shape[:2], maps.shape[3]), np.float32)
-        grid = maps.reshape(*maps.shape[:3], *self._given)
-        for edge in self._edges:
-            grid[edge] = 0
-        for number, (out, given) in enumerate(self._shifts):
-            part = total[:, :, out]
-            np.add(part, maps[:, :, number, given], out=part)
-        return total
+        total = self._sum(maps.reshape(batch * rows, kernel, positions), planes=True)
+        return total.reshape(batch, rows, -1)
 
     def box(self, values: Array) -> Array:
         """Add up (batch, positions in) over all places of the kernel: (batch, positions out)."""
-        grid = values.reshape(values.shape[0], *self._given)
-        for axis, offsets in enumerate(self._offsets):
-            if offsets == (0,) and self._strides[axis] == 1:
-                continue
-            shape = list(grid.shape)
-            shape[axis + 1] = self._sizes[axis]
-            total = np.zeros(shape, np.float32)
-            before = (slice(None),) * (axis + 1)
-            for out, given in self._reaches[axis]:
-                total[(*before, out)] += grid[(*before, given)]
-            grid = total
-        return grid.reshape(values.shape[0], -1)
+        flat = values.reshape(len(values), -1)
+        return flat if self._alone else self._sum(flat[:, None], planes=False)
 
-    def _windows(self, maps: Array) -> Array:
-        grid = maps.reshape(*maps.shape[:3], *self._given)
-        total = np.zeros((*maps.shape[:2], *self._sizes), np.float32)
-        for number, offsets in enumerate(itertools.product(*self._offsets)):
-            reach = [self._reach(axis, offset) for axis, offset in enumerate(offsets)]
-            out: Any = tuple(pair[0] for pair in reach)
-            given: Any = tuple(pair[1] for pair in reach)
-            total[(slice(None), slice(None), *out)] += grid[
-                (slice(None), slice(None), number, *given)
-            ]
-        return total.reshape(*maps.shape[:2], -1)
-
-    def _reach(self, axis: int, offset: int) -> tuple[slice, slice]:
-        """Return which positions of the output read inside of the input, and what they read."""
-        stride, given, made = self._strides[axis], self._given[axis], self._sizes[axis]
-        low = max(-(offset // stride), 0)
-        high = min((given - 1 - offset) // stride + 1, made)
-        if high <= low:
-            return slice(0, 0), slice(0, 0)
-        start = low * stride + offset
-        return slice(low, high), slice(start, start + (high - low - 1) * stride + 1, stride)
+    def _sum(self, maps: Array, *, planes: bool) -> Array:
+        """Add up (outer, planes, positions), for each place of the kernel its own or the one."""
+        outer, count, _ = maps.shape
+        around = np.zeros((outer, count, self._numbers), np.float32)
+        grid: Any = around[..., : self._cells].reshape(outer, count, *self._grid)
+        grid[(..., *self._inside)] = maps.reshape(outer, count, *self._given)
+        places = self._of_planes if planes else self._places
+        steps = (count * self._numbers, *places, *self._steps)
+        # An array over a buffer, which refuses what would reach beyond it.
+        read: Any = np.ndarray(
+            (outer, *self._step.kernel, *self._read),
+            np.float32,
+            around,
+            strides=tuple([_BYTES * step for step in steps]),
+        )
+        total = np.add.reduce(read, axis=self._over)
+        if self._runs:
+            total = total.reshape(outer, self.sizes[0], *self._grid[1:])[self._cut]
+        return np.asarray(total.reshape(outer, -1))

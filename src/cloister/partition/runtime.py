@@ -101,6 +101,8 @@ class _ONNXPart:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        # Whoever waits inside waits for the middle, which may need this very core.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session: Final = onnxruntime.InferenceSession(
                 part.data, options, providers=["CPUExecutionProvider"]

@@ -7,9 +7,10 @@ pickled, and two threads cannot both take it.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Generic, Never, TypeVar
 
 from cloister.errors import LocalProtocolError, UnavailableError
@@ -60,33 +61,70 @@ class SingleUse(Generic[T]):
 
 
 class Stock(Generic[T]):
-    """Secrets prepared ahead, in memory; each is handed out once."""
+    """Secrets prepared ahead, in memory; each is handed out once.
 
-    def __init__(self, prepare: Callable[[int], Sequence[SingleUse[T]]], *, most: int) -> None:
+    They belong to the process that made the stock: in a process that was forked from it there are
+    none, since both would hand out the same ones.
+    """
+
+    def __init__(
+        self, prepare: Callable[[int], Iterator[Sequence[SingleUse[T]]]], *, most: int
+    ) -> None:
         """Begin empty.
 
         Args:
-            prepare: Makes so many fresh ones.
+            prepare: Makes so many fresh ones in small pieces of work, of which the last gives them.
             most: How many are kept at the most.
         """
         self._prepare: Final = prepare
         self._most: Final = most
+        self._process: Final = os.getpid()
         self._lock: Final = threading.Lock()
         self._ready: deque[SingleUse[T]] = deque()
+        self._making: Final = threading.Lock()
+        self._begun: Iterator[Sequence[SingleUse[T]]] | None = None
 
     def __len__(self) -> int:
         """How many are ready."""
-        return len(self._ready)
+        return len(self._ready) if self._mine else 0
 
     def fill(self, count: int) -> int:
         """Prepare up to `count` more, and return how many; for times when nobody waits."""
-        wanted = min(count, self._most - len(self._ready))
-        if wanted <= 0:
-            return 0
-        fresh = self._prepare(wanted)
+        with self._making:
+            wanted = min(count, self._most - len(self._ready))
+            if wanted <= 0 or not self._mine:
+                return 0
+            *_, fresh = self._prepare(wanted)
+            self._add(fresh)
+            return len(fresh)
+
+    def piece(self) -> bool:
+        """Do a small piece of preparing one more; return whether there was something to do."""
+        with self._making:
+            if len(self._ready) >= self._most or not self._mine:
+                return False
+            begun = self._begun or self._prepare(1)
+            self._begun = None  # until this piece is done: what failed is begun anew
+            fresh = next(begun)
+            if fresh:
+                self._add(fresh)
+            else:
+                self._begun = begun
+            return True
+
+    def clear(self) -> None:
+        """Forget all that was prepared and what was begun."""
+        with self._making, self._lock:
+            self._begun = None
+            self._ready.clear()
+
+    def _add(self, fresh: Sequence[SingleUse[T]]) -> None:
         with self._lock:
             self._ready.extend(fresh)
-        return len(fresh)
+
+    @property
+    def _mine(self) -> bool:
+        return self._process == os.getpid()
 
     def take(self) -> SingleUse[T]:
         """Hand out one that nobody had.
@@ -94,15 +132,15 @@ class Stock(Generic[T]):
         Raises:
             UnavailableError: `middle.stock`: none is ready.
         """
-        with self._lock:
-            if not self._ready:
-                raise UnavailableError(
-                    "nothing is left of what is prepared ahead", code="middle.stock"
-                )
-            return self._ready.popleft()
+        once = self.take_or_none()
+        if once is None:
+            raise UnavailableError("nothing is left of what is prepared ahead", code="middle.stock")
+        return once
 
     def take_or_none(self) -> SingleUse[T] | None:
         """Hand out one that nobody had, or None where none is ready and one must be made now."""
+        if not self._mine:
+            return None
         with self._lock:
             return self._ready.popleft() if self._ready else None
 

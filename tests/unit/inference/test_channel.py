@@ -11,11 +11,12 @@ from cloister.errors import (
     CloisterError,
     ConfigError,
     IdentityError,
+    LocalProtocolError,
     RemoteProtocolError,
     UnavailableError,
 )
 from cloister.inference import Client
-from cloister.inference.channel import Channel
+from cloister.inference.channel import Channel, HTTPChannel
 from cloister.inference.service import HTTPRequest
 from cloister.network.tls import AnyClient, client_context, server_context
 from cloister.testing.certificates import FakeDomain
@@ -136,3 +137,127 @@ def test_an_answer_before_the_request_was_read_is_told() -> None:
         channel.close()
         thread.join()
     assert (response.status, response.body) == (413, body)
+
+
+class Counted:
+    """A server that answers each request on one connection as it was told, and counts."""
+
+    def __init__(self, *replies: bytes) -> None:
+        self.connections = 0
+        self._replies = list(replies)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = self._listener.getsockname()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while self._replies:
+            connection, _ = self._listener.accept()
+            self.connections += 1
+            with connection:
+                while self._replies and connection.recv(65536):
+                    connection.sendall(self._replies.pop(0))
+
+    def channel(self) -> HTTPChannel:
+        return HTTPChannel(
+            self.address,
+            opener=lambda: socket.create_connection(self.address),
+            timeout_s=5,
+            max_response_bytes=1000,
+        )
+
+    def close(self) -> None:
+        self._thread.join(10)
+        self._listener.close()
+
+
+ASKED = HTTPRequest("POST", "/", {"x": "y"}, b"question")
+SIZED = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab"
+CODED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"
+LAST = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nab"
+
+
+@pytest.mark.spec("SRV-37")
+@pytest.mark.parametrize(
+    ("reply", "connections"),
+    [
+        (SIZED, 1),
+        (CODED, 1),
+        (LAST, 2),
+        (SIZED + SIZED, 2),
+        (SIZED + b"\r\n", 2),
+        (CODED + b"H", 2),
+    ],
+)
+def test_a_connection_is_used_again_where_nothing_came_behind(
+    reply: bytes, connections: int
+) -> None:
+    """However the answer says its length; a second answer is none to the next question."""
+    server = Counted(reply, SIZED)
+    channel = server.channel()
+    assert channel.exchange(ASKED).body == b"ab"
+    assert channel.exchange(ASKED).body == b"ab"
+    channel.close()
+    server.close()
+    assert server.connections == connections
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 1001\r\n\r\n" + bytes(1001), "protocol.remote"),
+        (CODED.replace(b"\r\n2\r\nab", b"\r\n3e9\r\n" + bytes(1001)), "protocol.remote"),
+        (SIZED.replace(b": 2", b": 2\r\ncontent-length: 3"), "protocol.remote"),
+        (SIZED.replace(b"/1.1", b"/2"), "protocol.remote"),
+        (SIZED.replace(b" 200", b" 20"), "protocol.remote"),
+    ],
+)
+def test_an_answer_that_is_too_long_or_none_is_refused(reply: bytes, code: str) -> None:
+    """Whoever reads it."""
+    server = Counted(reply)
+    channel = server.channel()
+    with pytest.raises(RemoteProtocolError) as caught:
+        channel.exchange(ASKED)
+    server.close()
+    assert caught.value.code == code
+
+
+def test_an_exchange_has_an_end() -> None:
+    """A server that says nothing, or half of it, is too slow."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        for said in (b"", SIZED[:10], SIZED[:-1], CODED[:-1]):
+            channel = HTTPChannel(
+                address,
+                opener=lambda: socket.create_connection(address),
+                timeout_s=0.2,
+                max_response_bytes=1000,
+            )
+            answering = threading.Timer(0, lambda said=said: held(listener, said))
+            answering.start()
+            with pytest.raises(UnavailableError) as caught:
+                channel.exchange(ASKED)
+            answering.join()
+            assert caught.value.code == "server.unreachable"
+
+
+def held(listener: socket.socket, said: bytes) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.sendall(said)
+        time.sleep(0.5)
+
+
+def test_what_http_cannot_say_is_not_sent() -> None:
+    """A field that would make another one is our mistake."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        channel = HTTPChannel(
+            address,
+            opener=lambda: socket.create_connection(address),
+            timeout_s=5,
+            max_response_bytes=1000,
+        )
+        with pytest.raises(LocalProtocolError) as caught:
+            channel.exchange(HTTPRequest("GET", "/", {"x": "y\r\nz: 1"}, b""))
+        assert caught.value.code == "protocol.local"

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -16,7 +17,7 @@ from cloister.inference import Client
 from cloister.inference.http import HTTPServer, Limits
 from cloister.inference.service import InferenceService
 from cloister.inference.tensor import Array, TensorSpec
-from cloister.network.tls import AnyClient, server_context
+from cloister.network.tls import AnyClient, Connection, client_context, connect, server_context
 from cloister.testing.certificates import FakeDomain
 
 NOW = int(time.time())  # noqa: TID251  # OpenSSL asks the machine, whatever a test would like
@@ -41,10 +42,11 @@ class Waiting:
 
 
 class Running:
-    """A server in a thread of its own."""
+    """A server in a thread of its own; one that speaks plainly is for what is no matter of TLS."""
 
-    def __init__(self, model: Waiting, limits: Limits) -> None:
+    def __init__(self, model: Waiting, limits: Limits, *, plain: bool = False) -> None:
         self._model = model
+        self._plain = plain
         self._limits = limits
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
@@ -63,7 +65,7 @@ class Running:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         service = InferenceService({"wait": self._model})
-        server = HTTPServer(service, context=context, limits=self._limits)
+        server = HTTPServer(service, context=None if self._plain else context, limits=self._limits)
         self._ready.set()
         await server.serve(listener, stop=self._stop)
 
@@ -97,6 +99,37 @@ class Running:
             identity=DOMAIN.identity("serve").uri,
             timeout_s=20,
         )
+
+    def connection(self) -> Connection:
+        """Somebody who says what they like over TLS."""
+        context = client_context(
+            ca_pem=DOMAIN.ca_pem,
+            expected=DOMAIN.identity("serve"),
+            credential=None,
+            clock=lambda: NOW,
+        )
+        return connect(("127.0.0.1", self.port), context=context, timeout_s=20)
+
+    def statuses(self, *parts: bytes, over: bool = True) -> list[int]:
+        """Send bytes plainly, each part by itself, and return which statuses came before the end.
+
+        Args:
+            parts: What is sent.
+            over: Whether the server is told that this was all.
+        """
+        heard = b""
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection,
+            contextlib.suppress(ConnectionError),
+        ):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for part in parts:
+                connection.sendall(part)
+            if over:
+                connection.shutdown(socket.SHUT_WR)
+            while data := connection.recv(65536):
+                heard += data
+        return [int(found) for found in re.findall(rb"HTTP/1\.1 ([0-9]{3}) ", heard)]
 
 
 def ask_in_thread(running: Running, found: list[object]) -> threading.Thread:
@@ -163,3 +196,147 @@ def test_an_idle_connection_is_closed_and_opened_again() -> None:
         client.describe()
         threading.Event().wait(0.3)
         assert client.predict(np.ones(1, np.float32)).tolist() == [1.0]
+
+
+LIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n"
+QUERY = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1.0]}]}'  # 68 bytes
+ASK = b"POST /v2/models/wait/infer HTTP/1.1\r\nHost: a\r\n"
+SIZED = ASK + b"Content-Length: 68\r\n\r\n" + QUERY
+CODED = ASK + b"Transfer-Encoding: chunked\r\n\r\n44\r\n" + QUERY + b"\r\n0\r\n\r\n"
+
+SAID = [
+    ("one", LIVE, [200]),
+    ("one behind the other", LIVE + SIZED + LIVE, [200, 200, 200]),
+    ("behind chunks", CODED + LIVE + CODED + SIZED, [200, 200, 200, 200]),
+    ("the same length twice", SIZED.replace(b"Host: a", b"Host: a\r\nContent-Length: 68"), [200]),
+    ("trailers", CODED[:-2] + b"x: y\r\n\r\n" + LIVE, [200, 200]),
+    ("waiting for a word", SIZED.replace(b"Host: a", b"Host: a\r\nExpect: 100-continue"), [200]),
+    ("the last", LIVE.replace(b"Host: a", b"Host: a\r\nConnection: close") + LIVE, [200]),
+    ("staying", LIVE.replace(b"Host: a", b"Host: a\r\nConnection: keep-alive") + LIVE, [200, 200]),
+    ("the old protocol", LIVE.replace(b"/1.1", b"/1.0") + LIVE, [200]),
+    ("HEAD", LIVE.replace(b"GET", b"HEAD") + LIVE, [405, 200]),
+    ("two lengths", SIZED.replace(b"Host: a", b"Host: a\r\nContent-Length: 67"), [400]),
+    ("two lengths in one", SIZED.replace(b": 68", b": 68, 67"), [400]),
+    ("a length with a sign", SIZED.replace(b": 68", b": +68"), [400]),
+    ("less than nothing", SIZED.replace(b": 68", b": -1"), [400]),
+    ("length and chunks", CODED.replace(b"Host: a", b"Host: a\r\nContent-Length: 4") + LIVE, [400]),
+    ("chunks and length", SIZED.replace(b": 68", b": 68\r\nTransfer-Encoding: chunked"), [400]),
+    ("another coding", CODED.replace(b"chunked", b"gzip, chunked") + LIVE, [501]),
+    ("nearly a coding", CODED.replace(b"chunked", b"xchunked") + LIVE, [501]),
+    ("twice a coding", CODED.replace(b"chunked", b"chunked, chunked") + LIVE, [501]),
+    ("no size of a chunk", CODED.replace(b"\r\n44\r\n", b"\r\nzz\r\n") + LIVE, [400]),
+    ("a negative chunk", CODED.replace(b"\r\n44\r\n", b"\r\n-4\r\n") + LIVE, [400]),
+    ("a chunk that goes on", CODED.replace(b"\r\n44\r\n", b"\r\n43\r\n") + LIVE, [400]),
+    ("a folded field", LIVE.replace(b"Host: a", b"Host: a\r\nx: y\r\n z") + LIVE, [400]),
+    ("a folded length", SIZED.replace(b": 68", b":\r\n 68") + LIVE, [400]),
+    ("an end in LF", LIVE.replace(b"\r\n", b"\n") + LIVE, [400]),
+    ("a field's end in LF", LIVE.replace(b": a\r\n", b": a\nx: y\r\n") + LIVE, [400]),
+    ("a CR alone", LIVE.replace(b": a", b": a\rx: y") + LIVE, [400]),
+    ("no host", LIVE.replace(b"Host: a\r\n", b"") + LIVE, [400]),
+    ("two hosts", LIVE.replace(b"Host: a", b"Host: a\r\nHost: b") + LIVE, [400]),
+    ("a space before the colon", SIZED.replace(b"Length:", b"Length :") + LIVE, [400]),
+    ("no name", LIVE.replace(b"Host: a", b"Host: a\r\n: y") + LIVE, [400]),
+    ("NUL", LIVE.replace(b"Host: a", b"Host: a\0") + LIVE, [400]),
+    ("another protocol", LIVE.replace(b"/1.1", b"/2.0") + LIVE, [505]),
+    ("half a body", SIZED[:-1], [400]),
+    ("half a chunk", CODED[:-1], [400]),
+    ("half a head", LIVE[:-1], [400]),
+    ("nonsense", b"\x16\x03\x01\x02\x00" + LIVE, [400]),
+    ("a long head", LIVE.replace(b": a", b": " + b"a" * 20_000) + LIVE, [431]),
+    ("a long body", SIZED.replace(b": 68", b": 1000001") + LIVE, [413]),
+    ("long chunks", CODED.replace(b"\r\n44\r\n", b"\r\nF4241\r\n") + bytes(1_000_001), [413]),
+]  # fmt: skip
+
+
+@pytest.mark.spec("SRV-32", "SRV-37")
+@pytest.mark.parametrize(("said", "heard"), [each[1:] for each in SAID], ids=[s[0] for s in SAID])
+def test_a_request_has_one_meaning_or_is_the_last(said: bytes, heard: list[int]) -> None:
+    """What could mean two things is refused, and nothing behind it is answered; in any pieces."""
+    model = Waiting()
+    model.go_on.set()
+    with Running(model, Limits(body_bytes=1_000_000), plain=True) as running:
+        assert running.statuses(said) == heard
+        size = max(150, len(said) // 100)
+        pieces = [said[at : at + size] for at in range(0, len(said), size)]
+        assert running.statuses(*pieces) == heard
+
+
+def test_one_byte_after_the_other_is_a_request() -> None:
+    """As long as it takes no longer than a request may."""
+    model = Waiting()
+    model.go_on.set()
+    with Running(model, Limits(), plain=True) as running:
+        assert running.statuses(*(bytes([each]) for each in SIZED)) == [200]
+
+
+@pytest.mark.spec("SRV-32")
+@pytest.mark.parametrize("said", [SIZED[:-1], CODED[:-1], LIVE[:-1], LIVE[:3]])
+def test_who_does_not_come_to_an_end_is_told(said: bytes) -> None:
+    """A request takes its time from its first byte."""
+    model = Waiting()
+    with Running(model, Limits(request_s=0.2), plain=True) as running:
+        assert running.statuses(said, over=False) == [408]
+
+
+@pytest.mark.spec("SRV-33")
+def test_connections_are_few() -> None:
+    """One too many is told so, and may come when another has gone."""
+    model = Waiting()
+    model.go_on.set()
+    with Running(model, Limits(connections=2)) as running:
+        with running.client() as first, running.client() as second:
+            assert first.describe().name == second.describe().name == "wait"
+            with running.connection() as third:
+                third.sendall(LIVE)
+                heard = b""
+                while data := third.recv(65536):
+                    heard += data
+            assert heard.startswith(b"HTTP/1.1 503 ")
+            assert b"\r\nretry-after: 1\r\n" in heard
+            assert heard.count(b"HTTP/1.1") == 1
+            assert first.predict(np.ones(1, np.float32)).tolist() == [1.0]
+        deadline = time.monotonic() + 10
+        found = ""
+        while found != "wait":
+            assert time.monotonic() < deadline
+            with contextlib.suppress(UnavailableError), running.client() as fourth:
+                found = fourth.describe().name
+
+
+def test_strangers_do_not_keep_others_out() -> None:
+    """Who never finishes a handshake is no connection, and has no thread."""
+    model = Waiting()
+    model.go_on.set()
+    with Running(model, Limits(connections=1)) as running, contextlib.ExitStack() as held:
+        for _ in range(20):
+            held.enter_context(socket.create_connection(("127.0.0.1", running.port)))
+        with running.client() as client:
+            assert client.predict(np.ones(1, np.float32)).tolist() == [1.0]
+        assert sum(thread.name == "client" for thread in threading.enumerate()) <= 1
+
+
+def test_a_client_that_takes_no_answer_is_left() -> None:
+    """After a while; others are answered in the meantime."""
+    model = Waiting()
+    model.go_on.set()
+    count = 12_000_000  # more than kernels keep
+    question = (
+        b'{"inputs":[{"name":"x","datatype":"FP32","shape":[%d],'
+        b'"parameters":{"binary_data_size":%d}}],"parameters":{"binary_data_output":true}}'
+    ) % (count, 4 * count)
+    said = ASK + b"Inference-Header-Content-Length: %d\r\nContent-Length: %d\r\n\r\n%s" % (
+        len(question),
+        len(question) + 4 * count,
+        question,
+    )
+    with Running(model, Limits(response_s=0.2, body_bytes=64 << 20)) as running:
+        with running.connection() as slow:
+            slow.sendall(said + bytes(4 * count))
+            with running.client() as client:
+                assert client.predict(np.ones(1, np.float32)).tolist() == [1.0]
+            threading.Event().wait(1)
+            size = 0
+            with contextlib.suppress(OSError):
+                while data := slow.recv(65536):
+                    size += len(data)
+        assert size < count * 4

@@ -208,6 +208,31 @@ def test_the_watcher_hears_of_each_computation() -> None:
     assert heard == [("m", 1, 3)]
 
 
+def test_a_rest_is_waited_for() -> None:
+    """Nobody is here, and somebody was since; or whoever waits is to stop."""
+    model, stop = Gated(), threading.Event()
+    line = line_of(model)
+    assert line.rest(-1, stop=stop) == 0
+    rests: list[int] = []
+    waiting = threading.Thread(target=lambda: rests.append(line.rest(0, stop=stop)))
+    waiting.start()
+    asked = [Asked(line, 1)]
+    assert model.begun.acquire(timeout=10)
+    asked.append(Asked(line, 2))
+    wait_for(lambda: line.waiting == 1)
+    assert rests == []
+    model.go_on.set()
+    assert [each.end() for each in asked] == [[2], [4]]
+    waiting.join(20)
+    assert rests == [1]
+    waiting = threading.Thread(target=lambda: rests.append(line.rest(1, stop=stop)))
+    waiting.start()
+    stop.set()
+    line.nudge()
+    waiting.join(20)
+    assert rests == [1, 1]
+
+
 def test_many_threads_all_get_their_own() -> None:
     """For a while, with joining, deadlines and handing on."""
     model = Gated()

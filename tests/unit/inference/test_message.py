@@ -146,3 +146,19 @@ def test_a_body_that_is_no_json_is_refused(raw: Body) -> None:
     with pytest.raises(MalformedError) as caught:
         read_request(raw, inputs=INPUTS, outputs=OUTPUTS)
     assert caught.value.code == "message.malformed"
+
+
+@pytest.mark.spec("SRV-12")
+@pytest.mark.parametrize("name", ["x", "xy", "a longer name"])
+def test_a_first_tensor_begins_where_a_runtime_need_not_copy_it(name: str) -> None:
+    """The JSON ends in spaces up to a multiple of 16; what came in memory of its own is aligned."""
+    body = write_request({name: np.arange(6, dtype=np.float64).reshape(2, 3)}, outputs=[name])
+    assert body.json_bytes is not None
+    assert body.json_bytes % 16 == 0
+    came = Body(bytearray(body.data), body.json_bytes)
+    spec = TensorSpec(name, "FP64", (2, 3))
+    array = read_request(came, inputs=[spec], outputs=[spec]).inputs[name]
+    assert array.flags.aligned
+    assert array.flags.writeable
+    assert array.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert np.shares_memory(array, np.frombuffer(came.data, np.uint8))

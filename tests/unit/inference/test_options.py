@@ -27,6 +27,7 @@ def test_one_source_is_taken(words: list[str]) -> None:
         (["--models", "f", "--name", "m"], "config.value"),
         (["--models", "f", "--model", "m", "--name", "m"], "config.value"),
         (["--models", "f", "--require", "x"], "config.value"),
+        (["--models", "f", "--batch", "8"], "config.value"),
         (["--model", "m", "--name", "m", "--secret", "s"], "config.value"),
         (PACKAGE, "config.missing"),
         ([*PACKAGE, *CHECKED[:4]], "config.missing"),

@@ -6,7 +6,7 @@ import argparse
 import logging
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from cloister.inference.middle_process import MiddleServer, engine
 from cloister.inference.options import parse_options
 from cloister.inference.packaged import mode_of, open_partitioned
 from cloister.inference.partitioned import PartitionedModel
+from cloister.inference.tensor import Array
 from cloister.partition.checking import Freivalds, Mode, Recompute
 from cloister.partition.cuts import cut_at
 from cloister.partition.cutting import Wish, cut_package
@@ -105,6 +106,34 @@ def test_a_package_in_one_folder_is_the_whole_model(
     assert "probability" in cut.note
     assert cut.note in caplog.text
     assert ("secret vectors" in cut.note) is (check == "freivalds")
+
+
+@pytest.mark.spec("SRV-47", "SRV-52")
+def test_rows_are_tried_inside_before_queries_are_joined(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no middle there; a model whose rows change each other is refused."""
+    stage = replace(stage, address="unix:/nowhere")
+    cut = open_partitioned(stage.options("--batch", "8"))
+    assert isinstance(cut.model, PartitionedModel)
+    rows = np.random.default_rng(1).random((3, 64), np.float32)
+    right = open_part(stage.source.part(["x"], ["label"]), threads=1).run({"x": rows})["label"]
+    found = cut.model.inside().predict({"x": rows})
+    assert found.keys() == {"label"}
+    np.testing.assert_allclose(found["label"], right, rtol=1e-4)
+
+    class Mixing:
+        platform, remembers = "test", False
+        inputs, outputs = cut.model.inputs, cut.model.outputs
+
+        def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+            return {"label": np.cumsum(inputs["x"][:, :10], axis=0)}
+
+    monkeypatch.setattr(PartitionedModel, "inside", lambda _model: Mixing())
+    with pytest.raises(CloisterError) as caught:
+        open_partitioned(stage.options("--batch", "8"))
+    assert caught.value.code == "model.malformed"
+    open_partitioned(stage.options())
 
 
 @pytest.mark.spec("SRV-47")

@@ -9,6 +9,7 @@ import pytest
 
 from cloister.errors import CloisterError, ConfigError, MalformedError
 from cloister.inference.metrics import Metrics
+from cloister.inference.model_config import Batching
 from cloister.inference.options import parse_options
 from cloister.inference.packaged import Partitioned
 from cloister.inference.sources import open_models
@@ -62,6 +63,24 @@ def test_of_a_package_the_best_classes_alone_may_leave() -> None:
         with pytest.raises(CloisterError) as caught:
             opened(*words, "--top", top, partitioned=lambda _options: cut)
         assert caught.value.code == code
+
+
+@pytest.mark.spec("SRV-47")
+def test_queries_of_a_package_are_joined_where_words_say_so() -> None:
+    """Up to so many rows, after so long; alone where nothing is said."""
+    words = ["--package", "p", "--secret", "s", "--signer", "k", "--require", "x<=1", "--name", "m"]
+    cut = Partitioned(Half(), None, "")
+    registry, _ = opened(*words, partitioned=lambda _options: cut)
+    assert registry.find("m").config.batching is None
+    more = ["--batch", "8", "--batch-delay", "2.5"]
+    registry, _ = opened(*words, *more, partitioned=lambda _options: cut)
+    served = registry.find("m")
+    assert served.config.batching == Batching(8, delay_s=0.0025)
+    assert served.line.rows_at_once == 8
+    for bad in (["1"], ["1025"], ["8", "--batch-delay", "-1"], ["8", "--batch-delay", "nan"]):
+        with pytest.raises(ConfigError) as caught:
+            opened(*words, "--batch", *bad, partitioned=lambda _options: cut)
+        assert caught.value.code == "config.value"
 
 
 @pytest.mark.spec("SRV-2")

@@ -149,3 +149,22 @@ def test_what_json_cannot_say_is_refused(datatype: str, values: list[float]) -> 
     with pytest.raises(MalformedError) as caught:
         to_json(np.array(values, dtype=DATATYPES[datatype]), datatype, name="t")
     assert "binary_data" in caught.value.public
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6, dtype="<f4").reshape(2, 3),
+        np.arange(6, dtype="<f4").reshape(2, 3).T,
+        np.arange(6, dtype=">f4"),
+        np.zeros((2, 0), "<f4"),
+        np.array(3, "<f4"),
+    ],
+)
+def test_a_tensor_is_copied_only_where_it_must_be(array: np.ndarray) -> None:
+    """Row-major little-endian bytes, those of the array itself where it has them."""
+    data = to_binary(array, "FP32")
+    assert bytes(data) == np.asarray(array).astype("<f4").tobytes()
+    whole = np.asarray(array)
+    plain = whole.flags.c_contiguous and whole.dtype.isnative and whole.size > 0
+    assert np.shares_memory(np.frombuffer(data, np.uint8), whole) == plain

@@ -53,6 +53,36 @@ def test_every_convolution_is_a_claim_and_the_rest_is_computed_inside() -> None:
     assert "at most 0.25, one" in verifier.description
 
 
+def test_pieces_fill_all_steps_alike_up_to_the_bound_of_memory() -> None:
+    """An answer's folds are four of 2 vectors of 16 numbers and 16 * 9 folded ones, and 2 more."""
+    part, given = middle(), {"first": IMAGES}
+    of_one = 4 * 4 * 2 * (16 + 16 * 9 + 1)
+    verifier: Any = build_verifier(part, Freivalds(stock_bytes=3 * of_one + 1), threads=1)
+    claims = claimed(part, verifier, given)
+    seen = set()
+    while verifier.prepare_piece():
+        sizes = [len(stock) for stock in verifier._stocks]
+        assert max(sizes) - min(sizes) <= 1
+        seen.add(sum(sizes))
+    assert seen == set(range(13))
+    held = [once._content[0] for stock in verifier._stocks for once in stock._ready]
+    assert sum(f.vectors.nbytes + f.folded.nbytes + f.constants.nbytes for f in held) == 3 * of_one
+    verifier.accept(given, claims)
+    assert [len(stock) for stock in verifier._stocks] == [2, 2, 2, 2]
+    verifier.forget()
+    verifier.accept(given, claims)
+    assert [len(stock) for stock in verifier._stocks] == [0, 0, 0, 0]
+    none = build_verifier(part, Freivalds(stock_bytes=of_one - 1), threads=1)
+    assert (none.prepare_piece(), none.prepare(3)) == (False, 0)
+
+
+@pytest.mark.parametrize("mode", [Recompute(share=0.5), Unchecked("measured by somebody else")])
+def test_other_modes_have_nothing_to_prepare(mode: Recompute | Unchecked) -> None:
+    verifier = build_verifier(middle(), mode, threads=1)
+    assert not verifier.prepare_piece()
+    verifier.forget()
+
+
 @pytest.mark.parametrize("name", ["a1", "b1", "a2", "b2"])
 def test_any_wrong_claim_is_refused(name: str) -> None:
     part, given = middle(), {"first": IMAGES}
@@ -131,6 +161,29 @@ def test_a_share_of_examples_is_computed_again(share: float) -> None:
     assert verifier.prepare(5) == 5
 
 
+@pytest.mark.parametrize("factor", [1e6, 1e30])
+def test_a_large_example_does_not_excuse_its_neighbour(factor: float) -> None:
+    """Queries of several askers are computed together, and one of them may be the middle's."""
+    part = middle()
+    images = np.concatenate([IMAGES[:1], IMAGES[:1] * np.float32(factor)])
+    verifier = build_verifier(part, Recompute(share=1), threads=1)
+    claims = claimed(part, verifier, {"first": images})
+    verifier.accept({"first": images}, claims)
+    claims["flat"][0] = -claims["flat"][0]
+    with pytest.raises(CloisterError) as caught:
+        verifier.accept({"first": images}, claims)
+    assert caught.value.code == "middle.wrong"
+
+
+def test_a_right_answer_that_is_not_finite_admits_none() -> None:
+    part, given = middle(), {"first": IMAGES[:1] * np.float32(3e38)}
+    verifier = build_verifier(part, Recompute(share=1), threads=1)
+    claims = claimed(part, verifier, {"first": IMAGES[:1]})
+    with pytest.raises(CloisterError) as caught:
+        verifier.accept(given, claims)
+    assert caught.value.code == "middle.wrong"
+
+
 def test_unchecked_says_why() -> None:
     part, given = middle(), {"first": IMAGES}
     verifier = build_verifier(part, Unchecked("measured by somebody else"), threads=1)
@@ -154,6 +207,7 @@ def test_unchecked_says_why() -> None:
         lambda: Freivalds(repetitions=0),
         lambda: Freivalds(unit=0),
         lambda: Freivalds(stock=-1),
+        lambda: Freivalds(stock_bytes=-1),
     ],
 )
 def test_modes_that_check_nothing_are_refused(made: Any) -> None:

@@ -75,6 +75,16 @@ NAMED = pytest.mark.parametrize(
 )
 
 
+def parts_of(check: LinearCheck, given: Any, claimed: Any) -> tuple[Any, Any]:
+    """How far a claim is off by fresh vectors, and the norms of what each position reads."""
+    fold = check.draw()[0].take()
+    if not check.step.kernel:
+        return check._dense(fold, given, claimed)
+    gather = check._gather(given)
+    norms = check._norms(given, gather, channels=check.step.channels_in)
+    return check._conv(fold, given, claimed, gather), norms
+
+
 @NAMED
 def test_right_claims_pass_and_one_wrong_number_does_not(
     step: LinearStep, shape: tuple[int, ...]
@@ -104,12 +114,65 @@ def test_the_bound_is_far_from_harmless_rounding_and_from_the_numbers(
     given = RNG.standard_normal(shape).astype(np.float32)
     right = exact(step, given)
     check = LinearCheck(step)
-    fold = check.draw()[0].take()
-    apart, norms = (check._conv if step.kernel else check._dense)(
-        fold, given, right.astype(np.float32)
-    )
+    apart, norms = parts_of(check, given, right.astype(np.float32))
     assert float((np.abs(apart) / check._allowed(norms)).max()) < 0.2
     assert float(check.bound(norms).max()) < 0.01 * float(np.sqrt((right**2).mean()))
+
+
+@pytest.mark.parametrize("step", [dense_step(50, 30), conv_step(50, 30, 1)])
+def test_inputs_that_no_bound_is_known_for_are_refused(step: LinearStep) -> None:
+    """Their squares are beyond float32; any claim would be within an infinite bound."""
+    given = np.full((1, 50, 2, 2) if step.kernel else (1, 50), 1e25, np.float32)
+    right = exact(step, given).astype(np.float32)
+    for claimed in (right, right * 2, np.zeros_like(right)):
+        with pytest.raises(CloisterError) as caught:
+            LinearCheck(step).require(given, claimed)
+        assert caught.value.code == "middle.wrong"
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("empty", [True, False])
+def test_the_bound_is_that_of_all_channels(layout: str, *, empty: bool) -> None:
+    """Norms over some channels only save the others: claims pass to the bound, none above it."""
+    step = conv_step(64, 16, 3, layout=layout)
+    shape = (2, 64, 5, 5) if layout == "NCHW" else (2, 5, 5, 64)
+    given = RNG.standard_normal(shape).astype(np.float32)
+    if empty:
+        given[(slice(None), slice(0, 8)) if layout == "NCHW" else (..., slice(0, 8))] = 0
+    right = exact(step, given)
+    check = LinearCheck(step, repetitions=1)
+    wide = given if layout == "NCHW" else np.moveaxis(given, -1, 1)
+    patch = float(np.linalg.norm(wide[0, :, 1:4, 1:4]))
+    at = (0, 3, 2, 2) if layout == "NCHW" else (0, 2, 2, 3)
+    for times, passes in ((0.4, True), (2.2, False)):
+        claimed = right.copy()
+        claimed[at] += times * float(check.bound(np.float32(patch)))
+        for _ in range(20):
+            try:
+                check.require(given, claimed.astype(np.float32))
+                found = True
+            except CloisterError:
+                found = False
+            assert found is passes
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 4, 4), (7, 64, 4, 4)])
+def test_examples_are_checked_some_at_a_time(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many go together, each is checked."""
+    monkeypatch.setattr("cloister.partition.freivalds._TOGETHER", 3 * 64 * 4 * 4)
+    step = conv_step(64, 16, 3)
+    given = RNG.standard_normal(shape).astype(np.float32)
+    right = exact(step, given).astype(np.float32)
+    check = LinearCheck(step)
+    assert 1 <= check._together(given) < shape[0]
+    check.require(given, right)
+    for row in range(shape[0]):
+        wrong = right.copy()
+        wrong[row, 3, 2, 2] += 0.1
+        with pytest.raises(CloisterError):
+            check.require(given, wrong)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +269,28 @@ def test_vectors() -> None:
     assert abs(float(sizes.mean()) - 1.5) < 0.01
     assert len(np.unique(drawn)) > 99_000
     assert not np.array_equal(drawn, draw_vectors(100, 1000))
+
+
+@NAMED
+def test_folds_are_drawn_in_small_pieces(
+    step: LinearStep, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each fold is the vectors' product with all of the weights, however it is cut."""
+    del shape
+    monkeypatch.setattr("cloister.partition.freivalds._PIECE", 3 * 4 * step.terms)
+    check = LinearCheck(step)
+    pieces = list(check.drawing(2))
+    blocks = -(-(step.channels // step.groups) // 3) * step.groups
+    assert [len(each) for each in pieces] == [0] * blocks + [2]
+    for once in pieces[-1]:
+        fold = once.take()
+        held = fold.vectors.nbytes + fold.folded.nbytes + fold.constants.nbytes
+        assert held == check.fold_bytes
+        vectors = fold.vectors.reshape(2, step.groups, -1)
+        matrix = step.weights.reshape(step.groups, -1, step.terms)
+        right = np.einsum("rgo,goi->rgi", vectors, matrix)
+        right = right.reshape(2, step.channels_in, -1).swapaxes(1, 2)
+        np.testing.assert_allclose(fold.folded.reshape(right.shape), right, rtol=1e-4, atol=1e-5)
 
 
 def test_a_stock_of_folds() -> None:

@@ -72,7 +72,7 @@ def write_request(request: HTTPRequest) -> bytes:
             request.target.encode("latin-1"),
         )
     ]
-    return b"".join([*control, _section(request.headers), _counted(request.body), b"\0"])
+    return b"".join([*control, _section(request.headers), _counted(bytes(request.body)), b"\0"])
 
 
 def read_request(data: bytes) -> HTTPRequest:

@@ -127,7 +127,7 @@ class PrivateGate:
     def _query(self, request: HTTPRequest) -> HTTPResponse:
         at = self._now()
         try:
-            opened, keys, digest = self._ring.open(request.body, at=at)
+            opened, keys, digest = self._ring.open(bytes(request.body), at=at)
         except MalformedError:
             return _unknown_key()
         binding = Binding(digest, keys.configuration.key_id, opened.enc)

@@ -1,0 +1,183 @@
+"""PyTorch as the untrusted middle's engine: runs an exposed ONNX part on a processor or a GPU.
+
+For machines that have PyTorch for their device and no such ONNX Runtime. Nothing here is believed
+(the inside checks what comes of it), so an operator that is not known is refused when the part is
+loaded, and everything else may be as wrong as it likes. Arithmetic is IEEE float32: TF32 is another
+one than the inside's bound is for, and is switched off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from cloister.errors import ConfigError, MalformedError, MissingExtraError
+from cloister.inference.tensor import Array
+from cloister.partition.graph import PartFile
+from cloister.partition.onnx_file import onnx_module, read_onnx
+
+__all__ = ["TORCH_OPERATORS", "torch_engine"]
+
+Run = Callable[[Mapping[str, Array]], dict[str, Array]]
+_Attributes = Mapping[str, Any]
+_Operator = Callable[[Any, Sequence[Any], _Attributes], Any]
+
+
+def torch_engine(part: PartFile, *, threads: int, device: str) -> Run:
+    """Return what runs a part in PyTorch.
+
+    Args:
+        part: ONNX, with the outputs that are asked for.
+        threads: Threads of one computation on the processor; the whole process's.
+        device: PyTorch's word, such as `cpu` or `cuda:0`.
+
+    Raises:
+        ConfigError: `config.value`: another format, an operator that is not known here, or no such
+            device.
+        MissingExtraError: PyTorch is not installed.
+    """
+    try:
+        import torch  # noqa: PLC0415  # seconds, optional
+    except ImportError as e:
+        raise MissingExtraError(
+            "this engine of the middle needs PyTorch",
+            code="extra.missing",
+            hint="pip install 'cloister[pytorch]'",
+        ) from e
+    if part.format != "onnx":
+        raise ConfigError("PyTorch runs parts of format onnx only", code="config.value")
+    torch.set_num_threads(threads)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    model, onnx = read_onnx(part.data), onnx_module()
+    unknown = sorted({node.op_type for node in model.graph.node} - TORCH_OPERATORS.keys())
+    if unknown:
+        raise ConfigError(
+            f"this part has operators that PyTorch does not run here: {', '.join(unknown)}",
+            code="config.value",
+        )
+    try:
+        constants = {
+            each.name: torch.from_numpy(onnx.numpy_helper.to_array(each).copy()).to(device)
+            for each in model.graph.initializer
+        }
+    except (RuntimeError, AssertionError) as e:  # PyTorch's words for a device that is not there
+        raise ConfigError(f"PyTorch has no device {device!r}", code="config.value") from e
+    steps = [(node, _attributes(node, onnx)) for node in model.graph.node]
+    outputs = [info.name for info in part.outputs]
+
+    def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
+        have = dict(constants)
+        try:
+            with torch.inference_mode():
+                for info in part.inputs:
+                    have[info.name] = torch.from_numpy(feeds[info.name].copy()).to(device)
+                for node, attributes in steps:
+                    given = [have[name] if name else None for name in node.input]
+                    have[node.output[0]] = TORCH_OPERATORS[node.op_type](torch, given, attributes)
+                return {name: have[name].cpu().numpy() for name in outputs}
+        except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as e:
+            raise MalformedError(
+                "the part does not run", code="model.malformed", detail=str(e)[:500]
+            ) from e
+
+    return run
+
+
+def _attributes(node: Any, onnx: Any) -> dict[str, Any]:
+    return {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+
+
+def _conv(torch: Any, given: Sequence[Any], attributes: _Attributes) -> Any:
+    image, weights, *bias = given
+    axes = weights.ndim - 2
+    convolve = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}[axes]
+    return convolve(
+        _padded(torch, image, attributes, axes, 0.0),
+        weights,
+        bias[0] if bias else None,
+        stride=attributes.get("strides") or [1] * axes,
+        dilation=attributes.get("dilations") or [1] * axes,
+        groups=int(attributes.get("group", 1)),
+    )
+
+
+def _padded(torch: Any, image: Any, attributes: _Attributes, axes: int, value: float) -> Any:
+    if attributes.get("auto_pad", b"NOTSET") not in {b"NOTSET", b"VALID"}:
+        raise ValueError("padding that follows the input's size")
+    pads = list(attributes.get("pads") or [0] * (2 * axes))
+    # PyTorch names the last axis first, and both of its ends together.
+    pairs = [size for axis in reversed(range(axes)) for size in (pads[axis], pads[axis + axes])]
+    return torch.nn.functional.pad(image, pairs, value=value) if any(pairs) else image
+
+
+def _max_pool(torch: Any, given: Sequence[Any], attributes: _Attributes) -> Any:
+    kernel = list(attributes["kernel_shape"])
+    axes = len(kernel)
+    pool = {1: torch.max_pool1d, 2: torch.max_pool2d, 3: torch.max_pool3d}[axes]
+    return pool(
+        _padded(torch, given[0], attributes, axes, float("-inf")),
+        kernel,
+        stride=attributes.get("strides") or [1] * axes,
+        dilation=attributes.get("dilations") or [1] * axes,
+        ceil_mode=bool(attributes.get("ceil_mode", 0)),
+    )
+
+
+def _gemm(torch: Any, given: Sequence[Any], attributes: _Attributes) -> Any:
+    left, right, *added = given
+    left = left.T if attributes.get("transA", 0) else left
+    right = right.T if attributes.get("transB", 0) else right
+    product = attributes.get("alpha", 1.0) * torch.matmul(left, right)
+    return product + attributes.get("beta", 1.0) * added[0] if added else product
+
+
+def _normalised(torch: Any, given: Sequence[Any], attributes: _Attributes) -> Any:
+    image, scale, shift, mean, variance = given
+    return torch.nn.functional.batch_norm(
+        image, mean, variance, scale, shift, eps=attributes.get("epsilon", 1e-5)
+    )
+
+
+def _clip(torch: Any, given: Sequence[Any], attributes: _Attributes) -> Any:
+    least, most = (*given[1:], None, None)[:2]
+    return torch.clamp(given[0], attributes.get("min", least), attributes.get("max", most))
+
+
+def _reshape(_torch: Any, given: Sequence[Any], attributes: _Attributes) -> Any:
+    image, shape = given[0], [int(size) for size in given[1].tolist()]
+    if not attributes.get("allowzero", 0):
+        shape = [image.shape[axis] if size == 0 else size for axis, size in enumerate(shape)]
+    return image.reshape(shape)
+
+
+def _flatten(_torch: Any, given: Sequence[Any], attributes: _Attributes) -> Any:
+    axis = attributes.get("axis", 1)
+    head = given[0].shape[:axis]
+    return given[0].reshape(head.numel(), -1)
+
+
+TORCH_OPERATORS: Final[Mapping[str, _Operator]] = {
+    "Add": lambda torch, given, _: torch.add(*given),
+    "BatchNormalization": _normalised,
+    "Clip": _clip,
+    "Concat": lambda torch, given, attributes: torch.cat(list(given), attributes["axis"]),
+    "Conv": _conv,
+    "Div": lambda torch, given, _: torch.div(*given),
+    "Flatten": _flatten,
+    "Gemm": _gemm,
+    "GlobalAveragePool": lambda _, given, __: given[0].mean(
+        tuple(range(2, given[0].ndim)), keepdim=True
+    ),
+    "Identity": lambda _, given, __: given[0],
+    "MatMul": lambda torch, given, _: torch.matmul(*given),
+    "MaxPool": _max_pool,
+    "Mul": lambda torch, given, _: torch.mul(*given),
+    "Relu": lambda torch, given, _: torch.relu(given[0]),
+    "Reshape": _reshape,
+    "Sigmoid": lambda torch, given, _: torch.sigmoid(given[0]),
+    "Softmax": lambda torch, given, attributes: torch.softmax(given[0], attributes.get("axis", -1)),
+    "Sub": lambda torch, given, _: torch.sub(*given),
+    "Tanh": lambda torch, given, _: torch.tanh(given[0]),
+}
+"""The operators that parts may have, each as ONNX means it."""
