@@ -14,6 +14,7 @@ import numpy as np
 
 from cloister.crypto.digest import sha256
 from cloister.errors import ConfigError
+from cloister.inference.formats import load_model, mixes
 from cloister.inference.middle_client import MiddleClient
 from cloister.inference.middle_message import Layout
 from cloister.inference.model import Model
@@ -83,6 +84,7 @@ class PartitionedModel:
             shared=shared,
         )
         self._threads: Final = threads
+        self._files: Final = [file for file in (front, middle, back) if file is not None]
         first, last = front or middle, back or middle
         self.inputs: Final = tuple(_spec(info) for info in first.inputs)
         self.outputs: Final = tuple(_spec(info) for info in last.outputs)
@@ -134,7 +136,10 @@ class PartitionedModel:
     def inside(self) -> Model:
         """Return the same model with its middle computed here, for trials; nothing is asked."""
         parts = [self._front, open_part(self._middle, threads=self._threads), self._back]
-        return _Inside(self, [part for part in parts if part is not None])
+        loaded = (load_model(file.data, kind=file.format, threads=1) for file in self._files)
+        return _Inside(
+            self, [part for part in parts if part is not None], mixes=any(map(mixes, loaded))
+        )
 
     def prepare(self, count: int) -> int:
         """Prepare checks of so many answers while nobody waits; return for how many."""
@@ -164,7 +169,10 @@ class _Inside:
     platform: Final = "cloister_partitioned"
     remembers: Final = False
 
-    def __init__(self, model: PartitionedModel, parts: Sequence[RunningPart]) -> None:
+    def __init__(
+        self, model: PartitionedModel, parts: Sequence[RunningPart], *, mixes: bool
+    ) -> None:
+        self.mixes: Final = mixes
         self.inputs: Final = model.inputs
         self.outputs: Final = model.outputs
         self._parts: Final = parts

@@ -19,6 +19,7 @@ pytest.importorskip("onnxruntime")
 from cloister.crypto.digest import sha256
 from cloister.crypto.signature import SigningKey
 from cloister.errors import CloisterError, ConfigError
+from cloister.inference import partitioned
 from cloister.inference.middle_process import MiddleServer, engine
 from cloister.inference.options import parse_options
 from cloister.inference.packaged import mode_of, open_partitioned
@@ -123,12 +124,17 @@ def test_rows_are_tried_inside_before_queries_are_joined(
     np.testing.assert_allclose(found["label"], right, rtol=1e-4)
 
     class Mixing:
-        platform, remembers = "test", False
+        platform, remembers, mixes = "test", False, False
         inputs, outputs = cut.model.inputs, cut.model.outputs
 
         def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
             return {"label": np.cumsum(inputs["x"][:, :10], axis=0)}
 
+    with monkeypatch.context() as patch:
+        patch.setattr(partitioned, "mixes", lambda model: model.outputs[0].name == "label")
+        with pytest.raises(CloisterError, match="operator by which rows") as caught:
+            open_partitioned(stage.options("--batch", "8"))
+    assert caught.value.code == "model.malformed"
     monkeypatch.setattr(PartitionedModel, "inside", lambda _model: Mixing())
     with pytest.raises(CloisterError) as caught:
         open_partitioned(stage.options("--batch", "8"))
