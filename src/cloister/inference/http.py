@@ -40,6 +40,7 @@ _READ_BYTES: Final = 65_536
 _ODD_LINES: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)|\n[ \t]")
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 2**26
+_FRAMING_BYTES: Final = 2**18  # fifty thousand chunks, beside what they carry
 _BACKLOG: Final = 128
 _PAUSE_S: Final = 1.0
 
@@ -52,6 +53,7 @@ class Limits:
         body_bytes: Longest body of a request.
         head_bytes: Longest request line with headers.
         connections: Open at one time; each has a thread.
+        arriving: Strangers who shake hands at one time; for one more, the oldest of them ends.
         waiting: Computations that wait or run at one time.
         handshake_s: For TLS.
         idle_s: Between requests of one connection.
@@ -63,6 +65,7 @@ class Limits:
     body_bytes: int = 32 * 2**20
     head_bytes: int = 16384
     connections: int = 64
+    arriving: int = 256
     waiting: int = 16
     handshake_s: float = 10.0
     idle_s: float = 60.0
@@ -116,7 +119,7 @@ class HTTPServer:
         self._context = context
         self._limits = limits
         self._connections: set[_Connection] = set()
-        self._arriving: set[asyncio.Task[None]] = set()
+        self._arriving: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._stopping = False
         self._lock = threading.Lock()
         self._waiting = 0
@@ -145,9 +148,15 @@ class HTTPServer:
                 _LOG.warning("nothing accepted reason=%s", errno.errorcode.get(e.errno or 0))
                 await asyncio.sleep(_PAUSE_S)  # too many files are open, most likely
                 continue
+            # A handshake takes milliseconds: whoever is the oldest of so many is slow on purpose.
+            while len(self._arriving) >= self._limits.arriving:
+                oldest = next(iter(self._arriving))
+                oldest.cancel()
+                del self._arriving[oldest]
             task = loop.create_task(self._welcome(plain))
-            self._arriving.add(task)
-            task.add_done_callback(self._arriving.discard)
+            self._arriving[task] = None
+            task.add_done_callback(lambda done: self._arriving.pop(done, None))
+            await asyncio.sleep(0)  # it has the socket: one that never began could not close it
 
     async def _welcome(self, plain: socket.socket) -> None:
         """Give who may come in a thread."""
@@ -189,7 +198,7 @@ class HTTPServer:
     async def _finish(self) -> None:
         """End idle connections now, and the others when they have answered or time is up."""
         self._stopping = True
-        for task in self._arriving:
+        for task in list(self._arriving):
             task.cancel()
         for connection in self._connections:
             if connection.idle:
@@ -272,7 +281,7 @@ class _Connection:
 
     def receive(self, stopping: Callable[[], bool]) -> HTTPRequest | None:
         """Return the next request, or None where the client is done, or we are."""
-        self.idle, self._whole = True, False
+        self.idle, self._whole, self._head_alone = True, False, False
         if stopping():
             return None
         if not self._came:
@@ -307,6 +316,7 @@ class _Connection:
         head: h11.Request | None = None
         body = bytearray()
         lines, self._came = self._came, b""  # until the head is over
+        came = len(lines)
         try:
             http.receive_data(lines)
             event = http.next_event()
@@ -315,6 +325,9 @@ class _Connection:
                     self._continue(http, deadline)
                     data = self.wire.read(_READ_BYTES, deadline=deadline)
                     lines += data if head is None else b""
+                    came += len(data)
+                    if came - len(body) > self._limits.head_bytes + _FRAMING_BYTES:
+                        raise _Refused(failure(413, "the body comes in too many pieces"))
                     http.receive_data(data)
                 elif isinstance(event, h11.Request):
                     head = event

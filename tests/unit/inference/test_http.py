@@ -315,6 +315,40 @@ def test_strangers_do_not_keep_others_out() -> None:
         assert sum(thread.name == "client" for thread in threading.enumerate()) <= 1
 
 
+def test_of_too_many_strangers_the_oldest_ends() -> None:
+    """A flood of silent ones costs no more descriptors, and who shakes hands still comes in."""
+    model = Waiting()
+    model.go_on.set()
+    with Running(model, Limits(arriving=4)) as running, contextlib.ExitStack() as held:
+        silent = [
+            held.enter_context(socket.create_connection(("127.0.0.1", running.port), 20))
+            for _ in range(30)
+        ]
+        for each in silent[:26]:
+            with contextlib.suppress(ConnectionResetError):
+                assert each.recv(1) == b""
+        for each in silent[26:]:
+            each.settimeout(0)
+            with pytest.raises(BlockingIOError):
+                each.recv(1)
+        with running.client() as client:
+            assert client.predict(np.ones(1, np.float32)).tolist() == [1.0]
+
+
+@pytest.mark.parametrize(("size", "status"), [(4096, b"404"), (1, b"413")])
+def test_a_body_comes_in_pieces_of_some_size(size: int, status: bytes) -> None:
+    """What pieces cost beside what they carry is bounded; usual ones cost next to nothing."""
+    pieces = b"%x\r\n%s\r\n" % (size, bytes(size)) * (400_000 // (size + 5))
+    said = b"POST /v2/none HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with (
+        Running(Waiting(), Limits(), plain=True) as running,
+        socket.create_connection(("127.0.0.1", running.port), 20) as sender,
+    ):
+        with contextlib.suppress(ConnectionError):
+            sender.sendall(said + pieces + b"0\r\n\r\n")
+        assert sender.recv(65536).startswith(b"HTTP/1.1 " + status)
+
+
 def test_a_client_that_takes_no_answer_is_left() -> None:
     """After a while; others are answered in the meantime."""
     model = Waiting()
