@@ -74,6 +74,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         None if proxy is None else _read(proxy),
         None if trained is None else _read(trained),
         image=network.image,
+        classes=network.classes,
         ends=scale,
         seed=seed,
     )
@@ -118,8 +119,11 @@ def _run(assessment: Assessment, state: Path, *, quiet: bool) -> bool:
 
 
 def _go_on(assessment: Assessment, state: Path) -> None:
+    from cloister.partition.assess.state import MAX_STATE_BYTES
+
     try:
-        data = state.read_bytes()
+        with state.open("rb") as file:
+            data = file.read(MAX_STATE_BYTES + 1)
     except FileNotFoundError:
         console.note(f"nothing to go on from: {state} is not there")
         return
