@@ -82,6 +82,20 @@ def test_a_report_and_a_page_are_written(prepared: Path) -> None:
     assert names == {"sample.npz", "report.json", "page.html"}
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+def test_models_that_need_trust_are_opened_with_it(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, *, trusted: bool
+) -> None:
+    """As `cloister model cut` opens them, which asks for a report on the very same."""
+    heard: list[bool] = []
+    monkeypatch.setattr(
+        "cloister.partition.importing.open_model", lambda _, *, trusted: heard.append(trusted)
+    )
+    done = _call(*_words(prepared, *(["--trusted"] if trusted else []), "--json"))
+    assert done.exit_code == 0, done.output
+    assert heard == [trusted]
+
+
 def test_a_state_is_read_to_its_bound(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of any length is not taken into memory before its length is looked at."""
     monkeypatch.setattr("cloister.partition.assess.state.MAX_STATE_BYTES", 10)
