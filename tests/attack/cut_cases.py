@@ -16,6 +16,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from unittest.mock import patch
@@ -91,6 +92,35 @@ def few_numbers(x: Any) -> Any:
     """Two numbers cross, means of two feature maps."""
     x = layers.Conv2D(2, 3, activation="relu")(x)
     return layers.GlobalAveragePooling2D()(x)
+
+
+def scaled(by: Any) -> Build:
+    """Each number, multiplied by its own constant: nothing that an adversary would not undo."""
+    return layers.Rescaling(np.asarray(by, np.float32))  # type: ignore[no-any-return]  # no types there
+
+
+def weak_half(x: Any) -> Any:
+    """The upper half strong and the lower one a billionth of it, in one channel."""
+    by = np.ones((8, 8, 1), np.float32)
+    by[4:] = 1e-9
+    return scaled(by)(x)
+
+
+def weak_channel(x: Any) -> Any:
+    """The image as one channel, a billionth of what another one has, which is nearly empty."""
+    return layers.Concatenate()([scaled(1e6)(layers.MaxPooling2D(8, 1, "same")(x)),
+                                 scaled(1e-3)(x)])  # fmt: skip
+
+
+def far_off(x: Any) -> Any:
+    """The image, but white is next to what float32 has no number for."""
+    return layers.Add()([layers.Rescaling(1e36)(layers.ReLU(threshold=0.95)(x)), x])
+
+
+def overflowing(x: Any) -> Any:
+    """A channel that is infinite wherever a pixel is white, beside one that is the image."""
+    over = layers.Rescaling(1e38)(layers.Rescaling(10.0)(layers.ReLU(threshold=0.95)(x)))
+    return layers.Concatenate()([over, x])
 
 
 def target(build: Build, *, noise: float = 0.0, low: float = 0.0, high: float = 1.0) -> Target:
@@ -195,6 +225,84 @@ def case_tensors_are_judged_together() -> None:
     _unsafe_by_decoder(branches)
 
 
+def case_scale_hides_nothing() -> None:
+    """What is tiny or huge, as a whole, in a channel or at some places, is unsafe all the same."""
+    for by in (1e-12, 1e-30, 1e30):
+        _unsafe_by_decoder(scaled(by))
+    _unsafe_by_decoder(weak_half)
+    _unsafe_by_decoder(weak_channel)
+    _unsafe_by_decoder(far_off)
+    _unsafe_by_decoder(layers.Rescaling(1e-3, 1e2))
+
+
+def case_scale_hides_nothing_from_who_only_looks() -> None:
+    """Nor does it from a front of his own, or from a search by gradients, with weights or without.
+
+    A surrogate of trainable weights is brought to a scale that no training comes to.
+    """
+    few = Budget(5, 120)
+    for hidden in (scaled(1e-12), scaled(1e30), weak_half):
+        _, verdict = attacked(target(hidden), by_representation(), budget=few)
+        assert verdict.verdict == "unsafe", verdict.because
+        for blind in (False, True):
+            search = Optimisation(blind=blind, examples=32)
+            _, verdict = attacked(target(hidden), search, budget=Budget(150, 120))
+            assert verdict.verdict == "unsafe", (blind, verdict.because)
+    # Of an architecture that is not known, too.
+    at = replace(target(lambda x: scaled(1e-12)(first_convolution(x))), model=None)
+    made = train_surrogate(at, budget=few, deadline=_never(), seed=1, progress=_ignored)
+    assert made.complete
+    at = target(lambda x: layers.Dense(64, kernel_initializer="ones")(layers.Flatten()(x)))
+    at.model.set_weights([w * 1e-20 for w in at.model.get_weights()])
+    made = train_surrogate(at, budget=few, deadline=_never(), seed=1, progress=_ignored)
+    assert made.complete
+    own, theirs = made.front(at.private)[0], at.front(at.private)[0]
+    assert 0.1 < own.std() / theirs.std() < 10
+
+
+def case_scale_hides_nothing_from_the_network() -> None:
+    """Where a network alone reads what crosses, a tiny image is read as well as a plain one."""
+    gains = []
+    for by in (1.0, 1e-12):
+        with patch.object(decoder, "MAX_NUMBERS", 0):
+            made, _ = attacked(target(scaled(by)), by_queries())
+        gains.append(next(o.measure.mean for o in made if o.measure.metric == "ssim-gain"))
+    assert gains[1] == pytest.approx(gains[0], abs=0.02), gains
+    assert gains[0] > 0.3
+
+
+def case_numbers_that_are_not_finite_are_never_safe() -> None:
+    """A channel that overflows does not hide the image beside it, and a failure proves nothing."""
+    every = (by_queries(), by_representation(), Optimisation(examples=8), DistanceCorrelation())
+    made, verdict = attacked(target(overflowing), *every, budget=Budget(5, 120))
+    assert verdict.verdict == "unsafe", verdict.because
+    assert not any(o.measure.complete for o in made)
+    assert all(np.isfinite([o.measure.worst_decile, o.measure.mean]).all() for o in made)
+    at = target(lambda x: layers.Rescaling(1e38)(scaled(1e38)(few_numbers(x))))
+    _, verdict = attacked(at, by_queries(), by_representation())
+    assert verdict.verdict == "undecided", verdict.because
+    with patch.object(decoder, "MAX_NUMBERS", 0):
+        _, verdict = attacked(at, by_queries(), by_representation(), budget=Budget(5, 120))
+    assert verdict.verdict == "undecided", verdict.because
+
+
+def case_decoders_that_diverge_prove_nothing() -> None:
+    """Where a loss is no number, training ends, and is not complete."""
+    at = target(few_numbers)
+    nothing = layers.Rescaling(float("nan"))
+    diverging = keras.Model(at.model.inputs, [nothing(t) for t in at.model.outputs])
+    with patch.object(decoder, "loss", lambda made, images: loss(made, images) * np.nan):
+        made, verdict = attacked(at, by_queries())
+    assert verdict.verdict == "undecided", verdict.because
+    assert {o.measure.complete for o in made} == {False}
+    assert {o.measure.steps for o in made} == {1}
+    searched, _ = attacked(replace(at, model=diverging), Optimisation(examples=8))
+    assert {o.measure.complete for o in searched} == {False}
+    with patch.object(decoder, "fit", side_effect=np.linalg.LinAlgError):
+        made, _ = attacked(at, by_queries())
+    assert {o.measure.complete for o in made} == {False}
+
+
 def case_few_numbers_are_safe() -> None:
     """A cut where two numbers cross, and both decoders fail on held-out images, is safe."""
     _, verdict = attacked(target(few_numbers), by_queries(), by_representation())
@@ -257,14 +365,14 @@ def case_a_confidently_wrong_judge() -> None:
         return said / said.sum(axis=1, keepdims=True)
 
     at = target(layers.Rescaling(-1.0, 1.0))
-    judged, nothing = attacked(at, ProjectionKL(judge))
+    judged, nothing = attacked(at, ProjectionKL(judge, examples=150))
     assert judged[0].measure.examples == 150
     assert judged[0].measure.mean > 1, judged[0].measure
     assert nothing.verdict == "undecided"
     _, verdict = attacked(at, by_queries())
     assert verdict.verdict == "unsafe", verdict.because
     # The judge is no bad one: of the picture as it is, it says what it says of the input.
-    plain, _ = attacked(target(identity), ProjectionKL(judge))
+    plain, _ = attacked(target(identity), ProjectionKL(judge, examples=150))
     assert plain[0].measure.mean < 0.5, plain[0].measure
 
 

@@ -93,7 +93,7 @@ def _network() -> Network:
 @cache
 def _material() -> Material:
     sample, proxy = (read_sample(_archive(part)) for part in (PRIVATE, PUBLIC))
-    return split(sample, proxy, None, image=_network().image, ends=None, seed=1)
+    return split(sample, proxy, None, image=_network().image, classes=10, ends=None, seed=1)
 
 
 def _position(operator: str, *, last: bool = False) -> int:
@@ -324,7 +324,8 @@ def case_onnx_models_are_assessed() -> None:
     images = np.random.default_rng(0).random((60, 16, 16, 3)).astype(np.float32)
     out = io.BytesIO()
     np.savez(out, images=images)
-    material = split(read_sample(out.getvalue()), None, None, image=(16, 16, 3), ends=None, seed=1)
+    material = split(read_sample(out.getvalue()), None, None, image=(16, 16, 3), classes=-1,
+                     ends=None, seed=1)  # fmt: skip
     found = assess_cut(
         network, cut_at(network.graph, 2), material, steps=2, seconds=100, seed=1,
         limits=Limits(), progress=lambda _: None,

@@ -48,6 +48,7 @@ class Load:
         self.right = local.predict({"image": IMAGE})["output_0"].tobytes()
         self.counts: collections.Counter[tuple[str, str]] = collections.Counter()
         self.sent: collections.deque[HTTPRequest] = collections.deque(maxlen=64)
+        self.sealed = threading.local()  # what a client's thread is sending, if anything
         self._lock = threading.Lock()
 
     def run(self, clients: int, each: int) -> None:
@@ -109,6 +110,9 @@ class Load:
                 outcome = "right" if response.body.endswith(self.right) else "WRONG"
         except CloisterError as e:
             outcome = e.code
+        # Only now: whoever sends it again before it was sent is the first to send it.
+        if (data := vars(self.sealed).pop("data", None)) is not None:
+            self.sent.append(HTTPRequest("POST", "/private", {}, data))
         with self._lock:
             self.counts[name, outcome] += 1
 
@@ -135,7 +139,7 @@ def test_every_good_query_is_answered_rightly_or_told_to_retry(
 
     def kept(self: PrivateChannel, inner: bytes, keys: object) -> object:
         sealed = original(self, inner, keys)  # type: ignore[arg-type]  # a method without its class
-        load.sent.append(HTTPRequest("POST", "/private", {}, sealed.data))
+        load.sealed.data = sealed.data
         return sealed
 
     monkeypatch.setattr(PrivateChannel, "_sealed", kept)

@@ -39,7 +39,9 @@ def test_reading(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in VECTORS if "judged" in VECTORS[name]])
-@pytest.mark.spec("LR-20", "LR-21", "LR-22", "LR-23", "LR-24", "LR-25", "LR-26", "LR-27")
+@pytest.mark.spec(
+    "LR-20", "LR-21", "LR-22", "LR-23", "LR-24", "LR-25", "LR-26", "LR-27", "LR-28", "LR-29"
+)
 def test_judging(name: str) -> None:
     """A report passes the thresholds of its vector, or does not."""
     vector = VECTORS[name]

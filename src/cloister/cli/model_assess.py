@@ -25,7 +25,9 @@ _PER_MILLE: Final = 1000
 
 
 def command(  # noqa: PLR0917  # options: typer passes them by name
-    model: Path = typer.Argument(help="The model: .keras, .h5, .onnx or .tflite."),
+    model: Path = typer.Argument(
+        help="The model: .keras, .h5, .onnx or .tflite, read as data; or see --trusted."
+    ),
     sample: Path = typer.Option(
         help="Images as the model takes them, .npz: images, and labels where they are known."
     ),
@@ -45,6 +47,12 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     seed: int = typer.Option(1, min=0, help="Of every random choice."),
     resume: bool = typer.Option(False, help="Go on from what an earlier run finished."),
     name: str = typer.Option("", help="What people call the model (default: the file's name)."),
+    trusted: bool = typer.Option(
+        False,
+        "--trusted",
+        help="For .pt2 files and SavedModels, whose frameworks load them: their maker may run "
+        "code here.",
+    ),
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """Attack what would cross at each cut of a model, and say which cut is safe.
@@ -68,12 +76,13 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     )
     scale = _ends(ends)
     own = _read(sample)
-    network = Network(open_model(model))
+    network = Network(open_model(model, trusted=trusted))
     material = split(
         own,
         None if proxy is None else _read(proxy),
         None if trained is None else _read(trained),
         image=network.image,
+        classes=network.classes,
         ends=scale,
         seed=seed,
     )
@@ -118,8 +127,11 @@ def _run(assessment: Assessment, state: Path, *, quiet: bool) -> bool:
 
 
 def _go_on(assessment: Assessment, state: Path) -> None:
+    from cloister.partition.assess.state import MAX_STATE_BYTES
+
     try:
-        data = state.read_bytes()
+        with state.open("rb") as file:
+            data = file.read(MAX_STATE_BYTES + 1)
     except FileNotFoundError:
         console.note(f"nothing to go on from: {state} is not there")
         return

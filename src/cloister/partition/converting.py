@@ -33,12 +33,17 @@ _CHUNK: Final = 1 << 20
 
 
 class Converted:
-    """A source that was converted: its parts are of the converted model, its digest is not."""
+    """A source that was converted: its parts are of the converted model.
+
+    Its digest is of both: SHA-256 of the digest of what it was before and that of the converted
+    file. Each use converts anew, and what a framework made of a model the first time it need not
+    make of it the second: a report about one is none about the other.
+    """
 
     def __init__(self, source: Source, digest: bytes) -> None:
         """Take the converted model, and the digest of what it was before."""
         self._source: Final = source
-        self.digest: Final = digest
+        self.digest: Final = hashlib.sha256(digest + source.digest).digest()
 
     @property
     def graph(self) -> Graph:

@@ -2,8 +2,10 @@
 
 Nothing passes by being absent: a measure that is missing or was cut short fails, and so does an
 empty list of thresholds. Where an attack was run with several kinds of knowledge, each must hold.
+What crosses a deeper cut can be computed from what crosses here, so what an attack reached at any
+deeper cut must hold too.
 
-Spec: leakage-report-v1, clauses LR-20 to LR-27.
+Spec: leakage-report-v1, clauses LR-20 to LR-29.
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ _FORM: Final = re.compile(
     r"([a-z-]{1,40})\.([a-z-]{1,40})\.([a-z_]{1,40})(<=|>=)(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)"
 )
 _COMPARISON_ONLY: Final = "projection-kl"
+# Attacks that are run: what they reach at a deeper cut is reached here. Of statistics and bounds,
+# which are of one crossing's numbers, that is not so.
+_RUN: Final = frozenset({"decoder", "optimisation", "optimisation-blind", "property", "membership"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +170,7 @@ def judge(
     Raises:
         AppraisalError: `model.refused`.
 
-    Spec: LR-20 to LR-27; the steps have the same order.
+    Spec: LR-20 to LR-29; the steps have the same order.
     """
     if all(each.attack in MODEL_ATTACKS for each in thresholds):
         raise _refused("thresholds", "at least one about the inputs", "none")
@@ -178,11 +183,18 @@ def judge(
         raise _refused(f"cut {front}", "safe", f"{cut.verdict}: {cut.because}")
     pair = report.pair(front, back)
     between = () if pair is None else pair.measures
-    return tuple(
+    held = tuple(
         held
         for threshold in thresholds
         for held in _hold(threshold, _candidates(threshold, cut, between))
     )
+    deeper = [each for each in report.cuts if each.position > front]
+    for each in deeper:
+        if each.verdict == "unsafe":
+            raise _refused(f"cut {each.position}", "not unsafe, as it lies behind", each.because)
+    for threshold in thresholds:
+        _require_deeper(threshold, deeper)
+    return held
 
 
 def _candidates(
@@ -211,6 +223,20 @@ def _hold(threshold: Threshold, measures: Sequence[Measure]) -> tuple[Held, ...]
         Held(threshold, measure.knows, float(getattr(measure, threshold.field)))
         for measure in measures
     )
+
+
+def _require_deeper(threshold: Threshold, deeper: Sequence[CutReport]) -> None:
+    """Refuse what was reached behind the front; of attacks that were cut short too."""
+    for cut in deeper:
+        for measure in _candidates(threshold, cut, ()):
+            value = float(getattr(measure, threshold.field))
+            if measure.attack in _RUN and measure.examples and not threshold.holds(value):
+                raise _refused(
+                    threshold.name,
+                    f"{threshold.comparison} {threshold.text.removeprefix(threshold.name)[2:]}",
+                    f"{value:.6g} at the deeper cut {cut.position}, by an attacker who has "
+                    f"{measure.knows}",
+                )
 
 
 def _refused(rule: str, expected: str, found: str) -> AppraisalError:

@@ -53,10 +53,10 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a sample, and stand-ins for the model and the attacks."""
     images = np.random.default_rng(0).random((40, 8, 8, 1))
     np.savez(tmp_path / "sample.npz", images=images)
-    monkeypatch.setattr("cloister.partition.importing.open_model", lambda _: None)
+    monkeypatch.setattr("cloister.partition.importing.open_model", lambda _, **__: None)
     monkeypatch.setattr(
         "cloister.partition.assess.networks.Network",
-        lambda _: type("N", (), {"image": (8, 8, 1), "differentiable": False})(),
+        lambda _: type("N", (), {"image": (8, 8, 1), "classes": 10, "differentiable": False})(),
     )
     monkeypatch.setattr("cloister.partition.assess.run.Assessment", _Assessment)
     monkeypatch.setattr(_Assessment, "stopped", False)
@@ -80,6 +80,28 @@ def test_a_report_and_a_page_are_written(prepared: Path) -> None:
     assert (prepared / "page.html").read_bytes().startswith(b"<!doctype html>")
     names = {path.name for path in prepared.iterdir()}
     assert names == {"sample.npz", "report.json", "page.html"}
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_models_that_need_trust_are_opened_with_it(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, *, trusted: bool
+) -> None:
+    """As `cloister model cut` opens them, which asks for a report on the very same."""
+    heard: list[bool] = []
+    monkeypatch.setattr(
+        "cloister.partition.importing.open_model", lambda _, *, trusted: heard.append(trusted)
+    )
+    done = _call(*_words(prepared, *(["--trusted"] if trusted else []), "--json"))
+    assert done.exit_code == 0, done.output
+    assert heard == [trusted]
+
+
+def test_a_state_is_read_to_its_bound(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of any length is not taken into memory before its length is looked at."""
+    monkeypatch.setattr("cloister.partition.assess.state.MAX_STATE_BYTES", 10)
+    (prepared / "report.json.state").write_bytes(bytes(100))
+    assert _call(*_words(prepared, "--resume")).exit_code == 0
+    assert _Assessment.resumed == bytes(11)
 
 
 def test_people_see_a_table(prepared: Path) -> None:

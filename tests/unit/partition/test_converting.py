@@ -13,7 +13,8 @@ from cloister.errors import ConfigError, MissingExtraError, RefusedError, Unsupp
 from cloister.partition import converting
 from cloister.partition.importing import open_model
 
-DIGITS = (Path(__file__).parents[2] / "data" / "models" / "digits.tflite").read_bytes()
+MODELS = Path(__file__).parents[2] / "data" / "models"
+DIGITS, BLOCKS = ((MODELS / f"{name}.tflite").read_bytes() for name in ("digits", "blocks"))
 
 
 @pytest.fixture
@@ -90,6 +91,17 @@ def test_the_digest_is_of_every_file_and_its_name(
     digests.append(open_model(saved, trusted=True).digest)
     assert len(set(digests)) == 4
     assert digests[-1] == open_model(saved, trusted=True).digest
+
+
+def test_the_digest_is_of_what_was_made_of_it_too(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report on what a framework made of a model is none on what it makes another time."""
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed")
+    give(monkeypatch, DIGITS)
+    first = open_model(saved, trusted=True).digest
+    give(monkeypatch, BLOCKS)
+    assert open_model(saved, trusted=True).digest != first
 
 
 def test_a_framework_that_is_missing_or_fails(

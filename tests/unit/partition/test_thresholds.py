@@ -184,3 +184,35 @@ def test_membership_counts_on_both_sides() -> None:
     report = replace(report, pairs=(pair,))
     text = "membership.accuracy.worst_decile<=0.6"
     assert refusal(report, "decoder.ssim.mean<=0.5", text).found.startswith("0.8,")
+
+
+def test_what_was_reached_deeper_was_reached_here() -> None:
+    """The worst number of every deeper cut must hold too, of an attack that was cut short even."""
+    report = sample_report()
+    own, deeper = report.cuts[1], report.cuts[2]
+    at = "decoder.ssim.worst_decile"
+
+    def behind(*measures: Any, verdict: str = "undecided") -> LeakageReport:
+        return replace(report, cuts=(own, replace(deeper, measures=measures, verdict=verdict)))
+
+    strong = replace(measure(value=0.4), complete=False)
+    for found in (measure(value=0.4), strong, replace(strong, knows="weights")):
+        refused = refusal(behind(found), f"{at}<=0.35")
+        assert refused.rule == at
+        assert refused.found is not None
+        assert refused.found.startswith("0.4 at the deeper cut 3, by an attacker who has")
+    for held in (behind(), behind(measure(value=0.35)), behind(replace(strong, examples=0))):
+        assert judge(held, front=2, back=3, thresholds=read_thresholds([f"{at}<=0.35"]))
+    assert refusal(behind(verdict="unsafe"), f"{at}<=0.35").rule == "cut 3"
+    # What is said of another crossing's numbers is not said of this one's.
+    bounds = (measure(attack="dfil", metric="bound-mse", value=value) for value in (0.5, 0.1))
+    mine, theirs = bounds
+    of_both = replace(
+        report,
+        cuts=(
+            replace(own, measures=(*own.measures, mine)),
+            replace(deeper, measures=(theirs,)),
+        ),
+    )
+    texts = [f"{at}<=0.35", "dfil.bound-mse.mean>=0.2"]
+    assert judge(of_both, front=2, back=3, thresholds=read_thresholds(texts))

@@ -141,6 +141,11 @@ def first(report: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _bounds(report: dict[str, Any]) -> None:
+    for cut, value in ((1, 0.5), (2, 0.125)):
+        report["cuts"][cut]["measures"].append(measure("dfil", value, metric="bound-mse"))
+
+
 OK = changed(lambda _: None)
 COPIED = "knock-off.fidelity.mean<=0.25"
 DECODER = "decoder.ssim.worst_decile<=0.25"
@@ -233,3 +238,14 @@ judged("judge-projection", "LR-20", "by the measure that decides nothing",
        ["projection-kl.kl-ratio.mean>=1"], "config.value")  # fmt: skip
 judged("judge-exponent", "LR-20", "a number with an exponent", ["decoder.ssim.mean<=1e9"],
        "config.value")  # fmt: skip
+judged("judge-behind-unsafe", "LR-28", "a deeper cut is unsafe", [DECODER], "model.refused",
+       lambda r: r["cuts"][2].update(verdict="unsafe"))  # fmt: skip
+judged("judge-behind", "LR-29", "more was reached at a deeper cut", [DECODER], "model.refused",
+       lambda r: r["cuts"][2].update(measures=[measure("decoder", 0.5)]))  # fmt: skip
+judged("judge-behind-short", "LR-29", "by an attack that was cut short", [DECODER], "model.refused",
+       lambda r: r["cuts"][2].update(
+           measures=[measure("decoder", 0.5, complete=False)]))  # fmt: skip
+judged("judge-behind-limit", "LR-29", "a number at its limit", [DECODER], "ok",
+       lambda r: r["cuts"][2].update(measures=[measure("decoder", 0.25)]))  # fmt: skip
+judged("judge-behind-bound", "LR-29", "a bound is of its own cut",
+       [DECODER, "dfil.bound-mse.mean>=0.125"], "ok", _bounds)  # fmt: skip

@@ -214,7 +214,7 @@ def _input_attacks(
         (DistanceCorrelation(), 0.02, every),
         (FisherLeakage(), 0.02, every),
         (PropertyInference(_property(material)), 0.03, every),
-        (ProjectionKL(judge), 0.08, _JUDGED_IMAGES),
+        (ProjectionKL(judge, examples=_JUDGED_IMAGES), 0.08, every),
         (Decoder(knows="queries"), 0.3, every),
         (Decoder(knows="representation"), 0.25, every),
         (Optimisation(), 0.15, _SEARCHED_STEPS),
@@ -264,5 +264,5 @@ def _remarks(found: Sequence[Outcome]) -> tuple[str, ...]:
 
 
 def cut_short(measures: Sequence[Measure]) -> tuple[str, ...]:
-    """Return the attacks that ran out of time."""
+    """Return the attacks that did not come to their end."""
     return tuple(dict.fromkeys(f"{m.attack} by {m.knows}" for m in measures if not m.complete))

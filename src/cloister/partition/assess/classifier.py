@@ -12,13 +12,13 @@ from typing import Final
 import numpy as np
 
 from cloister.partition.assess.attack import Array
+from cloister.partition.assess.features import Standard
 
 __all__ = ["Classifier"]
 
 _PROJECTED: Final = 256
 _RECTIFIED: Final = 512
 _PENALTIES: Final = (1e-3, 1e-1, 1e1)
-_LEAST_DEVIATION: Final = 1e-6
 
 
 class Classifier:
@@ -27,9 +27,7 @@ class Classifier:
     def __init__(self, numbers: Array, classes: Array, *, seed: int) -> None:
         """Learn; `classes` are whole numbers, two examples at least."""
         random = np.random.default_rng(seed)
-        numbers = np.asarray(numbers, np.float32)
-        self._mean = numbers.mean(axis=0)
-        self._scale = 1 / np.maximum(numbers.std(axis=0), _LEAST_DEVIATION)
+        self._standard = Standard([numbers])
         size = numbers.shape[1]
         self._directions = (
             None
@@ -57,11 +55,11 @@ class Classifier:
 
     def scores(self, numbers: Array) -> Array:
         """Return how much speaks for each of `classes`, (n, classes)."""
-        result: Array = self._features(np.asarray(numbers, np.float32)) @ self._weights
+        result: Array = self._features(numbers) @ self._weights
         return result
 
     def _features(self, numbers: Array) -> Array:
-        x = (numbers - self._mean) * self._scale
+        x = self._standard([numbers])[0]
         if self._directions is not None:
             x = x @ self._directions
         hidden = np.maximum(x @ self._hidden + self._shift, 0)

@@ -59,7 +59,8 @@ class Decoder:
     ) -> tuple[Outcome, ...]:
         """Train on public images, decode the held-out ones. A step is one batch of the network's.
 
-        Incomplete when time ran out before all steps of all restarts, the surrogate's among them.
+        Incomplete when time ran out before all steps of all restarts, the surrogate's among them,
+        where what crosses is not all finite, and where a decoder came to no finite numbers.
         By queries, a decoder that is as good as perfect on images kept apart ends the search early;
         a surrogate's images say less about what crosses.
         """
@@ -77,9 +78,10 @@ class Decoder:
             )
             pairs_of, complete = made.front, made.complete
             notes.append(made.how)
+        pairs = in_batches(pairs_of, target.proxy, budget.batch)
         learner = _Learner(
             target,
-            in_batches(pairs_of, target.proxy, budget.batch),
+            pairs.tensors,
             jitters=_JITTERS[self._knows],
             seed=seed,
         )
@@ -100,9 +102,14 @@ class Decoder:
             complete = complete and ran == budget.steps
         crossing = in_batches(target.front, target.private, budget.batch)
         if self._knows == "queries":
-            how, reconstructions = learner.decode(crossing)
+            how, reconstructions = learner.decode(crossing.tensors)
         else:
-            how, reconstructions = learner.decode_best(crossing, target.unit(target.private))
+            how, reconstructions = learner.decode_best(
+                crossing.tensors, target.unit(target.private)
+            )
+        complete = complete and pairs.finite and crossing.finite and learner.good
+        if not (pairs.finite and crossing.finite):
+            notes.append("not all numbers that cross are finite, so a failure is no evidence")
         progress(1.0)
         notes.append(f"decoded by {how}")
         return outcomes(
@@ -140,6 +147,7 @@ class _Learner:
         self._standard = Standard([f[self._train] for f in features])
         self._features = self._standard(features)
         self._decoders: list[tuple[float, str, _Decode]] = []
+        self.good = True
         self._offer("the mean image", self._guess)
         if sum(f[0].size for f in features) <= MAX_NUMBERS:
             for jitter in jitters:
@@ -153,13 +161,13 @@ class _Learner:
     def decode(self, crossing: tuple[Array, ...]) -> tuple[str, Array]:
         """Return images in [0, 1] by the decoder that does best on images kept apart."""
         _, name, decode = max(self._decoders, key=lambda each: each[0])
-        return name, np.clip(decode(self._standard(shaped(crossing))), 0, 1)
+        return name, self._made(decode, self._standard(shaped(crossing)))
 
     def decode_best(self, crossing: tuple[Array, ...], originals: Array) -> tuple[str, Array]:
         """Return images by the decoder that does best on these, channels brought to its scale."""
         features = shaped(crossing)
         aligned = Standard(features)(features)
-        made = [(name, np.clip(decode(aligned), 0, 1)) for _, name, decode in self._decoders]
+        made = [(name, self._made(decode, aligned)) for _, name, decode in self._decoders]
         return max(made, key=lambda each: float(ssim(each[1], originals).mean()))
 
     def network(
@@ -171,7 +179,10 @@ class _Learner:
         seed: int,
         progress: Callable[[float], None],
     ) -> int:
-        """Train a network and return how many steps there was time for."""
+        """Train a network and return how many steps there was time for.
+
+        It ends early where the loss is no finite number.
+        """
         model = build(
             [f.shape[1:] for f in self._features],
             self._images.shape[1:],
@@ -190,16 +201,28 @@ class _Learner:
         while ran < budget.steps and not deadline.over:
             drawn = random.choice(self._train, size, replace=False)
             seen = [_jittered(f[drawn], most * random.random(), random) for f in self._features]
-            step(self._images[drawn], *seen)
+            lost = step(self._images[drawn], *seen)
             ran += 1
+            if not np.isfinite(lost):
+                self.good = False
+                break
             progress(ran / budget.steps)
         self._offer("a network", lambda features: _by_network(model, features, budget.batch))
         return ran
 
     def _offer(self, name: str, decode: _Decode) -> None:
-        made = np.clip(decode([f[self._apart] for f in self._features]), 0, 1)
+        made = self._made(decode, [f[self._apart] for f in self._features])
         score = float(ssim(made, self._images[self._apart]).mean())
         self._decoders.append((score, name, decode))
+
+    def _made(self, decode: _Decode, features: list[Array]) -> Array:
+        """Return what a decoder makes, in [0, 1]; what is no number is black, and not good."""
+        made = decode(features)
+        if not np.isfinite(made).all():
+            self.good = False
+            made = np.nan_to_num(made, nan=0.0)
+        clipped: Array = np.clip(made, 0, 1)
+        return clipped
 
     def _guess(self, features: list[Array]) -> Array:
         mean = self._images[self._train].mean(axis=0)
@@ -209,11 +232,15 @@ class _Learner:
         shape = self._images.shape[1:]
         numbers = flat([_jittered(f, jitter, self._random) for f in self._features])
         pixels = self._images.reshape(len(self._images), -1)
-        ridge = fit(
-            numbers[self._train],
-            pixels[self._train],
-            apart=(numbers[self._apart], pixels[self._apart]),
-        )
+        try:
+            ridge = fit(
+                numbers[self._train],
+                pixels[self._train],
+                apart=(numbers[self._apart], pixels[self._apart]),
+            )
+        except np.linalg.LinAlgError:
+            self.good = False
+            return
         self._offer("regression", lambda f: ridge(flat(f)).reshape(-1, *shape))
 
 

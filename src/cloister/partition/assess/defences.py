@@ -76,11 +76,12 @@ def try_defence(
         None where the model gives no gradients, which all but noise need.
     """
     private_labels, proxy_labels = labels
-    before = _accuracy(rest(in_batches(target.front, target.private, budget.batch)), private_labels)
+    plain = in_batches(target.front, target.private, budget.batch)
+    before = _accuracy(rest(plain.tensors), private_labels)
     if name == "noise":
         parameter = _calibrated(target, rest, proxy_labels, budget, seed)
         defended = replace(target, front=_noisy(target.front, parameter, seed), noise=parameter)
-        after = rest(in_batches(defended.front, target.private, budget.batch))
+        after = rest(in_batches(defended.front, target.private, budget.batch).tensors)
         attacks: tuple[Any, ...] = (Decoder(knows="queries"), FisherLeakage())
     else:
         if target.model is None or target.exposed is None:
@@ -89,7 +90,7 @@ def try_defence(
             name, target, proxy_labels, budget, seed=seed, progress=lambda p: progress(0.5 * p)
         )
         defended, side, parameter = made
-        after = rest(in_batches(defended.front, target.private, budget.batch))
+        after = rest(in_batches(defended.front, target.private, budget.batch).tensors)
         if side is not None:
             after = np.log(np.clip(probabilities(after), _LEAST_SHARE, 1)) + _of(
                 side, target.private, budget.batch
@@ -155,9 +156,9 @@ def _calibrated(
     seed: int,
 ) -> float:
     """Return the largest deviation of noise that public images allow, by halving an interval."""
-    clean = in_batches(target.front, target.proxy, budget.batch)
+    clean = in_batches(target.front, target.proxy, budget.batch).tensors
     wanted = _accuracy(rest(clean), labels) - LOSS_ALLOWED
-    scale = max(float(np.std(tensor)) for tensor in clean)
+    scale = max(float(np.std(tensor, dtype=np.float64)) for tensor in clean)
     low, high = (
         -10.0,
         5.0,

@@ -212,7 +212,8 @@ def _copy(
         if agreed >= best:
             best, best_weights = agreed, model.get_weights()
     model.set_weights(best_weights)
-    return Copy(model, ran, ran == planned, best)
+    finite = all(np.isfinite(weights).all() for weights in best_weights)
+    return Copy(model, ran, finite and ran == planned, best)
 
 
 def _train(
@@ -240,7 +241,8 @@ def _train(
     ran = 0
     while ran < steps and not deadline.over:
         drawn = random.choice(len(images), size, replace=False)
-        step(images[drawn], answers[drawn])
+        if not np.isfinite(step(images[drawn], answers[drawn])):
+            break
         ran += 1
         progress(ran)
     return ran

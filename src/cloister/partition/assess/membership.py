@@ -57,12 +57,14 @@ class MembershipInference:
         truth = np.repeat([1, 0], count)
         crossing = in_batches(target.front, images, budget.batch)
         progress(0.4)
-        said = self._rest(crossing)
+        said = self._rest(crossing.tensors)
         progress(0.6)
         order = random.permutation(len(images))
         known, asked = order[: len(order) // 2], order[len(order) // 2 :]
         sure = _sureness(said)
-        numbers = np.concatenate([flat(crossing), np.sort(said, axis=1), sure[:, None]], axis=1)
+        numbers = np.concatenate(
+            [flat(crossing.tensors), np.sort(said, axis=1), sure[:, None]], axis=1
+        )
         scores = {
             "a threshold on the exposed part's sureness": _threshold(sure, truth, known),
             "a classifier": _classified(numbers, truth, known, seed),
@@ -78,7 +80,7 @@ class MembershipInference:
             knows="representation",
             metric="accuracy",
             steps=len(known),
-            complete=True,
+            complete=crossing.finite,
             seed=seed,
         )
         curve = area(values, truth[asked]) if len(np.unique(truth[asked])) > 1 else 0.5

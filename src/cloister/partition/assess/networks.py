@@ -71,6 +71,11 @@ class Network:
         _, a, b, c = self.graph.inputs[0].shape
         return (b, c, a) if self.channels_first else (a, b, c)
 
+    @property
+    def classes(self) -> int:
+        """How many scores there are for each image; -1 where that is not said."""
+        return self.graph.outputs[0].shape[1]
+
     def scores(self, images: Array) -> Array:
         """Return the first output for images."""
         return self._through(self._inputs, self._outputs, (self._fed(images),))[0]

@@ -15,6 +15,7 @@ import numpy as np
 
 from cloister.partition.assess.attack import Array, Budget, Outcome, Target
 from cloister.partition.assess.clock import Deadline
+from cloister.partition.assess.features import Crossing, divisors
 from cloister.partition.assess.frameworks import frameworks
 from cloister.partition.assess.gradients import optimizer, stepper
 from cloister.partition.assess.showing import mean_image, outcomes
@@ -25,7 +26,8 @@ __all__ = ["Optimisation"]
 _RATE: Final = 0.05
 _VARIATION_WEIGHT: Final = 0.01
 _SURROGATE_PART: Final = 0.4
-_LEAST: Final = 1e-9
+# A number that varies less than this part of its tensor is brought up to it: scale hides nothing.
+_LEAST_PART: Final = 0.3
 
 
 class Optimisation:
@@ -46,8 +48,9 @@ class Optimisation:
     ) -> tuple[Outcome, ...]:
         """Search, from every start, for all images of a batch at once.
 
-        Nothing without `target.model`: there is no gradient. Incomplete when time ran out; the
-        starts and batches that ran count.
+        Nothing without `target.model`: there is no gradient. Incomplete when time ran out, where
+        what crosses is not all finite, and where a search ended at no finite number; the starts and
+        batches that ran count.
         """
         if target.model is None and not self._blind:
             return ()
@@ -87,24 +90,25 @@ class _Search:
         self,
         target: Target,
         front: Any,
-        crossing: tuple[Array, ...],
+        crossing: Crossing,
         *,
         budget: Budget,
         deadline: Deadline,
         seed: int,
     ) -> None:
-        self._crossing = crossing
+        self._crossing = crossing.tensors
+        self._good = crossing.finite
         self._budget = budget
         self._deadline = deadline
         self._random = np.random.default_rng(seed)
         self._guess = mean_image(target)
-        self._count = len(crossing[0])
+        self._count = len(crossing.tensors[0])
         self._size = min(budget.batch, self._count)
         keras = frameworks().keras
         ops = keras.ops
         shape = (self._size, *self._guess.shape[1:])
         self._images = keras.Variable(np.zeros(shape, np.float32))
-        scales = [np.float32(1 / max(float(np.var(t)), _LEAST)) for t in crossing]
+        scales = [(1 / divisors(t, least=_LEAST_PART)).astype(np.float32) for t in crossing.tensors]
         span = target.high - target.low
 
         def objectives(*seen: Any) -> Any:
@@ -112,7 +116,7 @@ class _Search:
             made = front(x * span + target.low, training=False)
             made = list(made) if isinstance(made, list | tuple) else [made]
             apart = [
-                scale * ops.mean(ops.reshape((m - s) ** 2, (self._size, -1)), axis=1)
+                ops.mean(ops.reshape(((m - s) * scale) ** 2, (self._size, -1)), axis=1)
                 for m, s, scale in zip(made, seen, scales, strict=True)
             ]
             # Beyond black and white the clipped image has no gradient; this brings it back.
@@ -126,7 +130,7 @@ class _Search:
         )
 
     def run(self, progress: Callable[[float], None]) -> tuple[Array, int, bool]:
-        """Return the images found, the steps that ran, and whether that was all of them."""
+        """Return the images found, the steps that ran, and whether that was all, and all good."""
         found = np.repeat(self._guess, self._count, axis=0)
         starts = list(range(0, self._count, self._size))
         ran, planned = 0, len(starts) * self._budget.restarts * self._budget.steps
@@ -145,10 +149,11 @@ class _Search:
                     ran += 1
                     progress(ran / planned)
                 scores = np.asarray(self._objectives(*seen))
+                self._good = self._good and bool(np.isfinite(scores).all())
                 better = scores < best
                 found[at][better] = np.clip(np.asarray(self._images.value), 0, 1)[better]
                 best = np.minimum(scores, best)
-        return found, ran, ran == planned
+        return found, ran, self._good and ran == planned
 
     def _begin(self, restart: int) -> None:
         """Start from the mean image the first time, then from noise around grey."""

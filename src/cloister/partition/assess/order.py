@@ -1,22 +1,25 @@
 """Which cut comes next, how long it may take, and what is recommended: functions, no I/O.
 
 What crosses a deeper cut is computed from what crosses here, by a part that is exposed. So whoever
-succeeds deeper succeeds here, and the search is for one boundary.
+succeeds deeper succeeds here, and the search is for one boundary. Nor is a cut better than a deeper
+one where nobody knows yet: an attack that came too close there to tell came as close here.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from cloister.partition.assess.verdict import Verdict, carried
 from cloister.partition.graph import Graph
-from cloister.partition.report import CutReport
+from cloister.partition.report import CutReport, Measure
 
 __all__ = ["back_position", "defended", "next_position", "paired", "recommend", "seconds", "settle"]
 
 _PAIRS: Final = 12
+_SENTENCE: Final = 2000
 
 
 def next_position(positions: Sequence[int], verdicts: Mapping[int, str]) -> int | None:
@@ -48,11 +51,23 @@ def seconds(left: float, *, remaining: int, positions: int, total: float) -> flo
     return min(left, max(left / max(1, remaining), total / searched))
 
 
-def settle(cuts: Sequence[CutReport]) -> tuple[CutReport, ...]:
-    """Return cuts in order, none better than a deeper one that is unsafe."""
+def settle(
+    cuts: Sequence[CutReport],
+    judged: Callable[[CutReport, Sequence[tuple[int, Measure]]], Verdict],
+) -> tuple[CutReport, ...]:
+    """Return cuts in order, each judged by the worst numbers of all deeper ones too.
+
+    Args:
+        cuts: As they were assessed.
+        judged: From a cut, and measures of deeper ones with their positions, to its verdict.
+    """
     found: list[CutReport] = []
     deepest: int | None = None
-    for cut in sorted(cuts, key=lambda each: -each.position):
+    deeper: tuple[tuple[int, Measure], ...] = ()
+    for own in sorted(cuts, key=lambda each: -each.position):
+        said = judged(own, deeper)
+        cut = replace(own, verdict=said.verdict, because=said.because[:_SENTENCE])
+        deeper = carried(deeper, own.position, own.measures)
         if cut.verdict == "unsafe":
             deepest = cut.position if deepest is None else deepest
             found.append(cut)
@@ -61,7 +76,9 @@ def settle(cuts: Sequence[CutReport]) -> tuple[CutReport, ...]:
                 f"the cut at {deepest} is unsafe, and what crosses there can be computed from what "
                 "crosses here, by the exposed part"
             )
-            found.append(replace(cut, verdict="unsafe", because=f"{because}. {cut.because}"[:2000]))
+            found.append(
+                replace(cut, verdict="unsafe", because=f"{because}. {cut.because}"[:_SENTENCE])
+            )
         else:
             found.append(cut)
     return tuple(reversed(found))

@@ -66,9 +66,11 @@ class PropertyInference:
         wanted = self._property
         if len(np.unique(wanted.proxy)) < 2:  # noqa: PLR2004  # nothing to tell apart
             return ()
-        learned = flat(in_batches(target.front, target.proxy, budget.batch))
+        public = in_batches(target.front, target.proxy, budget.batch)
+        learned = flat(public.tensors)
         progress(0.4)
-        seen = flat(in_batches(target.front, target.private, budget.batch))
+        crossing = in_batches(target.front, target.private, budget.batch)
+        seen = flat(crossing.tensors)
         progress(0.6)
         right, sure = _told(learned, wanted.proxy, seen, wanted.private, seed)
         progress(0.8)
@@ -85,7 +87,7 @@ class PropertyInference:
             knows="queries",
             metric="accuracy",
             steps=len(learned),
-            complete=True,
+            complete=public.finite and crossing.finite,
             seed=seed,
         )
         note = (

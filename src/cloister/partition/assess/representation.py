@@ -39,7 +39,7 @@ class DistanceCorrelation:
         if len(images) < _LEAST_EXAMPLES:
             return ()
         crossing = in_batches(target.front, images, budget.batch)
-        seen = flat([t / max(float(np.std(t)), 1e-9) for t in crossing])
+        seen = flat([t / (float(np.std(t, dtype=np.float64)) or 1.0) for t in crossing.tensors])
         shown = flat([target.unit(images)])
         value = distance_correlation(shown, seen)
         progress(0.2)
@@ -57,7 +57,7 @@ class DistanceCorrelation:
                     high=max(high, value),
                     examples=len(images),
                     steps=len(images),
-                    complete=True,
+                    complete=crossing.finite,
                 )
             ),
         )

@@ -46,6 +46,9 @@ def fit(numbers: Array, images: Array, *, apart: tuple[Array, Array]) -> Ridge:
         numbers: What crosses, standardised (n, d); the first 1500 examples count.
         images: Their pixels (n, p).
         apart: The same of other examples, by which kernel and penalty are chosen.
+
+    Raises:
+        LinAlgError: No decoder gives finite numbers.
     """
     points, pixels = numbers[:_MAX_EXAMPLES].astype(np.float64), images[:_MAX_EXAMPLES]
     centre, mean = points.mean(axis=0), pixels.mean(axis=0)
@@ -61,9 +64,10 @@ def fit(numbers: Array, images: Array, *, apart: tuple[Array, Array]) -> Ridge:
         for penalty in _PENALTIES:
             scaled = seen / (np.maximum(values, 0) + penalty * len(points))[:, None]
             error = float(np.mean((reach @ scaled + mean - apart[1]) ** 2))
-            if best is None or error < best[0]:
+            if np.isfinite(error) and (best is None or error < best[0]):
                 best = error, Ridge(points, centre, vectors @ scaled, mean, width)
-    assert best is not None  # noqa: S101  # there are kernels and penalties
+    if best is None:
+        raise np.linalg.LinAlgError("no decoder gives finite numbers")
     return best[1]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, cast
 
 from cloister import __version__
-from cloister.errors import ConfigError, MissingExtraError, UnsupportedError
+from cloister.errors import ConfigError, MalformedError, MissingExtraError, UnsupportedError
 from cloister.partition.assess import notes as notes_of
 from cloister.partition.assess.attacking import (
     Found,
@@ -36,7 +36,7 @@ from cloister.partition.assess.order import (
 from cloister.partition.assess.sample import Material
 from cloister.partition.assess.scale import scale_of
 from cloister.partition.assess.state import Finished, read_state, write_state
-from cloister.partition.assess.verdict import Limits
+from cloister.partition.assess.verdict import Limits, Verdict, attends, decide
 from cloister.partition.cuts import all_cuts
 from cloister.partition.graph import Cut
 from cloister.partition.report import (
@@ -44,6 +44,7 @@ from cloister.partition.report import (
     CutReport,
     DefenceReport,
     LeakageReport,
+    Measure,
     ModelFacts,
     PairReport,
     Sample,
@@ -111,6 +112,7 @@ class Assessment:
         if not inner:
             raise ConfigError("a model of one operator has nothing to cut", code="config.value")
         self.positions: Final = tuple(sorted(set(wanted.cuts))) or tuple(inner)
+        self._attention = attends(network.graph.nodes)
         own = back_position(network.graph)
         self._backs = wanted.backs or (() if own is None else (own,))
         self.finished = Finished()
@@ -181,6 +183,9 @@ class Assessment:
     def resume(self, data: bytes) -> bool:
         """Take what an earlier run finished; False where that was a run of something else.
 
+        The file is the owner's own, and its measures are taken as they stand. What follows from
+        them is not: verdicts are found again, and every cut must be one that the model has.
+
         Raises:
             MalformedError: `assessment.state`, `report.malformed` or `wire.too-large`: it was not
                 written by `state`.
@@ -188,13 +193,17 @@ class Assessment:
         found = read_state(data, self.key)
         if found is None:
             return False
+        self._require_of_this_model(found)
+        for position, cut in found.cuts.items():
+            said = self._judged(cut, ())
+            found.cuts[position] = replace(cut, verdict=said.verdict, because=said.because)
         self.finished = found
         return True
 
     def report(self) -> LeakageReport:
         """Return the report of what is finished."""
         raw = self._report()
-        cuts = settle(raw.cuts)
+        cuts = self._settled()
         return replace(raw, cuts=cuts, recommended=recommend(cuts))
 
     def _report(self) -> LeakageReport:
@@ -249,14 +258,42 @@ class Assessment:
             if p not in self.finished.cuts and f"cut/{p}" not in self.finished.skipped
         ]
 
+    def _settled(self) -> tuple[CutReport, ...]:
+        """Return the finished cuts in order, judged by their own measures and deeper ones'."""
+        return settle(tuple(self.finished.cuts.values()), self._judged)
+
+    def _judged(self, cut: CutReport, deeper: Sequence[tuple[int, Measure]]) -> Verdict:
+        return decide(
+            cut.measures,
+            attention=self._attention,
+            noise=0.0,
+            proxies=len(self._material.proxy),
+            limits=self._wanted.limits,
+            deeper=deeper,
+        )
+
+    def _require_of_this_model(self, found: Finished) -> None:
+        """Refuse a state that has cuts which the model has not."""
+        ends = [end for pair in found.pairs for end in pair if end is not None]
+        ends += [position for position, _ in found.defences]
+        known = all(
+            position in self._cuts and tuple(cut.tensors) == tuple(self._cuts[position].tensors)
+            for position, cut in found.cuts.items()
+        )
+        if not known or not all(end in self._cuts for end in ends):
+            raise MalformedError(
+                "an assessment's state: it has a cut that the model has not",
+                code="assessment.state",
+            )
+
     def _pairs(self) -> Sequence[tuple[int, int | None]]:
         if not self._network.differentiable:
             return ()
-        cuts = settle(tuple(self.finished.cuts.values()))
+        cuts = self._settled()
         return paired([cut.position for cut in cuts], recommend(cuts), self._backs)
 
     def _defences(self) -> Sequence[tuple[int, str]]:
-        cuts = settle(tuple(self.finished.cuts.values()))
+        cuts = self._settled()
         position = defended(cuts, recommend(cuts))
         if position is None:
             return ()

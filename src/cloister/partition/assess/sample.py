@@ -1,45 +1,29 @@
 """The owner's images: read from an archive of arrays, brought to the model's layout, and split.
 
-Archives are read without pickles, and an array is made only where its bytes are there. Nothing
-random but by the seed.
+Nothing random but by the seed.
 """
 
 from __future__ import annotations
 
-import io
-import math
-import zipfile
-import zlib
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from cloister.crypto.digest import sha256
 from cloister.errors import ConfigError, MalformedError
+from cloister.partition.assess.archive import read_arrays
 from cloister.partition.assess.attack import Array
 
 __all__ = ["MAX_SAMPLE_BYTES", "Material", "Sample", "read_sample", "split"]
 
 MAX_SAMPLE_BYTES: Final = 2**31
-MAX_UNPACKED: Final = 2**33
-MAX_MEMBERS: Final = 64
 LEAST_IMAGES: Final = 20
 MOST_HELD_OUT: Final = 500
 _CODE: Final = "sample.malformed"
 _IMAGES: Final = ("images", "x", "X", "x_test", "data")
 _LABELS: Final = ("labels", "y", "Y", "y_test", "target")
 _PROPERTY: Final = "property"
-_KINDS: Final = frozenset("uifb")
-_UNPACKING: Final = (
-    zipfile.BadZipFile,
-    zlib.error,
-    ValueError,
-    OSError,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,11 +89,7 @@ def read_sample(data: bytes) -> Sample:
     """
     if len(data) > MAX_SAMPLE_BYTES:
         raise MalformedError("the sample is larger than 2 GiB", code="wire.too-large")
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            arrays = _arrays(archive)
-    except _UNPACKING as e:
-        raise _malformed("not an archive as numpy.savez writes it", str(e)[:300]) from e
+    arrays = read_arrays(data)
     images = _named(arrays, _IMAGES)
     if images is None:
         grids = [a for a in arrays.values() if a.ndim in {3, 4}]
@@ -134,6 +114,7 @@ def split(
     trained: Sample | None,
     *,
     image: tuple[int, int, int],
+    classes: int,
     ends: tuple[float, float] | None,
     seed: int,
 ) -> Material:
@@ -144,13 +125,17 @@ def split(
         proxy: Public images; None takes a part of the sample for them, and says so.
         trained: Images that the model was trained with.
         image: Height, width and channels that the model takes; -1 where any will do.
+        classes: How many the model tells apart; -1 where it does not say.
         ends: The model's black and white; None guesses them from the sample. Images of bytes are
             brought to that scale.
         seed: Of the split.
 
     Raises:
-        ConfigError: `config.value`: images of another size, too few, or all the same.
+        ConfigError: `config.value`: images of another size, too few, or all the same; labels that
+            are none of the model's classes.
     """
+    for each, what in ((sample, "the sample"), (proxy, "the public images")):
+        _require_classes(None if each is None else each.labels, classes, what)
     own = _laid(sample.images, image, "the sample")
     low, high = _ends(own) if ends is None else ends
     if not low < high:
@@ -194,32 +179,14 @@ def split(
     )
 
 
-def _arrays(archive: zipfile.ZipFile) -> dict[str, Array]:
-    members = [m for m in archive.infolist() if m.filename.endswith(".npy")]
-    if len(archive.infolist()) > MAX_MEMBERS or sum(m.file_size for m in members) > MAX_UNPACKED:
-        raise MalformedError("the sample unpacks to too much", code="wire.too-large")
-    found: dict[str, Array] = {}
-    for member in members:
-        with archive.open(member) as stream:
-            _require_there(stream, member.file_size)
-        with archive.open(member) as stream:
-            array = np.lib.format.read_array(stream, allow_pickle=False)
-        if array.dtype.kind in _KINDS:
-            found[member.filename.removesuffix(".npy")] = array
-    return found
-
-
-def _require_there(stream: Any, size: int) -> None:
-    """Refuse a header that speaks of more bytes than there are: they would be allocated first."""
-    version = np.lib.format.read_magic(stream)
-    read = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else np.lib.format.read_array_header_2_0
+def _require_classes(labels: Array | None, classes: int, what: str) -> None:
+    if labels is None or classes < 0 or labels.max() < classes:
+        return
+    raise ConfigError(
+        f"{what} has the label {labels.max()}, and the model has {classes} classes",
+        code="config.value",
+        hint="classes count from 0, in the order of the model's scores",
     )
-    shape, _, datatype = read(stream)
-    if math.prod(shape) * datatype.itemsize > size:
-        raise ValueError("an array's header speaks of more than there is")
 
 
 def _named(arrays: dict[str, Array], names: tuple[str, ...]) -> Array | None:

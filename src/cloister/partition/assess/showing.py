@@ -86,7 +86,13 @@ def outcomes(
 def measure(
     values: Array, *, attack: str, knows: str, metric: str, steps: int, complete: bool, seed: int
 ) -> Measure:
-    """Return the measure of one number for each example."""
+    """Return the measure of one number for each example.
+
+    Numbers that are not finite count as 0, and the measure as not complete.
+    """
+    finite = bool(np.isfinite(values).all())
+    if not finite:
+        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     s = spread(values, lower_is_worse=metric in LOWER_IS_WORSE, seed=seed)
     return Measure(
         attack=attack,
@@ -98,7 +104,7 @@ def measure(
         high=s.high,
         examples=len(values),
         steps=steps,
-        complete=complete,
+        complete=complete and finite,
     )
 
 

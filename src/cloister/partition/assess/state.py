@@ -2,7 +2,8 @@
 
 A state belongs to one model, one sample, one seed and one budget; whatever else it is asked for, it
 has nothing. It is the owner's own file, and lies beside his report; it is read as strictly as one
-that is not, since a report is made from it.
+that is not, since a report is made from it. Nothing signs it: its measures are believed, and
+verdicts are not (`Assessment.resume`).
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ import numpy as np
 
 from cloister.partition.assess.attack import Array, Budget, Front, Target
 from cloister.partition.assess.clock import Deadline
+from cloister.partition.assess.features import Crossing, divisors, finite
 from cloister.partition.assess.frameworks import frameworks
 from cloister.partition.assess.gradients import optimizer, outputs, stepper
 from cloister.partition.graph import TensorInfo
@@ -28,7 +29,11 @@ __all__ = ["Surrogate", "in_batches", "train_surrogate"]
 _RATE: Final = 5e-3
 _DIRECTIONS: Final = 32
 _MATCHING_WEIGHT: Final = 1.0
-_LEAST: Final = 1e-6
+# A channel that varies less than this part of its tensor is brought up to it: scale hides nothing.
+_LEAST_PART: Final = 0.1
+# A new front whose channels are so many times weaker or stronger than the observed ones is brought
+# to their scale: no number of steps takes weights over many powers of ten.
+_FAR: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class Surrogate:
     Attributes:
         model: A `keras.Model` from images to a list of tensors shaped as the crossing ones.
         front: The same as a function of arrays.
-        complete: Whether all steps ran.
+        complete: Whether all steps ran, and on finite numbers.
         how: A sentence about what it was trained by.
     """
 
@@ -48,10 +53,10 @@ class Surrogate:
     how: str
 
 
-def in_batches(front: Front, images: Array, batch: int) -> tuple[Array, ...]:
+def in_batches(front: Front, images: Array, batch: int) -> Crossing:
     """Return what a front gives for many images."""
     made = [front(images[i : i + batch]) for i in range(0, len(images), batch)]
-    return tuple(np.concatenate(each) for each in zip(*made, strict=True))
+    return finite([np.concatenate(each) for each in zip(*made, strict=True)])
 
 
 def train_surrogate(
@@ -62,10 +67,14 @@ def train_surrogate(
     seed: int,
     progress: Callable[[float], None],
 ) -> Surrogate:
-    """Train a front within the budget's steps and the deadline."""
-    model = _untrained(target, seed)
-    observed = in_batches(target.front, target.private, budget.batch)
-    scales = [1.0 / max(float(np.var(t)), _LEAST) for t in observed]
+    """Train a front within the budget's steps and the deadline.
+
+    It ends early, and is not complete, where the loss is no finite number.
+    """
+    crossing = in_batches(target.front, target.private, budget.batch)
+    observed = crossing.tensors
+    model = _scaled(_untrained(target, seed), target, observed, budget.batch)
+    scales = [_scale(t) for t in observed]
     labelled = target.exposed is not None and target.proxy_labels is not None
     normal = labelled and _are_probabilities(target.exposed, observed, budget.batch)
     random = np.random.default_rng(seed)
@@ -75,7 +84,7 @@ def train_surrogate(
     def loss(images: Any, labels: Any, *seen: Any) -> Any:
         made = _listed(model(images, training=False))
         apart = [
-            scale * _sliced(m, s, d)
+            _sliced(_single(m) * scale, _single(s) * scale, d)
             for m, s, d, scale in zip(made, seen, directions, scales, strict=True)
         ]
         value = _MATCHING_WEIGHT * sum(apart) / len(apart)
@@ -83,7 +92,7 @@ def train_surrogate(
             value = value + _wrong(target.exposed, made, labels, normal=normal)
         return value
 
-    ran = 0
+    ran, good = 0, crossing.finite
     if model.trainable_variables:
         step = stepper(loss, model.trainable_variables, optimizer(rate=_RATE, steps=budget.steps))
         none = np.zeros(len(target.proxy), np.int64)
@@ -91,14 +100,17 @@ def train_surrogate(
         while ran < budget.steps and not deadline.over:
             mine = random.choice(len(target.proxy), size, replace=False)
             theirs = random.choice(len(target.private), size, replace=False)
-            step(target.proxy[mine], labels[mine], *(t[theirs] for t in observed))
+            lost = step(target.proxy[mine], labels[mine], *(t[theirs] for t in observed))
             ran += 1
+            if not np.isfinite(lost):
+                good = False
+                break
             progress(ran / budget.steps)
     by = "the exposed part, labels and" if labelled else "nothing but"
     return Surrogate(
         model=model,
         front=lambda images: outputs(model, images, batch=budget.batch),
-        complete=ran == budget.steps or not model.trainable_variables,
+        complete=good and (ran == budget.steps or not model.trainable_variables),
         how=f"the surrogate front was trained by {by} what was observed crossing, in {ran} steps",
     )
 
@@ -117,6 +129,40 @@ def _untrained(target: Target, seed: int) -> Any:
     for variable in model.weights:
         variable.assign(_start(variable.name, tuple(variable.shape), random, variable.dtype))
     return model
+
+
+def _scaled(model: Any, target: Target, observed: tuple[Array, ...], batch: int) -> Any:
+    """Return a new front with its channels on the observed ones' scale, where that is far off."""
+    own = in_batches(lambda x: outputs(model, x, batch=batch), target.proxy[:batch], batch).tensors
+    gains = [_gain(m, s) for m, s in zip(own, observed, strict=True)]
+    if all((gain == 1).all() for gain in gains):
+        return model
+    keras = frameworks().keras
+    inputs = keras.Input(model.inputs[0].shape[1:])
+    made = zip(_listed(model(inputs)), gains, strict=True)
+    return keras.Model(inputs, [keras.layers.Rescaling(gain)(t) for t, gain in made])
+
+
+def _gain(own: Array, observed: Array) -> Array:
+    """Return by what to multiply each channel, 1 where it is near enough."""
+    mine, theirs = (_of_channels(t) for t in (own, observed))
+    both = (mine > 0) & (theirs > 0)
+    ratio = np.divide(theirs, mine, out=np.ones_like(mine), where=both)
+    gain: Array = np.where((ratio > _FAR) | (ratio < 1 / _FAR), ratio, 1.0).astype(np.float32)
+    return gain
+
+
+def _of_channels(tensor: Array) -> Array:
+    """Return the deviation of each channel, float64."""
+    deviations: Array = np.asarray(tensor, np.float64).reshape(-1, tensor.shape[-1]).std(axis=0)
+    return deviations
+
+
+def _scale(tensor: Array) -> Array:
+    """Return by what to multiply a tensor's channels so that its numbers vary by about 1."""
+    channels = tensor.reshape(-1, tensor.shape[-1])
+    by: Array = 1 / divisors(channels, least=_LEAST_PART)
+    return by.astype(np.float32)
 
 
 def _start(name: str, shape: tuple[int, ...], random: np.random.Generator, datatype: Any) -> Array:
@@ -160,7 +206,7 @@ def _sliced(made: Any, seen: Any, directions: tuple[Array, Array]) -> Any:
     distances = []
     for each, numbers in zip(directions, (directions[0].shape[0], made.shape[-1]), strict=True):
         a = ops.sort(ops.reshape(made, (-1, numbers)) @ each, axis=0)
-        b = ops.sort(ops.reshape(ops.cast(seen, made.dtype), (-1, numbers)) @ each, axis=0)
+        b = ops.sort(ops.reshape(seen, (-1, numbers)) @ each, axis=0)
         distances.append(ops.mean((a - b) ** 2))
     return distances[0] + distances[1]
 
@@ -177,6 +223,10 @@ def _are_probabilities(exposed: Any, observed: tuple[Array, ...], batch: int) ->
     cut = [t[:batch] for t in observed]
     said = outputs(exposed, cut[0] if len(cut) == 1 else cut, batch=batch)[0]
     return bool(said.min() >= 0 and np.allclose(said.sum(axis=-1), 1, atol=1e-3))
+
+
+def _single(tensor: Any) -> Any:
+    return frameworks().keras.ops.cast(tensor, "float32")
 
 
 def _listed(result: Any) -> list[Any]:

@@ -119,11 +119,12 @@ class Synthesis:
 
         step = stepper(loss, [images], optimizer(rate=_RATE, steps=budget.steps))
         ran = 0
-        while ran < budget.steps and not deadline.over:
-            step(wanted)
+        while ran < budget.steps and not deadline.over and np.isfinite(step(wanted)):
             ran += 1
             progress(ran / budget.steps)
-        return np.clip(np.asarray(images.value), 0, 1), ran, ran == budget.steps
+        made = np.asarray(images.value)
+        good = ran == budget.steps and bool(np.isfinite(made).all())
+        return np.clip(np.nan_to_num(made, nan=0.0), 0, 1), ran, good
 
 
 def _scaled(victim: Victim, images: Array) -> Array:

@@ -4,7 +4,9 @@ Invariants:
 - "unsafe" wherever any attack that was run, complete or not, got more than a limit allows;
 - "safe" only where both decoders (by queries, and by representations alone) ran completely, with
   enough steps, public images and held-out images, and the pessimistic end of every interval stays
-  below its limit; a measure that is missing is never a good one;
+  below its limit; a measure that is missing, or has a number that is not finite, is never good;
+- never better than a deeper cut of the same network: what an attack got there it got here, since
+  what crosses there can be computed from what crosses here;
 - never "safe" for a network with attention whose cut adds no noise: tokens keep what was put into
   them at any depth;
 - everything else is "undecided".
@@ -14,15 +16,16 @@ The papers' measure, distance correlation and bounds decide nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from cloister.partition.assess.metrics import share_interval
 from cloister.partition.graph import Node
 from cloister.partition.report import Measure
 
-__all__ = ["ATTENTION", "Limits", "Verdict", "attends", "decide"]
+__all__ = ["ATTENTION", "Limits", "Verdict", "attends", "carried", "decide"]
 
 RECONSTRUCTING: Final = frozenset({"decoder", "optimisation", "optimisation-blind"})
 ATTENTION: Final = (
@@ -30,8 +33,16 @@ ATTENTION: Final = (
     "cut protects no more than a shallow one."
 )
 _NEEDED: Final = ("queries", "representation")
-# Products of two computed tensors: in networks of layers, that is attention.
-_PRODUCTS: Final = frozenset({"matmul", "batch_matmul", "einsum", "bmm", "dot"})
+# Linear operators, in every format's words, without "_": one that reads two computed tensors
+# multiplies them, and in networks of layers that is attention. Which of its operands is which is
+# not asked: with a computed bias or scale alone, it is taken for attention all the same.
+_PRODUCTS: Final = frozenset(
+    {
+        *("matmul", "batchmatmul", "einsum", "bmm", "dot", "gemm", "fullyconnected"),
+        *("matmulinteger", "qlinearmatmul", "fusedmatmul", "fusedgemm", "qgemm"),
+        *("conv", "conv1d", "conv2d", "conv3d", "depthwiseconv2d", "convinteger", "qlinearconv"),
+    }
+)
 _OPERANDS: Final = 2
 
 
@@ -75,11 +86,14 @@ class _Reach:
     at_most: float
     limit: float
     of: str
+    at: int | None = None
 
     @property
     def said(self) -> str:
         m = self.measure
         name = f"{m.attack} by {m.knows}"
+        if self.at is not None:
+            name += f" at the cut at {self.at}, whose numbers can be computed from those here,"
         return (
             f"{name} got {self.got:.2f} of {self.of} (at most {self.at_most:.2f}, limit "
             f"{self.limit:.2f}) on {m.examples} held-out images in {m.steps} steps"
@@ -93,6 +107,7 @@ def decide(
     noise: float,
     proxies: int,
     limits: Limits,
+    deeper: Sequence[tuple[int, Measure]] = (),
 ) -> Verdict:
     """Return the verdict on a cut.
 
@@ -102,8 +117,13 @@ def decide(
         noise: Standard deviation of the noise that the cut adds.
         proxies: How many public images the decoders learnt from.
         limits: What counts.
+        deeper: Measures of cuts behind it, with their positions (`carried`); none before there are
+            any: `order.settle` judges again.
     """
     reaches = [r for m in measures if (r := _reach(m, limits)) is not None]
+    reaches += [
+        replace(r, at=position) for position, m in deeper if (r := _reach(m, limits)) is not None
+    ]
     strongest = max(reaches, key=lambda r: r.got / r.limit, default=None)
     if strongest is not None and strongest.got > strongest.limit:
         return Verdict("unsafe", f"{_sentence(strongest.said)}{_remark(attention=attention)}")
@@ -118,17 +138,39 @@ def decide(
     return Verdict("safe", _sentence(f"the strongest attack, {closest.said}"))
 
 
+def carried(
+    deeper: Sequence[tuple[int, Measure]], position: int, measures: Iterable[Measure]
+) -> tuple[tuple[int, Measure], ...]:
+    """Return what a shallower cut is judged by beside its own measures: the worst of every kind.
+
+    Args:
+        deeper: What was carried so far.
+        position: The next shallower cut's.
+        measures: Its own.
+    """
+    kinds: dict[tuple[object, ...], list[tuple[int, Measure]]] = {}
+    for at, m in (*deeper, *((position, m) for m in measures)):
+        if m.attack in RECONSTRUCTING and _finite(m):
+            kinds.setdefault((m.attack, m.knows, m.metric, m.examples), []).append((at, m))
+    worst = (
+        max(each, key=lambda one: float(getattr(one[1], name)))
+        for each in kinds.values()
+        for name in ("worst_decile", "mean", "high")
+    )
+    return tuple(dict.fromkeys(worst))
+
+
 def attends(nodes: Iterable[Node]) -> bool:
     """Tell whether a network has attention: by an operator's name, or a product of two tensors."""
     return any(
         "attention" in node.operator.lower()
-        or (node.operator.lower() in _PRODUCTS and len(node.inputs) >= _OPERANDS)
+        or (node.operator.lower().replace("_", "") in _PRODUCTS and len(node.inputs) >= _OPERANDS)
         for node in nodes
     )
 
 
 def _reach(measure: Measure, limits: Limits) -> _Reach | None:
-    if measure.attack not in RECONSTRUCTING or measure.examples < 1:
+    if measure.attack not in RECONSTRUCTING or measure.examples < 1 or not _finite(measure):
         return None
     if measure.metric == "ssim-gain":
         return _Reach(
@@ -160,16 +202,21 @@ def _missing(measures: Sequence[Measure], proxies: int, limits: Limits) -> str |
             having = [
                 m for m in measures if (m.attack, m.knows, m.metric) == ("decoder", knows, metric)
             ]
-            if not having:
+            if not having or not _finite(having[0]):
                 return f"no decoder by {knows} was measured by {metric}"
             m = having[0]
             if not m.complete:
-                return f"the decoder by {knows} ran out of time after {m.steps} steps"
+                return f"the decoder by {knows} did not come to its end, in {m.steps} steps"
             if m.steps < limits.steps:
                 return f"the decoder by {knows} had {m.steps} steps, and {limits.steps} are wanted"
             if m.examples < limits.held_out:
                 return f"{m.examples} images were held out, and {limits.held_out} are wanted"
     return None
+
+
+def _finite(measure: Measure) -> bool:
+    numbers = (measure.worst_decile, measure.mean, measure.low, measure.high)
+    return all(map(math.isfinite, numbers))
 
 
 def _sentence(text: str) -> str:

@@ -44,3 +44,12 @@ def test_a_number_that_never_changes_harms_nothing() -> None:
     random = np.random.default_rng(0)
     numbers = np.concatenate([np.ones((200, 1)), random.standard_normal((200, 3))], axis=1)
     assert _share(numbers, (numbers[:, 1] > 0).astype(int), 150) > 0.85
+
+
+def test_scale_hides_nothing() -> None:
+    """Tiny and huge numbers are told as well as plain ones."""
+    random = np.random.default_rng(0)
+    numbers = random.standard_normal((900, 4))
+    classes = (numbers[:, 0] + numbers[:, 1] > 0).astype(int)
+    for scale in (1e-30, 1e30):
+        assert _share((numbers * scale).astype(np.float32), classes, 700) > 0.9

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
 from cloister.partition.assess.order import (
@@ -13,8 +16,10 @@ from cloister.partition.assess.order import (
     seconds,
     settle,
 )
+from cloister.partition.assess.verdict import Verdict
 from cloister.partition.graph import Graph, Node
-from cloister.partition.report import CutReport
+from cloister.partition.report import CutReport, Measure
+from unit.partition.assess.report_cases import measure
 
 
 def _cut(position: int, verdict: str) -> CutReport:
@@ -28,6 +33,11 @@ def _cut(position: int, verdict: str) -> CutReport:
         verdict=verdict,
         because="It is.",
     )
+
+
+def _settled(cuts: list[CutReport]) -> tuple[CutReport, ...]:
+    """Settle cuts whose verdicts are by their own measures."""
+    return settle(cuts, lambda cut, _: Verdict(cut.verdict, cut.because))  # type: ignore[arg-type]  # words of the report
 
 
 @pytest.mark.parametrize("boundary", range(1, 32))
@@ -60,7 +70,7 @@ def test_time_is_shared_and_the_search_comes_to_its_end() -> None:
 
 def test_what_leaks_deeper_leaks_here() -> None:
     """What crosses deeper is computed from what crosses here, by who has the exposed part."""
-    settled = settle([_cut(4, "safe"), _cut(2, "safe"), _cut(3, "unsafe"), _cut(1, "undecided")])
+    settled = _settled([_cut(4, "safe"), _cut(2, "safe"), _cut(3, "unsafe"), _cut(1, "undecided")])
     assert [(c.position, c.verdict) for c in settled] == [
         (1, "unsafe"),
         (2, "unsafe"),
@@ -71,9 +81,32 @@ def test_what_leaks_deeper_leaks_here() -> None:
     assert recommend(settled) == 4
 
 
+def test_the_worst_of_every_deeper_cut_is_judged_by() -> None:
+    """Of each attack, knowledge and metric; a number that is none counts for nothing."""
+    heard: dict[int, list[tuple[int, float]]] = {}
+
+    def judged(cut: CutReport, deeper: Sequence[tuple[int, Measure]]) -> Verdict:
+        heard[cut.position] = [(at, m.worst_decile) for at, m in deeper]
+        return Verdict("safe", "It is.")
+
+    got = {1: 0.9, 2: 0.1, 3: float("nan"), 4: 0.3, 5: 0.2}
+    cuts = [
+        replace(_cut(at, "safe"), measures=(measure("decoder", "queries", "ssim-gain", value),))
+        for at, value in got.items()
+    ]
+    settle(cuts, judged)
+    assert heard == {
+        5: [],
+        4: [(5, 0.2)],
+        3: [(4, 0.3)],
+        2: [(4, 0.3)],
+        1: [(4, 0.3)],
+    }
+
+
 def test_none_is_recommended_where_none_is_safe() -> None:
     """Undecided is not safe."""
-    assert recommend(settle([_cut(1, "unsafe"), _cut(2, "undecided")])) is None
+    assert recommend(_settled([_cut(1, "unsafe"), _cut(2, "undecided")])) is None
     assert recommend([_cut(3, "safe"), _cut(2, "safe")]) == 2
 
 

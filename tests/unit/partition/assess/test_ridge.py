@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cloister.partition.assess.features import Standard, flat, shaped
 from cloister.partition.assess.ridge import fit
 
 
@@ -35,27 +34,7 @@ def test_of_noise_the_mean_is_made() -> None:
     assert np.mean((made - images[250:]) ** 2) < 1.1 * np.var(images)
 
 
-def test_features_leave_nothing_out() -> None:
-    tensors = [
-        np.arange(2 * 4 * 4 * 3).reshape(2, 4, 4, 3),
-        np.arange(2 * 9 * 5).reshape(2, 9, 5),
-        np.arange(2 * 10 * 5).reshape(2, 10, 5),
-        np.arange(2 * 7 * 5).reshape(2, 7, 5),
-        np.arange(2 * 6).reshape(2, 6),
-    ]
-    made = shaped(tensors)
-    assert [t.shape[1:] for t in made] == [(4, 4, 3), (3, 3, 5), (3, 3, 5), (5,), (35,), (6,)]
-    assert flat(made).shape == (2, sum(t[0].size for t in tensors))
-    assert sorted(flat(made)[1]) == sorted(flat(tensors)[1])
-
-
-def test_features_are_scaled_as_the_adversarys_own_set_has_them() -> None:
-    random = np.random.default_rng(4)
-    mine = [5 + 3 * random.standard_normal((500, 4, 4, 2)), np.ones((500, 3))]
-    standard = Standard(mine)
-    grid, constant = standard(mine)
-    assert grid.mean(axis=(0, 1, 2)) == pytest.approx(np.zeros(2), abs=1e-5)
-    assert grid.std(axis=(0, 1, 2)) == pytest.approx(np.ones(2), abs=1e-5)
-    assert np.all(constant == 0)
-    theirs = standard([np.full((1, 4, 4, 2), 8.0), np.ones((1, 3))])[0]
-    assert theirs == pytest.approx(np.ones((1, 4, 4, 2)), abs=0.1)
+def test_numbers_that_are_none_give_no_decoder() -> None:
+    numbers = np.full((40, 3), np.nan)
+    with pytest.raises(np.linalg.LinAlgError):
+        fit(numbers[:30], np.ones((30, 4)), apart=(numbers[30:], np.ones((10, 4))))

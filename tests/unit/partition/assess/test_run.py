@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cloister.errors import ConfigError, UnsupportedError
+from cloister.errors import ConfigError, MalformedError, UnsupportedError
 from cloister.partition.assess import run as module
 from cloister.partition.assess import scale
 from cloister.partition.assess.attacking import Found
 from cloister.partition.assess.run import Assessment, Wanted
 from cloister.partition.assess.sample import Material
+from cloister.partition.assess.verdict import Limits
 from cloister.partition.graph import Graph, Node, TensorInfo
-from cloister.partition.report import PairReport, read_report, write_report
-from unit.partition.assess.report_cases import pictures, report
+from cloister.partition.report import Measure, PairReport, read_report, write_report
+from unit.partition.assess.report_cases import measure, pictures, report
 
 RANDOM = np.random.default_rng(0)
 DEPTH = 8
@@ -62,6 +63,7 @@ class Bench:
         self.asked: list[Any] = []
         self.boundary = boundary
         self.stop_at: int | None = None
+        self.got: dict[int, float] = {}
         template = report()
 
         def cut(_network: Any, cut: Any, _material: Any, **more: Any) -> Found:
@@ -73,7 +75,11 @@ class Bench:
             more["progress"](0.5)
             verdict = "safe" if cut.position >= self.boundary else "unsafe"
             made = replace(
-                template.cuts[0], position=cut.position, tensors=cut.tensors, verdict=verdict
+                template.cuts[0],
+                position=cut.position,
+                tensors=cut.tensors,
+                verdict=verdict,
+                measures=self.measures(cut.position),
             )
             return Found(made, {"decoder/queries": pictures()["cut/1/decoder/queries"]}, ("said",))
 
@@ -102,6 +108,15 @@ class Bench:
             },
         )
 
+    def measures(self, position: int) -> tuple[Measure, ...]:
+        """What both decoders got: little from the boundary on, but for what a test says."""
+        got = self.got.get(position, 0.05 if position >= self.boundary else 0.9)
+        return tuple(
+            measure("decoder", knows, metric, got if metric == "ssim-gain" else got / 2)
+            for knows in ("queries", "representation")
+            for metric in ("ssim-gain", "reidentified")
+        )
+
     def made(self, depth: int = DEPTH, **wanted: Any) -> Assessment:
         network: Any = SimpleNamespace(
             graph=_graph(depth),
@@ -109,7 +124,7 @@ class Bench:
             differentiable=True,
             scores=lambda images: np.eye(3)[np.arange(len(images)) % 3],
         )
-        given = {"name": "m", "seconds": 60} | wanted
+        given = {"name": "m", "seconds": 60, "limits": Limits(proxies=30)} | wanted
         return Assessment(network, _material(), Wanted(**given), at=5, device="the CPU")
 
 
@@ -167,6 +182,64 @@ def test_what_is_stopped_is_gone_on_with(bench: Bench) -> None:
     whole.run(lambda *_: None, lambda: None)
     assert second.report() == whole.report()
     assert set(second.finished.pictures) == set(whole.finished.pictures)
+
+
+def test_no_cut_is_better_than_a_deeper_one(bench: Bench) -> None:
+    """At 5 attacks got little and at 6 nearly the limit: they would have got that at 5."""
+    bench.got = {6: 0.57}
+    made = bench.made()
+    made.run(lambda *_: None, lambda: None)
+    found = made.report()
+    assert {cut.position: cut.verdict for cut in found.cuts} == {
+        **dict.fromkeys((1, 2, 3, 4), "unsafe"),
+        **dict.fromkeys((5, 6), "undecided"),
+    }
+    assert found.recommended is None
+    five = found.cut(5)
+    assert five is not None
+    assert "at the cut at 6, whose numbers can be computed from those here, got 0.57" in (
+        five.because
+    )
+    # What reached too little there says nothing here.
+    bench.got = {6: 0.3}
+    again = bench.made()
+    again.run(lambda *_: None, lambda: None)
+    assert again.report().recommended == 5
+
+
+def test_a_verdict_in_a_state_is_not_believed(bench: Bench) -> None:
+    """It follows from the measures, and is found again."""
+    first = bench.made()
+    first.run(lambda *_: None, lambda: None)
+    altered = first.state().replace(b'"verdict\\":\\"unsafe', b'"verdict\\":\\"safe')
+    assert altered != first.state()
+    second = bench.made()
+    assert second.resume(altered)
+    assert second.finished.cuts[1].verdict == "unsafe"
+    assert second.report() == first.report()
+
+
+@pytest.mark.parametrize(
+    ("written", "instead"),
+    [
+        (b'"tensors\\":[\\"t3\\"]', b'"tensors\\":[\\"t4\\"]'),
+        (b'"position\\":6', b'"position\\":9'),
+        (b'"front\\":6', b'"front\\":9'),
+    ],
+)
+def test_a_state_of_cuts_that_the_model_has_not(
+    bench: Bench, written: bytes, instead: bytes
+) -> None:
+    """Other tensors at a position, or a position that there is not."""
+    first = bench.made()
+    first.run(lambda *_: None, lambda: None)
+    altered = first.state().replace(written, instead)
+    assert altered != first.state()
+    second = bench.made()
+    with pytest.raises(MalformedError) as caught:
+        second.resume(altered)
+    assert caught.value.code == "assessment.state"
+    assert second.finished.cuts == {}
 
 
 @pytest.mark.parametrize("change", [{"seed": 2}, {"seconds": 61}, {"steps": 7}])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from typing import Any
 
 import numpy as np
@@ -74,44 +73,28 @@ def test_what_is_no_sample_is_refused(data: bytes) -> None:
     assert _refused(data) == "sample.malformed"
 
 
-def test_a_pickle_is_not_loaded() -> None:
-    """Arrays of objects are code; they are refused and not looked into."""
-    called = b"cbuiltins\nprint\n(S'a pickle was loaded'\ntR."
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        member = io.BytesIO()
-        np.lib.format.write_array_header_1_0(
-            member, {"descr": "|O", "fortran_order": False, "shape": (1, 2, 2)}
-        )
-        archive.writestr("images.npy", member.getvalue() + called)
-    assert _refused(out.getvalue()) == "sample.malformed"
+def test_labels_that_the_model_does_not_know() -> None:
+    """Classes count from 0: with ten of them there is no class 10, in either archive."""
+    right, wrong = (_sample(IMAGES, labels=np.arange(40) % 10 + more) for more in (0, 1))
+    assert split(right, right, None, image=(6, 5, 1), classes=10, ends=None, seed=1)
+    assert split(wrong, wrong, None, image=(6, 5, 1), classes=-1, ends=None, seed=1)
+    for own, public in ((wrong, right), (right, wrong), (wrong, None)):
+        with pytest.raises(CloisterError) as caught:
+            split(own, public, None, image=(6, 5, 1), classes=10, ends=None, seed=1)
+        assert caught.value.code == "config.value"
 
 
-def test_a_header_that_promises_more_than_there_is() -> None:
-    """A terabyte in the header and nothing behind it is refused before it is allocated."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        member = io.BytesIO()
-        np.lib.format.write_array_header_1_0(
-            member, {"descr": "<f4", "fortran_order": False, "shape": (2**20, 512, 512)}
-        )
-        archive.writestr("images.npy", member.getvalue())
-    assert _refused(out.getvalue()) == "sample.malformed"
-
-
-def test_an_archive_that_unpacks_to_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sizes that the archive's own table names are bounded."""
-    monkeypatch.setattr(module, "MAX_UNPACKED", 1000)
-    assert _refused(_archive(images=IMAGES)) == "wire.too-large"
+def test_an_archive_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused before it is looked at."""
     monkeypatch.setattr(module, "MAX_SAMPLE_BYTES", 10)
     assert _refused(_archive(images=IMAGES)) == "wire.too-large"
 
 
 def test_a_sample_alone_is_split_by_the_seed() -> None:
     """No image is both attacked and learnt from, all are used, and the report's notes say it."""
-    made = split(_sample(IMAGES), None, None, image=(6, 5, 1), ends=None, seed=4)
-    again = split(_sample(IMAGES), None, None, image=(6, 5, 1), ends=None, seed=4)
-    other = split(_sample(IMAGES), None, None, image=(6, 5, 1), ends=None, seed=5)
+    made = split(_sample(IMAGES), None, None, image=(6, 5, 1), classes=-1, ends=None, seed=4)
+    again = split(_sample(IMAGES), None, None, image=(6, 5, 1), classes=-1, ends=None, seed=4)
+    other = split(_sample(IMAGES), None, None, image=(6, 5, 1), classes=-1, ends=None, seed=5)
     private, proxy = ({each.tobytes() for each in part} for part in (made.private, made.proxy))
     assert private.isdisjoint(proxy)
     assert private | proxy == {each.tobytes() for each in IMAGES}
@@ -125,7 +108,9 @@ def test_a_sample_alone_is_split_by_the_seed() -> None:
 def test_with_public_images_all_of_the_sample_is_held_out() -> None:
     """The given proxies are taken as they are."""
     public = _sample(1 - IMAGES, labels=np.arange(40))
-    made = split(_sample(IMAGES), public, _sample(IMAGES / 2), image=(6, 5, 1), ends=None, seed=4)
+    made = split(
+        _sample(IMAGES), public, _sample(IMAGES / 2), image=(6, 5, 1), classes=-1, ends=None, seed=4
+    )
     assert len(made.private) == 40
     assert np.array_equal(made.proxy, 1 - IMAGES)
     assert np.array_equal(made.proxy_labels, np.arange(40))
@@ -138,16 +123,16 @@ def test_with_public_images_all_of_the_sample_is_held_out() -> None:
 def test_layouts_and_scales() -> None:
     """Channels first and images without channels are laid out; bytes come to the model's scale."""
     first = _sample(np.moveaxis(np.repeat(IMAGES, 3, axis=3), -1, 1))
-    made = split(first, first, None, image=(6, 5, 3), ends=None, seed=1)
+    made = split(first, first, None, image=(6, 5, 3), classes=-1, ends=None, seed=1)
     assert made.proxy.shape == (40, 6, 5, 3)
     grey = _sample(np.rint(255 * IMAGES[..., 0]).astype(np.uint8))
-    assert split(grey, grey, None, image=(6, 5, 1), ends=None, seed=1).high == 255.0
-    scaled = split(grey, grey, None, image=(6, 5, 1), ends=(-1.0, 1.0), seed=1)
+    assert split(grey, grey, None, image=(6, 5, 1), classes=-1, ends=None, seed=1).high == 255.0
+    scaled = split(grey, grey, None, image=(6, 5, 1), classes=-1, ends=(-1.0, 1.0), seed=1)
     assert scaled.proxy == pytest.approx(2 * IMAGES - 1, abs=0.01)
     digits = _sample(np.rint(16 * IMAGES))
-    assert split(digits, digits, None, image=(6, 5, 1), ends=None, seed=1).high <= 16.0
+    assert split(digits, digits, None, image=(6, 5, 1), classes=-1, ends=None, seed=1).high <= 16.0
     signed = _sample(2 * IMAGES - 1)
-    assert split(signed, signed, None, image=(-1, -1, 1), ends=None, seed=1).low == -1.0
+    assert split(signed, signed, None, image=(-1, -1, 1), classes=-1, ends=None, seed=1).low == -1.0
 
 
 @pytest.mark.parametrize(
@@ -162,5 +147,5 @@ def test_layouts_and_scales() -> None:
 def test_images_that_cannot_be_used(images: np.ndarray, image: Any, ends: Any) -> None:
     """Another size than the model takes, too few, or without any contrast."""
     with pytest.raises(CloisterError) as caught:
-        split(_sample(images), None, None, image=image, ends=ends, seed=1)
+        split(_sample(images), None, None, image=image, classes=-1, ends=ends, seed=1)
     assert caught.value.code == "config.value"

@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from cloister.partition.assess.verdict import ATTENTION, Limits, Verdict, attends, decide
+from cloister.partition.assess.verdict import (
+    ATTENTION,
+    Limits,
+    Verdict,
+    attends,
+    carried,
+    decide,
+)
 from cloister.partition.graph import Node
 from cloister.partition.report import Measure
 
@@ -129,6 +136,45 @@ def test_an_image_that_is_found_by_chance_counts_for_nothing() -> None:
     assert of([coin]).verdict == "undecided"
 
 
+@pytest.mark.parametrize("field", ["worst_decile", "mean", "low", "high"])
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("at", range(4))
+def test_a_number_that_is_not_finite_is_no_evidence(field: str, number: float, at: int) -> None:
+    measures = failed_decoders()
+    measures[at] = replace(measures[at], **{field: number})  # type: ignore[arg-type]  # by name
+    assert of(measures).verdict == "undecided"
+    assert of([replace(m, worst_decile=number) for m in measures]).verdict == "undecided"
+    assert of([*measures, measure(0.9)]).verdict == "unsafe"
+
+
+def test_what_was_got_deeper_was_got_here() -> None:
+    def beside(*deeper: tuple[int, Measure]) -> Verdict:
+        return decide(
+            failed_decoders(),
+            attention=False,
+            noise=0,
+            proxies=500,
+            limits=LIMITS,
+            deeper=deeper,
+        )
+
+    assert beside((7, measure(0.1))).verdict == "safe"
+    close = beside((7, measure(0.1)), (8, measure(0.39)))
+    assert close.verdict == "undecided"
+    assert "decoder by queries at the cut at 8" in close.because
+    assert beside((7, measure(0.41))).verdict == "unsafe"
+    # That evidence is missing there is not missing here.
+    assert beside((7, replace(measure(0.1), complete=False))).verdict == "safe"
+
+
+def test_of_deeper_cuts_the_worst_is_carried() -> None:
+    wide = replace(measure(0.2), high=0.5)
+    carry = carried((), 9, [measure(0.3), measure(0.9, attack="property", metric="accuracy")])
+    assert carry == ((9, measure(0.3)),)
+    assert set(carried(carry, 8, [wide])) == {(9, measure(0.3)), (8, wide)}
+    assert carried(carry, 8, [measure(0.1), measure(float("nan"))]) == carry
+
+
 @pytest.mark.parametrize(
     ("operator", "inputs", "attention"),
     [
@@ -136,7 +182,14 @@ def test_an_image_that_is_found_by_chance_counts_for_nothing() -> None:
         ("com.microsoft.Attention", ("x",), True),
         ("MatMul", ("q", "k"), True),
         ("BATCH_MATMUL", ("q", "k"), True),
+        ("Gemm", ("q", "k"), True),
+        ("FULLY_CONNECTED", ("q", "k"), True),
+        ("CONV_2D", ("q", "k"), True),
+        ("Conv", ("q", "k"), True),
+        ("Einsum", ("q", "k"), True),
+        ("MatMul", ("q", "q"), True),
         ("MatMul", ("x",), False),
+        ("Gemm", ("x",), False),
         ("Conv", ("x",), False),
         ("Add", ("x", "y"), False),
     ],
