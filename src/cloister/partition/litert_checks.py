@@ -144,6 +144,8 @@ def require_sound(tensors: Sequence[CheckedTensor], operators: Sequence[CheckedO
         outputs = [tensors[i] for i in operator.outputs]
         _require_types(word, rule, inputs, outputs)
         _require_shapes(word, rule, inputs)
+        if word == "DEPTHWISE_CONV_2D":
+            _require_multiplier(operator.options, inputs)
 
 
 def _require_counts(word: str, rule: _Rule, operator: CheckedOperator) -> None:
@@ -208,6 +210,8 @@ def _require_types(
         raise _refused(f"{word} of quantised numbers")
     if any(not len(each.quantization.get("scale", ())) for each in quantized):
         raise _broken(f"{word} of quantised numbers that have no scale")
+    if word not in _BY_CHANNEL and any(len(each.quantization["scale"]) > 1 for each in quantized):
+        raise _broken(f"{word} of numbers with a scale for each channel")
     scales = [float(each.quantization["scale"][0]) for each in quantized]
     if word in _SUMS and max(scales) > _MOST_RATIO * min(scales):
         raise _refused(f"{word} of numbers of very different scales")
@@ -221,6 +225,13 @@ def _require_shapes(word: str, rule: _Rule, inputs: Sequence[CheckedTensor | Non
     for at, tensor in enumerate(inputs):
         if tensor is not None and at not in rule.sizes and len(tensor.shape) < rule.rank:
             raise _broken(f"{word} of what has too few axes")
+
+
+def _require_multiplier(options: Any, inputs: Sequence[CheckedTensor | None]) -> None:
+    """Refuse a depthwise convolution that says other channels than it has: a kernel believes it."""
+    channels, made = (each.shape[-1] for each in inputs[:2] if each is not None)
+    if channels * options.depthMultiplier != made:
+        raise _broken("DEPTHWISE_CONV_2D of other channels than it says")
 
 
 def _require_scales(tensor: CheckedTensor) -> None:
@@ -292,6 +303,9 @@ _BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
 # The end of a slice counted from its beginning overflows in the kernel.
 _UNSET: Final = frozenset({"offset"})
 _LISTS: Final = frozenset({"newShape", "squeezeDims"})
+_BY_CHANNEL: Final = frozenset(
+    {"CONV_2D", "DEPTHWISE_CONV_2D", "DEQUANTIZE", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
+)
 _SUMS: Final = frozenset({"ADD", "SUB"})
 
 _PLAIN: Final = _Rule()
@@ -308,7 +322,6 @@ _RULES: Final[Mapping[str, _Rule]] = {
     "AVERAGE_POOL_2D": _POOLING,
     "BATCH_MATMUL": _Rule(101, 2, quantized=True, alike=(0,), rank=2),
     "BATCH_TO_SPACE_ND": _Rule(24, 3, sizes=(1, 2), moves=True),
-    "BROADCAST_ARGS": _Rule(0, 2, sizes=(0, 1)),
     "BROADCAST_TO": _Rule(104, 2, sizes=(1,), moves=True),
     "CAST": _Rule(37, moves=True, alike=()),
     "CEIL": _PLAIN,

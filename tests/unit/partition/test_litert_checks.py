@@ -121,6 +121,25 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         ),
         "model.malformed",
     ),
+    "a scale for each channel of a sum": (
+        model(
+            "SUB",
+            constant("c", np.ones((3, 1)), WORD, {"scale": np.full(3, 0.5, "f4")}),
+            given=tensor("x", (3, 1), WORD, SCALE),
+            made=[tensor("y", (3, 1), WORD, SCALE)],
+            chosen=options("Sub"),
+        ),
+        "model.malformed",
+    ),
+    "a multiplier that is another": (
+        model(
+            "DEPTHWISE_CONV_2D",
+            constant("w", np.ones((1, 2, 1, 4))),
+            BIAS,
+            chosen=options("DepthwiseConv2D", **CONV, depthMultiplier=1),
+        ),
+        "model.malformed",
+    ),
     "a comparison of bytes": (
         model(
             "LESS",

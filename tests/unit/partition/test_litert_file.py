@@ -106,7 +106,7 @@ def other_options(model: Any) -> None:
 
 REFUSED = [
     custom,
-    *map(code, (7, 16, 27, 32, 51, 118, 119, 129, 142, 143, 146, 206, 300)),
+    *map(code, (7, 16, 27, 32, 51, 118, 119, 129, 142, 143, 145, 146, 206, 300)),
     custom_options,
     mutating,
     variable,
