@@ -18,6 +18,7 @@ import time
 import traceback
 import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -205,6 +206,57 @@ def small_weights_that_do_not_fit_are_refused() -> None:
 
     for change in (gone, other_shape, too_many, of_no_layer):
         refuse(changed(weights=change))
+
+
+def built(*layers: Any) -> Any:
+    """Return the parts of a small model's file, which `refuse_changed` changes."""
+    given = keras.Input((8, 8, 4))
+    tensor = given
+    for layer in layers:
+        tensor = layer(tensor)
+    file = FOLDER / "built.keras"
+    keras.Model(given, tensor).save(file)
+    with zipfile.ZipFile(file) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def refuse_changed(parts: Any, kind: str, **settings: Any) -> None:
+    config = json.loads(parts["config.json"])
+    for layer in config["config"]["layers"]:
+        if layer["class_name"] == kind:
+            layer["config"] |= settings
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, data in (parts | {"config.json": json.dumps(config).encode()}).items():
+            archive.writestr(name, data)
+    refuse(packed.getvalue())
+
+
+def small_settings_that_keras_itself_ends_with_are_malformed() -> None:
+    """TensorFlow's own errors do not get out, and no tensor is larger than anybody computes."""
+    refuse_changed(
+        built(keras.layers.Normalization(mean=0.0, variance=1.0)),
+        "Normalization",
+        mean=[1.0, 2.0, 3.0],
+        variance=[1.0, 2.0, 3.0],
+    )
+    grown = built(*(keras.layers.UpSampling2D(2) for _ in range(3)))
+    refuse_changed(grown, "UpSampling2D", size=[2**24, 2**24])
+
+
+def small_inputs_that_a_converter_changes_are_refused() -> None:
+    def renamed(data: bytes) -> Any:
+        file = real(data)
+        tensors = [replace(tensor, name=f"{tensor.name}?") for tensor in file.tensors]
+        return replace(file, tensors=tuple(tensors))
+
+    real = read_litert
+    with (
+        mock.patch("cloister.partition.keras_source.read_litert", renamed),
+        pytest.raises(UnsupportedError) as caught,
+    ):
+        KerasSource(BLOCKS).part(["image"], ["relu1"])
+    assert caught.value.code == "model.convert"
 
 
 def small_another_back_end_does_not_convert() -> None:

@@ -3,9 +3,10 @@
 Every run of sixteen bytes of a secret constant, as it stands, is looked for at any byte of the
 exposed file. So is every sixteenth run of the forms that converters give numbers: the other byte
 order, half, bfloat, single and double precision, and any axis innermost; a piece of some twenty
-numbers in a row is found in these. Runs that say nothing are left out: zeros, ones, small whole
-numbers, few values again and again. What is not found this way may still be there, encrypted or
-recoded: the search is for mistakes, not for a sender who hides something.
+numbers in a row is found in these. An ONNX file may have something between one number and the next,
+so its constants are searched as numbers, too. Runs that say nothing are left out: zeros, ones,
+small whole numbers, few values again and again. What is not found this way may still be there,
+encrypted or recoded: the search is for mistakes, not for a sender who hides something.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from cloister.errors import RefusedError
 from cloister.partition.graph import PartFile
 from cloister.partition.litert_file import read_litert
 from cloister.partition.litert_operators import DATATYPES
-from cloister.partition.onnx_file import constants_of, read_onnx
+from cloister.partition.onnx_file import constants_of, free_name, lists_of, read_onnx
 
-__all__ = ["part_constants", "require_no_constants"]
+__all__ = ["part_constants", "require_kept_out", "require_no_constants"]
 
 Array = npt.NDArray[Any]
 
@@ -41,6 +42,7 @@ _LEAST_JUDGED: Final = 4
 _BFLOAT: Final = np.dtype("<u2")
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _MAX_RANK_MOVED: Final = 4
+_SCALES: Final = frozenset({"min", "max", "scale", "zero_point"})
 
 
 class _Owners:
@@ -55,21 +57,64 @@ class _Owners:
 
 
 def part_constants(part: PartFile) -> dict[str, Array]:
-    """Return a part's constants by name.
+    """Return a part's constants by name: scales and lists of numbers among them.
 
     Raises:
         MalformedError: `model.malformed`, and RefusedError: the part was not written here.
     """
     if part.format == "onnx":
-        return constants_of(read_onnx(part.data))
-    file = read_litert(part.data)
-    return {
-        tensor.name: np.frombuffer(tensor.constant.tobytes(), DATATYPES[tensor.type]).reshape(
-            tensor.shape
-        )
-        for tensor in file.tensors
-        if tensor.constant is not None
-    }
+        model = read_onnx(part.data)
+        found, others = constants_of(model), lists_of(model)
+    else:
+        found, others = _litert_constants(part.data)
+    for name, array in others.items():
+        found[free_name(name, found)] = array
+    return found
+
+
+def _litert_constants(data: bytes) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return the constants of a LiteRT file, and what says how its tensors are quantised."""
+    found: dict[str, Array] = {}
+    scales: dict[str, Array] = {}
+    seen: set[tuple[int, int, tuple[int, ...]]] = set()
+    for tensor in read_litert(data).tensors:
+        for key in _SCALES & tensor.quantization.keys():
+            scales[f"{tensor.name}.{key}"] = tensor.quantization[key]
+        # Tensors of one buffer are looked for once.
+        same = (id(tensor.constant), tensor.type, tensor.shape)
+        if tensor.constant is None or same in seen:
+            continue
+        seen.add(same)
+        numbers = np.frombuffer(tensor.constant, DATATYPES[tensor.type])
+        found[tensor.name] = numbers.reshape(tensor.shape)
+    return found, scales
+
+
+def require_kept_out(secret: PartFile, exposed: PartFile) -> int:
+    """Refuse an exposed part with a piece of a secret part's constants in it.
+
+    The exposed file is searched as it stands. In ONNX so are its constants as numbers: a file may
+    have lists of them with something between each and the next.
+
+    Args:
+        secret: A part that stays inside.
+        exposed: The part that is given away.
+
+    Returns:
+        How many runs were looked for in the file.
+
+    Raises:
+        RefusedError: `partition.constant`: one is there; the message names the constant.
+        MalformedError: `model.malformed`: a part was not written here.
+    """
+    constants = part_constants(secret)
+    looked_for = require_no_constants(constants, exposed.data)
+    if exposed.format == "onnx":
+        numbers = part_constants(exposed).values()
+        # A gap as long as a run: no run may begin in one constant and end in the next.
+        decoded = bytes(_WINDOW).join(np.asarray(each, order="C").tobytes() for each in numbers)
+        require_no_constants(constants, decoded)
+    return looked_for
 
 
 def require_no_constants(secret: Mapping[str, Array], exposed: bytes) -> int:

@@ -6,10 +6,16 @@ sees one of them sees the others too.
 
 from __future__ import annotations
 
-from cloister.errors import ConfigError
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from cloister.errors import ConfigError, RefusedError
 from cloister.partition.graph import Cut, Graph
 
 __all__ = ["all_cuts", "cut_at"]
+
+_MAX_WIDTH: Final = 1024
+_MAX_TOGETHER: Final = 1 << 22
 
 
 def all_cuts(graph: Graph) -> tuple[Cut, ...]:
@@ -17,33 +23,65 @@ def all_cuts(graph: Graph) -> tuple[Cut, ...]:
 
     Raises:
         ConfigError: `config.value`: nothing crosses somewhere: the outputs depend on no input.
+        RefusedError: `model.operator`: more than 1024 tensors cross somewhere, or all cuts together
+            have more than four million.
     """
-    last = _last_readers(graph)
-    alive = {info.name: None for info in graph.inputs if last.get(info.name, -1) >= 0}
-    cuts = [Cut(0, tuple(alive))]
-    for position, node in enumerate(graph.nodes, start=1):
-        for name in node.inputs:
-            if last[name] < position:
-                alive.pop(name, None)
-        alive.update((name, None) for name in node.outputs if last.get(name, -1) >= position)
-        cuts.append(Cut(position, tuple(alive)))
-    if not all(cut.tensors for cut in cuts):
-        raise ConfigError("the model's outputs do not depend on its inputs", code="config.value")
-    return tuple(cuts)
+    found: list[Cut] = []
+    left = _MAX_TOGETHER
+    for position, alive in enumerate(_crossing(graph)):
+        left -= len(alive)
+        if left < 0:
+            raise _too_wide("all its cuts together have too many tensors")
+        found.append(_cut(position, alive))
+    return tuple(found)
 
 
 def cut_at(graph: Graph, position: int) -> Cut:
     """Return the cut at a position.
 
     Raises:
-        ConfigError: `config.value`: the model has no such position.
+        ConfigError: `config.value`: the model has no such position, or as `all_cuts` says.
+        RefusedError: `model.operator`: more than 1024 tensors cross there.
     """
-    cuts = all_cuts(graph)
-    if not 0 <= position < len(cuts):
+    if not 0 <= position <= len(graph.nodes):
         raise ConfigError(
-            f"the model can be cut at 0 to {len(cuts) - 1}, not at {position}", code="config.value"
+            f"the model can be cut at 0 to {len(graph.nodes)}, not at {position}",
+            code="config.value",
         )
-    return cuts[position]
+    cut = Cut(0, ())
+    for at, alive in enumerate(_crossing(graph)):
+        if at == position:
+            cut = _cut(at, alive)
+    return cut
+
+
+def _crossing(graph: Graph) -> Iterator[Collection[str]]:
+    """Yield what crosses at each position; it changes with the next one."""
+    last = _last_readers(graph)
+    alive = {info.name: None for info in graph.inputs if last.get(info.name, -1) >= 0}
+    for position, node in enumerate((None, *graph.nodes)):
+        if node is not None:
+            for name in node.inputs:
+                if last[name] < position:
+                    alive.pop(name, None)
+            alive.update((name, None) for name in node.outputs if last.get(name, -1) >= position)
+        if not alive:
+            raise ConfigError(
+                "the model's outputs do not depend on its inputs", code="config.value"
+            )
+        yield alive.keys()
+
+
+def _cut(position: int, alive: Collection[str]) -> Cut:
+    if len(alive) > _MAX_WIDTH:
+        raise _too_wide(f"{len(alive)} tensors cross at {position}")
+    return Cut(position, tuple(alive))
+
+
+def _too_wide(what: str) -> RefusedError:
+    return RefusedError(
+        f"the model is not of a kind that can be cut: {what}", code="model.operator"
+    )
 
 
 def _last_readers(graph: Graph) -> dict[str, int]:

@@ -12,7 +12,7 @@ from typing import Final
 
 from cloister.crypto.signature import SigningKey
 from cloister.errors import ConfigError
-from cloister.partition.constants import part_constants, require_no_constants
+from cloister.partition.constants import require_kept_out
 from cloister.partition.cuts import cut_at
 from cloister.partition.equality import require_equal
 from cloister.partition.graph import Cut, Graph, Source
@@ -193,7 +193,7 @@ def cut_model(
     stage("searching the exposed part for secret constants")
     for part in running:
         if part is not parts.middle:
-            require_no_constants(part_constants(part), parts.middle.data)
+            require_kept_out(part, parts.middle)
     return parts, EqualityFacts(
         runtime=found.runtime, trials=found.trials, worst=found.worst, bound=found.bound
     )

@@ -35,7 +35,12 @@ _SOFT: Final = 2
 _MAX_MESSAGES: Final = 4096
 _MAX_DEPTH: Final = 8
 _MAX_NAME: Final = 1024
+# Of a whole file, however often its objects share what stands in it.
 _MAX_BLOCKS: Final = 200_000
+_MAX_ALL_MESSAGES: Final = 1 << 20
+_MAX_MEMBERS: Final = 1 << 18
+_MAX_TEXT: Final = 1 << 26
+_TEXT_COST: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,11 @@ class Message:
 
 
 class Blocks:
-    """A file in memory. Every block that is read is counted: no file makes this go on for long."""
+    """A file in memory.
+
+    Every block, message, member and text that is read is counted, for the whole file: none makes
+    this go on for long, or take much more memory than the file.
+    """
 
     def __init__(self, data: bytes) -> None:
         """Look at a file.
@@ -57,6 +66,9 @@ class Blocks:
         """
         self._data: Final = memoryview(data)
         self._left = _MAX_BLOCKS
+        self._messages_left = _MAX_ALL_MESSAGES
+        self._members_left = _MAX_MEMBERS
+        self._text_left = _MAX_TEXT
         signature, *versions, _, _, _, base, _, end, driver = _SUPERBLOCK.unpack(
             self.bytes_at(0, _SUPERBLOCK.size)
         )
@@ -79,6 +91,20 @@ class Blocks:
             raise damaged("too many blocks")
         return self._data[place : place + size]
 
+    def pay_for_text(self, count: int, size: int) -> None:
+        """Count texts before they are made.
+
+        Args:
+            count: How many.
+            size: Their bytes together.
+
+        Raises:
+            MalformedError: `model.malformed`: the file has no more to spend.
+        """
+        self._text_left -= size + _TEXT_COST * count
+        if self._text_left < 0:
+            raise damaged("too much text")
+
     def messages(self, place: int) -> list[Message]:
         """Return the messages of the object at a place.
 
@@ -95,7 +121,8 @@ class Blocks:
         while waiting:
             for message in _messages_in(self.bytes_at(*waiting.pop())):
                 total += 1
-                if total > _MAX_MESSAGES:
+                self._messages_left -= 1
+                if total > _MAX_MESSAGES or self._messages_left < 0:
                     raise damaged("the number of an object's messages")
                 if message.kind == _CONTINUATION:
                     waiting.append(_pair(message))
@@ -122,6 +149,9 @@ class Blocks:
             signature, version, count = _TABLE.unpack(self.bytes_at(leaf, _TABLE.size))
             if signature != b"SNOD" or version != 1:
                 raise damaged("a group's table")
+            self._members_left -= count
+            if self._members_left < 0:
+                raise damaged("too many members of groups")
             entries = self.bytes_at(leaf + _TABLE.size, count * _ENTRY.size)
             for offset, place, cached in _ENTRY.iter_unpack(entries):
                 if cached == _SOFT:

@@ -28,7 +28,6 @@ _NULL: Final = 2
 _MAX_RANK: Final = 8
 _MAX_ELEMENTS: Final = 2**31
 _MAX_NAMES: Final = 50_000
-_MAX_TEXT: Final = 1 << 26
 _CONTIGUOUS, _COMPACT = 1, 0
 _INTEGER, _FLOAT, _STRING, _VARIABLE = 0, 1, 3, 9
 _FLOATS: Final = {  # size: where sign, exponent and mantissa are, and the bias
@@ -60,17 +59,25 @@ def array_of(blocks: Blocks, messages: Sequence[Message]) -> npt.NDArray[Any]:
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def attributes_of(blocks: Blocks, messages: Sequence[Message]) -> dict[str, list[bytes]]:
-    """Return the texts of an object by name; what is no text is left out.
+def attributes_of(
+    blocks: Blocks, messages: Sequence[Message], prefix: str
+) -> dict[str, list[bytes]]:
+    """Return the texts of an object by name; what is no text, or called otherwise, is left out.
+
+    Args:
+        blocks: The file, which pays for the texts.
+        messages: The object's.
+        prefix: What the names begin with.
 
     Raises:
-        MalformedError: `model.malformed`.
+        MalformedError: `model.malformed`: one is damaged, or there is more text than a file may
+            have.
     """
     found: dict[str, list[bytes]] = {}
     for message in messages:
         if message.kind == _ATTRIBUTE:
             name, kind, space, data = _attribute(message.data)
-            if (kind[0] & 0x0F) in {_STRING, _VARIABLE}:
+            if name.startswith(prefix) and kind[:1] and kind[0] & 0x0F in {_STRING, _VARIABLE}:
                 found[name] = _texts(blocks, kind, math.prod(_shape(space)), data)
     return found
 
@@ -105,7 +112,8 @@ def _shape(space: memoryview) -> tuple[int, ...]:
     if start + 8 * rank > len(space):
         raise damaged("a shape")
     shape = struct.unpack(f"<{rank}Q", space[start : start + 8 * rank])
-    if math.prod(shape) > _MAX_ELEMENTS:
+    # Sizes beside a size of nothing are bounded as well: an array of them cannot be made.
+    if math.prod(max(size, 1) for size in shape) > _MAX_ELEMENTS:
         raise damaged("a shape")
     return shape
 
@@ -158,20 +166,20 @@ def _texts(blocks: Blocks, kind: memoryview, count: int, data: memoryview) -> li
         return _from_heap(blocks, list(pointers))
     if not size or count * size > len(data):
         raise damaged("an attribute")
+    blocks.pay_for_text(count, count * size)
     return [bytes(data[i : i + size]).split(b"\0")[0] for i in range(0, count * size, size)]
 
 
 def _from_heap(blocks: Blocks, pointers: Sequence[tuple[int, int, int]]) -> list[bytes]:
     collections: dict[int, dict[int, memoryview]] = {}
     texts: list[bytes] = []
-    total = 0
     for length, place, index in pointers:
         if place not in collections:
             collections[place] = _collection(blocks, place)
         held = collections[place].get(index)
-        total += length
-        if held is None or length > len(held) or total > _MAX_TEXT:
+        if held is None or length > len(held):
             raise damaged("a text")
+        blocks.pay_for_text(1, length)
         texts.append(bytes(held[:length]))
     return texts
 

@@ -33,6 +33,8 @@ _MODULES: Final = frozenset(
 )
 _MAX_LAYERS: Final = 20_000
 _MAX_CALLS: Final = 20_000
+# What laying out may cost: names, calls and references of a model, each time that it is called.
+_MAX_STEPS: Final = 1 << 18
 _MAX_DEPTH: Final = 8
 _NAME: Final = re.compile(r"[^\x00-\x1f\x7f/:]{1,200}")
 
@@ -102,10 +104,7 @@ def read_plan(config: Any) -> KerasPlan:
     """
     reader = _Reader()
     model = reader.model(config, _Where())
-    ends = [model.things[name] for name, _, _ in model.inputs]
-    inputs = tuple(end for end in ends if isinstance(end, KerasInput))
-    if len(inputs) != len(ends) or not inputs or len(set(model.inputs)) != len(ends):
-        raise _broken("its inputs")
+    inputs = _inputs(model)
     outputs = reader.lay_out(model, "", tuple(end.name for end in inputs))
     return KerasPlan(tuple(reader.layers), tuple(reader.calls), inputs, outputs)
 
@@ -125,6 +124,8 @@ class _Reader:
     def __init__(self) -> None:
         self.layers: Final[list[KerasLayer]] = []
         self.calls: Final[list[KerasCall]] = []
+        self._entries = 0
+        self._steps = 0
 
     def model(self, config: Any, where: _Where) -> _Model:
         if where.depth > _MAX_DEPTH:
@@ -148,12 +149,14 @@ class _Reader:
         model.outputs = read_ends(settings.get("output_layers"))
         for entry in entries:
             model.calls[_name(entry)] = read_calls(entry.get("inbound_nodes", []))
+        _inputs(model)
         return model
 
     def _entry(self, model: _Model, entry: Any, where: _Where, used: dict[str, int]) -> None:
         kind, settings = _class(entry)
         name = _name(entry)
-        if name in model.things or len(self.layers) >= _MAX_LAYERS:
+        self._entries += 1
+        if name in model.things or self._entries > _MAX_LAYERS:
             raise _broken("two layers of one name, or too many")
         snake = _snake(kind)
         count = used.get(snake, -1) + 1
@@ -181,6 +184,10 @@ class _Reader:
             for node, references in enumerate(model.calls.get(name, ()))
             if not isinstance(model.things[name], KerasInput)
         ]
+        # A model within is laid out at each call, and models in it at each call of theirs.
+        self._steps += len(model.names) + sum(1 + len(references) for _, _, references in calls)
+        if self._steps > _MAX_STEPS:
+            raise _broken("too many calls")
         missing = [{r[:2] for r in references if r[:2] not in known} for _, _, references in calls]
         readers: dict[tuple[str, int], list[int]] = {}
         for index, keys in enumerate(missing):
@@ -220,6 +227,15 @@ class _Reader:
             raise _broken("what a layer gets")
         self.calls.append(KerasCall(thing, given, own))
         return (own,)
+
+
+def _inputs(model: _Model) -> tuple[KerasInput, ...]:
+    """Return a model's inputs; refuse what is none of its own, or stands twice."""
+    ends = [model.things.get(name) for name, _, _ in model.inputs]
+    inputs = tuple(end for end in ends if isinstance(end, KerasInput))
+    if len(inputs) != len(ends) or not inputs or len(set(model.inputs)) != len(ends):
+        raise _broken("its inputs")
+    return inputs
 
 
 def _chain(model: _Model, settings: Mapping[str, Any], prefix: str) -> None:

@@ -8,6 +8,7 @@ the file as they are.
 
 from __future__ import annotations
 
+import copy
 import io
 import struct
 import zipfile
@@ -35,6 +36,7 @@ _WEIGHTS: Final = "model.weights.h5"
 _MEMBERS: Final = frozenset({"metadata.json", _CONFIG, _WEIGHTS})
 _MAX_RATIO: Final = 200
 _SMALL: Final = 1 << 20
+_PIECE: Final = 1 << 20
 _MAX_OBJECTS: Final = 50_000
 _MAX_DEPTH: Final = 32
 _ENCRYPTED: Final = 1
@@ -81,7 +83,7 @@ def read_keras_archive(data: bytes) -> KerasFile:
         raise _broken("it is no archive") from e
     members = _members(archive)
     try:
-        config, weights = archive.read(members[_CONFIG]), archive.read(members[_WEIGHTS])
+        config, weights = (_unpacked(archive, members[name]) for name in (_CONFIG, _WEIGHTS))
     except _UNPACKING as e:
         raise _broken("its archive cannot be unpacked") from e
     blocks = Blocks(weights)
@@ -99,15 +101,14 @@ def read_keras_h5(data: bytes) -> KerasFile:
         raise _broken("it is larger than 2 GiB")
     blocks = Blocks(data)
     root = blocks.messages(blocks.root)
-    config = attributes_of(blocks, root).get("model_config")
+    config = attributes_of(blocks, root, "model_config").get("model_config")
     if config is None or len(config) != 1:
         raise _broken("it has no configuration: weights alone are no model")
     group = _group(blocks, _members_of(blocks, root), "model_weights")
     order: dict[str, tuple[str, ...]] = {}
     members = _members_of(blocks, group)
-    for name in _names(attributes_of(blocks, group), "layer_names"):
-        first, _, rest = name.partition("/")
-        inner = attributes_of(blocks, _group(blocks, members, first, rest))
+    for name in _names(attributes_of(blocks, group, "layer_names"), "layer_names"):
+        inner = attributes_of(blocks, _group(blocks, members, name), "weight_names")
         order[name] = tuple(f"{name}/{path}" for path in _names(inner, "weight_names"))
     return KerasFile(_json(config[0]), _arrays(blocks, group), order)
 
@@ -133,6 +134,22 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     if not {_CONFIG, _WEIGHTS} <= members.keys():
         raise _broken("a part is missing")
     return members
+
+
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Return a part, unpacked a piece at a time: it ends where the archive says, or is refused."""
+    # One byte more than the archive says, for whoever has said too little.
+    more = copy.copy(info)
+    more.file_size += 1
+    pieces: list[bytes] = []
+    left = info.file_size
+    with archive.open(more) as stream:
+        while left >= 0 and (piece := stream.read(min(_PIECE, left + 1))):
+            pieces.append(piece)
+            left -= len(piece)
+    if left:
+        raise _broken("the size of its parts")
+    return b"".join(pieces)
 
 
 def _json(data: bytes) -> Any:
@@ -178,13 +195,18 @@ def _members_of(blocks: Blocks, messages: list[Message]) -> dict[str, int]:
     return members
 
 
-def _group(blocks: Blocks, members: Mapping[str, int], *path: str) -> list[Message]:
+def _group(blocks: Blocks, members: Mapping[str, int], path: str) -> list[Message]:
     """Return the messages of what stands among members by a name, or below it by a path."""
-    first, *rest = (part for names in path for part in names.split("/") if names)
-    if first not in members:
-        raise _broken(f"{first[:100]} is missing")
-    messages = blocks.messages(members[first])
-    return _group(blocks, _members_of(blocks, messages), *rest) if rest else messages
+    names = [name for name in path.split("/") if name]
+    if not 1 <= len(names) <= _MAX_DEPTH:
+        raise _broken("a name that leads nowhere")
+    messages: list[Message] = []
+    for depth, name in enumerate(names):
+        inner = _members_of(blocks, messages) if depth else members
+        if name not in inner:
+            raise _broken(f"{name[:100]} is missing")
+        messages = blocks.messages(inner[name])
+    return messages
 
 
 def _names(texts: Mapping[str, list[bytes]], key: str) -> list[str]:

@@ -7,12 +7,13 @@ needs Keras; neither has a place where the model is served.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from cloister.crypto.digest import sha256
-from cloister.errors import MalformedError, MissingExtraError, UnsupportedError
+from cloister.errors import CloisterError, MalformedError, MissingExtraError, UnsupportedError
 from cloister.partition.graph import Graph, Node, PartFile, TensorInfo, nodes_between
 from cloister.partition.keras_config import KerasPlan, read_plan
 from cloister.partition.keras_file import KerasFile, Weights, read_keras_archive, read_keras_h5
@@ -25,6 +26,8 @@ from cloister.partition.litert_unfuse import unfused_file
 __all__ = ["KERAS_BOUND", "KerasSource"]
 
 KERAS_BOUND: Final = 1e-4
+# Of one tensor for one example: a gigabyte.
+_MAX_ELEMENTS: Final = 1 << 28
 _SEED_STATE: Final = "seed_generator"
 
 
@@ -68,19 +71,7 @@ class KerasSource:
         """
         _, read, made = nodes_between(self.graph, inputs, outputs)
         data = _converted(self.keras_model(read, made))
-        file = read_litert(data)
-        names = dict(zip(file.inputs, read, strict=True)) | dict(
-            zip(file.outputs, made, strict=True)
-        )
-        taken = set(names.values())
-        tensors = tuple(
-            replace(
-                tensor,
-                name=names.get(i, f"{tensor.name}#" if tensor.name in taken else tensor.name),
-            )
-            for i, tensor in enumerate(file.tensors)
-        )
-        file = replace(file, tensors=tensors)
+        file = _renamed(read_litert(data), read, made)
         return litert_part(unfused_file(file) if self._unfused else file)
 
     def keras_model(self, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
@@ -137,13 +128,21 @@ class KerasSource:
                     )
                 self._layers[index] = self._made(index, shape)
             given = inputs if LAYERS[spec.kind].merges else inputs[0]
-            return self._layers[index](given, **_mode(spec.kind))
-        except (ValueError, TypeError, IndexError, RuntimeError, AttributeError) as e:
+            made = self._layers[index](given, **_mode(spec.kind))
+        except CloisterError:
+            raise
+        except Exception as e:  # errors of Keras and of what it runs on have no common base
             raise MalformedError(
                 f"the Keras layer {spec.name} does not fit its input",
                 code="model.malformed",
                 detail=str(e)[:500],
             ) from e
+        if math.prod(size for size in made.shape if size is not None) > _MAX_ELEMENTS:
+            raise MalformedError(
+                f"the Keras layer {spec.name} makes more numbers than are computed here",
+                code="model.malformed",
+            )
+        return made
 
     def _made(self, index: int, shape: Sequence[int | None]) -> Any:
         spec = self._plan.layers[index]

@@ -6,9 +6,10 @@ file holds numbers is refused before anything is allocated.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
+
+import numpy as np
 
 from cloister.errors import MalformedError
 from cloister.partition.keras_layers import LAYERS
@@ -121,15 +122,16 @@ def _prelu(settings: Settings, shape: Sequence[int | None]) -> list[Shape]:
 
 
 def _normalization(settings: Settings, shape: Sequence[int | None]) -> list[Shape]:
-    if settings.get("mean") is not None:
-        return []
     axis = settings.get("axis", -1)
     axes = [] if axis is None else axis if isinstance(axis, list) else [axis]
     places = sorted(i % len(shape) for i in axes)
     sizes = tuple(_known(shape[i]) for i in places)
-    if math.prod(sizes) < 1:
-        raise ValueError(sizes)
-    return [sizes, sizes, ()]
+    if settings.get("mean") is None:
+        return [sizes, sizes, ()]
+    for key in ("mean", "variance"):
+        # A ValueError where a list is ragged, or not for these axes.
+        np.broadcast_to(np.array(settings[key], np.float32), sizes)
+    return []
 
 
 _RULES: Final[Mapping[str, Callable[[Settings, Sequence[int | None]], list[Shape]]]] = {

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cloister.errors import MalformedError, MissingExtraError, RefusedError
+from cloister.partition.litert_checks import require_sound
 from cloister.partition.litert_operators import (
     DATATYPES,
     OPERATORS,
@@ -105,7 +106,8 @@ class Tensor:
         type: The file's number of its type, one of `DATATYPES`.
         shape: As the file has it: 1 where the size is open.
         signature: The shape with -1 where the size is open; empty where nothing is.
-        constant: Its bytes, where it is a constant.
+        constant: Its bytes, where it is a constant; tensors that share a buffer have the same
+            object.
         quantization: Scales and zero points, as the file has them.
     """
 
@@ -165,7 +167,8 @@ def read_litert(data: bytes) -> LiteRTFile:
     """Return the model in a `.tflite` file.
 
     Raises:
-        MalformedError: `model.malformed`.
+        MalformedError: `model.malformed`: it does not hold together, or an operator lacks what its
+            kind has.
         RefusedError: `model.operator`: an operator, or a part of the format, that is not allowed.
         MissingExtraError: LiteRT is not installed.
     """
@@ -189,8 +192,12 @@ def read_litert(data: bytes) -> LiteRTFile:
         _tensor(record, name, buffers)
         for record, name in zip(graph.get("tensors", []), names, strict=True)
     )
+    # One buffer may serve many tensors; a part has it once, and whoever reads numbers has them all.
+    if sum(tensor.constant.nbytes for tensor in tensors if tensor.constant is not None) > MAX_BYTES:
+        raise _broken("its constants are used again and again")
     file = LiteRTFile(tensors, operators, inputs, outputs)
     _require_ordered(file)
+    require_sound(file.tensors, file.operators)
     return file
 
 

@@ -1,7 +1,8 @@
 """The operators of LiteRT that a part may have: pure functions of their inputs.
 
 An allow list. What keeps something between two queries, runs other graphs, draws random numbers or
-is code of somebody's own is not on it.
+is code of somebody's own is not on it. Neither is BROADCAST_ARGS, which ends the process where two
+shapes that are known only when it runs do not fit.
 """
 
 from __future__ import annotations
@@ -99,7 +100,6 @@ OPERATORS: Final[Mapping[int, str]] = {
     123: "SELECT_V2",
     126: "BATCH_MATMUL",
     130: "BROADCAST_TO",
-    145: "BROADCAST_ARGS",
     150: "GELU",
     158: "SIGN",
 }

@@ -70,7 +70,11 @@ class LiteRTSource:
 
 
 def litert_part(file: LiteRTFile) -> PartFile:
-    """Return a model as a file that runs."""
+    """Return a model as a file that runs.
+
+    Raises:
+        UnsupportedError: `model.convert`: the file would be larger than 2 GiB.
+    """
     return PartFile(
         "litert",
         write_litert(file),

@@ -8,7 +8,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from cloister.partition.litert_file import LiteRTFile, Operator, Tensor, litert_schema
+from cloister.errors import UnsupportedError
+from cloister.partition.litert_file import (
+    MAX_BYTES,
+    Constant,
+    LiteRTFile,
+    Operator,
+    Tensor,
+    litert_schema,
+)
 
 __all__ = ["SIGNATURE", "pruned", "write_litert"]
 
@@ -48,25 +56,34 @@ def pruned(
 
 
 def write_litert(file: LiteRTFile) -> bytes:
-    """Return the `.tflite` file of a model; its one signature has the names of its tensors."""
+    """Return the `.tflite` file of a model; its one signature has the names of its tensors.
+
+    Tensors that share a buffer share it there too.
+
+    Raises:
+        UnsupportedError: `model.convert`: the file would be larger than 2 GiB.
+    """
     import flatbuffers  # noqa: PLC0415  # comes with LiteRT
 
     schema = litert_schema()
     codes = list(dict.fromkeys((operator.code, operator.version) for operator in file.operators))
-    constants = [i for i, tensor in enumerate(file.tensors) if tensor.constant is not None]
-    buffer_of = {index: number for number, index in enumerate(constants, start=1)}
+    constants = [tensor.constant for tensor in file.tensors if tensor.constant is not None]
+    shared = {id(constant): constant for constant in constants}
+    buffer_of = {key: number for number, key in enumerate(shared, start=1)}
     model = schema.ModelT()
     model.version = _VERSION
     model.operatorCodes = [_code(schema, code, version) for code, version in codes]
     model.buffers = [schema.BufferT()]
     size = _SLACK
-    for index in constants:
-        model.buffers.append(_AlignedBuffer(file.tensors[index]))
-        size += model.buffers[-1].data.nbytes + _ALIGNMENT
+    for constant in shared.values():
+        model.buffers.append(_AlignedBuffer(constant))
+        size += constant.nbytes + _ALIGNMENT
+    if size > MAX_BYTES:
+        raise _too_large()
     graph = schema.SubGraphT()
     graph.name = "main"
     graph.tensors = [
-        _tensor(schema, tensor, buffer_of.get(i, 0)) for i, tensor in enumerate(file.tensors)
+        _tensor(schema, tensor, buffer_of.get(id(tensor.constant), 0)) for tensor in file.tensors
     ]
     graph.inputs = np.array(file.inputs, "<i4")
     graph.outputs = np.array(file.outputs, "<i4")
@@ -77,15 +94,18 @@ def write_litert(file: LiteRTFile) -> bytes:
     model.subgraphs = [graph]
     model.signatureDefs = [_signature(schema, file)]
     builder = flatbuffers.Builder(size)
-    builder.Finish(model.Pack(builder), b"TFL3")
+    try:
+        builder.Finish(model.Pack(builder), b"TFL3")
+    except flatbuffers.builder.BuilderSizeError as e:
+        raise _too_large() from e
     return bytes(builder.Output())
 
 
 class _AlignedBuffer:
     """A buffer whose bytes stand where native code can read numbers: the schema asks for it."""
 
-    def __init__(self, tensor: Tensor) -> None:
-        self.data: Final = np.ascontiguousarray(tensor.constant).view(np.uint8)
+    def __init__(self, constant: Constant) -> None:
+        self.data: Final = np.ascontiguousarray(constant).view(np.uint8)
 
     def Pack(self, builder: Any) -> Any:  # noqa: N802  # the name that LiteRT's writer calls
         schema = litert_schema()
@@ -96,6 +116,10 @@ class _AlignedBuffer:
         schema.BufferStart(builder)
         schema.BufferAddData(builder, vector)
         return schema.BufferEnd(builder)
+
+
+def _too_large() -> UnsupportedError:
+    return UnsupportedError("a part would be larger than 2 GiB", code="model.convert")
 
 
 def _code(schema: Any, code: int, version: int) -> Any:

@@ -8,14 +8,14 @@ is a program that no cut can show.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any, Final
 
 import numpy as np
 
 from cloister.errors import MalformedError, MissingExtraError, RefusedError
 
-__all__ = ["MAX_OPSET", "constants_of", "onnx_module", "read_onnx"]
+__all__ = ["MAX_OPSET", "constants_of", "free_name", "lists_of", "onnx_module", "read_onnx"]
 
 MAX_BYTES: Final = 2**31 - 1
 MAX_OPSET: Final = 26
@@ -117,8 +117,41 @@ def constants_of(model: Any) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.TENSOR:
                 name = node.output[0] if node.output else node.name
-                found[name] = onnx.numpy_helper.to_array(attribute.t)
+                found[free_name(name, found)] = onnx.numpy_helper.to_array(attribute.t)
     return found
+
+
+def lists_of(model: Any) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    """Return the lists of numbers that nodes of a model have outside of tensors, by a name."""
+    kinds = onnx_module().AttributeProto
+    found: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            name = f"{node.output[0] or node.name}.{attribute.name}"
+            if attribute.type == kinds.FLOATS:
+                found[free_name(name, found)] = np.array(attribute.floats, np.float32)
+            elif attribute.type == kinds.INTS:
+                found[free_name(name, found)] = np.array(attribute.ints, np.int64)
+    return found
+
+
+def free_name(name: str, taken: Container[str]) -> str:
+    """Return a name that is not taken: the one that is asked for, or that with marks after it."""
+    while name in taken:
+        name += "#"
+    return name
+
+
+def _numbers(attribute: Any, onnx: Any) -> np.ndarray[Any, np.dtype[Any]] | None:
+    """Return the numbers that an attribute has outside of tensors."""
+    kinds = onnx.AttributeProto
+    if attribute.type in {kinds.FLOAT, kinds.FLOATS}:
+        one = [attribute.f] if attribute.type == kinds.FLOAT else attribute.floats
+        return np.array(one, np.float32)
+    if attribute.type in {kinds.INT, kinds.INTS}:
+        whole = [attribute.i] if attribute.type == kinds.INT else attribute.ints
+        return np.array(whole, np.int64)
+    return None
 
 
 def _require_plain(model: Any) -> None:

@@ -18,6 +18,8 @@ from cloister.partition.onnx_file import onnx_module, read_onnx
 __all__ = ["ONNXSource", "onnx_with_outputs"]
 
 _PRODUCER: Final = "cloister"
+# Where a tensor has numbers that are not in its bytes.
+_NUMBERS: Final = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 _DATATYPES: Final = frozenset(
     {"bool", "float16", "float32", "float64"}
     | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
@@ -93,19 +95,45 @@ def _part(
     part = onnx.ModelProto()
     part.ir_version = model.ir_version
     part.producer_name = _PRODUCER
-    part.opset_import.extend(model.opset_import)
+    for entry in model.opset_import:
+        part.opset_import.add(domain=entry.domain, version=entry.version)
     part.graph.name = "part"
-    part.graph.node.extend(nodes)
-    for node in part.graph.node:
-        node.ClearField("doc_string")
-        node.ClearField("metadata_props")
-    part.graph.initializer.extend(constants)
-    for constant in part.graph.initializer:
-        constant.ClearField("doc_string")
-        constant.ClearField("metadata_props")
+    part.graph.node.extend(_node(node, onnx) for node in nodes)
+    part.graph.initializer.extend(_tensor(constant, onnx) for constant in constants)
     part.graph.input.extend(_value(info) for info in inputs)
     part.graph.output.extend(_value(info) for info in outputs)
     return PartFile("onnx", part.SerializeToString(deterministic=True), inputs, outputs)
+
+
+def _node(node: Any, onnx: Any) -> Any:
+    """Return a node with what was checked of it, and nothing else that the file may have there."""
+    made = onnx.NodeProto(
+        op_type=node.op_type, domain=node.domain, name=node.name, input=node.input
+    )
+    made.output.extend(node.output)
+    kinds = onnx.AttributeProto
+    fields = {kinds.FLOAT: "f", kinds.INT: "i", kinds.STRING: "s"}
+    lists = {kinds.FLOATS: "floats", kinds.INTS: "ints"}
+    for attribute in node.attribute:
+        new = made.attribute.add(name=attribute.name, type=attribute.type)
+        if attribute.type in fields:
+            setattr(new, fields[attribute.type], getattr(attribute, fields[attribute.type]))
+        elif attribute.type in lists:
+            name = lists[attribute.type]
+            getattr(new, name).extend(getattr(attribute, name))
+        else:
+            new.t.CopyFrom(_tensor(attribute.t, onnx))
+    return made
+
+
+def _tensor(tensor: Any, onnx: Any) -> Any:
+    made = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    if tensor.HasField("raw_data"):
+        made.raw_data = tensor.raw_data
+        return made
+    for name in _NUMBERS:
+        getattr(made, name).extend(getattr(tensor, name))
+    return made
 
 
 def _value(info: TensorInfo) -> Any:

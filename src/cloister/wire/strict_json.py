@@ -16,7 +16,11 @@ from cloister.errors import MalformedError
 
 __all__ = ["read_json", "write_json"]
 
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# What a text is cut at to see its brackets. Each match has one length, so nothing is read twice; a
+# backslash outside of strings is no JSON, and where the reader stops anyway.
+_MARK: Final = re.compile(rb'\\.|["\[\]{}]', re.DOTALL)
+_OPENING: Final = frozenset({b"[", b"{"})
+_CLOSING: Final = frozenset({b"]", b"}"})
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**64 - 1
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
@@ -66,11 +70,15 @@ def write_json(value: object) -> bytes:
 def _depth(data: bytes) -> int:
     """Count how deep brackets lie within each other, without building anything."""
     deepest = depth = 0
-    for byte in _STRING.sub(b"", data):
-        if byte in b"[{":
+    inside = False
+    for match in _MARK.finditer(data):
+        mark = match[0]
+        if mark == b'"':
+            inside = not inside
+        elif not inside and mark in _OPENING:
             depth += 1
             deepest = max(deepest, depth)
-        elif byte in b"]}":
+        elif not inside and mark in _CLOSING:
             depth -= 1
     return deepest
 

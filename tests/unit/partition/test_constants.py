@@ -10,7 +10,7 @@ import pytest
 
 from cloister.errors import RefusedError
 from cloister.partition import constants
-from cloister.partition.constants import require_no_constants
+from cloister.partition.constants import part_constants, require_kept_out, require_no_constants
 
 RNG = np.random.default_rng(5)
 KERNEL = RNG.standard_normal((3, 3, 24, 24)).astype("<f4")
@@ -101,3 +101,78 @@ def test_runs_over_the_edges_of_chunks_and_batches_are_found(
                 require_no_constants({"first": KERNEL[0, 0, 0], "n": numbers}, data)
             assert caught.value.detail == f"at byte {place}"
             assert "constant n " in str(caught.value)
+
+
+def two_parts(secret: str, exposed: str) -> tuple[Any, Any]:
+    """Return the parts of a model that has the same numbers in both, in forms of ONNX."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    from cloister.partition.onnx_source import ONNXSource  # noqa: PLC0415  # optional
+
+    helper = onnx.helper
+    numbers = RNG.standard_normal(64).astype("<f4")
+    nodes, constants = [], []
+    for name, form in (("v", secret), ("w", exposed)):
+        if form == "bytes":
+            constants.append(onnx.numpy_helper.from_array(numbers, name))
+        elif form == "list":
+            nodes.append(helper.make_node("Constant", [], [name], value_floats=numbers.tolist()))
+        else:
+            constants.append(helper.make_tensor(name, 10, [64], numbers.tolist()))
+    shape = ["n", 64]
+    kind = 10 if "half" in {secret, exposed} else 1
+    nodes += [
+        helper.make_node("Mul", ["x", "v"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Mul", ["b", "w"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, kind, shape) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    source = ONNXSource(model.SerializeToString())
+    return source.part(["x"], ["b"]), source.part(["b"], ["y"])
+
+
+@pytest.mark.parametrize("forms", [("bytes", "list"), ("list", "bytes"), ("list", "list")])
+def test_lists_of_numbers_in_onnx_are_searched(forms: tuple[str, str]) -> None:
+    """A file has a byte between one number of a list and the next."""
+    front, middle = two_parts(*forms)
+    with pytest.raises(RefusedError, match="secret constant v") as caught:
+        require_kept_out(front, middle)
+    assert caught.value.code == "partition.constant"
+
+
+def test_numbers_that_onnx_packs_otherwise_are_searched() -> None:
+    """Bits of half precision as integers of one to three bytes."""
+    front, middle = two_parts("half", "half")
+    with pytest.raises(RefusedError, match="secret constant v"):
+        require_kept_out(front, middle)
+
+
+def test_scales_of_quantised_weights_are_secret_too() -> None:
+    pytest.importorskip("ai_edge_litert.schema_py_generated", reason="LiteRT is not installed")
+    from cloister.partition.litert_file import LiteRTFile, Operator, Tensor  # noqa: PLC0415
+    from cloister.partition.litert_source import litert_part  # noqa: PLC0415
+
+    scales = RNG.random(32).astype("<f4")
+    weights = np.frombuffer(RNG.integers(0, 9, 64, np.uint8).tobytes(), "u1")
+    channels = {"scale": scales, "zero_point": np.zeros(32, "<i8"), "axis": 0}
+    part = litert_part(
+        LiteRTFile(
+            (
+                Tensor("x", 0, (1, 2), (), None, {}),
+                Tensor("w", 9, (32, 2), (), weights, channels),
+                Tensor("d", 0, (32, 2), (), None, {}),
+                Tensor("w.scale", 0, (1, 2), (), None, {}),
+            ),
+            (
+                Operator(6, 1, (1,), (2,), 0, None),
+                Operator(0, 1, (0, 0), (3,), 0, None),
+            ),
+            (0,),
+            (3,),
+        )
+    )
+    found = part_constants(part)
+    assert np.array_equal(found["w.scale"], scales)
+    with pytest.raises(RefusedError, match=r"constant w\.scale"):
+        require_no_constants(found, planted(scales.tobytes()))

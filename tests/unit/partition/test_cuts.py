@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from cloister.errors import ConfigError
+from cloister.errors import ConfigError, RefusedError
+from cloister.partition import cuts
 from cloister.partition.cuts import all_cuts, cut_at
-from cloister.partition.graph import Cut, nodes_between
+from cloister.partition.graph import Cut, Graph, Node, nodes_between
 from unit.partition.test_graph import GRAPH, info
 
 
@@ -42,3 +43,32 @@ def test_a_position_by_its_number() -> None:
     for position in (-1, 6):
         with pytest.raises(ConfigError, match="0 to 5"):
             cut_at(GRAPH, position)
+
+
+def wide(count: int) -> Graph:
+    """Return a graph whose nodes all read the input, but for the last, which reads them all."""
+    names = tuple(f"t{i}" for i in range(count))
+    nodes = tuple(Node(name, "Relu", ("x",), (name,), ()) for name in names)
+    nodes += (Node("y", "Concat", names, ("y",), ()),)
+    tensors = {name: info(name) for name in ("x", *names, "y")}
+    return Graph("onnx", (info("x"),), (info("y"),), nodes, tensors)
+
+
+def test_a_cut_of_very_many_tensors_is_refused() -> None:
+    """All cuts of a graph of thirty thousand nodes side by side would take gigabytes."""
+    graph = wide(30_000)
+    for look in (lambda: all_cuts(graph), lambda: cut_at(graph, 20_000)):
+        with pytest.raises(RefusedError) as caught:
+            look()
+        assert caught.value.code == "model.operator"
+    assert cut_at(graph, 3) == Cut(3, ("x", "t0", "t1", "t2"))
+    assert cut_at(graph, 30_001) == Cut(30_001, ("y",))
+
+
+def test_cuts_together_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuts, "_MAX_TOGETHER", 1000)
+    assert len(all_cuts(wide(20))) == 22
+    with pytest.raises(RefusedError, match="together") as caught:
+        all_cuts(wide(100))
+    assert caught.value.code == "model.operator"
+    assert len(cut_at(wide(100), 100).tensors) == 100

@@ -11,6 +11,7 @@ import pytest
 from cloister.crypto.signature import SigningKey
 from cloister.errors import CloisterError
 from cloister.partition import cutting
+from cloister.partition.cuts import cut_at
 from cloister.partition.cutting import Wish, choose_cuts, cut_package
 from cloister.partition.equality import run_parts
 from cloister.partition.graph import Graph, PartFile
@@ -216,3 +217,26 @@ def test_a_report_that_recommends_nothing_leaves_the_whole_model() -> None:
         choose_cuts(sample_graph(), sample_report(recommended=None), front="recommended", back=None)
     assert caught.value.code == "config.value"
     assert "whole model" in str(caught.value.hint)
+
+
+def test_a_list_of_secret_numbers_in_the_exposed_part_is_found() -> None:
+    """ONNX writes a byte between one number of a list and the next."""
+    onnx = pytest.importorskip("onnx", reason="needs cloister[onnx]")
+    helper = onnx.helper
+    numbers = np.random.default_rng(3).standard_normal(64).astype(np.float32)
+    nodes = [
+        helper.make_node("Mul", ["x", "w"], ["a"]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Constant", [], ["v"], value_floats=numbers.tolist()),
+        helper.make_node("Mul", ["b", "v"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, 1, ["n", 64]) for name in ("x", "y")]
+    constants = [onnx.numpy_helper.from_array(numbers, "w")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], constants)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    model = ONNXSource(made.SerializeToString())
+    with pytest.raises(CloisterError, match="secret constant w") as caught:
+        cutting.cut_model(
+            model, cut_at(model.graph, 2), None, trials=2, seed=1, stage=lambda _: None
+        )
+    assert caught.value.code == "partition.constant"

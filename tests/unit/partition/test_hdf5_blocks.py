@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from cloister.errors import MalformedError, RefusedError
+from cloister.partition import hdf5_blocks
 from cloister.partition.hdf5_blocks import Blocks
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
@@ -138,3 +139,41 @@ def test_a_tree_that_is_its_own_branch_ends() -> None:
     data = patched(patched(GOOD, at + 5, "<B", 1), at + 32, "<Q", at)
     with pytest.raises(MalformedError):
         children(data)
+
+
+def test_messages_that_many_objects_share_are_counted_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of five hundred headers leads to the same block of four thousand messages."""
+    data = bytearray(hdf5(tree))
+    shared, count = len(data), 4000
+    data += struct.pack("<HHB3x", 0, 0, 0) * count
+    first = len(data)
+    continued = struct.pack("<HHB3x", 0x10, 16, 0) + struct.pack("<QQ", shared, 8 * count)
+    data += (struct.pack("<BxHII4x", 1, 1, 1, len(continued)) + continued) * 500
+    monkeypatch.setattr(hdf5_blocks, "_MAX_ALL_MESSAGES", 10 * count)
+    blocks = Blocks(bytes(data))
+
+    def read_all() -> None:
+        for number in range(500):
+            assert len(blocks.messages(first + 40 * number)) == count
+
+    with pytest.raises(MalformedError, match="messages") as caught:
+        read_all()
+    assert caught.value.code == "model.malformed"
+
+
+def test_members_that_many_groups_share_are_counted_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hdf5_blocks, "_MAX_MEMBERS", 5000)
+    blocks = Blocks(hdf5(many))
+    messages = blocks.messages(blocks.root)
+
+    def read_again() -> None:
+        for _ in range(1000):
+            assert len(blocks.children(messages) or ()) == 300
+
+    with pytest.raises(MalformedError, match="members") as caught:
+        read_again()
+    assert caught.value.code == "model.malformed"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +11,8 @@ import numpy as np
 import pytest
 
 from cloister.errors import MalformedError, RefusedError
-from cloister.partition.hdf5_blocks import Blocks
+from cloister.partition import hdf5_blocks
+from cloister.partition.hdf5_blocks import Blocks, Message
 from cloister.partition.hdf5_values import array_of, attributes_of
 from unit.partition.test_hdf5_blocks import h5py, hdf5
 
@@ -25,7 +28,7 @@ def read(data: bytes, name: str = "w") -> Any:
 
 def attributes(data: bytes) -> dict[str, list[bytes]]:
     blocks = Blocks(data)
-    return attributes_of(blocks, blocks.messages(blocks.root))
+    return attributes_of(blocks, blocks.messages(blocks.root), "")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -161,3 +164,59 @@ def test_texts_that_are_not_there_are_malformed() -> None:
         with pytest.raises(MalformedError) as caught:
             attributes(data)
         assert caught.value.code == "model.malformed"
+
+
+def test_only_attributes_that_are_asked_for_are_read() -> None:
+    def fill(group: Any) -> None:
+        group.attrs["wanted"] = np.array([b"a", b"b"])
+        group.attrs["wanted0"] = np.array([b"c"])
+        group.attrs["other"] = np.array([b"d"])
+
+    blocks = Blocks(hdf5(fill))
+    found = attributes_of(blocks, blocks.messages(blocks.root), "wanted")
+    assert found == {"wanted": [b"a", b"b"], "wanted0": [b"c"]}
+
+
+def attribute_of(heap: int, length: int, count: int) -> Message:
+    """Return an attribute of many texts, each of them the same one of a heap."""
+    kind = bytes([0x19, 0x01, 0, 0]) + struct.pack("<I", 16)
+    space = bytes([1, 1, 0, 0, 0, 0, 0, 0]) + struct.pack("<Q", count)
+    pointers = struct.pack("<IQI", length, heap, 1) * count
+    head = bytes([1, 0]) + struct.pack("<3H", 8, len(kind), len(space))
+    return Message(0x0C, memoryview(head + b"names\0\0\0" + kind + space + pointers))
+
+
+@pytest.mark.parametrize("length", [0, 16_000])
+def test_texts_are_counted_for_the_whole_file(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    """A file of some kilobytes has the same text for thousands of names, in each attribute."""
+    data = hdf5(lambda group: group.create_group("g"))
+    heap = len(data)
+    data += b"GCOL" + bytes([1, 0, 0, 0]) + struct.pack("<Q", 32 + 16_000)
+    data += struct.pack("<HH4xQ", 1, 1, 16_000) + b"x" * 16_000
+    monkeypatch.setattr(hdf5_blocks, "_MAX_TEXT", 1 << 22)
+    blocks, message = Blocks(data), attribute_of(heap, length, 4000)
+
+    def read_again() -> None:
+        for _ in range(1000):
+            attributes_of(blocks, [message], "names")
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedError, match="text") as caught:
+            read_again()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code == "model.malformed"
+    assert peak < 30 << 20
+
+
+@pytest.mark.parametrize("shape", [(2**63, 0), (2**40, 2**40, 0), (2**31, 2**31, 0)])
+def test_a_size_beside_a_size_of_nothing_is_bounded(shape: tuple[int, ...]) -> None:
+    space = bytes([1, len(shape), 0, 0, 0, 0, 0, 0]) + struct.pack(f"<{len(shape)}Q", *shape)
+    number = bytes([0x11, 0x20, 31, 0]) + struct.pack("<IHHBBBBI", 4, 0, 32, 23, 8, 0, 23, 127)
+    parts = ((1, space), (3, number), (8, bytes([3, 1]) + bytes(16)))
+    messages = [Message(kind, memoryview(data)) for kind, data in parts]
+    with pytest.raises(MalformedError, match="shape") as caught:
+        array_of(Blocks(hdf5(lambda group: group.create_group("g"))), messages)
+    assert caught.value.code == "model.malformed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -160,3 +161,49 @@ def test_models_within_models_end() -> None:
         inner = {"class_name": "Functional", "config": {"name": "f", "layers": layers, **ends}}
     with pytest.raises(MalformedError, match="too many"):
         read_plan(inner)
+
+
+def functional(*layers: Any, inputs: Any, outputs: Any, **entry: Any) -> dict[str, Any]:
+    config = {
+        "name": "m",
+        "layers": list(layers),
+        "input_layers": inputs,
+        "output_layers": outputs,
+    }
+    return {"class_name": "Functional", "config": config, **entry}
+
+
+@pytest.mark.parametrize("depth", [5, 7])
+def test_models_within_models_cost_no_more_than_is_counted(depth: int) -> None:
+    """Ten calls of each, eight deep, and no layer in it: three kilobytes, and minutes for each."""
+    model = functional(INPUT, inputs=[["in", 0, 0]], outputs=[["in", 0, 0]])
+    for _ in range(depth):
+        within = model | {"inbound_nodes": [[["in", 0, 0, {}]] for _ in range(20)]}
+        model = functional(INPUT, within, inputs=[["in", 0, 0]], outputs=[["m", 19, 0]])
+    assert len(json.dumps(model)) < 6000
+    began = time.process_time()
+    with pytest.raises(MalformedError, match="too many calls") as caught:
+        read_plan(model)
+    assert caught.value.code == "model.malformed"
+    assert time.process_time() - began < 20
+
+
+def test_inputs_count_as_layers() -> None:
+    layers = [
+        {"class_name": "InputLayer", "config": {"name": f"i{n}", "batch_shape": [None, 4]}}
+        for n in range(20_001)
+    ]
+    with pytest.raises(MalformedError, match="too many"):
+        read_plan(functional(*layers, inputs=[["i0", 0, 0]], outputs=[["i0", 0, 0]]))
+
+
+@pytest.mark.parametrize("name", ["nobody", "d"])
+def test_an_input_that_is_none_is_malformed(name: str) -> None:
+    layer = dense("d") | {"inbound_nodes": [[["in", 0, 0, {}]]]}
+    inner = functional(INPUT, layer, inputs=[[name, 0, 0]], outputs=[["in", 0, 0]])
+    called = inner | {"inbound_nodes": [[["in", 0, 0, {}]]]}
+    outer = functional(INPUT, called, inputs=[["in", 0, 0]], outputs=[["m", 0, 0]])
+    for model in (inner, outer):
+        with pytest.raises(MalformedError, match="inputs") as caught:
+            read_plan(model)
+        assert caught.value.code == "model.malformed"

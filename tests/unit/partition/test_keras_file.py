@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -239,4 +242,61 @@ def test_legacy_files_say_the_order_of_weights() -> None:
 def test_damaged_legacy_files_are_malformed(data: bytes) -> None:
     with pytest.raises(MalformedError) as caught:
         read_keras_h5(data)
+    assert caught.value.code == "model.malformed"
+
+
+def archive_of(config: bytes, said: int, crc: int) -> bytes:
+    """Return an archive whose configuration is packed bytes, and of a size that it only says."""
+    parts, places = b"", b""
+    for name, data, size, check, method in (
+        (b"config.json", config, said, crc, 8),
+        (b"model.weights.h5", b"", 0, 0, 0),
+    ):
+        fields = struct.pack("<HHHHIIIHH", 0, method, 0, 0x21, check, len(data), size, len(name), 0)
+        places += (
+            b"PK\1\2\x14\0\x14\0" + fields + struct.pack("<HHHII", 0, 0, 0, 0, len(parts)) + name
+        )
+        parts += b"PK\3\4\x14\0" + fields + name + data
+    end = struct.pack("<HHHHIIH", 0, 0, 2, 2, len(places), len(parts), 0)
+    return parts + places + b"PK\5\6" + end
+
+
+def test_what_unpacks_to_more_than_it_says_is_not_unpacked() -> None:
+    """A hundred megabytes of zeros that are said to be sixteen bytes."""
+    packing = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed_zeros = b"".join(packing.compress(bytes(1 << 20)) for _ in range(100)) + packing.flush()
+    data = archive_of(packed_zeros, 16, zlib.crc32(bytes(16)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedError) as caught:
+            read_keras_archive(data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code == "model.malformed"
+    assert peak < 20 << 20
+
+
+@pytest.mark.parametrize("difference", [-1, 1])
+def test_a_part_is_as_long_as_it_says(difference: int) -> None:
+    text = b'{"a": 1}'
+    packing = zlib.compressobj(9, zlib.DEFLATED, -15)
+    data = archive_of(
+        packing.compress(text) + packing.flush(), len(text) + difference, zlib.crc32(text)
+    )
+    with pytest.raises(MalformedError) as caught:
+        read_keras_archive(data)
+    assert caught.value.code == "model.malformed"
+
+
+@pytest.mark.parametrize("name", [b"", b"//", b"/".join([b"a"] * 2000)])
+def test_names_of_layers_that_lead_nowhere_are_malformed(name: bytes) -> None:
+    def fill(group: Any) -> None:
+        group.attrs["model_config"] = np.bytes_("{}")
+        inner = group.create_group("model_weights")
+        inner["a"] = inner  # a way that never ends
+        inner.attrs["layer_names"] = np.array([name, b"x"], dtype="S")
+
+    with pytest.raises(MalformedError, match="nowhere") as caught:
+        read_keras_h5(hdf5(fill))
     assert caught.value.code == "model.malformed"

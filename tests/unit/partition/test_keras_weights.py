@@ -52,6 +52,8 @@ IMAGE = (None, 8, 8, 6)
         ("Normalization", {}, IMAGE, [(6,), (6,), ()]),
         ("Normalization", {"axis": None}, IMAGE, [(), (), ()]),
         ("Normalization", {"mean": 1.0, "variance": 2.0}, IMAGE, []),
+        ("Normalization", {"mean": [1.0] * 6, "variance": [2.0] * 6}, IMAGE, []),
+        ("Normalization", {"mean": [1.0], "variance": [2.0]}, IMAGE, []),
         ("ReLU", {}, IMAGE, []),
     ],
 )
@@ -69,6 +71,9 @@ def test_shapes_in_keras_order(
         ("Conv2D", {"filters": 4, "kernel_size": 3, "groups": 5}, IMAGE),
         ("BatchNormalization", {"axis": 7}, IMAGE),
         ("Normalization", {"axis": 1}, (None, None, 3)),
+        ("Normalization", {"mean": [1.0, 2.0], "variance": [1.0, 2.0]}, IMAGE),
+        ("Normalization", {"mean": [[1.0], [1.0, 2.0]], "variance": 1.0}, IMAGE),
+        ("Normalization", {"axis": None, "mean": [1.0], "variance": [1.0]}, IMAGE),
     ],
 )
 def test_a_layer_that_does_not_fit_is_malformed(

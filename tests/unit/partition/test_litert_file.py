@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from cloister.errors import MalformedError, RefusedError
 flatbuffers = pytest.importorskip("flatbuffers", reason="LiteRT is not installed")
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="LiteRT is missing")
 
+from cloister.partition import litert_file
 from cloister.partition.litert_file import read_litert
 
 MODELS = Path(__file__).parents[2] / "data" / "models"
@@ -104,7 +106,7 @@ def other_options(model: Any) -> None:
 
 REFUSED = [
     custom,
-    *map(code, (7, 16, 27, 32, 51, 118, 119, 129, 142, 143, 146, 206, 300)),
+    *map(code, (7, 16, 27, 32, 51, 118, 119, 129, 142, 143, 145, 146, 206, 300)),
     custom_options,
     mutating,
     variable,
@@ -224,4 +226,22 @@ BROKEN = [
 def test_what_does_not_fit_is_malformed(change: Callable[[Any], None]) -> None:
     with pytest.raises(MalformedError) as caught:
         read_litert(changed(change))
+    assert caught.value.code == "model.malformed"
+
+
+def test_constants_are_not_used_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors of one buffer are many constants for whoever reads them all."""
+
+    def shared(model: Any) -> None:
+        tensors = graph(model).tensors
+        large = max(tensors, key=lambda each: int(np.prod(each.shape)) * (each.buffer > 0))
+        for number in range(50):
+            tensors.append(copy.copy(large))
+            tensors[-1].name = f"again {number}"
+
+    data = changed(shared)
+    assert len(read_litert(data).tensors) > 50
+    monkeypatch.setattr(litert_file, "MAX_BYTES", len(data))
+    with pytest.raises(MalformedError, match="again and again") as caught:
+        read_litert(data)
     assert caught.value.code == "model.malformed"

@@ -7,9 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cloister.errors import UnsupportedError
+
 pytest.importorskip("ai_edge_litert.schema_py_generated", reason="LiteRT is not installed")
 
-from cloister.partition.litert_file import read_litert
+from cloister.partition import litert_write
+from cloister.partition.constants import part_constants
+from cloister.partition.litert_file import LiteRTFile, Operator, Tensor, read_litert
+from cloister.partition.litert_source import LiteRTSource
 from cloister.partition.litert_write import pruned, write_litert
 
 MODELS = Path(__file__).parents[2] / "data" / "models"
@@ -61,3 +66,32 @@ def test_pruning_leaves_what_the_operators_name() -> None:
 
 def test_the_same_model_gives_the_same_file() -> None:
     assert write_litert(read_litert(BLOCKS)) == write_litert(read_litert(BLOCKS))
+
+
+def sharing(count: int, numbers: int) -> bytes:
+    """Return a model that joins an input and tensors of one buffer."""
+    buffer = np.frombuffer(np.random.default_rng(1).random(numbers).astype("<f4").tobytes(), "u1")
+    tensors = [Tensor("x", 0, (numbers,), (), None, {})]
+    tensors += [Tensor(f"c{i}", 0, (numbers,), (), buffer, {}) for i in range(count)]
+    tensors.append(Tensor("y", 0, (numbers * (count + 1),), (), None, {}))
+    joined = Operator(2, 1, tuple(range(count + 1)), (count + 1,), 0, None)
+    return write_litert(LiteRTFile(tuple(tensors), (joined,), (0,), (count + 1,)))
+
+
+def test_a_buffer_that_tensors_share_is_written_once() -> None:
+    data = sharing(200, 1 << 14)
+    assert len(data) < 4 << 16
+    part = LiteRTSource(data).part(["x"], ["y"])
+    assert len(part.data) < 4 << 16
+    constants = [t.constant for t in read_litert(part.data).tensors if t.constant is not None]
+    assert len(constants) == 200
+    assert len({id(constant) for constant in constants}) == 1
+    assert len(part_constants(part)) == 1
+
+
+def test_a_file_that_would_be_too_large_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = read_litert(BLOCKS)
+    monkeypatch.setattr(litert_write, "MAX_BYTES", 1 << 12)
+    with pytest.raises(UnsupportedError) as caught:
+        write_litert(file)
+    assert caught.value.code == "model.convert"

@@ -135,3 +135,22 @@ def test_outputs_that_depend_on_no_input_are_refused() -> None:
     with pytest.raises(RefusedError, match="no input") as caught:
         ONNXSource(model.SerializeToString())
     assert caught.value.code == "model.operator"
+
+
+def test_nothing_unchecked_comes_along_with_a_node() -> None:
+    """Notes of attributes, and fields that nobody knows."""
+    model = onnx.load_from_string(DATA)
+    conv = next(node for node in model.graph.node if node.op_type == "Conv")
+    conv.attribute[0].doc_string = "a note of an attribute"
+    conv.doc_string = "a note of a node"
+    model.graph.initializer[0].doc_string = "a note of a constant"
+    unknown = b"\xfa\x7d\x0d" + b"unknown field"  # number 2015, of bytes
+    for message in (conv, conv.attribute[0], model.graph.initializer[0], model.opset_import[0]):
+        message.MergeFromString(unknown)
+    data = model.SerializeToString()
+    assert b"a note of an attribute" in data
+    assert data.count(b"unknown field") == 4
+    part = ONNXSource(data).part(INPUTS, OUTPUTS)
+    assert b"note" not in part.data
+    assert b"unknown field" not in part.data
+    assert part.data == SOURCE.part(INPUTS, OUTPUTS).data

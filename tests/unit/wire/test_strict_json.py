@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -73,3 +74,15 @@ def test_limits_are_checked_before_anything_is_built() -> None:
 def test_numbers_at_their_bounds_are_read() -> None:
     """64 bits, signed or not."""
     assert read(b"[18446744073709551615,-9223372036854775808]") == [2**64 - 1, -(2**63)]
+
+
+@pytest.mark.parametrize(
+    "data", [b'\\"' * 32_000, b'["' + b'\\"' * 32_000, b'"\\' * 32_000, b'"x' * 32_000 + b"\\"]
+)
+def test_time_grows_with_the_length_alone(data: bytes) -> None:
+    """Quotes that end nothing: some ten seconds where each was looked at to the end."""
+    began = time.process_time()
+    with pytest.raises(MalformedError) as caught:
+        read(data, max_bytes=1 << 20)
+    assert caught.value.code == "token.malformed"
+    assert time.process_time() - began < 3
