@@ -26,7 +26,7 @@ demo: $(VENV)/.demo compile ## install what the demo needs, and run it
 	$(BIN)/cloister demo $(ARGS)
 
 test: setup postgresql swtpm nftables ## all tests but the soak, the benchmarks and what test-jobs runs
-	$(PYTEST) -n $(JOBS) --dist loadfile -m "not soak and not bench and not jobs" $(ARGS)
+	$(PYTEST) -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not soak and not bench and not jobs" $(ARGS)
 
 test-jobs: setup nftables ## trainings with every framework, whole programs and stories, shielded and not: most of an hour
 	$(PYTEST) -m jobs $(ARGS)

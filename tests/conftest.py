@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[1]
 _CLAUSE: Final = re.compile(r"^(?:[-*] |\d+\. )?\[([A-Z]{2,8}-\d+)\]", re.MULTILINE)
 _FRAMEWORKS: Final = ("tensorflow", "torch", "sklearn")
+_LONG: Final = frozenset({"attack", "docs", "integration"})
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
 
 # One machine runs many things at once: how long an example takes says nothing about the code.
@@ -109,6 +110,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         )
     if _uncovered and config.getoption("--require-clauses"):
         raise pytest.UsageError("clauses without a test:\n  " + "\n  ".join(_uncovered))
+    # Where several run at one time, none has a long file left when the others are done.
+    items.sort(key=lambda item: item.path.relative_to(ROOT / "tests").parts[0] not in _LONG)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

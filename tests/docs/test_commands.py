@@ -25,6 +25,9 @@ _FILE: Final = re.compile(r"<!-- file: (\S+) -->\n+```\w+\n(.*?)^```$", re.MULTI
 GUIDES: Final = sorted((ROOT / "docs" / "guide").glob("*.md"))
 ROOM: Final = ROOT / "docs" / "guide" / "offer-a-recipe.md"
 HOSPITALS: Final = ROOT / "docs" / "guide" / "train-across-hospitals.md"
+WORKERS: Final = ROOT / "docs" / "guide" / "run-several-workers.md"
+MACHINES: Final = ROOT / "docs" / "guide" / "train-across-machines.md"
+LONG: Final = (HOSPITALS, MACHINES, ROOM, WORKERS)
 PRIVACY: Final = ROOT / "docs" / "guide" / "train-with-differential-privacy.md"
 REPLICAS: Final = ROOT / "docs" / "guide" / "run-several-replicas.md"
 CLUSTER: Final = ROOT / "docs" / "guide" / "train-on-one-machine.md"
@@ -69,7 +72,7 @@ def run_page(page: Path, folder: Path, **variables: str) -> subprocess.Completed
 @pytest.mark.parametrize(
     "guide",
     [
-        pytest.param(guide, marks=[pytest.mark.jobs] if guide in (HOSPITALS, ROOM) else [])
+        pytest.param(guide, marks=[pytest.mark.jobs] if guide in LONG else [])
         for guide in GUIDES
         if guide not in (CLUSTER, PRIVACY, REPLICAS)
     ],

@@ -215,6 +215,7 @@ def test_a_path_is_shown_as_a_multiple(load: Any) -> None:
     assert releases.path_row(facts | {"path": "far-service"}).left == ""
 
 
+@pytest.mark.jobs
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_quick_hour_is_flat_and_does_everything(load: Any, tmp_path: Path) -> None:

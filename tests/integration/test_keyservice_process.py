@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -382,6 +383,21 @@ def test_two_starters_get_one_service(domain: TrustDomain) -> None:
     assert len(urls) == 1
     text = (domain.keyservice_directory / "service.log").read_text()
     assert "server.failed" not in text
+    stop_embedded(domain)
+
+
+def test_an_embedded_service_waits_for_one_that_is_ending(domain: TrustDomain) -> None:
+    """Between letting go of its socket and of its state, the next command does not fail."""
+    held = os.open(domain.keyservice_directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    ending = threading.Timer(2.0, os.close, [held])
+    ending.start()
+    try:
+        assert ensure_service(domain, deadline_s=60).startswith("unix://")
+    finally:
+        ending.join()
+    log = (domain.keyservice_directory / "service.log").read_text()
+    assert "keyservice.busy" in log
     stop_embedded(domain)
 
 

@@ -33,6 +33,7 @@ _LOG_NAME: Final = "service.log"
 _CONNECT_S: Final = 2.0
 _POLL_S: Final = 0.02
 _MAX_LINE: Final = 65536
+_ENDING_S: Final = 10.0
 
 
 def ensure_service(
@@ -45,7 +46,8 @@ def ensure_service(
 
     Raises:
         UnavailableError: It did not start in time (`keyservice.slow`) or at all
-            (`keyservice.unreachable`).
+            (`keyservice.unreachable`), or another that has no socket here keeps the state
+            (`keyservice.busy`).
         CloisterError: What kept it from starting, such as `state.tampered`.
     """
     if domain.url != EMBEDDED_URL:
@@ -55,7 +57,15 @@ def ensure_service(
         return found
     end = time.monotonic() + deadline_s
     with _starting(domain.keyservice_directory, end):
-        return running_service(domain) or _start(domain, end, idle_exit_s)
+        # One that is ending lets go of its socket first, and of its state last.
+        ended = min(end, time.monotonic() + _ENDING_S)
+        while True:
+            try:
+                return running_service(domain) or _start(domain, end, idle_exit_s)
+            except UnavailableError as e:
+                if e.code != "keyservice.busy" or time.monotonic() > ended:
+                    raise
+            time.sleep(_POLL_S)
 
 
 def running_service(domain: TrustDomain) -> str | None:

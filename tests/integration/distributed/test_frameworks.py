@@ -57,6 +57,7 @@ def test_pytorch_trains_data_parallel(tmp_path: Path) -> None:
 
 
 @pytest.mark.frameworks("jax", "keras")
+@pytest.mark.jobs
 def test_keras_on_jax_trains_data_parallel(tmp_path: Path) -> None:
     """`keras.distribution.initialize` takes all that it needs from its environment."""
     _require_agreement(tmp_path, "jax", "keras_jax.py")

@@ -39,6 +39,7 @@ def _is_private(run: NativeRun) -> None:
 
 
 @pytest.mark.frameworks("torch")
+@pytest.mark.jobs
 def test_pytorch(tmp_path: Path) -> None:
     """Gloo, on ports that nobody chose."""
     run = _run(tmp_path, "pytorch", "marker_torch.py", worker=2)

@@ -6,13 +6,11 @@ the one number that it comes down to they cannot.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +19,9 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
-from integration.cli.desk import SOURCES, Desk, Done, await_true
+from integration.cli.desk import Desk, Done
 from integration.cli.test_serve import free_port
+from integration.partition.served_cut import middle_process, served
 
 pytestmark = [
     pytest.mark.fuse,
@@ -33,7 +32,6 @@ pytestmark = [
 pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
 
 TRAINER: Final = Path(__file__).with_name("parity_model.py")
-LIAR: Final = Path(__file__).parents[2] / "attack" / "lying_middle.py"
 EARLY, BOTTLENECK, LAST = "1", "4", "6"
 # More than it takes: what is short of time is undecided, and a busy machine makes it short.
 BUDGET_S: Final = 3600
@@ -117,20 +115,20 @@ def test_a_cut_model_answers_as_the_whole_and_a_lying_middle_gets_nothing(owner:
     """The middle is a process of its own, reached by its name in the policy and never believed."""
     desk, port = owner.desk, free_port()
     right = np.load(desk.folder / "answers.npy")
-    with _served(owner, middle=port) as (url, identity):
+    with served(desk, signer=owner.signer, middle=port) as (url, identity):
         words = ("query", url, "questions.npy", "--identity", identity)
-        with _middle(desk, port):
+        with middle_process(desk, port):
             found = desk.json(*words).good().record["outputs"]
             (answers,) = found.values()
             np.testing.assert_allclose(np.asarray(answers), right, atol=1e-5)
         (desk.folder / "lie.json").write_text(json.dumps({"lie": "swap"}))
-        with _middle(desk, port, liar=True):
+        with middle_process(desk, port, liar=True):
             refused = desk.json(*words, "--output", "answer.npy")
             assert refused.status != 0
             assert set(refused.record) == {"error"}
             assert not (desk.folder / "answer.npy").exists()
         assert desk.json(*words).status != 0  # nobody is there
-        with _middle(desk, port):
+        with middle_process(desk, port):
             desk.json(*words, "--output", "answer.npy").good()
         np.testing.assert_allclose(np.load(desk.folder / "answer.npy"), right, atol=1e-5)
 
@@ -140,7 +138,10 @@ def test_whoever_asks_in_private_gets_the_best_class_by_its_secret_name(owner: O
     desk, port = owner.desk, free_port()
     public = desk.json("key", "new", "alice.key").good().record["public"]
     private = ("--option=--private", f"--option=--asker=alice={public}", "--top", "1")
-    with _served(owner, *private, middle=port) as (url, identity), _middle(desk, port):
+    with (
+        served(desk, *private, signer=owner.signer, middle=port) as (url, identity),
+        middle_process(desk, port),
+    ):
         hashed = desk.run("policy", "hash", "serve-1.yaml").good().stdout.strip()
         done = desk.json(
             "query", url, "questions.npy", "--identity", identity, "--private", "--policy", hashed,
@@ -150,58 +151,3 @@ def test_whoever_asks_in_private_gets_the_best_class_by_its_secret_name(owner: O
     names = (desk.folder / "labels.txt").read_text().splitlines()
     best = np.load(desk.folder / "answers.npy").argmax(axis=1)
     assert [text.split(":")[2] for (text,) in answers] == [names[n] for n in best]
-
-
-@contextlib.contextmanager
-def _served(owner: Owner, *more: str, middle: int) -> Iterator[tuple[str, str]]:
-    """Write a policy, apply it, start it; return the address and the server's identity."""
-    desk, port = owner.desk, free_port()
-    policy = f"serve-{len(more) and 1}.yaml"
-    desk.run(
-        "serve", "sealed/model", "--package", "--name", "parity", "--signer", owner.signer,
-        "--require", "default", "--middle", f"localhost:{middle}", "--middle-bytes", "1000000",
-        "--any-client", "a test of cut models", "--port", str(port), "--policy", policy, *more,
-        timeout_s=600,
-    ).good()  # fmt: skip
-    desk.run("policy", "apply", policy).good()
-    with desk.running("serve", "--policy", policy) as process:
-        lines: list[str] = []
-        reading = threading.Thread(target=lambda: lines.extend(process.stderr or ()))
-        reading.start()
-        try:
-            await_true(
-                lambda: process.poll() is not None or any("serving port" in s for s in lines),
-                timeout_s=300,
-            )
-            said = "".join(lines)
-            assert process.poll() is None, said
-            assert "linear steps are checked by 2 fresh secret vectors each" in said
-            (identity,) = re.findall(r'identity="(spiffe://[^"]+)"', said)
-            yield f"https://127.0.0.1:{port}", identity
-        finally:
-            process.terminate()
-            process.wait(60)
-            reading.join(60)
-
-
-@contextlib.contextmanager
-def _middle(desk: Desk, port: int, *, liar: bool = False) -> Iterator[None]:
-    """Run the exposed part, outside of everything, or what lies about it."""
-    part, address = desk.folder / "exposed-model" / "middle.tflite", f"tcp:127.0.0.1:{port}"
-    honest = ["-m", "cloister.inference.middle", "--part", part, "--listen", address]
-    lying = [LIAR, part, address, desk.folder / "lie.json"]
-    process = subprocess.Popen(
-        [sys.executable, *(lying if liar else honest)],
-        env=os.environ | {"PYTHONPATH": str(SOURCES)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        first = process.stdout.readline()
-        assert first.startswith("ready" if liar else "listening"), first + process.stdout.read()
-        yield
-    finally:
-        process.kill()
-        process.communicate(timeout=30)
