@@ -26,7 +26,7 @@ from typing import Any, Final
 import numpy as np
 
 from cloister.errors import ConfigError, MalformedError, RefusedError
-from cloister.partition.field import LARGE_PRIME, SMALL_PRIME, product, random_residues
+from cloister.partition.field import EXACT_BITS, LARGE_PRIME, SMALL_PRIME, product, random_residues
 from cloister.partition.linear_step import Array, LinearStep
 from cloister.partition.single_use import SingleUse, Stock
 
@@ -83,6 +83,9 @@ class QuantisedStep:
         if not fitting:
             raise ConfigError("the step's sums fit no field", code="config.value")
         self.prime: Final = fitting[0]
+        # Where the sums of all places stay exact, what is left over of the prime is taken once.
+        bits = self.prime.bit_length() + _LEVELS.bit_length() + step.terms.bit_length()
+        self._reduced_once: Final = bits <= EXACT_BITS
 
     @property
     def fold_bytes(self) -> int:
@@ -208,18 +211,24 @@ class QuantisedStep:
     def _parts(self, values: Array) -> Iterator[Array]:
         """Do the step in pieces, one for each place of the kernel, which are to be added."""
         if not self.step.kernel:
-            yield product(values, self._weights[0].T, self.prime, largest=_LEVELS)
+            yield self._product(values, self._weights[0])
             return
         for weights, window in zip(self._weights, self._windows(values), strict=True):
             # The residues are to be on the left, so that they are what is cut into limbs.
             flat = window.reshape(*window.shape[:2], -1).swapaxes(1, 2)
-            yield product(flat, weights.T, self.prime, largest=_LEVELS)
+            yield self._product(flat, weights)
+
+    def _product(self, residues: Array, weights: Array) -> Array:
+        if self._reduced_once:
+            return np.asarray(np.matmul(residues, weights.T))
+        return product(residues, weights.T, self.prime, largest=_LEVELS)
 
     def _finished(self, values: Array, total: Array) -> Array:
+        found = np.mod(total, self.prime)
         if not self.step.kernel:
-            return total
+            return np.asarray(found)
         sizes = self.step.sizes_out(values.shape[2:])
-        found = np.ascontiguousarray(np.mod(total, self.prime).swapaxes(1, 2))
+        found = np.ascontiguousarray(found.swapaxes(1, 2))
         return found.reshape(values.shape[0], self.step.channels, *sizes)
 
     def _windows(self, values: Array) -> list[Array]:

@@ -223,3 +223,38 @@ def test_what_is_not_blinded() -> None:
     with pytest.raises(ConfigError) as last:
         QuantisedStep(step)
     assert last.value.code == "config.value"
+
+
+@pytest.mark.parametrize(
+    ("step", "shape", "once"),
+    [
+        (dense(2000), (2, 2000), True),
+        (dense(40_000), (2, 40_000), False),
+        (conv(), (2, 5, 7, 6), True),
+    ],
+    ids=["dense", "very long sums", "conv"],
+)
+def test_residues_are_computed_exactly(
+    step: LinearStep, shape: tuple[int, ...], *, once: bool
+) -> None:
+    """As in whole numbers without a bound, where what is over the prime is taken off once or often.
+
+    Residues are as large as they can be, so that a sum which rounds would show.
+    """
+    quantised = QuantisedStep(step)
+    assert quantised._reduced_once is once
+    residues = np.full(shape, quantised.prime - 1, np.float64)
+    residues.reshape(-1)[::3] = RNG.integers(0, quantised.prime, residues.reshape(-1)[::3].size)
+    found = quantised.apply(residues)
+    whole = [[int(value) for value in row] for row in _matrix(quantised)]
+    windows = [residues] if not step.kernel else quantised._windows(residues)
+    flat = np.concatenate([each.reshape(*each.shape[:2], -1) for each in windows], axis=1)
+    for row, channel, place in ((0, 0, 0), (1, 3, flat.shape[2] - 1), (1, 7, 0)):
+        column = [int(value) for value in flat[row, :, place]]
+        right = sum(a * b for a, b in zip(whole[channel], column, strict=True)) % quantised.prime
+        assert int(found[row, channel].reshape(-1)[place]) == right
+
+
+def _matrix(quantised: QuantisedStep) -> Any:
+    """All places of the kernel beside one another, for each output channel."""
+    return np.concatenate(list(quantised._weights), axis=1)
