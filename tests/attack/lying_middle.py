@@ -20,6 +20,7 @@ from cloister.inference import middle_process
 from cloister.inference.middle import read_part
 from cloister.inference.middle_link import Link, listen
 from cloister.inference.middle_process import MiddleServer, Run, engine
+from cloister.partition.graph import PartFile
 
 Arrays = Mapping[str, Any]
 
@@ -31,7 +32,8 @@ class Liar:
         self.part = read_part(part)
         self._honest = engine(self.part, threads=1, provider=None)
         self._control = control
-        self.earlier: dict[str, Any] | None = None
+        self._blinded = middle_process._blinded
+        self.earlier: dict[str, Any] = {}
 
     @property
     def told(self) -> dict[str, Any]:
@@ -42,7 +44,19 @@ class Liar:
         """Load the part."""
         run = self._honest(outputs)
 
+        return self._lying(run)
+
+    def steps(self, part: PartFile, names: Sequence[str]) -> Run:
+        """Make the steps that are asked for under pads."""
+        return self._lying(self._blinded(part, names))
+
+    def _lying(self, run: Run) -> Run:
         def lying(feeds: Arrays) -> dict[str, Any]:
+            told = self.told
+            if told["lie"] == "record":
+                for name, array in feeds.items():
+                    number = len(list(self._control.parent.glob("seen-*.npy")))
+                    np.save(self._control.parent / f"seen-{number:03}-{name}.npy", array)
             found = {name: array.copy() for name, array in run(feeds).items()}
             return self._changed(found)
 
@@ -50,13 +64,16 @@ class Liar:
 
     def _changed(self, found: dict[str, Any]) -> dict[str, Any]:
         told = self.told
-        earlier, self.earlier = self.earlier, found
+        earlier = {name: self.earlier.get(name, array) for name, array in found.items()}
+        self.earlier.update(found)
         match told["lie"]:
             case "change":
                 flat = found[told["tensor"]].reshape(-1)
                 flat[told["at"]] += np.float32(told["by"])
             case "replay":
-                return found if earlier is None else earlier
+                return earlier
+            case "residue" if told["tensor"] in found:
+                found[told["tensor"]].reshape(-1)[told["at"]] ^= 1
             case "swap":
                 return {name: array[::-1].copy() for name, array in found.items()}
             case "nan":
@@ -113,6 +130,7 @@ def main(part: str, address: str, control: str) -> None:
     """Serve until killed."""
     LyingLink.liar = liar = Liar(Path(part), Path(control))
     middle_process.Link = LyingLink  # type: ignore[misc]  # a liar in its place
+    middle_process._blinded = liar.steps
     listener = listen(address)
     sys.stdout.write("ready\n")
     sys.stdout.flush()

@@ -18,6 +18,7 @@ import pytest
 
 from cloister.errors import CloisterError, RefusedError, UnavailableError
 from cloister.inference.partitioned import PartitionedModel
+from cloister.partition.blinded_part import Blinding
 from cloister.partition.checking import Freivalds, Mode, Recompute, Unchecked
 from cloister.partition.freivalds import LinearCheck
 from cloister.partition.graph import PartFile
@@ -49,7 +50,9 @@ class Stage:
         self.control.write_text(json.dumps({"lie": lie, **rest}), "utf-8")
 
     @contextlib.contextmanager
-    def model(self, mode: Mode, *, shared: bool, timeout_s: float = 20.0) -> Iterator[Any]:
+    def model(
+        self, mode: Mode | Blinding, *, shared: bool, timeout_s: float = 20.0
+    ) -> Iterator[Any]:
         """The inside."""
         made = PartitionedModel(
             front=self.front,
@@ -147,6 +150,75 @@ def test_a_body_of_another_length(stage: Stage, lie: str, code: str) -> None:
         assert caught.value.code == code
 
 
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(
+    ("lie", "rest", "code"),
+    [
+        *(("residue", {"tensor": name, "at": 777}, "middle.wrong") for name in ("a1", "b2")),
+        ("zeros", {}, "middle.wrong"),
+        ("swap", {}, "middle.wrong"),
+        ("replay", {}, "middle.wrong"),
+        ("another", {}, "middle.malformed"),
+        ("number", {}, "middle.malformed"),
+        ("noise", {}, "middle.malformed"),
+        ("hang-up", {}, "middle.unavailable"),
+    ],
+)
+def test_a_lie_about_blinded_steps_is_caught(
+    stage: Stage, lie: str, rest: dict[str, Any], code: str, *, shared: bool
+) -> None:
+    """The last bit of one residue among thousands, or what was right for the query before."""
+    with stage.model(Blinding(), shared=shared) as model:
+        stage.tell("none")
+        right = model.predict({"image": IMAGES})["label"]
+        whole = open_part(stage.whole, threads=1).run({"image": IMAGES})["label"]
+        np.testing.assert_allclose(right, whole, atol=0.05)
+        stage.tell(lie, **rest)
+        with pytest.raises(CloisterError) as caught:
+            model.predict({"image": IMAGES})
+        assert caught.value.code == code
+        stage.tell("none")
+        np.testing.assert_array_equal(model.predict({"image": IMAGES})["label"], right)
+
+
+def test_what_the_operator_records_under_pads_says_nothing(stage: Stage) -> None:
+    """One query twice, then another: no step of any two has more in common than chance.
+
+    The control is the middle that is only checked: it sees the very numbers of the representation.
+    """
+    folder = stage.control.parent
+    other = np.random.default_rng(8).random(IMAGES.shape, np.float32)
+
+    def recorded(mode: Mode | Blinding) -> list[dict[str, Any]]:
+        seen: list[dict[str, Any]] = []
+        stage.tell("record")
+        with stage.model(mode, shared=False) as model:
+            for images in (IMAGES, IMAGES, other):
+                model.predict({"image": images})
+                files = sorted(folder.glob("seen-*.npy"))
+                seen.append({path.stem.split("-")[2]: np.load(path) for path in files})
+                for path in files:
+                    path.unlink()
+        stage.tell("none")
+        return seen
+
+    plain = recorded(Freivalds())
+    first = open_part(stage.front, threads=1).run({"image": IMAGES})["first"]
+    np.testing.assert_allclose(plain[0]["first"], first, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(plain[0]["first"], plain[1]["first"])
+    under = recorded(Blinding(stock=0))
+    for name in ("a1", "b1", "a2", "b2"):
+        sizes = {(each[name].shape, each[name].dtype.name) for each in under}
+        assert sizes == {((3, 16, 12, 12), "uint32")}
+        for one, two in ((0, 1), (0, 2)):
+            left, right = under[one][name].reshape(-1), under[two][name].reshape(-1)
+            # Of 6912 numbers below 2^23; six standard deviations of a correlation by chance.
+            assert int((left == right).sum()) <= 3
+            assert abs(float(np.corrcoef(left, right)[0, 1])) < 6 / np.sqrt(left.size)
+    hidden = under[0]["a1"].reshape(-1)
+    assert abs(float(np.corrcoef(hidden, first.reshape(-1))[0, 1])) < 6 / np.sqrt(hidden.size)
+
+
 def test_an_earlier_answer(stage: Stage) -> None:
     """Right numbers, of another question."""
     with stage.model(Freivalds(), shared=True) as model:
@@ -174,7 +246,7 @@ def test_nobody_there(stage: Stage) -> None:
     """The same."""
     stage.tell("none")
     with stage.model(Freivalds(), shared=False) as model:
-        model._client._address = "unix:/nonexistent/middle"
+        model._outside.client._address = "unix:/nonexistent/middle"
         with pytest.raises(UnavailableError) as caught:
             model.predict({"image": IMAGES})
         assert caught.value.code == "middle.unavailable"

@@ -28,9 +28,13 @@ from cloister.inference.middle_message import (
     read_hello,
     ready_head,
 )
+from cloister.partition.blinding import QuantisedStep
+from cloister.partition.linear_step import LinearStep
 
 FOLDER = Path(__file__).parents[2] / "docs/spec/vectors/outside-middle-v1"
-PATHS = sorted(FOLDER.glob("*.json"))
+EVERY = sorted(FOLDER.glob("*.json"))
+STEPS = [path for path in EVERY if path.stem.startswith("step-")]
+PATHS = [path for path in EVERY if path not in STEPS]
 PART = bytes(range(32))
 EXPECTED = Layout((("y", "float32", (2, 1)),))
 
@@ -99,6 +103,19 @@ def client(address: str, **rest: Any) -> MiddleClient:
     return MiddleClient(address, part=PART, outputs=["y"], timeout_s=5, **rest)
 
 
+@pytest.mark.spec("OM-14", "OM-15")
+def test_steps_under_pads_are_asked_for_one_by_one(tmp_path: Path) -> None:
+    """By hellos and batches of their own; the answer's head is compared as any other."""
+    seen: list[bytes] = []
+    layout = Layout((("y", "uint32", (2, 1)),))
+    asking = client(served(tmp_path, [b"\xff" * 64], seen=seen), blinded=True)
+    with pytest.raises(CloisterError) as caught:
+        asking.ask({"y": np.ones((2, 3), np.uint32)}, layout)
+    assert caught.value.code == "middle.malformed"
+    assert read_hello(seen[0]) == Hello(PART, ("y",), 0, blinded=True)
+    assert read_batch(seen[1], max_bytes=4096)[1] == Layout((("y", "uint32", (2, 3)),))
+
+
 QUESTION = {"x": np.ones((2, 1), np.float32)}
 
 
@@ -113,7 +130,7 @@ def answer(data: bytes, limit: int, folder: Path) -> None:
 READERS = {"prefix": prefix, "hello": hello, "batch": batch, "body": body, "answer": answer}
 
 
-@pytest.mark.spec("OM-1", "OM-2", "OM-3", "OM-4", "OM-5", "OM-6", "OM-10", "OM-12")
+@pytest.mark.spec("OM-1", "OM-2", "OM-3", "OM-4", "OM-5", "OM-6", "OM-10", "OM-12", "OM-14")
 @pytest.mark.parametrize("path", PATHS, ids=[path.stem for path in PATHS])
 def test_vector(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middle_client, "random_bytes", lambda n: (7 << 2).to_bytes(n, "big"))
@@ -127,6 +144,27 @@ def test_vector(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert caught.value.code == case["expect"]
 
 
+@pytest.mark.spec("OM-15", "OM-16")
+@pytest.mark.parametrize("path", STEPS, ids=[path.stem for path in STEPS])
+def test_step(path: Path) -> None:
+    case = json.loads(path.read_text("utf-8"))
+    shape = tuple(case["shape"])
+    weights = np.frombuffer(bytes.fromhex(case["weights"]), "<f4").reshape(shape)
+    conv: dict[str, Any] = {
+        "strides": (1, 1), "dilation": (1, 1), "padding": ((1, 0), (1, 0)), "layout": "NCHW",
+    }  # fmt: skip
+    kind, rest = ("conv", conv) if len(shape) > 2 else ("dense", {})
+    step = QuantisedStep(LinearStep(kind, "x", "y", weights, None, **rest))
+    assert step.prime == case["prime"]
+    residues = np.frombuffer(bytes.fromhex(case["residues"]), "<u4").reshape(case["given"])
+    if case["expect"] == "ok":
+        assert step.answer(residues).astype("<u4").tobytes().hex() == case["answer"]
+        return
+    with pytest.raises(CloisterError) as caught:
+        step.answer(residues)
+    assert caught.value.code == case["expect"]
+
+
 def test_most_vectors_fail() -> None:
     expected = [json.loads(path.read_text("utf-8"))["expect"] for path in PATHS]
     assert expected.count("ok") * 2 < len(expected) > 40
@@ -136,7 +174,7 @@ def test_vectors_regenerate(tmp_path: Path) -> None:
     script = tmp_path / "generate.py"
     script.write_text((FOLDER / "generate.py").read_text("utf-8"), "utf-8")
     subprocess.run([sys.executable, str(script)], check=True)
-    assert {path.name: path.read_bytes() for path in PATHS} == {
+    assert {path.name: path.read_bytes() for path in EVERY} == {
         path.name: path.read_bytes() for path in tmp_path.glob("*.json")
     }
 

@@ -51,7 +51,9 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     middle_bytes: int = typer.Option(10**12, help="How many bytes a run may send there."),
     middle_rate: int = typer.Option(10**9, help="How many bytes it may send there in a second."),
     check: str = typer.Option(
-        "", metavar="WAY", help="How its answers are checked: freivalds, recompute[:SHARE]."
+        "",
+        metavar="WAY",
+        help="How its answers are checked: freivalds, recompute[:SHARE], or blinded.",
     ),
     top: int = typer.Option(
         0, metavar="N", help="With --package: only the N best classes leave, with their labels."

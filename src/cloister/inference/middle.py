@@ -21,6 +21,7 @@ from cloister.errors import CloisterError
 from cloister.inference.middle_link import listen
 from cloister.inference.middle_process import Limits, MiddleServer, engine
 from cloister.inference.model import read_model_file
+from cloister.partition.blas import limit_blas
 from cloister.partition.graph import PartFile
 from cloister.partition.litert_file import read_litert
 from cloister.partition.litert_source import litert_part
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status."""
     options = _parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    limit_blas(1)  # blinded steps are short products: a second thread costs more than it saves
     try:
         part = read_part(options.part)
         server = MiddleServer(

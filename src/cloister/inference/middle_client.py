@@ -47,34 +47,40 @@ class MiddleClient:
         outputs: Sequence[str],
         timeout_s: float = 30.0,
         shared: bool = False,
+        blinded: bool = False,
     ) -> None:
         """Say whom to ask; nothing is opened yet.
 
         Args:
             address: `unix:/path` or `tcp:host:port`; nobody there is trusted.
             part: SHA-256 of the middle's file, so that an honest middle notices a mistake.
-            outputs: The tensors that are asked for.
+            outputs: The tensors that are asked for; where blinded, the steps, by what they make.
             timeout_s: For each question, connecting included.
             shared: Put bodies in shared memory; for local sockets.
+            blinded: Ask for one linear step at a time, of residues.
         """
         self._address: Final = address
         self._part: Final = part
         self._outputs: Final = tuple(outputs)
         self._timeout_s: Final = timeout_s
         self._shared: Final = shared
+        self._blinded: Final = blinded
         self._lock: Final = threading.Lock()
         self._link: Link | None = None
         self._memory: SharedMemory | None = None
         self.sent_bytes = 0
         self.received_bytes = 0
 
-    def ask(self, given: Mapping[str, Array], expected: Layout) -> dict[str, Array]:
+    def ask(
+        self, given: Mapping[str, Array], expected: Layout, *, deadline: float | None = None
+    ) -> dict[str, Array]:
         """Return what the middle says, as arrays of exactly the expected layout.
 
         Args:
             given: What the middle is to compute on.
             expected: Names, types and shapes of the outputs, in the order in which they were
                 asked for.
+            deadline: Of `time.monotonic`, for a question of several; at most one timeout from now.
 
         Raises:
             UnavailableError: `middle.unavailable`: nobody there, gone, or too slow;
@@ -83,7 +89,8 @@ class MiddleClient:
                 something else.
         """
         with self._lock:
-            deadline = time.monotonic() + self._timeout_s
+            last = time.monotonic() + self._timeout_s
+            deadline = last if deadline is None else min(deadline, last)
             old = self._link is not None
             try:
                 return self._ask(given, expected, deadline)
@@ -159,7 +166,7 @@ class MiddleClient:
             self._memory = SharedMemory.create(1 << max(size - 1, _PAGE - 1).bit_length())
             descriptors = [self._memory.descriptor]
         memory_bytes = 0 if self._memory is None else self._memory.size
-        hello = Hello(self._part, self._outputs, memory_bytes)
+        hello = Hello(self._part, self._outputs, memory_bytes, blinded=self._blinded)
         link.send(hello_head(hello), deadline=deadline, descriptors=descriptors)
         head, length, _ = self._received(link, 0, deadline)
         if head != ready_head(self._part) or length:

@@ -4,7 +4,7 @@ A frame is a prefix, a head and a body. The inside knows every byte of the head 
 it waits for, and takes no other: names, types and shapes are not read from an answer, they are
 compared.
 
-Spec: outside-middle-v1, clauses OM-1 to OM-13.
+Spec: outside-middle-v1, clauses OM-1 to OM-15.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ _MAX_TENSORS: Final = 1024
 _MAX_RANK: Final = 8
 _MAX_NAME: Final = 512
 _MAX_REASON: Final = 200
+_HELLO, _BLINDED = "hello", "blinded"
 _TYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "bool": np.dtype("?"),
     "float16": np.dtype("<f2"),
@@ -191,18 +192,20 @@ class Hello:
         part: SHA-256 of the middle's file.
         outputs: The tensors that answers have, in this order.
         memory_bytes: Size of the shared memory that came along; 0 where bodies travel in frames.
+        blinded: Whether batches are residues for one linear step each, and `outputs` names steps.
     """
 
     part: bytes
     outputs: tuple[str, ...]
     memory_bytes: int
+    blinded: bool = False
 
 
 def hello_head(hello: Hello) -> bytes:
     """Return a hello's head."""
     return encode(
         {
-            "kind": "hello",
+            "kind": _BLINDED if hello.blinded else _HELLO,
             "memory": hello.memory_bytes,
             "outputs": list(hello.outputs),
             "part": hello.part,
@@ -232,18 +235,21 @@ def failed_head(number: int, reason: str) -> bytes:
 
 
 def read_hello(head: bytes) -> Hello:
-    """Read a hello, as the middle does.
+    """Read a hello of either kind, as the middle does.
 
     Raises:
         MalformedError: `wire.malformed` or `middle.malformed`.
     """
     fields = _fields(head)
     fields.constant("type", TYPE)
-    fields.constant("kind", "hello")
+    kind = fields.text("kind")
+    if kind not in {_HELLO, _BLINDED}:
+        raise _malformed("is no hello", clause="OM-14")
     hello = Hello(
         fields.octets("part", length=32),
         tuple(fields.texts("outputs", max_items=_MAX_TENSORS, max_length=_MAX_NAME)),
         fields.integer("memory", maximum=2**40),
+        blinded=kind == _BLINDED,
     )
     fields.end()
     return hello

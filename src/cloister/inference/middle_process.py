@@ -32,6 +32,7 @@ from cloister.inference.middle_message import (
 )
 from cloister.inference.middle_torch import torch_engine
 from cloister.inference.tensor import Array
+from cloister.partition.blinded_part import quantised_steps
 from cloister.partition.checking import checkable
 from cloister.partition.graph import PartFile
 from cloister.partition.runtime import open_part, with_outputs
@@ -41,6 +42,7 @@ __all__ = ["MiddleServer", "Run", "engine"]
 _PAGE: Final = 4096
 _HELLO_S: Final = 10.0
 _MAX_CONNECTIONS: Final = 8
+_RESIDUES: Final = "uint32"
 _LOG: Final = logging.getLogger(__name__)
 
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
@@ -103,6 +105,12 @@ def _on_device(part: PartFile, provider: str) -> Run:
     return run
 
 
+def _blinded(part: PartFile, names: Sequence[str]) -> Run:
+    """Return what answers residues by the step that they name; on the processor, exactly."""
+    steps = quantised_steps(part, names)
+    return lambda given: {name: steps[name].answer(array) for name, array in given.items()}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What one connection may ask for, in bytes of one batch, and of one answer."""
@@ -115,11 +123,12 @@ class MiddleServer:
 
     def __init__(self, part: PartFile, opened: _Open, *, limits: Limits | None = None) -> None:
         """Take the exposed part, and what loads it."""
+        self._part: Final = part
         self._digest: Final = sha256(part.data)
         self._inputs: Final = {info.name: info.datatype for info in part.inputs}
         self._open: Final = opened
         self._limits: Final = limits or Limits()
-        self._loaded: dict[tuple[str, ...], Run] = {}
+        self._loaded: dict[tuple[bool, tuple[str, ...]], Run] = {}
         self._lock: Final = threading.Lock()
         self._places: Final = threading.BoundedSemaphore(_MAX_CONNECTIONS)
 
@@ -169,10 +178,26 @@ class MiddleServer:
                 memory.close()
 
     def _running(self, hello: Hello) -> Run:
+        key = (hello.blinded, hello.outputs)
         with self._lock:
-            if hello.outputs not in self._loaded:
-                self._loaded[hello.outputs] = self._open(hello.outputs)
-            return self._loaded[hello.outputs]
+            if key not in self._loaded:
+                self._loaded[key] = (
+                    _blinded(self._part, hello.outputs)
+                    if hello.blinded
+                    else self._open(hello.outputs)
+                )
+            return self._loaded[key]
+
+    def _outputs(self, hello: Hello, layout: Layout) -> Sequence[str]:
+        """Return which tensors answer a batch, of which the names and types are allowed."""
+        kinds = {name: kind for name, kind, _ in layout.rows}
+        if not hello.blinded and kinds == self._inputs:
+            return hello.outputs
+        if hello.blinded and len(kinds) == 1 and set(kinds.values()) == {_RESIDUES}:
+            (step,) = kinds
+            if step in hello.outputs:
+                return (step,)
+        raise MalformedError("a batch has other tensors", code="middle.malformed")
 
     def _answer(self, link: Link, run: Run, hello: Hello, memory: SharedMemory | None) -> None:
         most = self._limits.max_bytes if memory is None else 0
@@ -189,11 +214,10 @@ class MiddleServer:
             link.receive_into(body, deadline=None)
         else:
             body = memory.view
-        if {name: kind for name, kind, _ in layout.rows} != self._inputs:
-            raise MalformedError("a batch has other tensors", code="middle.malformed")
+        outputs = self._outputs(hello, layout)
         try:
             found = run(layout.read(body, private=False))
-            answer = {name: found[name] for name in hello.outputs}
+            answer = {name: found[name] for name in outputs}
         except CloisterError as e:
             _LOG.info("batch failed code=%s detail=%s", e.code, e.detail)
             link.send(failed_head(number, e.public), deadline=None)

@@ -90,7 +90,8 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         "--check",
         default="freivalds",
         metavar="WAY",
-        help="how its answers are checked: freivalds (default), recompute, or recompute:SHARE",
+        help="how its answers are checked: freivalds (default), recompute, recompute:SHARE, or "
+        "blinded, which hides inputs from it too",
     )
     parser.add_argument(
         "--top",

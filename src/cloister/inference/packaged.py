@@ -20,6 +20,7 @@ from cloister.inference.joining import require_rows_apart
 from cloister.inference.model import Model
 from cloister.inference.partitioned import PartitionedModel
 from cloister.partition.blas import limit_blas
+from cloister.partition.blinded_part import Blinding
 from cloister.partition.checking import Freivalds, Mode, Recompute
 from cloister.partition.package import open_package
 from cloister.partition.thresholds import read_thresholds
@@ -69,8 +70,8 @@ def open_partitioned(options: argparse.Namespace) -> Partitioned:
     return Partitioned(model, package.labels, model.description)
 
 
-def mode_of(text: str) -> Mode:
-    """Return how a middle's answers are checked: `freivalds`, `recompute` or `recompute:SHARE`.
+def mode_of(text: str) -> Mode | Blinding:
+    """Return how a middle is used: `freivalds`, `recompute`, `recompute:SHARE` or `blinded`.
 
     Raises:
         ConfigError: `config.value`: no such way. There is none that checks nothing.
@@ -81,10 +82,12 @@ def mode_of(text: str) -> Mode:
             return Recompute(float(share) if colon else 1.0)
         if text == "freivalds":
             return Freivalds()
+        if text == "blinded":
+            return Blinding()
     except ValueError:
         pass
     raise ConfigError(
         f"{text[:40]!r} is no way to check",
         code="config.value",
-        hint="freivalds, recompute, or recompute:0.1 for a tenth of the examples",
+        hint="freivalds, recompute, recompute:0.1 for a tenth of the examples, or blinded",
     )

@@ -8,6 +8,9 @@ secret vector, exactly: a wrong one passes with probability 1/prime.
 A pad serves once, by construction: taking it empties it, it has no copy, and a `Blinded` opens one
 answer. There is no way to prepare `u` without a fresh `r`, and no way to give an `r`. Pads that
 are reused, derived from one another, or replaced by permutations are broken (arXiv 2602.11088).
+Each pad brings the secret vector of one check, folded into the weights ahead; it serves once too.
+
+Rows of the first axis have a scale each, so that no example's size changes another's numbers.
 
 Preparing `u` costs as much as the step, inside. So blinding moves work to when nobody waits; it
 does not save it. The weights are as exposed as without it; sizes and times as well.
@@ -16,27 +19,38 @@ does not save it. The weights are as exposed as without it; sizes and times as w
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from cloister.errors import ConfigError, RefusedError
-from cloister.partition.field import LARGE_PRIME, SMALL_PRIME, product, random_residues
+from cloister.errors import ConfigError, MalformedError, RefusedError
+from cloister.partition.field import EXACT_BITS, LARGE_PRIME, SMALL_PRIME, product, random_residues
 from cloister.partition.linear_step import Array, LinearStep
 from cloister.partition.single_use import SingleUse, Stock
 
 __all__ = ["Blinded", "Pad", "PadContent", "QuantisedStep"]
 
 _LEVELS: Final = 127
+_AXES: Final = 2  # examples and channels
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class FieldFold:
+    """A secret vector, and the weights folded by it: one row for each place of the kernel."""
+
+    vector: Array
+    folded: Array
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class PadContent:
-    """A uniform pad, and what the step makes of it."""
+    """A uniform pad, what the step makes of it, and the fold of one check."""
 
     pad: Array
     image: Array
+    fold: FieldFold
 
 
 Pad = SingleUse[PadContent]
@@ -49,10 +63,13 @@ class QuantisedStep:
         """Quantise the weights.
 
         Raises:
-            ConfigError: `config.value`: groups of channels, or sums that fit no field.
+            ConfigError: `config.value`: groups of channels, a convolution with channels last, or
+                sums that fit no field.
         """
         if step.groups != 1:
             raise ConfigError("steps with groups of channels are not blinded", code="config.value")
+        if step.kernel and step.layout == "NHWC":
+            raise ConfigError("blinded convolutions have channels first", code="config.value")
         self.step: Final = step
         largest = float(np.abs(step.weights).max(initial=0.0)) or 1.0
         self._scale: Final = largest / _LEVELS
@@ -66,59 +83,114 @@ class QuantisedStep:
         if not fitting:
             raise ConfigError("the step's sums fit no field", code="config.value")
         self.prime: Final = fitting[0]
+        # Where the sums of all places stay exact, what is left over of the prime is taken once.
+        bits = self.prime.bit_length() + _LEVELS.bit_length() + step.terms.bit_length()
+        self._reduced_once: Final = bits <= EXACT_BITS
+
+    @property
+    def fold_bytes(self) -> int:
+        """How much memory the fold takes that comes with a pad."""
+        step = self.step
+        return 8 * (step.channels + step.channels_in * len(self._weights))
 
     def apply(self, values: Array) -> Array:
         """Return the step of residues, without bias; this is what the outside computes."""
-        if not self.step.kernel:
-            return product(values, self._weights[0].T, self.prime, largest=_LEVELS)
         total: Any = 0.0
-        for weights, window in zip(self._weights, self._windows(values), strict=True):
-            # The residues are to be on the left, so that they are what is cut into limbs.
-            flat = window.reshape(*window.shape[:2], -1).swapaxes(1, 2)
-            total = total + product(flat, weights.T, self.prime, largest=_LEVELS)
-        sizes = self.step.sizes_out(values.shape[2:])
-        found = np.ascontiguousarray(np.mod(total, self.prime).swapaxes(1, 2))
-        return found.reshape(values.shape[0], self.step.channels, *sizes)
+        for part in self._parts(values):
+            total = total + part
+        return self._finished(values, total)
+
+    def answer(self, residues: Array) -> Array:
+        """Return the step of residues as they cross: what the outside does with what it was sent.
+
+        Raises:
+            MalformedError: `message.malformed`: no input of this step, or not of its field.
+        """
+        step = self.step
+        good = residues.dtype == np.uint32 and residues.ndim >= _AXES
+        if good and step.kernel:
+            good = residues.ndim == _AXES + len(step.kernel)
+            good = good and min(step.sizes_out(residues.shape[_AXES:])) > 0
+        channels = 1 if step.kernel else -1
+        good = good and residues.shape[channels] == step.channels_in
+        if not good or not bool((residues < self.prime).all()):
+            raise MalformedError("this is no input of the step", code="message.malformed")
+        return self.apply(residues.astype(np.float64)).astype(np.uint32)
 
     def prepare(self, shape: tuple[int, ...], count: int = 1) -> tuple[Pad, ...]:
         """Draw pads for inputs of this shape, and compute what the step makes of each."""
+        *_, pads = self.preparing(shape, count)
+        return pads
+
+    def preparing(self, shape: tuple[int, ...], count: int = 1) -> Iterator[tuple[Pad, ...]]:
+        """Do what `prepare` does in small pieces of work; the last one gives all pads."""
         made: list[Pad] = []
         for _ in range(count):
             pad = random_residues(shape, self.prime)
-            made.append(Pad(PadContent(pad, self.apply(pad))))
-        return tuple(made)
+            yield ()
+            total: Any = 0.0
+            for part in self._parts(pad):
+                total = total + part
+                yield ()
+            image = self._finished(pad, total)
+            made.append(Pad(PadContent(pad, image, self._fold())))
+        yield tuple(made)
 
     def stock(self, shape: tuple[int, ...], *, most: int) -> Stock[PadContent]:
         """Return an empty stock of pads for inputs of this shape."""
-        return Stock(lambda count: iter([self.prepare(shape, count)]), most=most)
+        return Stock(lambda count: self.preparing(shape, count), most=most)
 
-    def blind(self, given: Array, pad: Pad) -> Blinded:
-        """Quantise an input and put a pad over it.
+    def blind(self, given: Array, *pads: Pad) -> Blinded:
+        """Quantise an input and put pads over it.
 
         Args:
-            given: What the step reads; finite. Its scale stays inside.
-            pad: For this shape; used up.
+            given: What the step reads. The scales of its rows stay inside.
+            pads: One or more, which together have its shape along the first axis; used up.
 
         Raises:
-            ConfigError: `config.value`: a pad of another shape. It is used up all the same.
+            ConfigError: `config.value`: pads of another shape. They are used up all the same.
+            MalformedError: `model.malformed`: it has numbers that are not finite; nothing may go
+                out that shows where.
         """
-        content = pad.take()
-        if content.pad.shape != given.shape:
+        contents = [pad.take() for pad in pads]
+        shapes = {(sum(len(each.pad) for each in contents), *one.pad.shape[1:]) for one in contents}
+        if shapes != {given.shape}:
             raise ConfigError("the pad is for another shape", code="config.value")
-        scale = (float(np.abs(given).max(initial=0.0)) or 1.0) / _LEVELS
-        outside = np.mod(np.rint(given.astype(np.float64) / scale) + content.pad, self.prime)
-        content.pad.fill(0)
-        return Blinded(self, outside, content.image, scale * self._scale)
+        if not bool(np.isfinite(given).all()):
+            raise MalformedError(
+                "a linear step reads numbers that are not finite",
+                code="model.malformed",
+                detail=self.step.output,
+            )
+        axes = tuple(range(1, given.ndim))
+        exact = given.astype(np.float64)
+        largest = np.abs(exact).max(axis=axes, keepdims=True, initial=0.0)
+        scale = np.where(largest > 0, largest, 1.0) / _LEVELS
+        outside = np.rint(exact / scale)
+        at = 0
+        for each in contents:
+            outside[at : at + len(each.pad)] += each.pad
+            each.pad.fill(0)
+            at += len(each.pad)
+        images = [each.image for each in contents]
+        image = images[0] if len(images) == 1 else np.concatenate(images)
+        outside = np.mod(outside, self.prime)
+        return Blinded(self, outside, image, scale * self._scale, contents[0].fold)
 
-    def require(self, outside: Array, answer: Array) -> None:
+    def require(self, outside: Array, answer: Array, *, fold: FieldFold | None = None) -> None:
         """Refuse an answer that is not the step of what the outside got.
+
+        Args:
+            outside: What it got.
+            answer: Residues.
+            fold: Prepared for this answer alone; drawn now where it is None.
 
         Raises:
             RefusedError: `middle.wrong`; a wrong answer passes with probability 1/prime.
         """
         prime, step = self.prime, self.step
-        vector = random_residues((1, step.channels), prime)
-        folded = np.stack([product(vector, each, prime, largest=_LEVELS) for each in self._weights])
+        fold = self._fold() if fold is None else fold
+        vector, folded = fold.vector, fold.folded
         if not step.kernel:
             expected = product(outside, np.ascontiguousarray(folded[0].T), prime)
             found = product(answer, np.ascontiguousarray(vector.T), prime)
@@ -131,10 +203,36 @@ class QuantisedStep:
         if not bool((expected == found).all()):
             raise _wrong(step.output)
 
+    def _fold(self) -> FieldFold:
+        vector = random_residues((1, self.step.channels), self.prime)
+        folded = [product(vector, each, self.prime, largest=_LEVELS) for each in self._weights]
+        return FieldFold(vector, np.stack(folded))
+
+    def _parts(self, values: Array) -> Iterator[Array]:
+        """Do the step in pieces, one for each place of the kernel, which are to be added."""
+        if not self.step.kernel:
+            yield self._product(values, self._weights[0])
+            return
+        for weights, window in zip(self._weights, self._windows(values), strict=True):
+            # The residues are to be on the left, so that they are what is cut into limbs.
+            flat = window.reshape(*window.shape[:2], -1).swapaxes(1, 2)
+            yield self._product(flat, weights)
+
+    def _product(self, residues: Array, weights: Array) -> Array:
+        if self._reduced_once:
+            return np.asarray(np.matmul(residues, weights.T))
+        return product(residues, weights.T, self.prime, largest=_LEVELS)
+
+    def _finished(self, values: Array, total: Array) -> Array:
+        found = np.mod(total, self.prime)
+        if not self.step.kernel:
+            return np.asarray(found)
+        sizes = self.step.sizes_out(values.shape[2:])
+        found = np.ascontiguousarray(found.swapaxes(1, 2))
+        return found.reshape(values.shape[0], self.step.channels, *sizes)
+
     def _windows(self, values: Array) -> list[Array]:
         step = self.step
-        if step.layout == "NHWC":
-            raise ConfigError("blinded convolutions have channels first", code="config.value")
         spatial = values.shape[2:]
         padded = np.pad(values, ((0, 0), (0, 0), *step.pads(spatial)))
         sizes = step.sizes_out(spatial)
@@ -156,13 +254,21 @@ class QuantisedStep:
 
 
 class Blinded:
-    """An input under its pad, and what opens the one answer to it."""
+    """An input under its pads, and what opens the one answer to it.
 
-    def __init__(self, step: QuantisedStep, outside: Array, image: Array, scale: float) -> None:
+    Attributes:
+        outside: Residues that the outside may see.
+        shape_back: Of the answer.
+    """
+
+    def __init__(
+        self, step: QuantisedStep, outside: Array, image: Array, scale: Array, fold: FieldFold
+    ) -> None:
         """Made by `QuantisedStep.blind` only."""
         self._step: Final = step
         self.outside: Final = outside
-        self._secret: Final = SingleUse((image, scale))
+        self.shape_back: Final = image.shape
+        self._secret: Final = SingleUse((image, scale, fold))
 
     def open(self, answer: Array) -> Array:
         """Check an answer in the field, take the pad off, and return the step's output.
@@ -174,7 +280,7 @@ class Blinded:
             LocalProtocolError: `protocol.local`: an answer was opened before.
             RefusedError: `middle.wrong`: not the step of what went out, or of another form.
         """
-        image, scale = self._secret.take()
+        image, scale, fold = self._secret.take()
         step, prime = self._step.step, self._step.prime
         form = answer.shape == image.shape and answer.dtype == np.float64
         # Whole numbers within the field, before anything is computed with them: NaN is neither.
@@ -182,15 +288,15 @@ class Blinded:
             ((answer >= 0) & (answer < prime) & (np.floor(answer) == answer)).all()
         ):
             raise _wrong(f"{step.output}: form")
-        self._step.require(self.outside, answer)
+        self._step.require(self.outside, answer, fold=fold)
         apart = np.mod(answer - image, prime)
         signed = np.where(apart > prime // 2, apart - prime, apart)
-        found = (signed * scale).astype(np.float32)
         image.fill(0)
-        if step.bias is None:
-            return np.asarray(found)
-        bias = step.bias if not step.kernel else step.bias.reshape(-1, *(1 for _ in step.kernel))
-        return np.asarray(found + bias)
+        with np.errstate(over="ignore"):  # the next step refuses what is not finite
+            found = (signed * scale).astype(np.float32)
+            if step.bias is not None:
+                found = found + step.bias.reshape(-1, *(1 for _ in step.kernel))
+        return np.asarray(found)
 
 
 def _wrong(detail: str) -> RefusedError:

@@ -31,7 +31,16 @@ from cloister.partition.litert_source import LiteRTSource, unfused_part
 from cloister.partition.onnx_source import ONNXSource
 from cloister.partition.runtime import open_part
 
-__all__ = ["Freivalds", "Mode", "Recompute", "Unchecked", "Verifier", "build_verifier", "checkable"]
+__all__ = [
+    "Freivalds",
+    "Mode",
+    "Recompute",
+    "Unchecked",
+    "Verifier",
+    "build_verifier",
+    "checkable",
+    "part_between",
+]
 
 _LEAST_REASON: Final = 8  # characters, as everywhere where a check is left out
 _DRAW_BITS: Final = 53
@@ -166,7 +175,9 @@ class _Checked:
         self._outputs: Final = tuple(info.name for info in middle.outputs)
         known = {info.name for info in middle.inputs} | set(self.claims)
         wanted = dict.fromkeys((*(step.input for step in steps), *self._outputs))
-        self._elsewhere: Final = _rest(middle, sorted(known), [n for n in wanted if n not in known])
+        self._elsewhere: Final = part_between(
+            middle, sorted(known), [n for n in wanted if n not in known]
+        )
         self._running: Final = (
             None
             if self._elsewhere is None
@@ -271,8 +282,14 @@ def checkable(middle: PartFile) -> PartFile:
     return unfused_part(middle) if middle.format == "litert" else middle
 
 
-def _rest(middle: PartFile, given: Sequence[str], wanted: Sequence[str]) -> PartFile | None:
-    """Return everything between the claims as one part, or None where nothing is."""
+def part_between(middle: PartFile, given: Sequence[str], wanted: Sequence[str]) -> PartFile | None:
+    """Return what makes some of a middle's tensors of others as a part, None where none is wanted.
+
+    Args:
+        middle: As `checkable` gives it.
+        given: Tensors that are known; those that are not read are left out.
+        wanted: Tensors that are not.
+    """
     if not wanted:
         return None
     source: Source = (

@@ -14,11 +14,12 @@ from cloister.crypto.kdf import random_bytes
 from cloister.errors import LocalProtocolError
 from cloister.partition.linear_step import Array
 
-__all__ = ["LARGE_PRIME", "SMALL_PRIME", "product", "random_residues"]
+__all__ = ["EXACT_BITS", "LARGE_PRIME", "SMALL_PRIME", "product", "random_residues"]
 
 SMALL_PRIME: Final = 2**23 - 15
 LARGE_PRIME: Final = 2**31 - 1
-_EXACT_BITS: Final = 53
+EXACT_BITS: Final = 53
+"""Whole numbers below 2 to that are exact in float64."""
 
 
 def random_residues(shape: tuple[int, ...], prime: int) -> Array:
@@ -47,13 +48,13 @@ def product(left: Array, right: Array, prime: int, *, largest: int | None = None
     """
     terms = left.shape[-1]
     bits = (largest or prime).bit_length() + max(terms - 1, 0).bit_length()
-    limb = _EXACT_BITS - bits
+    limb = EXACT_BITS - bits
     if limb < 1:
         raise LocalProtocolError("sums in the field are too long", code="protocol.local")
     if limb >= prime.bit_length():
         return np.asarray(np.mod(np.matmul(left, right), prime))
     # Putting limbs together multiplies a residue by the base, which has to be exact as well.
-    limb = min(limb, _EXACT_BITS - 1 - prime.bit_length())
+    limb = min(limb, EXACT_BITS - 1 - prime.bit_length())
     base = float(1 << limb)
     total: Array | None = None
     for part in reversed(_limbs(left, base, -(-prime.bit_length() // limb))):

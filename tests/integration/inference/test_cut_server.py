@@ -29,15 +29,18 @@ __all__ = ["stage"]
 NOW = int(time.time())  # noqa: TID251  # OpenSSL asks the machine, whatever a test would like
 
 
-@pytest.fixture
-def server(stage: Stage, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+@pytest.fixture(params=["freivalds", "blinded"])
+def server(
+    stage: Stage, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
     domain = FakeDomain("clinic.example", at=NOW)
     identity = write_identity(tmp_path / "id", domain.credential("serve"), ca_pem=domain.ca_pem)
     folder = str(stage.folder)
     command = [
         sys.executable, "-m", "cloister.inference.server", "--package", folder, "--secret", folder,
         "--signer", KEY.public.text, "--require", DEFAULT, "--name", "m",
-        "--middle", stage.address, "--batch", "8", "--identity", str(identity),
+        "--middle", stage.address, "--check", request.param, "--batch", "8",
+        "--identity", str(identity),
         "--any-client", "a test of serving", "--port", "0",
     ]  # fmt: skip
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -62,6 +65,7 @@ def test_it_answers_and_ends(server: tuple[subprocess.Popen[str], int], stage: S
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
     connection = http.client.HTTPSConnection("127.0.0.1", port, context=trusting, timeout=30)
     whole = open_part(stage.source.part(["x"], ["label"]), threads=1)
+    blinded = "blinded" in process.args
     for seed in range(5):
         rows = np.random.default_rng(seed).random((2, 64), np.float32)
         tensor = {"name": "x", "shape": [2, 64], "datatype": "FP32", "data": rows.ravel().tolist()}
@@ -71,7 +75,10 @@ def test_it_answers_and_ends(server: tuple[subprocess.Popen[str], int], stage: S
         assert response.status == 200, answer
         found = np.array(answer["outputs"][0]["data"]).reshape(2, -1)
         right = whole.run({"x": rows})["label"]
-        np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-6)
+        near = {"atol": 0.02} if blinded else {"rtol": 1e-4, "atol": 1e-6}
+        np.testing.assert_allclose(found, right, **near)
+    connection.request("GET", "/v2/models/m")
+    assert ("one-time pads" in connection.getresponse().read().decode()) is blinded
     connection.close()
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0

@@ -25,6 +25,7 @@ from cloister.inference.middle_message import (
     ready_head,
 )
 from cloister.inference.middle_process import Limits, MiddleServer, engine
+from cloister.partition.blinded_part import quantised_steps
 from cloister.partition.graph import PartFile, TensorInfo
 from cloister.partition.onnx_source import ONNXSource
 from cloister.testing.middle_models import dense_net
@@ -149,6 +150,92 @@ def _in_memory(link: Link, memory: SharedMemory, arrays: Any) -> tuple[bytes, in
     link.send(batch_head(6, layout), deadline=soon())
     head, length, _ = link.receive_head(max_body=0, deadline=soon())
     return head, length
+
+
+@pytest.fixture
+def dense() -> Iterator[tuple[socket.socket, PartFile]]:
+    """A server of two dense layers."""
+    pytest.importorskip("onnx")
+    part = ONNXSource(dense_net(width=8, layers=3)).part(["hr1"], ["h3"])
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        server = MiddleServer(part, engine(part, threads=1, provider=None))
+        threading.Thread(target=server.serve, args=(found,), daemon=True).start()
+        yield found, part
+        found.shutdown(socket.SHUT_RDWR)
+
+
+def _blinded(dense: tuple[socket.socket, PartFile], *names: str) -> Link:
+    return connected(dense[0], Hello(sha256(dense[1].data), names, 0, blinded=True))
+
+
+@pytest.mark.spec("OM-14", "OM-15", "OM-16")
+def test_steps_of_residues(dense: tuple[socket.socket, PartFile]) -> None:
+    """Any of those that the hello names, in any order; what is no input of one has failed."""
+    link = _blinded(dense, "h2", "h3")
+    assert link.receive_head(max_body=0, deadline=soon())[0] == ready_head(sha256(dense[1].data))
+    steps = quantised_steps(dense[1], ["h2", "h3"])
+    for name in ("h3", "h2", "h3"):
+        residues = np.random.default_rng(1).integers(0, steps[name].prime, (3, 8), np.uint32)
+        head, length = question(link, {name: residues})
+        layout = Layout(((name, "uint32", (3, 8)),))
+        assert (head, length) == (answer_head(5, layout), layout.size)
+        body = bytearray(length)
+        link.receive_into(memoryview(body), deadline=soon())
+        found = layout.read(memoryview(body), private=False)[name]
+        np.testing.assert_array_equal(found, steps[name].answer(residues))
+    for wrong in (np.full((1, 8), steps["h2"].prime, np.uint32), np.zeros((1, 9), np.uint32)):
+        head, length = question(link, {"h2": wrong})
+        assert not length
+        assert read_failed(head) == (5, "this is no input of the step")
+    link.close()
+
+
+@pytest.mark.spec("OM-14")
+@pytest.mark.parametrize("names", [("hr2",), ("h2", "nothing")])
+def test_steps_that_there_are_not(
+    dense: tuple[socket.socket, PartFile], names: tuple[str, ...]
+) -> None:
+    link = _blinded(dense, *names)
+    with pytest.raises(CloisterError) as caught:
+        link.receive_head(max_body=0, deadline=soon())
+    assert caught.value.code == "middle.unavailable"
+    link.close()
+
+
+@pytest.mark.spec("OM-15")
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"h3": np.zeros((1, 8), np.uint32)},
+        {"h2": np.zeros((1, 8), np.float32)},
+        {"h2": np.zeros((1, 8), np.int32)},
+        {"h2": np.zeros((1, 8), np.uint32), "h3": np.zeros((1, 8), np.uint32)},
+        {"hr1": np.zeros((1, 8), np.float32)},
+        {},
+    ],
+    ids=["not named", "floats", "signed", "two", "the part's own input", "none"],
+)
+def test_a_batch_that_is_not_of_one_step_of_the_hello(
+    dense: tuple[socket.socket, PartFile], arrays: Any
+) -> None:
+    link = _blinded(dense, "h2")
+    link.receive_head(max_body=0, deadline=soon())
+    with pytest.raises(CloisterError) as caught:
+        question(link, arrays)
+    assert caught.value.code == "middle.unavailable"
+    link.close()
+
+
+@pytest.mark.spec("OM-14")
+def test_a_hello_of_one_kind_does_not_take_batches_of_the_other(
+    dense: tuple[socket.socket, PartFile],
+) -> None:
+    link = connected(dense[0], Hello(sha256(dense[1].data), ("h2",), 0))
+    link.receive_head(max_body=0, deadline=soon())
+    with pytest.raises(CloisterError) as caught:
+        question(link, {"h2": np.zeros((1, 8), np.uint32)})
+    assert caught.value.code == "middle.unavailable"
+    link.close()
 
 
 def test_a_device_that_is_not_there() -> None:

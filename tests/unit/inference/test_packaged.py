@@ -25,6 +25,7 @@ from cloister.inference.options import parse_options
 from cloister.inference.packaged import mode_of, open_partitioned
 from cloister.inference.partitioned import PartitionedModel
 from cloister.inference.tensor import Array
+from cloister.partition.blinded_part import Blinding
 from cloister.partition.checking import Freivalds, Mode, Recompute
 from cloister.partition.cuts import cut_at
 from cloister.partition.cutting import Wish, cut_package
@@ -109,6 +110,21 @@ def test_a_package_in_one_folder_is_the_whole_model(
     assert ("secret vectors" in cut.note) is (check == "freivalds")
 
 
+@pytest.mark.spec("SRV-47")
+def test_a_middle_under_pads_is_the_quantised_model(stage: Stage) -> None:
+    """Near the whole one, the same answer again, and the note says what the operator sees."""
+    cut = open_partitioned(stage.options("--check", "blinded", "--batch", "8"))
+    rows = np.random.default_rng(1).random((3, 64), np.float32)
+    right = open_part(stage.source.part(["x"], ["label"]), threads=1).run({"x": rows})["label"]
+    assert isinstance(cut.model, PartitionedModel)
+    found = cut.model.predict({"x": rows})["label"]
+    np.testing.assert_allclose(found, right, atol=0.02)
+    np.testing.assert_array_equal(cut.model.predict({"x": rows})["label"], found)
+    cut.model.close()
+    for words in ("2 of 2 linear steps", "one-time pads", "weights, shapes and times", "quantised"):
+        assert words in cut.note
+
+
 @pytest.mark.spec("SRV-47", "SRV-52")
 def test_rows_are_tried_inside_before_queries_are_joined(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
@@ -184,15 +200,26 @@ def test_a_changed_middle_is_not_served(stage: Stage, tmp_path: Path) -> None:
         ("freivalds", Freivalds()),
         ("recompute", Recompute(1.0)),
         ("recompute:0.25", Recompute(0.25)),
+        ("blinded", Blinding()),
     ],
 )
-def test_ways_to_check(text: str, mode: Mode) -> None:
+def test_ways_to_check(text: str, mode: Mode | Blinding) -> None:
     """Each has a word."""
     assert mode_of(text) == mode
 
 
 @pytest.mark.parametrize(
-    "text", ["", "none", "unchecked", "freivalds:2", "recompute:", "recompute:0", "recompute:nan"]
+    "text",
+    [
+        "",
+        "none",
+        "unchecked",
+        "freivalds:2",
+        "recompute:",
+        "recompute:0",
+        "recompute:nan",
+        "blinded:8",
+    ],
 )
 def test_words_that_are_no_way_to_check(text: str) -> None:
     """Nor one by which nothing would be."""

@@ -20,6 +20,7 @@ from cloister.inference.middle_link import listen
 from cloister.inference.middle_process import MiddleServer, engine
 from cloister.inference.partitioned import PartitionedModel
 from cloister.inference.tensor import TensorSpec
+from cloister.partition.blinded_part import Blinding
 from cloister.partition.checking import Freivalds, Recompute
 from cloister.partition.graph import PartFile, TensorInfo
 from cloister.partition.litert_source import LiteRTSource
@@ -76,6 +77,37 @@ def test_of_onnx(served: Any, *, shared: bool) -> None:
     model.close()
 
 
+@pytest.mark.spec("OM-14", "OM-16")
+@pytest.mark.parametrize("shared", [False, True])
+def test_of_onnx_under_pads(served: Any, *, shared: bool) -> None:
+    """Steps of several sizes, over one memory; examples are answered alike together and alone."""
+    source = ONNXSource(conv_net(channels=16, blocks=1, size=8))
+    middle = source.part(["first"], ["logits"])
+    model = PartitionedModel(
+        front=source.part(["image"], ["first"]),
+        middle=middle,
+        back=source.part(["logits"], ["label"]),
+        address=served(middle),
+        mode=Blinding(stock=4),
+        threads=1,
+        shared=shared,
+    )
+    assert model.prepare(2) == 2
+    whole = open_part(source.part(["image"], ["label"]), threads=1)
+    for rows in (1, 5, 2):
+        images = np.random.default_rng(rows).random((rows, 3, 8, 8), np.float32)
+        found = model.predict({"image": images})["label"]
+        np.testing.assert_allclose(found, whole.run({"image": images})["label"], atol=0.03)
+        alone = [model.predict({"image": image[None]})["label"][0] for image in images]
+        np.testing.assert_allclose(found, alone, rtol=1e-5, atol=1e-7)
+    inside = model.inside().predict({"image": images})["label"]
+    np.testing.assert_allclose(found, inside, atol=0.03)
+    assert model.crossed_bytes[0] >= 16 * 2 * 16 * 64 * 4
+    model.forget()
+    assert model.prepare_piece()
+    model.close()
+
+
 def test_of_litert(served: Any) -> None:
     """The file is the owner's, with fused activations; both sides take them out."""
     source = LiteRTSource(DIGITS.read_bytes())
@@ -91,6 +123,23 @@ def test_of_litert(served: Any) -> None:
     found = model.predict({given.name: images})[made.name]
     right = open_part(whole, threads=1).run({given.name: images})[made.name]
     np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-6)
+    model.close()
+
+
+def test_of_litert_under_pads(served: Any) -> None:
+    """Its dense layers are outside; its convolutions, with channels last, inside."""
+    source = LiteRTSource(DIGITS.read_bytes())
+    (given,), (made,) = source.graph.inputs, source.graph.outputs
+    whole = source.part([given.name], [made.name])
+    model = PartitionedModel(
+        front=None, middle=whole, back=None, address=served(whole), mode=Blinding(), threads=1,
+    )  # fmt: skip
+    shape = [3 if size == -1 else size for size in given.shape]
+    images = np.random.default_rng(1).random(shape).astype(np.float32)
+    found = model.predict({given.name: images})[made.name]
+    right = open_part(whole, threads=1).run({given.name: images})[made.name]
+    np.testing.assert_allclose(found, right, atol=0.05)
+    assert model.crossed_bytes[0] > 0
     model.close()
 
 

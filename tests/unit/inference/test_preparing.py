@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import socket
 import threading
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cloister.errors import CloisterError, MalformedError
+from cloister.errors import CloisterError, MalformedError, UnavailableError
 from cloister.inference.line import Line
 from cloister.inference.middle_link import listen
 from cloister.inference.middle_process import MiddleServer, engine
@@ -22,6 +24,8 @@ from cloister.inference.partitioned import PartitionedModel
 from cloister.inference.preparing import Preparer, Prepares, prepared_ahead
 from cloister.inference.registry import Registry
 from cloister.inference.tensor import Array, TensorSpec
+from cloister.partition.blinded_part import Blinding
+from cloister.partition.blinding import Blinded, QuantisedStep
 from cloister.partition.checking import Freivalds
 from cloister.partition.freivalds import LinearCheck
 from cloister.partition.onnx_source import ONNXSource
@@ -203,7 +207,21 @@ def test_of_a_registry_those_that_can() -> None:
 
 @pytest.fixture
 def cut(tmp_path: Path) -> Iterator[PartitionedModel]:
-    """A perceptron whose middle answers from a thread; its stock has room for three answers."""
+    """A perceptron whose middle is checked; its stock has room for three answers."""
+    with cut_model(tmp_path, Freivalds(stock=3)) as model:
+        yield model
+
+
+@pytest.fixture
+def blinded(tmp_path: Path) -> Iterator[PartitionedModel]:
+    """The same, with a middle that sees no numbers; its stock has room for three examples."""
+    with cut_model(tmp_path, Blinding(stock=3)) as model:
+        yield model
+
+
+@contextlib.contextmanager
+def cut_model(tmp_path: Path, mode: Freivalds | Blinding) -> Iterator[PartitionedModel]:
+    """Let the middle answer from a thread."""
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     source = ONNXSource(dense_net(width=32, layers=4))
@@ -216,7 +234,7 @@ def cut(tmp_path: Path) -> Iterator[PartitionedModel]:
         middle=middle,
         back=source.part(["h4"], ["label"]),
         address=f"unix:{tmp_path}/s",
-        mode=Freivalds(stock=3),
+        mode=mode,
         threads=1,
     )
     yield model
@@ -241,7 +259,7 @@ def test_no_vector_serves_twice_whoever_made_it(
     line = line_of(cut)
     preparer = Preparer(line, cut)
     preparer.start()
-    stocks = cut._verifier._stocks  # type: ignore[attr-defined]  # of Freivalds
+    stocks = cut._outside.secrets._stocks  # type: ignore[attr-defined]  # of Freivalds
     wait_for(lambda: [len(stock) for stock in stocks] == [3, 3, 3])
     given = {"x": np.random.default_rng(1).random((2, 32), np.float32)}
     right = cut.predict(given)["label"]
@@ -268,6 +286,57 @@ def test_no_vector_serves_twice_whoever_made_it(
     assert [len(stock) for stock in stocks] == [0, 0, 0]
     line.predict(given, until=None)
     assert len(set(used)) == 3 * 62
+
+
+@pytest.mark.spec("SRV-48", "OM-17")
+def test_no_pad_serves_twice_whoever_made_it(
+    blinded: PartitionedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside queries from several threads, of which some fail after their pads were used."""
+    used: list[bytes] = []
+    blind = QuantisedStep.blind
+
+    def noted(step: QuantisedStep, given: Any, *pads: Any) -> Any:
+        contents = [pad.take() for pad in pads]
+        used.extend(row.tobytes() for content in contents for row in content.pad)
+        return blind(step, given, *(type(pads[0])(content) for content in contents))
+
+    monkeypatch.setattr(QuantisedStep, "blind", noted)
+    line = line_of(blinded)
+    preparer = Preparer(line, blinded)
+    preparer.start()
+    stages = blinded._outside.secrets._stages  # type: ignore[attr-defined]  # of Blinding
+    wait_for(lambda: [len(stage.pads) for stage in stages] == [3, 3, 3])
+    given = {"x": np.random.default_rng(1).random((2, 32), np.float32)}
+    right = blinded.predict(given)["label"]
+    found: list[object] = []
+    open_answer, turns = Blinded.open, itertools.count(1)
+
+    def losing(self: Blinded, answer: Any) -> Any:
+        if next(turns) % 7 == 0:
+            raise UnavailableError("gone", code="middle.unavailable")
+        return open_answer(self, answer)
+
+    monkeypatch.setattr(Blinded, "open", losing)
+
+    def ask() -> None:
+        for _ in range(20):
+            try:
+                found.append(np.array_equal(line.predict(given, until=None)["label"], right))
+            except CloisterError as e:
+                found.append(e.code)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert set(found) == {True, "middle.unavailable"}
+    assert len(found) == 60
+    assert len(set(used)) == len(used) > 2 * 60
+    wait_for(lambda: [len(stage.pads) for stage in stages] == [3, 3, 3])
+    preparer.close()
+    assert [len(stage.pads) for stage in stages] == [0, 0, 0]
 
 
 @pytest.mark.spec("SRV-50")

@@ -3,6 +3,7 @@
 Uses cbor2 and struct alone, nothing of the package.
 """
 
+import itertools
 import json
 import struct
 from pathlib import Path
@@ -67,6 +68,15 @@ def hellos() -> None:
         ("part", "OM-3", "A digest of 31 bytes.", {"part": PART[:31]}, BAD),
         ("outputs", "OM-3", "Names that are none.", {"outputs": [1]}, BAD),
         ("extra", "OM-3", "A key that nobody knows.", {"x": 1}, BAD),
+        ("ok-blinded", "OM-14", "Steps under pads.", {"kind": "blinded"}, "ok"),
+        ("kind", "OM-14", "Another kind.", {"kind": "batch"}, BAD),
+        (
+            "blinded-memory",
+            "OM-14",
+            "More memory than there is, for steps under pads.",
+            {"kind": "blinded", "memory": 2**40 + 1},
+            BAD,
+        ),
     ]
     for name, clause, comment, change, expect in cases:
         write(f"hello-{name}", clause, comment, canonical(good | change), expect)
@@ -81,6 +91,7 @@ def batches() -> None:
         ("ok", "OM-4", "One tensor.", ROWS, "ok"),
         ("ok-none", "OM-4", "No tensor.", [], "ok"),
         ("ok-empty", "OM-5", "A size of 0.", [["x", "float32", [0, 9]]], "ok"),
+        ("ok-residues", "OM-15", "Residues for one step.", [["y", "uint32", [2, 3]]], "ok"),
         ("ok-scalar", "OM-5", "No axis.", [["x", "bool", []]], "ok"),
         ("twice", "OM-5", "One name twice.", ROWS * 2, BAD),
         ("type", "OM-5", "A type that there is not.", [["x", "float128", [1]]], BAD),
@@ -143,8 +154,65 @@ def bodies() -> None:
     write("body-bool", "OM-6", "Neither true nor false.", b"\0\2" + good[2:], BAD)
 
 
+def steps() -> None:
+    """What outside makes of residues, in whole numbers of Python's."""
+    small, large, bad = 2**23 - 15, 2**31 - 1, "message.malformed"
+    dense = [0.5, -1.0, 0.25, 0.0, 1.27, -0.005]  # two rows of three
+    wide = [1.0 if at % 2 else -0.75 for at in range(600)]
+    kernel = [0.1 * (at % 7) - 0.3 for at in range(16)]  # two of two channels of 2 x 2
+    many = [at * 3_571_117 % large for at in range(600)]
+    image = [at * 524_287 % small for at in range(24)]  # two channels of 3 x 4
+    cases = [
+        ("dense", "A dense layer.", dense, (2, 3), (2, 3), [0, 1, 2, small - 1, 3, 4], small, "ok"),
+        ("zeros", "Weights of zero.", [0.0] * 3, (1, 3), (1, 3), [7, 8, 9], small, "ok"),
+        ("outside", "It has the prime.", dense, (2, 3), (1, 3), [small, 0, 0], small, bad),
+        ("shape", "Four numbers for three.", dense, (2, 3), (1, 4), [0, 1, 2, 3], small, bad),
+        ("long", "Sums for the larger prime.", wide, (1, 600), (1, 600), many, large, "ok"),
+        ("conv", "A convolution, one row and column of zeros before.", kernel, (2, 2, 2, 2),
+         (1, 2, 3, 4), image, small, "ok"),
+    ]  # fmt: skip
+    for name, comment, weights, shape, given, residues, prime, expect in cases:
+        data = struct.pack(f"<{len(weights)}f", *weights)
+        values = struct.unpack(f"<{len(weights)}f", data)
+        unit = (max(abs(each) for each in values) or 1.0) / 127
+        whole = [round(each / unit) for each in values]
+        made: list[int] = []
+        if expect == "ok":
+            made = dense_of(whole, shape, residues) if len(shape) == 2 else conv_of(whole, residues)
+        case = {
+            "comment": comment, "clause": "OM-16", "kind": "step", "expect": expect, "prime": prime,
+            "weights": data.hex(), "shape": shape, "given": given,
+            "residues": struct.pack(f"<{len(residues)}I", *residues).hex(),
+            "answer": struct.pack(f"<{len(made)}I", *(each % prime for each in made)).hex(),
+        }  # fmt: skip
+        (HERE / f"step-{name}.json").write_text(json.dumps(case, indent=1) + "\n", "utf-8")
+
+
+def dense_of(whole: list[int], shape: tuple[int, ...], residues: list[int]) -> list[int]:
+    """A dense layer, by example and channel."""
+    out, into = shape
+    return [
+        sum(whole[o * into + i] * residues[n * into + i] for i in range(into))
+        for n, o in itertools.product(range(len(residues) // into), range(out))
+    ]
+
+
+def conv_of(whole: list[int], residues: list[int]) -> list[int]:
+    """Two kernels of 2 x 2 over two channels of 3 x 4, by channel, row and column."""
+    made: list[int] = []
+    for o, row, column in itertools.product(range(2), range(3), range(4)):
+        total = 0
+        for c, i, j in itertools.product(range(2), range(2), range(2)):
+            y, x = row + i - 1, column + j - 1
+            if y >= 0 and x >= 0:
+                total += whole[((o * 2 + c) * 2 + i) * 2 + j] * residues[(c * 3 + y) * 4 + x]
+        made.append(total)
+    return made
+
+
 prefixes()
 hellos()
 batches()
 answers()
 bodies()
+steps()
