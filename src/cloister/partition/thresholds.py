@@ -123,11 +123,10 @@ class Held:
 
 
 # An attacker of each kind must have been run to its end, and on the worst tenth of images must not
-# have come six tenths of the way from the mean image, which anybody can guess, to the image itself:
-# what a verdict allows unless told otherwise.
+# have come half of the way from the mean image, which anybody can guess, to the image itself.
 _DEFAULTS: Final = (
-    "decoder.ssim-gain.high<=0.6",
-    "optimisation.ssim-gain.high<=0.6",
+    "decoder.ssim-gain.high<=0.5",
+    "optimisation.ssim-gain.high<=0.5",
 )
 
 

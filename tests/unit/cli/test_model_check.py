@@ -26,7 +26,7 @@ def test_a_package_is_checked_without_runtime_or_key_service(door: Door, exposed
     record = door.record("model", "check", exposed, "--signer", SIGNER)
     assert record["model"]["name"] == "sample"
     assert record["held"][0] == {
-        "threshold": "decoder.ssim-gain.high<=0.6",
+        "threshold": "decoder.ssim-gain.high<=0.5",
         "knows": "representation",
         "value": 0.36,
     }
