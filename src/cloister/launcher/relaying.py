@@ -423,7 +423,9 @@ class _Child:
                 for notice in refusals.news(client, now=since_boot()):
                     self._tell({"told": "turned-away", "role": notice.role, "code": notice.code})
             except ReleaseDeniedError as e:
-                # Not a member any more: nothing may be carried from here on.
+                # Not a member any more: nothing may be carried from here on, least of all the end
+                # of a program that is stopped once this is told. Its peers see a reset.
+                self._stop_carrying()
                 self._tell({"told": "failed", "code": e.code, "message": e.public})
                 os._exit(0)
             except CloisterError as e:
@@ -462,6 +464,11 @@ class _Child:
                 "line": event.line[:_MAX_TEXT] if self.settings.tells else "",
             }
         )
+
+    def _stop_carrying(self) -> None:
+        if self._relay is not None and self._carrying is not None:
+            self._relay.stop()
+            self._carrying.join(_DRAIN_S)
 
     def _finish(self) -> None:
         counts: dict[str, Value] = {"epoch": self._epoch, "peers": {}, "egress": {}, "refused": {}}
