@@ -170,6 +170,7 @@ def attacked(
         noise=at.noise,
         proxies=len(at.proxy),
         limits=LIMITS,
+        deeper=(),
     )
     return made, verdict
 

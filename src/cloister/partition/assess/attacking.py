@@ -103,6 +103,7 @@ def assess_cut(
         noise=0.0,
         proxies=len(material.proxy),
         limits=limits,
+        deeper=(),  # `order.settle` judges again, beside the others
     )
     crossing = target.front(material.private[:1])
     report = CutReport(

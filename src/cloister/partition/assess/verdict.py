@@ -107,7 +107,7 @@ def decide(
     noise: float,
     proxies: int,
     limits: Limits,
-    deeper: Sequence[tuple[int, Measure]] = (),
+    deeper: Sequence[tuple[int, Measure]],
 ) -> Verdict:
     """Return the verdict on a cut.
 
@@ -117,8 +117,8 @@ def decide(
         noise: Standard deviation of the noise that the cut adds.
         proxies: How many public images the decoders learnt from.
         limits: What counts.
-        deeper: Measures of cuts behind it, with their positions (`carried`); none before there are
-            any: `order.settle` judges again.
+        deeper: Measures of cuts behind it, with their positions (`carried`); empty before there
+            are any: `order.settle` judges again.
     """
     reaches = [r for m in measures if (r := _reach(m, limits)) is not None]
     reaches += [

@@ -46,7 +46,9 @@ def failed_decoders() -> list[Measure]:
 
 
 def of(measures: list[Measure], *, attention: bool = False, noise: float = 0.0) -> Verdict:
-    return decide(measures, attention=attention, noise=noise, proxies=1000, limits=LIMITS)
+    return decide(
+        measures, attention=attention, noise=noise, proxies=1000, limits=LIMITS, deeper=()
+    )
 
 
 def test_a_cut_at_which_both_decoders_failed_is_safe() -> None:
@@ -104,7 +106,9 @@ def test_nothing_measured_is_undecided() -> None:
 
 
 def test_few_public_images_make_a_decoder_that_proves_nothing() -> None:
-    verdict = decide(failed_decoders(), attention=False, noise=0, proxies=499, limits=LIMITS)
+    verdict = decide(
+        failed_decoders(), attention=False, noise=0, proxies=499, limits=LIMITS, deeper=()
+    )
     assert verdict.verdict == "undecided"
 
 
