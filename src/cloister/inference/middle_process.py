@@ -42,6 +42,7 @@ __all__ = ["MiddleServer", "Run", "engine"]
 _PAGE: Final = 4096
 _HELLO_S: Final = 10.0
 _MAX_CONNECTIONS: Final = 8
+_MAX_LOADED: Final = 8
 _RESIDUES: Final = "uint32"
 _LOG: Final = logging.getLogger(__name__)
 
@@ -181,6 +182,8 @@ class MiddleServer:
         key = (hello.blinded, hello.outputs)
         with self._lock:
             if key not in self._loaded:
+                if len(self._loaded) >= _MAX_LOADED:  # whoever connects says what is asked for
+                    del self._loaded[next(iter(self._loaded))]
                 self._loaded[key] = (
                     _blinded(self._part, hello.outputs)
                     if hello.blinded

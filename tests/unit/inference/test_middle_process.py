@@ -155,7 +155,7 @@ def _in_memory(link: Link, memory: SharedMemory, arrays: Any) -> tuple[bytes, in
 @pytest.fixture
 def dense() -> Iterator[tuple[socket.socket, PartFile]]:
     """A server of two dense layers."""
-    pytest.importorskip("onnx")
+    pytest.importorskip("onnx", reason="ONNX is not installed")
     part = ONNXSource(dense_net(width=8, layers=3)).part(["hr1"], ["h3"])
     with socket.create_server(("127.0.0.1", 0)) as found:
         server = MiddleServer(part, engine(part, threads=1, provider=None))
@@ -239,7 +239,7 @@ def test_a_hello_of_one_kind_does_not_take_batches_of_the_other(
 
 
 def test_a_device_that_is_not_there() -> None:
-    pytest.importorskip("onnx")
+    pytest.importorskip("onnx", reason="ONNX is not installed")
     pytest.importorskip("onnxruntime")
     part = ONNXSource(dense_net(width=4, layers=2)).part(["hr1"], ["h2"])
     with pytest.raises(CloisterError) as caught:
@@ -264,3 +264,22 @@ def test_descriptors_that_were_not_announced_are_closed(listener: socket.socket)
     memory.close()
     assert len(os.listdir("/proc/self/fd")) == before - 1  # noqa: PTH208  # its own socket
     link.close()
+
+
+def test_what_is_loaded_for_whoever_connects_is_bounded() -> None:
+    """Nine others later the first has to be loaded again."""
+    opened: list[tuple[str, ...]] = []
+
+    def load(names: Any) -> Any:
+        opened.append(tuple(names))
+        return lambda feeds: dict.fromkeys(names, feeds["x"])
+
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        server = MiddleServer(PART, load, limits=Limits(max_bytes=1024))
+        threading.Thread(target=server.serve, args=(found,), daemon=True).start()
+        for number in (0, 0, *range(1, 10), 0):
+            link = connected(found, Hello(DIGEST, (f"y{number}",), 0))
+            link.receive_head(max_body=0, deadline=soon())
+            link.close()
+        found.shutdown(socket.SHUT_RDWR)
+    assert opened == [(f"y{number}",) for number in (*range(10), 0)]
