@@ -26,7 +26,7 @@ def test_without_onnx_runtime_a_row_says_so(load: Any, monkeypatch: pytest.Monke
 def test_a_cut_is_measured_by_its_depth_and_drawn(load: Any, tmp_path: Path) -> None:
     """Two cuts at two batches, in real processes: bytes are exact, and a plot is written."""
     for module in ("matplotlib", "onnx", "onnxruntime"):
-        pytest.importorskip(module)
+        pytest.importorskip(module, reason=f"{module} is not installed")
     depth, report = load("depth"), load("report")
     plan = depth.Plan(turns={1: 3, 2: 2}, seconds=0.01)
     rows = list(depth.rows(blocks=(0, 2), plan=plan, size=16, each=1))

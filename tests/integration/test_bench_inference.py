@@ -168,7 +168,7 @@ def _every_layer(keras: Any, head: str) -> Any:
 @pytest.mark.parametrize("head", ["flatten", "pool"])
 def test_a_keras_network_as_onnx_computes_the_same(load: Any, head: str) -> None:
     """Layouts, padding, normalization and the order of what is flattened."""
-    every_layer = _every_layer(pytest.importorskip("keras"), head)
+    every_layer = _every_layer(pytest.importorskip("keras", reason="Keras is not installed"), head)
     model = ONNXModel(load("as_onnx").as_onnx(every_layer), threads=1)
     x = np.random.default_rng(1).random((3, 9, 9, 3), np.float32)
     right = np.asarray(every_layer(x))
@@ -180,7 +180,7 @@ def test_a_keras_network_as_onnx_computes_the_same(load: Any, head: str) -> None
 @pytest.mark.frameworks("tensorflow")
 def test_a_layer_that_is_not_known_is_not_written(load: Any) -> None:
     """And not left out either."""
-    keras = pytest.importorskip("keras")
+    keras = pytest.importorskip("keras", reason="Keras is not installed")
     model = keras.Sequential([keras.layers.Input((4,)), keras.layers.GaussianNoise(0.1)])
     with pytest.raises(SystemExit, match="GaussianNoise"):
         load("as_onnx").as_onnx(model)

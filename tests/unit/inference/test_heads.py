@@ -1,5 +1,7 @@
 """What is read by one expression means what h11 says that it means."""
 
+from collections.abc import Iterable
+
 import h11
 import pytest
 from hypothesis import example, given
@@ -72,8 +74,8 @@ def changed(data: bytes, changes: list[tuple[int, int, bytes]]) -> bytes:
     return data
 
 
-def as_dict(headers: object) -> dict[str, str]:
-    pairs = [(name.decode(), value.decode("latin-1")) for name, value in headers]  # type: ignore[attr-defined]
+def as_dict(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    pairs = [(name.decode(), value.decode("latin-1")) for name, value in headers]
     assert len(dict(pairs)) == len(pairs)
     return dict(pairs)
 

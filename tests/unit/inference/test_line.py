@@ -284,6 +284,6 @@ def test_what_follows_a_model_takes_a_turn() -> None:
     assert late.value.code == "server.late"
     assert turns.acquire(blocking=False)
     with pytest.raises(UnavailableError) as waited, line.turn(until=1.51):
-        pass  # pragma: no cover
+        pass  # pragma: no cover  # it is late
     assert waited.value.code == "server.late"
     turns.release()

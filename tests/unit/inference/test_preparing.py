@@ -222,8 +222,8 @@ def blinded(tmp_path: Path) -> Iterator[PartitionedModel]:
 @contextlib.contextmanager
 def cut_model(tmp_path: Path, mode: Freivalds | Blinding) -> Iterator[PartitionedModel]:
     """Let the middle answer from a thread."""
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx", reason="ONNX is not installed")
+    pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
     source = ONNXSource(dense_net(width=32, layers=4))
     middle = source.part(["hr1"], ["h4"])
     listener = listen(f"unix:{tmp_path}/s")

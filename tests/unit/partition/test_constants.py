@@ -150,8 +150,12 @@ def test_numbers_that_onnx_packs_otherwise_are_searched() -> None:
 
 def test_scales_of_quantised_weights_are_secret_too() -> None:
     pytest.importorskip("ai_edge_litert.schema_py_generated", reason="LiteRT is not installed")
-    from cloister.partition.litert_file import LiteRTFile, Operator, Tensor  # noqa: PLC0415
-    from cloister.partition.litert_source import litert_part  # noqa: PLC0415
+    from cloister.partition.litert_file import (  # noqa: PLC0415  # behind the skip
+        LiteRTFile,
+        Operator,
+        Tensor,
+    )
+    from cloister.partition.litert_source import litert_part  # noqa: PLC0415  # as above
 
     scales = RNG.random(32).astype("<f4")
     weights = np.frombuffer(RNG.integers(0, 9, 64, np.uint8).tobytes(), "u1")
