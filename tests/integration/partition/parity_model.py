@@ -26,7 +26,7 @@ PUBLIC: Final = slice(1150, 1660)
 PRIVATE: Final = slice(1660, 1780)
 QUESTIONS: Final = slice(1780, 1790)
 NOISE: Final = 0.5
-GRAIN: Final = 0.55
+GRAIN: Final = 0.65
 SCANS: Final = 3
 EPOCHS: Final = 15
 
