@@ -18,7 +18,7 @@ import numpy as np
 from cloister.errors import MalformedError, RefusedError
 from cloister.partition.litert_operators import DATATYPES, OPERATORS
 
-__all__ = ["CheckedOperator", "CheckedTensor", "require_sound"]
+__all__ = ["CheckedOperator", "CheckedTensor", "broken", "refused", "require_sound"]
 
 _MANY: Final = 4096
 _ANY: Final = 0
@@ -133,7 +133,7 @@ def require_sound(tensors: Sequence[CheckedTensor], operators: Sequence[CheckedO
     """
     for tensor in tensors:
         if 0 in tensor.shape:
-            raise _refused("it has a tensor of no size")
+            raise refused("it has a tensor of no size")
         _require_scales(tensor)
     for operator in operators:
         word = OPERATORS[operator.code]
@@ -151,24 +151,24 @@ def require_sound(tensors: Sequence[CheckedTensor], operators: Sequence[CheckedO
 def _require_counts(word: str, rule: _Rule, operator: CheckedOperator) -> None:
     count, made = len(operator.inputs), len(operator.outputs)
     if not rule.least <= count <= max(rule.least, rule.most):
-        raise _broken(f"{word} of {count} inputs")
+        raise broken(f"{word} of {count} inputs")
     if rule.outputs not in {_ANY, made}:
-        raise _broken(f"{word} of {made} outputs")
+        raise broken(f"{word} of {made} outputs")
     if any(i == _LEFT_OUT and at != rule.left_out for at, i in enumerate(operator.inputs)):
-        raise _broken(f"{word} without an input that it needs")
+        raise broken(f"{word} without an input that it needs")
 
 
 def _require_options(word: str, rule: _Rule, operator: CheckedOperator) -> None:
     options = operator.options
     if options is None:
         if rule.needs:
-            raise _broken(f"{word} without its options")
+            raise broken(f"{word} without its options")
         return
     if operator.options_type != rule.options:
-        raise _broken(f"{word} with another operator's options")
+        raise broken(f"{word} with another operator's options")
     for name, value in vars(options).items():
         if not _may_be(name, value):
-            raise _broken(f"{word} with an option {name} that it cannot have")
+            raise broken(f"{word} with an option {name} that it cannot have")
     counts = {
         "numSplits": operator.outputs,
         "num": operator.outputs,
@@ -176,7 +176,7 @@ def _require_options(word: str, rule: _Rule, operator: CheckedOperator) -> None:
     }
     for name, tensors in counts.items():
         if getattr(options, name, len(tensors)) != len(tensors):
-            raise _broken(f"{word} of another number of parts than it says")
+            raise broken(f"{word} of another number of parts than it says")
 
 
 def _may_be(name: str, value: Any) -> bool:
@@ -198,40 +198,40 @@ def _require_types(
 ) -> None:
     for at, tensor in enumerate(inputs):
         if at in rule.sizes and (tensor is None or tensor.type not in _INTEGERS):
-            raise _broken(f"{word} with sizes that are no integers")
+            raise broken(f"{word} with sizes that are no integers")
     given = [each for at, each in enumerate(inputs) if each is not None and at not in rule.sizes]
     alike = given if rule.alike is None else [inputs[at] for at in rule.alike]
     if len({each.type for each in (*alike, *outputs) if each is not None}) > 1:
-        raise _broken(f"{word} of several types")
+        raise broken(f"{word} of several types")
     quantized = [each for each in (*given, *outputs) if each.type in _QUANTIZED]
     if not quantized or rule.moves:
         return
     if not rule.quantized:
-        raise _refused(f"{word} of quantised numbers")
+        raise refused(f"{word} of quantised numbers")
     if any(not len(each.quantization.get("scale", ())) for each in quantized):
-        raise _broken(f"{word} of quantised numbers that have no scale")
+        raise broken(f"{word} of quantised numbers that have no scale")
     if word not in _BY_CHANNEL and any(len(each.quantization["scale"]) > 1 for each in quantized):
-        raise _broken(f"{word} of numbers with a scale for each channel")
+        raise broken(f"{word} of numbers with a scale for each channel")
     scales = [float(each.quantization["scale"][0]) for each in quantized]
     if word in _SUMS and max(scales) > _MOST_RATIO * min(scales):
-        raise _refused(f"{word} of numbers of very different scales")
+        raise refused(f"{word} of numbers of very different scales")
 
 
 def _require_shapes(word: str, rule: _Rule, inputs: Sequence[CheckedTensor | None]) -> None:
     for at in rule.images:
         tensor = inputs[at] if at < len(inputs) else None
         if tensor is not None and len(tensor.shape) != _IMAGE:
-            raise _broken(f"{word} of what has not four axes")
+            raise broken(f"{word} of what has not four axes")
     for at, tensor in enumerate(inputs):
         if tensor is not None and at not in rule.sizes and len(tensor.shape) < rule.rank:
-            raise _broken(f"{word} of what has too few axes")
+            raise broken(f"{word} of what has too few axes")
 
 
 def _require_multiplier(options: Any, inputs: Sequence[CheckedTensor | None]) -> None:
     """Refuse a depthwise convolution that says other channels than it has: a kernel believes it."""
     channels, made = (each.shape[-1] for each in inputs[:2] if each is not None)
     if channels * options.depthMultiplier != made:
-        raise _broken("DEPTHWISE_CONV_2D of other channels than it says")
+        raise broken("DEPTHWISE_CONV_2D of other channels than it says")
 
 
 def _require_scales(tensor: CheckedTensor) -> None:
@@ -239,7 +239,7 @@ def _require_scales(tensor: CheckedTensor) -> None:
     scales = np.asarray(tensor.quantization.get("scale", ()), np.float64)
     zeros = np.asarray(tensor.quantization.get("zero_point", ()), np.int64)
     if len(zeros) not in {0, len(scales)}:
-        raise _broken("scales without their zero points")
+        raise broken("scales without their zero points")
     if not len(scales):
         return
     axis = tensor.quantization.get("axis", 0)
@@ -248,7 +248,7 @@ def _require_scales(tensor: CheckedTensor) -> None:
         or not 0 <= axis < len(tensor.shape)
         or tensor.shape[axis] != len(scales)
     ):
-        raise _broken("scales of other channels than there are")
+        raise broken("scales of other channels than there are")
     good = np.isfinite(scales) & (scales > 0)
     if tensor.constant is None and tensor.type in _QUANTIZED:
         good &= (scales >= _LEAST_SCALE) & (scales <= _MOST_SCALE)
@@ -256,14 +256,16 @@ def _require_scales(tensor: CheckedTensor) -> None:
     if dtype.kind in "iu" and len(zeros):
         good &= (zeros >= np.iinfo(dtype).min) & (zeros <= min(np.iinfo(dtype).max, 2**31 - 1))
     if not good.all():
-        raise _broken("a scale")
+        raise broken("a scale")
 
 
-def _broken(what: str) -> MalformedError:
+def broken(what: str) -> MalformedError:
+    """Return the error of a file that does not hold together."""
     return MalformedError(f"the TensorFlow Lite model is damaged: {what}", code="model.malformed")
 
 
-def _refused(what: str) -> RefusedError:
+def refused(what: str) -> RefusedError:
+    """Return the error of a file that has what is not allowed."""
     return RefusedError(
         f"the TensorFlow Lite model is not of a kind that can be cut: {what}",
         code="model.operator",

@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from cloister.errors import MalformedError, MissingExtraError, RefusedError
-from cloister.partition.litert_checks import require_sound
+from cloister.errors import MissingExtraError
+from cloister.partition.litert_checks import broken, refused, require_sound
 from cloister.partition.litert_operators import (
     DATATYPES,
     OPERATORS,
@@ -173,14 +173,14 @@ def read_litert(data: bytes) -> LiteRTFile:
         MissingExtraError: LiteRT is not installed.
     """
     if len(data) > MAX_BYTES:
-        raise _broken("it is larger than 2 GiB")
+        raise broken("it is larger than 2 GiB")
     tables = Tables(data)
     model = tables.root(_MODEL)
     graphs = model.get("graphs", [])
     if model.get("version") != _VERSION:
-        raise _broken("its version is not 3")
+        raise broken("its version is not 3")
     if len(graphs) != 1:
-        raise _refused("it has several graphs")
+        raise refused("it has several graphs")
     buffers = [buffer.get("data") for buffer in model.get("buffers", [])]
     (graph,) = graphs
     operators = tuple(
@@ -194,7 +194,7 @@ def read_litert(data: bytes) -> LiteRTFile:
     )
     # One buffer may serve many tensors; a part has it once, and whoever reads numbers has them all.
     if sum(tensor.constant.nbytes for tensor in tensors if tensor.constant is not None) > MAX_BYTES:
-        raise _broken("its constants are used again and again")
+        raise broken("its constants are used again and again")
     file = LiteRTFile(tensors, operators, inputs, outputs)
     _require_ordered(file)
     require_sound(file.tensors, file.operators)
@@ -206,13 +206,13 @@ def _operator(
 ) -> Operator:
     index = record.get("code", 0)
     if index >= len(codes):
-        raise _broken("an operator without a code")
+        raise broken("an operator without a code")
     code = max(codes[index].get("long", 0), codes[index].get("short", 0))
     if code not in OPERATORS or "custom" in codes[index]:
-        raise _refused(f"operator {code} is not on the list")
+        raise refused(f"operator {code} is not on the list")
     for name in ("custom", "mutating", "intermediates"):
         if len(record.get(name, ())):
-            raise _refused(f"{OPERATORS[code]} has {name} parts")
+            raise refused(f"{OPERATORS[code]} has {name} parts")
     kind = record.get("options_type", 0)
     options = _options(tables, kind, record["options"]) if kind and "options" in record else None
     return Operator(
@@ -227,7 +227,7 @@ def _operator(
 
 def _options(tables: Tables, kind: int, position: int) -> Any:
     if kind not in OPTION_TABLES:
-        raise _refused(f"options of kind {kind} are not on the list")
+        raise refused(f"options of kind {kind} are not on the list")
     fields = tables.fields(position)
     if OPTION_VECTORS.get(kind) in fields:
         tables.vector(fields[OPTION_VECTORS[kind]], "i32")
@@ -237,30 +237,30 @@ def _options(tables: Tables, kind: int, position: int) -> Any:
         options = litert_schema().BuiltinOptionsCreator(kind, Table(tables.data, position))
         known = len(vars(options))
     except (struct.error, IndexError, ValueError, TypeError, AttributeError) as e:
-        raise _broken("an operator's options") from e
+        raise broken("an operator's options") from e
     if any(index >= known for index in fields):
-        raise _refused(f"options of kind {kind} have a field that is not known")
+        raise refused(f"options of kind {kind} have a field that is not known")
     return options
 
 
 def _tensor(record: Mapping[str, Any], name: str, buffers: Sequence[Constant | None]) -> Tensor:
     kind, index = record.get("type", 0), record.get("buffer", 0)
     if kind not in DATATYPES:
-        raise _refused(f"a tensor of type {kind}")
+        raise refused(f"a tensor of type {kind}")
     if record.get("variable"):
-        raise _refused("a variable, which keeps something between queries")
+        raise refused("a variable, which keeps something between queries")
     if index >= len(buffers):
-        raise _broken("a tensor without its constant")
+        raise broken("a tensor without its constant")
     shape, signature = _shape(record, "shape"), _shape(record, "signature")
     if any(size < 0 for size in shape) or math.prod(shape) > _MAX_ELEMENTS:
-        raise _broken("a tensor's shape")
+        raise broken("a tensor's shape")
     if signature and not _fits(shape, signature):
-        raise _broken("a tensor's open shape")
+        raise broken("a tensor's open shape")
     constant = buffers[index]
     if constant is not None and not len(constant):
         constant = None
     if constant is not None and len(constant) != math.prod(shape) * DATATYPES[kind].itemsize:
-        raise _broken("a constant's length")
+        raise broken("a constant's length")
     return Tensor(name, kind, shape, signature, constant, record.get("quantization", {}))
 
 
@@ -273,7 +273,7 @@ def _fits(shape: Sequence[int], signature: Sequence[int]) -> bool:
 def _shape(record: Mapping[str, Any], key: str) -> tuple[int, ...]:
     sizes = record.get(key, ())
     if len(sizes) > _MAX_RANK:
-        raise _broken("a tensor's rank")
+        raise broken("a tensor's rank")
     return tuple(int(size) for size in sizes)
 
 
@@ -295,14 +295,14 @@ def _names(
     taken: set[str] = set()
     for index in (*ends, *range(len(names))):
         if not 0 <= index < len(names):
-            raise _broken("an input or output that is no tensor")
+            raise broken("an input or output that is no tensor")
     for index in dict.fromkeys((*ends, *range(len(names)))):
         name = names[index]
         if len(name) > _MAX_NAME or not name.isprintable():
-            raise _broken("a tensor's name")
+            raise broken("a tensor's name")
         names[index] = f"{name}#{index}" if name in taken or not name else name
         if names[index] in taken:
-            raise _broken("two tensors of one name")
+            raise broken("two tensors of one name")
         taken.add(names[index])
     return names
 
@@ -312,26 +312,15 @@ def _require_ordered(file: LiteRTFile) -> None:
     count = len(file.tensors)
     made = {i for i, tensor in enumerate(file.tensors) if tensor.constant is not None}
     if made & set(file.inputs) or len(set(file.inputs)) != len(file.inputs):
-        raise _broken("its inputs")
+        raise broken("its inputs")
     made.update(file.inputs)
     for operator in file.operators:
         if not operator.outputs or any(not 0 <= i < count for i in operator.outputs):
-            raise _broken("an operator's outputs")
+            raise broken("an operator's outputs")
         if any(i != _NO_TENSOR and i not in made for i in operator.inputs):
-            raise _broken("an operator that reads what nothing has made")
+            raise broken("an operator that reads what nothing has made")
         if len(set(operator.outputs)) != len(operator.outputs) or made & set(operator.outputs):
-            raise _broken("a tensor that is made twice")
+            raise broken("a tensor that is made twice")
         made.update(operator.outputs)
     if not file.inputs or not file.outputs or not made.issuperset(file.outputs):
-        raise _broken("its outputs")
-
-
-def _broken(what: str) -> MalformedError:
-    return MalformedError(f"the TensorFlow Lite model is damaged: {what}", code="model.malformed")
-
-
-def _refused(what: str) -> RefusedError:
-    return RefusedError(
-        f"the TensorFlow Lite model is not of a kind that can be cut: {what}",
-        code="model.operator",
-    )
+        raise broken("its outputs")
