@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import copy
 import io
-import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +20,7 @@ import numpy.typing as npt
 from cloister.errors import MalformedError, RefusedError
 from cloister.partition.hdf5_blocks import Blocks, Message
 from cloister.partition.hdf5_values import array_of, attributes_of
+from cloister.partition.unpacking import UNPACKING_ERRORS, is_plain
 from cloister.wire.strict_json import read_json
 
 __all__ = ["KerasFile", "Weights", "read_keras_archive", "read_keras_h5"]
@@ -39,17 +38,6 @@ _SMALL: Final = 1 << 20
 _PIECE: Final = 1 << 20
 _MAX_OBJECTS: Final = 50_000
 _MAX_DEPTH: Final = 32
-_ENCRYPTED: Final = 1
-_UNPACKING: Final = (
-    zipfile.BadZipFile,
-    zlib.error,
-    ValueError,
-    OSError,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    struct.error,
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,12 +67,12 @@ def read_keras_archive(data: bytes) -> KerasFile:
         raise _broken("it is larger than 2 GiB")
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-    except _UNPACKING as e:
+    except UNPACKING_ERRORS as e:
         raise _broken("it is no archive") from e
     members = _members(archive)
     try:
         config, weights = (_unpacked(archive, members[name]) for name in (_CONFIG, _WEIGHTS))
-    except _UNPACKING as e:
+    except UNPACKING_ERRORS as e:
         raise _broken("its archive cannot be unpacked") from e
     blocks = Blocks(weights)
     return KerasFile(_json(config), _arrays(blocks, blocks.messages(blocks.root)), None)
@@ -120,10 +108,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
             raise RefusedError("the Keras file has parts that are not read", code="model.unsafe")
         if info.filename in members:
             raise _broken("a part that stands twice")
-        if info.flag_bits & _ENCRYPTED or info.compress_type not in {
-            zipfile.ZIP_STORED,
-            zipfile.ZIP_DEFLATED,
-        }:
+        if not is_plain(info):
             raise _broken("how its parts are packed")
         limit = MAX_BYTES if info.filename == _WEIGHTS else MAX_CONFIG_BYTES
         if info.file_size > limit:

@@ -10,13 +10,13 @@ import io
 import math
 import re
 import zipfile
-import zlib
 from typing import IO, Final
 
 import numpy as np
 
 from cloister.errors import MalformedError
 from cloister.partition.assess.attack import Array
+from cloister.partition.unpacking import UNPACKING_ERRORS, is_plain
 
 __all__ = ["read_arrays"]
 
@@ -37,15 +37,6 @@ _HEADER: Final = re.compile(
     rb"\{'descr': '([<>|=]?)([A-Za-z])(\d{0,4})', 'fortran_order': (True|False), "
     rb"'shape': \((|\d{1,18},|\d{1,18}(?:, ?\d{1,18})+,?)\),? ?\} *\n?"
 )
-_UNPACKING: Final = (
-    zipfile.BadZipFile,
-    zlib.error,
-    ValueError,
-    OSError,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-)
 
 
 def read_arrays(data: bytes) -> dict[str, Array]:
@@ -57,7 +48,7 @@ def read_arrays(data: bytes) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return _arrays(archive, len(data))
-    except _UNPACKING as e:
+    except UNPACKING_ERRORS as e:
         raise MalformedError(
             "the sample: not an archive as numpy.savez writes it", code=_CODE, detail=str(e)[:300]
         ) from e
@@ -72,6 +63,8 @@ def _arrays(archive: zipfile.ZipFile, packed: int) -> dict[str, Array]:
         or unpacked > LEAST_RATIOED + MAX_RATIO * packed
     ):
         raise MalformedError("the sample unpacks to too much", code="wire.too-large")
+    if not all(is_plain(m) for m in members):
+        raise ValueError("an array is encrypted, or packed as numpy.savez packs none")
     if len({m.filename for m in members}) != len(members):
         raise ValueError("two arrays have one name")
     found: dict[str, Array] = {}

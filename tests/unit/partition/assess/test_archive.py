@@ -145,3 +145,13 @@ def test_an_archive_that_unpacks_to_too_much(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(module, "MAX_MEMBERS", 1)
     monkeypatch.setattr(module, "MAX_UNPACKED", 10**6)
     assert _refused(_archive(images=IMAGES, labels=np.arange(40))) == "wire.too-large"
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_ways_of_packing_are_refused(method: int) -> None:
+    """Their unpackers have errors of their own, and take what memory a header asks for."""
+    array, data = io.BytesIO(), io.BytesIO()
+    np.save(array, np.zeros((2, 3), np.float32))
+    with zipfile.ZipFile(data, "w", method) as archive:
+        archive.writestr("images.npy", array.getvalue())
+    assert _refused(data.getvalue()) == "sample.malformed"
