@@ -238,10 +238,13 @@ def _device(differentiable: bool) -> str:
 def _record(
     report: LeakageReport, out: Path, page: Path | None, *, stopped: bool
 ) -> dict[str, object]:
+    from cloister.partition.assess.order import default_objection
+
     return {
         "report": str(out),
         "page": None if page is None else str(page),
         "recommended": report.recommended,
+        "default_thresholds": default_objection(report),
         "complete": report.budget.complete,
         "stopped": stopped,
         "cuts": [
@@ -253,6 +256,7 @@ def _record(
 
 
 def _show(report: LeakageReport, out: Path, page: Path | None) -> None:
+    from cloister.partition.assess.order import default_objection
     from cloister.partition.assess.page_curves import strongest
 
     rows = []
@@ -276,6 +280,12 @@ def _show(report: LeakageReport, out: Path, page: Path | None) -> None:
         chosen = report.cut(report.recommended)
         because = "" if chosen is None else chosen.because
         console.lines(f"recommended  {report.recommended}. {console.printable(because)}")
+        refused = default_objection(report)
+        if refused is not None:
+            console.lines(
+                "             The default thresholds refuse it: state your own with --require, or "
+                f"serve the whole model. {console.printable(refused)}"
+            )
     for note in report.notes[:2]:
         console.lines(f"note         {note}")
     console.lines(f"report       {out}")

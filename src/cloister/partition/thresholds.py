@@ -26,7 +26,15 @@ from cloister.partition.leakage import (
     Measure,
 )
 
-__all__ = ["DEFAULT", "MAX_THRESHOLDS", "Held", "Threshold", "judge", "read_thresholds"]
+__all__ = [
+    "DEFAULT",
+    "MAX_THRESHOLDS",
+    "Held",
+    "Threshold",
+    "judge",
+    "objection",
+    "read_thresholds",
+]
 
 MAX_THRESHOLDS: Final = 64
 DEFAULT: Final = "default"
@@ -179,16 +187,45 @@ def judge(
     cut = report.cut(front)
     if cut is None:
         raise _refused("cuts", f"a cut at position {front}", "not assessed")
-    if cut.verdict != "safe":
-        raise _refused(f"cut {front}", "safe", f"{cut.verdict}: {cut.because}")
     pair = report.pair(front, back)
-    between = () if pair is None else pair.measures
+    return _judge(cut, report.cuts, () if pair is None else pair.measures, thresholds)
+
+
+def objection(
+    cut: CutReport, cuts: Sequence[CutReport], thresholds: Sequence[Threshold]
+) -> AppraisalError | None:
+    """Return what a judge would refuse this cut for, whatever lies behind it; None for nothing.
+
+    For whoever chooses among cuts. It judges no report: `judge` does.
+
+    Args:
+        cut: One of them.
+        cuts: All cuts that were assessed.
+        thresholds: All of them must hold.
+
+    Spec: LR-24 to LR-29.
+    """
+    try:
+        _judge(cut, cuts, (), thresholds)
+    except AppraisalError as e:
+        return e
+    return None
+
+
+def _judge(
+    cut: CutReport,
+    cuts: Sequence[CutReport],
+    between: Sequence[Measure],
+    thresholds: Sequence[Threshold],
+) -> tuple[Held, ...]:
+    if cut.verdict != "safe":
+        raise _refused(f"cut {cut.position}", "safe", f"{cut.verdict}: {cut.because}")
     held = tuple(
         held
         for threshold in thresholds
         for held in _hold(threshold, _candidates(threshold, cut, between))
     )
-    deeper = [each for each in report.cuts if each.position > front]
+    deeper = [each for each in cuts if each.position > cut.position]
     for each in deeper:
         if each.verdict == "unsafe":
             raise _refused(f"cut {each.position}", "not unsafe, as it lies behind", each.because)

@@ -75,6 +75,8 @@ def test_a_report_and_a_page_are_written(prepared: Path) -> None:
     assert done.exit_code == 0, done.output
     record = json.loads(done.stdout)
     assert record["recommended"] == 4
+    cut_short = "decoder.ssim-gain.high: an attack that was cut short, not <= 0.5"
+    assert record["default_thresholds"] == cut_short
     assert record["complete"] is True
     assert read_report((prepared / "report.json").read_bytes()) == report()
     assert (prepared / "page.html").read_bytes().startswith(b"<!doctype html>")
@@ -109,6 +111,7 @@ def test_people_see_a_table(prepared: Path) -> None:
     done = _call(*_words(prepared))
     assert done.exit_code == 0, done.output
     assert "recommended  4" in done.stdout
+    assert "decoder.ssim-gain.high: an attack that was cut short" in done.stdout
     assert "no bound" in done.stdout
     assert "undecided" in done.stdout
 

@@ -14,9 +14,19 @@ from typing import Final
 
 from cloister.partition.assess.verdict import Verdict, carried
 from cloister.partition.graph import Graph
-from cloister.partition.report import CutReport, Measure
+from cloister.partition.report import CutReport, LeakageReport, Measure
+from cloister.partition.thresholds import DEFAULT, objection, read_thresholds
 
-__all__ = ["back_position", "defended", "next_position", "paired", "recommend", "seconds", "settle"]
+__all__ = [
+    "back_position",
+    "default_objection",
+    "defended",
+    "next_position",
+    "paired",
+    "recommend",
+    "seconds",
+    "settle",
+]
 
 _PAIRS: Final = 12
 _SENTENCE: Final = 2000
@@ -87,9 +97,26 @@ def settle(
 def recommend(cuts: Sequence[CutReport]) -> int | None:
     """Return the position of the safe cut with the smallest front; None where none is safe.
 
-    A front that has all nodes of another costs more: no clock is asked.
+    One that the default thresholds would let be served comes before one that they would not: what
+    is recommended should be served by who states nothing else. A front that has all nodes of
+    another costs more: no clock is asked.
     """
-    return min((cut.position for cut in cuts if cut.verdict == "safe"), default=None)
+    safe = sorted((cut for cut in cuts if cut.verdict == "safe"), key=lambda cut: cut.position)
+    defaults = read_thresholds((DEFAULT,))
+    servable = (cut for cut in safe if objection(cut, cuts, defaults) is None)
+    chosen = next(servable, safe[0] if safe else None)
+    return None if chosen is None else chosen.position
+
+
+def default_objection(report: LeakageReport) -> str | None:
+    """Return why the default thresholds would refuse the recommended cut; None where they do not.
+
+    Args:
+        report: With its recommendation.
+    """
+    cut = None if report.recommended is None else report.cut(report.recommended)
+    refused = None if cut is None else objection(cut, report.cuts, read_thresholds((DEFAULT,)))
+    return None if refused is None else f"{refused.rule}: {refused.found}, not {refused.expected}"
 
 
 def paired(

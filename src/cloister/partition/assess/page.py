@@ -15,6 +15,7 @@ from importlib import resources
 from typing import Final
 
 from cloister.partition.assess.attack import Examples
+from cloister.partition.assess.order import default_objection
 from cloister.partition.assess.page_curves import curves_of, strongest
 from cloister.partition.assess.page_cuts import cuts_of
 from cloister.partition.assess.page_parts import escaped, mark, strips, table
@@ -123,10 +124,17 @@ def _answer(report: LeakageReport) -> str:
         else "<p><strong>Not everything that was asked for was run:</strong> a package is refused "
         "until it has been.</p>"
     )
+    refused = default_objection(report)
+    which = "It is the cheapest cut that is safe and passes the default thresholds."
+    if refused is not None:
+        which = (
+            "It is the cheapest cut that is safe; no safe cut passes the default thresholds, so a "
+            f"server needs thresholds of your own. Here: {escaped(refused)}."
+        )
     return (
         '<section class="card answer safe" aria-label="The answer"><div>'
         f"<h2>Cut at {cut.position}</h2>"
-        f"<p>It is the cheapest cut that is safe. {escaped(cut.because)}</p>{unfinished}"
+        f"<p>{which} {escaped(cut.because)}</p>{unfinished}"
         f'<p class="quiet">What crosses: {_names(cut.tensors)}. '
         f'<a href="#cut-{cut.position}">All of its numbers</a></p></div><dl>{facts}</dl></section>'
     )

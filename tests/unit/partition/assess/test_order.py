@@ -9,6 +9,7 @@ import pytest
 
 from cloister.partition.assess.order import (
     back_position,
+    default_objection,
     defended,
     next_position,
     paired,
@@ -20,6 +21,7 @@ from cloister.partition.assess.verdict import Verdict
 from cloister.partition.graph import Graph, Node
 from cloister.partition.report import CutReport, Measure
 from unit.partition.assess.report_cases import measure
+from unit.partition.assess.report_cases import report as a_report
 
 
 def _cut(position: int, verdict: str) -> CutReport:
@@ -108,6 +110,27 @@ def test_none_is_recommended_where_none_is_safe() -> None:
     """Undecided is not safe."""
     assert recommend(_settled([_cut(1, "unsafe"), _cut(2, "undecided")])) is None
     assert recommend([_cut(3, "safe"), _cut(2, "safe")]) == 2
+
+
+def _measured(position: int, gain: float) -> CutReport:
+    found = tuple(
+        measure(attack, "representation", "ssim-gain", gain)
+        for attack in ("decoder", "optimisation")
+    )
+    return replace(_cut(position, "safe"), measures=found)
+
+
+def test_what_is_recommended_is_served_by_default() -> None:
+    """A deeper cut that passes comes first; where none does, it is said what is in the way."""
+    close, far = _measured(1, 0.48), _measured(2, 0.2)
+    assert recommend([far, close]) == 2
+    assert recommend([replace(far, verdict="undecided"), close]) == 1
+    report = replace(a_report(), cuts=(close,), recommended=1)
+    said = default_objection(report)
+    assert said is not None
+    assert "decoder.ssim-gain.high: 0.53" in said
+    assert default_objection(replace(report, cuts=(close, far), recommended=2)) is None
+    assert default_objection(replace(report, recommended=None)) is None
 
 
 def test_copies_of_the_recommended_come_first() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from cloister.partition.assess.page import page
 from cloister.partition.report import LeakageReport
-from unit.partition.assess.report_cases import HOSTILE, pictures, report
+from unit.partition.assess.report_cases import HOSTILE, measure, pictures, report
 
 VOID = {"meta", "link", "img", "br"}
 
@@ -86,6 +86,17 @@ def test_the_answer_comes_first() -> None:
     assert "2 unsafe" in text
     assert "no bound" in text
     assert "cut short" in text
+    assert "no safe cut passes the default thresholds" in text
+
+
+def test_the_answer_says_when_nothing_else_need_be_stated() -> None:
+    """A cut that the default thresholds let be served is called so."""
+    found = tuple(measure(a, "weights", "ssim-gain", 0.1) for a in ("decoder", "optimisation"))
+    last = replace(report().cuts[-1], measures=found)
+    made = replace(report(), cuts=(*report().cuts[:-1], last))
+    text = _read(page(made, {}, {}, {})).text
+    assert "safe and passes the default thresholds" in text
+    assert "no safe cut" not in text
 
 
 def test_no_cut_is_an_answer_too() -> None:
