@@ -47,7 +47,7 @@ from cloister.partition.assess.optimisation import Optimisation
 from cloister.partition.assess.projection import resize
 from cloister.partition.assess.representation import DistanceCorrelation, FisherLeakage
 from cloister.partition.assess.showing import ends
-from cloister.partition.assess.surrogate import train_surrogate
+from cloister.partition.assess.surrogate import train_surrogate, trained_once
 from cloister.partition.assess.verdict import Limits, Verdict, decide
 from cloister.partition.graph import TensorInfo
 
@@ -449,6 +449,25 @@ def case_the_surrogate_learns_from_what_crosses_and_from_the_rest() -> None:
     crossing, own = at.front(at.private)[0], made.front(at.private)[0]
     assert abs(crossing.mean() - own.mean()) < 0.1
     assert 0.5 < own.std() / crossing.std() < 2
+
+
+def case_a_surrogate_is_trained_once() -> None:
+    """Who knows the same uses the same; whether it is complete is for each to say."""
+    at, train = target(few_numbers), trained_once()
+    first, second, third = (
+        train(at, budget=Budget(n, 60), deadline=_never(), seed=1, progress=_ignored)
+        for n in (4, 3, 5)
+    )
+    assert first.model is second.model is third.model
+    assert [each.complete for each in (first, second, third)] == [True, True, False]
+    assert "in 4 steps" in third.how
+    late = trained_once()
+    made = late(at, budget=Budget(4, 60), deadline=Deadline(0.0), seed=1, progress=_ignored)
+    assert not made.complete
+    none = target(identity)
+    made = train_surrogate(none, budget=Budget(4, 60), deadline=_never(), seed=1, progress=_ignored)
+    assert made.complete
+    assert "nothing to train" in made.how
 
 
 def case_a_front_of_unknown_architecture() -> None:

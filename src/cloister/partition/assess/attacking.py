@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from cloister.partition.assess.attack import Array, Attack, Budget, Examples, Outcome, Target
+from cloister.partition.assess.clock import Deadline
 from cloister.partition.assess.decoder import Decoder
 from cloister.partition.assess.defences import try_defence
 from cloister.partition.assess.judging import ProjectionKL
@@ -20,6 +21,7 @@ from cloister.partition.assess.projection import maps_of, project
 from cloister.partition.assess.properties import Property, PropertyInference, brightness
 from cloister.partition.assess.representation import DistanceCorrelation, FisherLeakage
 from cloister.partition.assess.sample import Material
+from cloister.partition.assess.surrogate import trained_once
 from cloister.partition.assess.synthesis import Synthesis
 from cloister.partition.assess.verdict import Limits, attends, decide
 from cloister.partition.graph import Cut
@@ -86,9 +88,11 @@ def assess_cut(
     found: list[Outcome] = []
     planned = _input_attacks(network, cut, material)
     total = sum(share for _, share, _ in planned)
-    done = 0.0
+    done, deadline = 0.0, Deadline(seconds)
     for attack, share, most in planned:
-        budget = Budget(steps=min(steps, most), seconds=seconds * share / total)
+        # What the attacks before left over is shared by those that follow.
+        own = max(seconds / total, deadline.left / (total - done)) * share
+        budget = Budget(steps=min(steps, most), seconds=own)
         found += attack.run(
             target,
             budget=budget,
@@ -211,15 +215,16 @@ def _input_attacks(
     def rest(tensors: tuple[Array, ...]) -> Array:
         return probabilities(network.rest(cut, tensors))
 
+    surrogates = trained_once()
     planned: list[tuple[Any, float, int]] = [
         (DistanceCorrelation(), 0.02, every),
         (FisherLeakage(), 0.02, every),
         (PropertyInference(_property(material)), 0.03, every),
         (ProjectionKL(judge, examples=_JUDGED_IMAGES), 0.08, every),
         (Decoder(knows="queries"), 0.3, every),
-        (Decoder(knows="representation"), 0.25, every),
+        (Decoder(knows="representation", surrogates=surrogates), 0.3, every),
         (Optimisation(), 0.15, _SEARCHED_STEPS),
-        (Optimisation(blind=True), 0.15, _SEARCHED_STEPS),
+        (Optimisation(blind=True, surrogates=surrogates), 0.1, _SEARCHED_STEPS),
     ]
     if material.members is not None:
         planned.insert(3, (MembershipInference(material.members, rest), 0.03, every))

@@ -29,7 +29,7 @@ from cloister.partition.assess.gradients import optimizer, outputs, stepper
 from cloister.partition.assess.metrics import ssim
 from cloister.partition.assess.ridge import MAX_NUMBERS, fit
 from cloister.partition.assess.showing import outcomes
-from cloister.partition.assess.surrogate import in_batches, train_surrogate
+from cloister.partition.assess.surrogate import Trainer, in_batches, train_surrogate
 
 __all__ = ["Decoder"]
 
@@ -49,10 +49,17 @@ class Decoder:
 
     name: Final = "decoder"
 
-    def __init__(self, *, knows: Literal["queries", "representation"], width: int = 32) -> None:
-        """Choose the adversary, and the channels of his network."""
+    def __init__(
+        self,
+        *,
+        knows: Literal["queries", "representation"],
+        width: int = 32,
+        surrogates: Trainer = train_surrogate,
+    ) -> None:
+        """Choose the adversary, the channels of his network, and what makes his surrogate."""
         self._knows = knows
         self._width = width
+        self._surrogates = surrogates
 
     def run(
         self, target: Target, *, budget: Budget, seed: int, progress: Callable[[float], None]
@@ -69,7 +76,7 @@ class Decoder:
         done = 0.0
         if self._knows == "representation":
             done = _SURROGATE_PART
-            made = train_surrogate(
+            made = self._surrogates(
                 target,
                 budget=budget,
                 deadline=Deadline(_SURROGATE_PART * budget.seconds),

@@ -19,7 +19,7 @@ from cloister.partition.assess.features import Crossing, divisors
 from cloister.partition.assess.frameworks import frameworks
 from cloister.partition.assess.gradients import optimizer, stepper
 from cloister.partition.assess.showing import mean_image, outcomes
-from cloister.partition.assess.surrogate import in_batches, train_surrogate
+from cloister.partition.assess.surrogate import Trainer, in_batches, train_surrogate
 
 __all__ = ["Optimisation"]
 
@@ -33,10 +33,16 @@ _LEAST_PART: Final = 0.3
 class Optimisation:
     """rMLE on the first held-out images; `examples` of them, since each costs all steps."""
 
-    def __init__(self, *, blind: bool = False, examples: int = 64) -> None:
-        """Choose whether the adversary has the weights, and how many images are searched for."""
+    def __init__(
+        self, *, blind: bool = False, examples: int = 64, surrogates: Trainer = train_surrogate
+    ) -> None:
+        """Choose whether the adversary has the weights, and how many images are searched for.
+
+        `surrogates` makes what he has instead of the weights.
+        """
         self._blind = blind
         self._examples = examples
+        self._surrogates = surrogates
 
     @property
     def name(self) -> str:
@@ -58,7 +64,7 @@ class Optimisation:
         front, complete, notes, done = target.model, True, [], 0.0
         if self._blind:
             done = _SURROGATE_PART
-            made = train_surrogate(
+            made = self._surrogates(
                 target,
                 budget=budget,
                 deadline=Deadline(_SURROGATE_PART * budget.seconds),

@@ -12,8 +12,8 @@ the images.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from cloister.partition.assess.frameworks import frameworks
 from cloister.partition.assess.gradients import optimizer, outputs, stepper
 from cloister.partition.graph import TensorInfo
 
-__all__ = ["Surrogate", "in_batches", "train_surrogate"]
+__all__ = ["Surrogate", "Trainer", "in_batches", "train_surrogate", "trained_once"]
 
 _RATE: Final = 5e-3
 _DIRECTIONS: Final = 32
@@ -43,14 +43,72 @@ class Surrogate:
     Attributes:
         model: A `keras.Model` from images to a list of tensors shaped as the crossing ones.
         front: The same as a function of arrays.
-        complete: Whether all steps ran, and on finite numbers.
-        how: A sentence about what it was trained by.
+        asked: How many steps were asked for.
+        steps: How many ran; None where there is nothing to train.
+        finite: Whether all were on finite numbers.
+        by: What it was trained by.
     """
 
     model: Any
     front: Front
-    complete: bool
-    how: str
+    asked: int
+    steps: int | None
+    finite: bool
+    by: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether all steps ran, and on finite numbers."""
+        return self.finite and (self.steps is None or self.steps >= self.asked)
+
+    @property
+    def how(self) -> str:
+        """A sentence about how it came about."""
+        if self.steps is None:
+            return "the surrogate front is one without weights, so there was nothing to train"
+        return f"the surrogate front was trained by {self.by}, in {self.steps} steps"
+
+
+class Trainer(Protocol):
+    """Makes surrogates: `train_surrogate`, or one that remembers."""
+
+    def __call__(
+        self,
+        target: Target,
+        *,
+        budget: Budget,
+        deadline: Deadline,
+        seed: int,
+        progress: Callable[[float], None],
+    ) -> Surrogate:
+        """Train one, as `train_surrogate` says."""
+        ...
+
+
+def trained_once() -> Trainer:
+    """Return a trainer for attackers of one target who know the same: the first has it trained.
+
+    For another it is complete where as many steps ran as he asked for.
+    """
+    made: list[Surrogate] = []
+
+    def train(
+        target: Target,
+        *,
+        budget: Budget,
+        deadline: Deadline,
+        seed: int,
+        progress: Callable[[float], None],
+    ) -> Surrogate:
+        if not made:
+            made.append(
+                train_surrogate(
+                    target, budget=budget, deadline=deadline, seed=seed, progress=progress
+                )
+            )
+        return replace(made[0], asked=budget.steps)
+
+    return train
 
 
 def in_batches(front: Front, images: Array, batch: int) -> Crossing:
@@ -110,8 +168,10 @@ def train_surrogate(
     return Surrogate(
         model=model,
         front=lambda images: outputs(model, images, batch=budget.batch),
-        complete=good and (ran == budget.steps or not model.trainable_variables),
-        how=f"the surrogate front was trained by {by} what was observed crossing, in {ran} steps",
+        asked=budget.steps,
+        steps=ran if model.trainable_variables else None,
+        finite=good,
+        by=f"{by} what was observed crossing",
     )
 
 
