@@ -64,6 +64,7 @@ __all__ = [
     "WitnessError",
     "WorkloadError",
     "error_from_wire",
+    "extra_hint",
 ]
 
 
@@ -124,6 +125,14 @@ class MissingExtraError(CallerError):
     """An optional dependency of the chosen backend is not installed."""
 
     exit_status = 66
+
+
+def extra_hint(*extras: str) -> str:
+    """Return what installs optional parts of Cloister: from its source.
+
+    By its name alone a package index would give what somebody else calls so.
+    """
+    return f"in Cloister's source folder: pip install -c constraints.txt '.[{','.join(extras)}]'"
 
 
 class UnsupportedError(CallerError):

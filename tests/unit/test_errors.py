@@ -1,9 +1,19 @@
 """The error tree."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from cloister import errors
-from cloister.errors import CODES, AppraisalError, CloisterError, ConfigError, error_from_wire
+from cloister.errors import (
+    CODES,
+    AppraisalError,
+    CloisterError,
+    ConfigError,
+    error_from_wire,
+    extra_hint,
+)
 
 
 def test_every_code_belongs_to_an_exported_class() -> None:
@@ -59,3 +69,13 @@ def test_each_way_a_log_can_fail_has_its_own_status() -> None:
     }
     assert {code: CODES[code].exit_status for code in codes} == codes
     assert issubclass(CODES["log.forked"], errors.TamperedError)
+
+
+def test_what_is_missing_is_installed_from_our_source() -> None:
+    """By the bare name a package index gives what somebody else calls so; nothing says that."""
+    assert extra_hint("onnx", "litert").endswith("pip install -c constraints.txt '.[onnx,litert]'")
+    root = Path(__file__).parents[2]
+    places = [root / "README.md", *root.glob("docs/guide/*.md"), *root.glob("src/**/*.py")]
+    bare = re.compile(r"pip install[^`\n]*?['\" ]cloister\b")
+    found = [each.name for each in places if bare.search(each.read_text("utf-8"))]
+    assert found == ["README.md"], "the README says not to"

@@ -20,6 +20,7 @@ from typing import Final, Literal
 from cloister.confinement import namespaces, network, syscalls
 from cloister.confinement.diagnosis import explain_failure, observe_limits
 from cloister.confinement.seccomp import ARCHITECTURES
+from cloister.errors import extra_hint
 
 __all__ = ["Fact", "State", "probe"]
 
@@ -265,7 +266,7 @@ def _libraries() -> Iterator[Fact]:
     else:
         yield Fact(
             "frameworks", "missing", "no TensorFlow, PyTorch, scikit-learn or LiteRT",
-            "cloister demo and serve have nothing to run", "pip install 'cloister[demo]'",
+            "cloister demo and serve have nothing to run", extra_hint("demo"),
         )  # fmt: skip
 
 

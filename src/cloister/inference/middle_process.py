@@ -19,7 +19,13 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from cloister.crypto.digest import sha256
-from cloister.errors import CloisterError, ConfigError, MalformedError, MissingExtraError
+from cloister.errors import (
+    CloisterError,
+    ConfigError,
+    MalformedError,
+    MissingExtraError,
+    extra_hint,
+)
 from cloister.inference.middle_link import Link, SharedMemory
 from cloister.inference.middle_message import (
     Hello,
@@ -90,7 +96,7 @@ def _on_device(part: PartFile, provider: str) -> Run:
         raise MissingExtraError(
             "running an ONNX part needs ONNX Runtime",
             code="extra.missing",
-            hint="pip install 'cloister[onnx]'",
+            hint=extra_hint("onnx"),
         ) from e
     if part.format != "onnx" or provider not in onnxruntime.get_available_providers():
         raise ConfigError(f"{provider} does not run this part here", code="config.value")

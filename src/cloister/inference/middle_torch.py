@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from cloister.errors import ConfigError, MalformedError, MissingExtraError
+from cloister.errors import ConfigError, MalformedError, MissingExtraError, extra_hint
 from cloister.inference.tensor import Array
 from cloister.partition.graph import PartFile
 from cloister.partition.onnx_file import onnx_module, read_onnx
@@ -42,7 +42,7 @@ def torch_engine(part: PartFile, *, threads: int, device: str) -> Run:
         raise MissingExtraError(
             "this engine of the middle needs PyTorch",
             code="extra.missing",
-            hint="pip install 'cloister[pytorch]'",
+            hint=extra_hint("pytorch"),
         ) from e
     if part.format != "onnx":
         raise ConfigError("PyTorch runs parts of format onnx only", code="config.value")

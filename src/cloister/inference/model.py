@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from cloister.errors import ConfigError, MalformedError, MissingExtraError
+from cloister.errors import ConfigError, MalformedError, MissingExtraError, extra_hint
 from cloister.inference.mixing import litert_mixes
 from cloister.inference.tensor import Array, TensorSpec, datatype_of
 
@@ -115,7 +115,7 @@ class LiteRTModel:
             from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415  # 0.3 s, optional
         except ImportError as e:
             raise MissingExtraError(
-                "serving needs LiteRT", code="extra.missing", hint="pip install 'cloister[litert]'"
+                "serving needs LiteRT", code="extra.missing", hint=extra_hint("litert")
             ) from e
         self._lock = threading.Lock()
         self._fresh: Callable[[], Any] = lambda: Interpreter(

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from cloister.errors import MalformedError, MissingExtraError
+from cloister.errors import MalformedError, MissingExtraError, extra_hint
 from cloister.inference.mixing import onnx_mixes
 from cloister.inference.tensor import Array, TensorSpec, datatype_of
 
@@ -80,7 +80,7 @@ class ONNXModel:
             raise MissingExtraError(
                 "serving ONNX models needs ONNX Runtime",
                 code="extra.missing",
-                hint="pip install 'cloister[onnx]'",
+                hint=extra_hint("onnx"),
             ) from e
         try:
             proto = onnx.load_model_from_string(data)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, Final
 
-from cloister.errors import MissingExtraError
+from cloister.errors import MissingExtraError, extra_hint
 from cloister.inference.metrics import Metrics
 
 __all__ = ["TracedMetrics"]
@@ -39,7 +39,7 @@ class TracedMetrics(Metrics):
             raise MissingExtraError(
                 "--otel needs OpenTelemetry",
                 code="extra.missing",
-                hint="pip install 'cloister[otel]'",
+                hint=extra_hint("otel"),
             ) from e
         self._tracer: Any = trace.get_tracer(_SCOPE)
         meter: Any = meters.get_meter(_SCOPE)

@@ -18,7 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from cloister.errors import ConfigError, MissingExtraError, RefusedError, UnsupportedError
+from cloister.errors import (
+    ConfigError,
+    MissingExtraError,
+    RefusedError,
+    UnsupportedError,
+    extra_hint,
+)
 from cloister.partition.graph import Graph, PartFile, Source
 from cloister.partition.litert_source import LiteRTSource
 from cloister.partition.onnx_source import ONNXSource
@@ -76,7 +82,7 @@ def open_saved_model(folder: Path, *, trusted: bool, unfused: bool = False) -> C
     """
     _require_trusted(trusted=trusted)
     digest = _digest_of_folder(folder)
-    data = _converted("saved-model", folder, "cloister[tensorflow]")
+    data = _converted("saved-model", folder, ("tensorflow",))
     return Converted(LiteRTSource(data, unfused=unfused), digest)
 
 
@@ -95,7 +101,7 @@ def open_torch_export(path: Path, *, trusted: bool) -> Converted:
     """
     _require_trusted(trusted=trusted)
     digest = _digest_of_file(path).digest()
-    return Converted(ONNXSource(_converted("torch-export", path, "cloister[onnx,pytorch]")), digest)
+    return Converted(ONNXSource(_converted("torch-export", path, ("onnx", "pytorch"))), digest)
 
 
 def _require_trusted(*, trusted: bool) -> None:
@@ -107,7 +113,7 @@ def _require_trusted(*, trusted: bool) -> None:
         )
 
 
-def _converted(kind: str, path: Path, extra: str) -> bytes:
+def _converted(kind: str, path: Path, extras: tuple[str, ...]) -> bytes:
     descriptor = os.memfd_create("converted", os.MFD_CLOEXEC)
     try:
         # -P: a module that lies beside the model, in the current folder, is not taken for another.
@@ -128,7 +134,7 @@ def _converted(kind: str, path: Path, extra: str) -> bytes:
             raise MissingExtraError(
                 "converting this model needs its framework",
                 code="extra.missing",
-                hint=f"pip install '{extra}'",
+                hint=extra_hint(*extras),
             )
         size = os.fstat(descriptor).st_size
         if done.returncode or not 0 < size <= _MAX_BYTES:

@@ -13,7 +13,13 @@ from dataclasses import replace
 from typing import Any, Final
 
 from cloister.crypto.digest import sha256
-from cloister.errors import CloisterError, MalformedError, MissingExtraError, UnsupportedError
+from cloister.errors import (
+    CloisterError,
+    MalformedError,
+    MissingExtraError,
+    UnsupportedError,
+    extra_hint,
+)
 from cloister.partition.graph import Graph, Node, PartFile, TensorInfo, nodes_between
 from cloister.partition.keras_config import KerasPlan, read_plan
 from cloister.partition.keras_file import KerasFile, Weights, read_keras_archive, read_keras_h5
@@ -254,7 +260,7 @@ def _keras() -> Any:
         raise MissingExtraError(
             "reading a Keras model needs Keras",
             code="extra.missing",
-            hint="pip install 'cloister[tensorflow]'",
+            hint=extra_hint("tensorflow"),
         ) from e
     return keras
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from cloister.errors import MissingExtraError
+from cloister.errors import MissingExtraError, extra_hint
 from cloister.partition.litert_checks import broken, refused, require_sound
 from cloister.partition.litert_operators import (
     DATATYPES,
@@ -158,7 +158,7 @@ def litert_schema() -> Any:
         raise MissingExtraError(
             "cutting a LiteRT model needs LiteRT",
             code="extra.missing",
-            hint="pip install 'cloister[litert]'",
+            hint=extra_hint("litert"),
         ) from e
     return schema_py_generated
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from cloister.errors import MalformedError, MissingExtraError, RefusedError
+from cloister.errors import MalformedError, MissingExtraError, RefusedError, extra_hint
 
 __all__ = ["MAX_OPSET", "constants_of", "free_name", "lists_of", "onnx_module", "read_onnx"]
 
@@ -71,7 +71,7 @@ def onnx_module() -> Any:
         raise MissingExtraError(
             "cutting an ONNX model needs onnx",
             code="extra.missing",
-            hint="pip install 'cloister[onnx]'",
+            hint=extra_hint("onnx"),
         ) from e
     return onnx
 

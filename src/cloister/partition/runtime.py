@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cloister.errors import ConfigError, MalformedError, MissingExtraError
+from cloister.errors import ConfigError, MalformedError, MissingExtraError, extra_hint
 from cloister.partition.graph import PartFile, TensorInfo
 from cloister.partition.litert_source import litert_with_outputs
 from cloister.partition.onnx_source import onnx_with_outputs
@@ -89,7 +89,7 @@ class _ONNXPart:
             raise MissingExtraError(
                 "running an ONNX part needs ONNX Runtime",
                 code="extra.missing",
-                hint="pip install 'cloister[onnx]'",
+                hint=extra_hint("onnx"),
             ) from e
         self.part: Final = part
         options = onnxruntime.SessionOptions()
@@ -130,7 +130,7 @@ class _LiteRTPart:
             raise MissingExtraError(
                 "running a LiteRT part needs LiteRT",
                 code="extra.missing",
-                hint="pip install 'cloister[litert]'",
+                hint=extra_hint("litert"),
             ) from e
         self.part: Final = part
         self._lock: Final = threading.Lock()

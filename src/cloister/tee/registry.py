@@ -20,7 +20,7 @@ from cloister.attestation.evidence import (
     ReportData,
 )
 from cloister.attestation.evidence_rules import Field
-from cloister.errors import EvidenceError, MissingExtraError
+from cloister.errors import EvidenceError, MissingExtraError, extra_hint
 
 __all__ = ["ROOTS_OF_TRUST", "RootOfTrust", "by_media_type", "by_name"]
 
@@ -118,7 +118,7 @@ class RootOfTrust:
             raise MissingExtraError(
                 f"evidence of {self.name} needs an optional part of Cloister",
                 code="extra.missing",
-                hint=f"pip install 'cloister[{self.extra}]'",
+                hint=extra_hint(self.extra),
             ) from e
 
 

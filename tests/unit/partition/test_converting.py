@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from cloister.errors import ConfigError, MissingExtraError, RefusedError, UnsupportedError
+from cloister.errors import (
+    ConfigError,
+    MissingExtraError,
+    RefusedError,
+    UnsupportedError,
+    extra_hint,
+)
 from cloister.partition import converting
 from cloister.partition.importing import open_model
 
@@ -110,7 +116,7 @@ def test_a_framework_that_is_missing_or_fails(
     give(monkeypatch, b"", code=3)
     with pytest.raises(MissingExtraError) as missing:
         open_model(exported, trusted=True)
-    assert missing.value.hint == "pip install 'cloister[onnx,pytorch]'"
+    assert missing.value.hint == extra_hint("onnx", "pytorch")
     for data, code in ((b"half", 1), (b"", 0)):
         give(monkeypatch, data, code)
         with pytest.raises(UnsupportedError) as failed:

@@ -7,7 +7,7 @@ import pytest
 from cloister.attestation.binding import nonce_of
 from cloister.attestation.evidence import ReportData
 from cloister.crypto.signature import SigningKey
-from cloister.errors import ConfigError, EvidenceError, MissingExtraError
+from cloister.errors import ConfigError, EvidenceError, MissingExtraError, extra_hint
 from cloister.tee.registry import ROOTS_OF_TRUST, RootOfTrust, by_media_type, by_name
 from cloister.tee.sim.verifier import SimVerifier
 
@@ -63,7 +63,7 @@ def test_a_missing_extra_names_the_install_line() -> None:
     with pytest.raises(MissingExtraError) as e:
         root.verifier((SigningKey.generate().public,))
     assert e.value.code == "extra.missing"
-    assert e.value.hint == "pip install 'cloister[x]'"
+    assert e.value.hint == extra_hint("x")
 
 
 @pytest.mark.spec("BIND-5", "POL-34")

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Protocol, get_args
 import numpy as np
 
 from cloister.cleanroom.engine.network import Network
-from cloister.errors import ConfigError, MissingExtraError
+from cloister.errors import ConfigError, MissingExtraError, extra_hint
 
 __all__ = ["Backend", "Framework", "load_ahead", "load_backend"]
 
@@ -81,7 +81,7 @@ def load_backend(framework: Framework, network: Network) -> Backend:
         raise MissingExtraError(
             f"training by {framework} needs it installed",
             code="extra.missing",
-            hint=f"pip install 'cloister[{_EXTRAS[framework]}]'",
+            hint=extra_hint(_EXTRAS[framework]),
         ) from e
     backend: Backend = module.make_backend(network)
     return backend

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cloister.cli.cleanroom_demo.asking import LIMIT
 from cloister.crypto.kdf import random_bytes
-from cloister.errors import MissingExtraError
+from cloister.errors import MissingExtraError, extra_hint
 
 if TYPE_CHECKING:
     from cloister.cleanroom.agreement import Room
@@ -63,7 +63,7 @@ class Material:
             raise MissingExtraError(
                 "the demonstration needs scikit-learn and a framework",
                 code="extra.missing",
-                hint="pip install 'cloister[demo]'",
+                hint=extra_hint("demo"),
             ) from e
         digits = load_digits()
         x = (digits.images[:EXAMPLES] * 15.9).astype(np.uint8)
@@ -144,7 +144,7 @@ def find_framework() -> Framework:
     raise MissingExtraError(
         "the demonstration needs a framework to train with",
         code="extra.missing",
-        hint="pip install 'cloister[demo]'",
+        hint=extra_hint("demo"),
     )
 
 

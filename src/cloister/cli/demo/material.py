@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cloister.cli.demo.places import Places
 from cloister.crypto.kdf import random_bytes
-from cloister.errors import MissingExtraError
+from cloister.errors import MissingExtraError, extra_hint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ class Material:
             raise MissingExtraError(
                 "the demonstration needs scikit-learn and TensorFlow",
                 code="extra.missing",
-                hint="pip install 'cloister[demo]'",
+                hint=extra_hint("demo"),
             ) from e
         digits = load_digits()
         note = _text_marker("DATA")

@@ -31,6 +31,7 @@ from cloister.errors import (
     StorageFullError,
     TamperedError,
     UnavailableError,
+    extra_hint,
 )
 from cloister.keyservice.state.backend import LogRow, Rekeyed, Rows
 from cloister.keyservice.state.format import FORMAT, require_format
@@ -382,7 +383,7 @@ def _driver() -> Any:
         raise MissingExtraError(
             "keeping the state in PostgreSQL needs the driver psycopg",
             code="extra.missing",
-            hint="pip install 'cloister[postgres]'",
+            hint=extra_hint("postgres"),
         ) from e
     return psycopg
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from cloister.errors import ConfigError, MissingExtraError
+from cloister.errors import ConfigError, MissingExtraError, extra_hint
 
 __all__ = ["Frameworks", "frameworks"]
 
@@ -31,7 +31,7 @@ def frameworks() -> Frameworks:
         raise MissingExtraError(
             "assessing a model needs Keras and TensorFlow",
             code="extra.missing",
-            hint="pip install 'cloister[tensorflow]'",
+            hint=extra_hint("tensorflow"),
         ) from e
     if keras.backend.backend() != "tensorflow":
         raise ConfigError(

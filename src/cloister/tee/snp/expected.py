@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from cloister.errors import ConfigError, MissingExtraError
+from cloister.errors import ConfigError, MissingExtraError, extra_hint
 
 __all__ = ["GuestImage", "launch_measurement"]
 
@@ -77,7 +77,7 @@ def launch_measurement(image: GuestImage) -> bytes:
         raise MissingExtraError(
             "computing a launch measurement needs the extra 'snp-measure'",
             code="extra.missing",
-            hint="pip install 'cloister[snp-measure]'",
+            hint=extra_hint("snp-measure"),
         ) from e
     if image.vcpu not in CPU_SIGS:
         known = ", ".join(sorted(name for name in CPU_SIGS if name.count("-") == 1))

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from cloister.errors import MissingExtraError, UnsupportedError
+from cloister.errors import MissingExtraError, UnsupportedError, extra_hint
 
 __all__ = ["TRIED", "require_engine", "surroundings"]
 
@@ -48,7 +48,7 @@ def require_engine() -> None:
         raise MissingExtraError(
             "Flower is not installed",
             code="extra.missing",
-            hint="pip install 'cloister[federated]'",
+            hint=extra_hint("federated"),
         ) from e
     if not f"{found}.".startswith(f"{TRIED}."):
         raise UnsupportedError(

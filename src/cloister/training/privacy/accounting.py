@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cloister.errors import ConfigError, MissingExtraError
+from cloister.errors import ConfigError, MissingExtraError, extra_hint
 from cloister.training.privacy.parameters import LEAST_NOISE, MOST_NOISE, PrivacyParameters
 
 __all__ = ["INTERVAL", "Mechanism", "epsilon_of", "mechanism_of", "steps_within"]
@@ -185,6 +185,6 @@ def _library() -> Any:
         raise MissingExtraError(
             "accounting for privacy needs dp-accounting",
             code="extra.missing",
-            hint="pip install 'cloister[privacy]'",
+            hint=extra_hint("privacy"),
         ) from e
     return dp_accounting

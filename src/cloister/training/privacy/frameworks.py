@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cloister.errors import ConfigError, MissingExtraError
+from cloister.errors import ConfigError, MissingExtraError, extra_hint
 
 __all__ = ["keras", "tf"]
 
@@ -13,7 +13,7 @@ except ImportError as e:
     raise MissingExtraError(
         "private training of Keras models needs TensorFlow",
         code="extra.missing",
-        hint="pip install 'cloister[tensorflow,privacy]'",
+        hint=extra_hint("tensorflow", "privacy"),
     ) from e
 
 if keras.backend.backend() != "tensorflow":

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cloister.errors import ConfigError, MissingExtraError
+from cloister.errors import ConfigError, MissingExtraError, extra_hint
 from cloister.tee.snp.expected import GuestImage, launch_measurement
 
 _HASHES = "7255371f-3a3b-4b04-927b-1da6efa8d454"
@@ -139,4 +139,4 @@ def test_the_extra_is_named(image: dict[str, Any], monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingExtraError) as e:
         launch_measurement(GuestImage(**image))
-    assert (e.value.code, e.value.hint) == ("extra.missing", "pip install 'cloister[snp-measure]'")
+    assert (e.value.code, e.value.hint) == ("extra.missing", extra_hint("snp-measure"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cloister.errors import MissingExtraError, UnsupportedError
+from cloister.errors import MissingExtraError, UnsupportedError, extra_hint
 from cloister.training.federated.engine import TRIED, require_engine, surroundings
 
 
@@ -39,7 +39,7 @@ def test_a_missing_flower_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", missing)
     with pytest.raises(MissingExtraError) as found:
         require_engine()
-    assert found.value.hint == "pip install 'cloister[federated]'"
+    assert found.value.hint == extra_hint("federated")
 
 
 @pytest.mark.spec("FED-2")
