@@ -27,18 +27,16 @@ def new(
 ) -> None:
     """Make a key; prints its public half, which charters and policies name."""
     from cloister.crypto.signature import SigningKey
-    from cloister.errors import ConfigError
-    from cloister.tee.sim.platform import write_secret_file
+    from cloister.keyservice.new_file import write_new_file
 
-    if file.exists():
-        raise ConfigError(f"{file} exists", code="config.exists", hint="name another file")
+    settings.hide_memory()
     key = SigningKey.generate()
-    write_secret_file(file, key.to_secret())
+    write_new_file(file, key.to_secret())
     if as_json:
         console.emit({"file": str(file), "public": key.public.text})
     else:
         console.lines(key.public.text)
-        console.note(f"{file} is secret: whoever has it approves in your name")
+        console.note(f"{file} is secret: whoever has it approves, reads and asks in your name")
 
 
 @app.command()

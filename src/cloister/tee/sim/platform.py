@@ -182,20 +182,25 @@ class MonotonicCounter:
 
 
 def write_secret_file(path: Path, data: bytes) -> None:
-    """Write a new file that only its owner can read, and make it durable.
+    """Write a new file that only its owner can read, and make it durable; or leave none.
 
     Raises:
         ConfigError: It exists already.
+        OSError: The disk is full, or fails.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         fd = os.open(path, flags, 0o600)
     except FileExistsError as e:
         raise ConfigError(f"{path} exists already", code="config.exists") from e
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(fd)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(fd)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def read_secret_file(path: Path, *, max_bytes: int) -> bytes:

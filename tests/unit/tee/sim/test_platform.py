@@ -1,5 +1,6 @@
 """The simulated platform's directory."""
 
+import errno
 import json
 import stat
 from pathlib import Path
@@ -142,6 +143,22 @@ def test_a_secret_file_is_never_overwritten(tmp_path: Path) -> None:
         write_secret_file(tmp_path / "s", b"2")
     assert e.value.code == "config.exists"
     assert read_secret_file(tmp_path / "s", max_bytes=1) == b"1"
+
+
+def test_a_secret_file_that_is_not_whole_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk the name is free again: the next attempt is not told that it exists."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cloister.tee.sim.platform.os.fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            write_secret_file(tmp_path / "s", b"1")
+    assert list(tmp_path.iterdir()) == []
+    write_secret_file(tmp_path / "s", b"1")
 
 
 def test_state_is_plain_json(directory: Path) -> None:
