@@ -7,8 +7,10 @@ about the data.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,14 +72,33 @@ def seal_tree(
         ConfigError: `source` is no directory, cannot be read, or holds a device, pipe or socket;
             or `directory` is taken; or a file lies in a plain or an ephemeral region.
         AppraisalError: Code `volume.region`: a file is where such a region has its folder.
-        StorageFullError: What was begun is no volume and may be deleted.
+        StorageFullError: The disk is full.
+
+    Whatever it ends with instead of a volume, an interruption too, leaves `directory` as it was.
     """
     if not source.is_dir():
         raise ConfigError(f"not a directory: {source}", code="config.value")
+    existed = directory.exists()
     store = new_directory(directory)
-    return seal_store(
-        source, store, volume_key, block_bytes=BLOCK_BYTES, progress=progress, regions=regions
-    )
+    try:
+        return seal_store(
+            source, store, volume_key, block_bytes=BLOCK_BYTES, progress=progress, regions=regions
+        )
+    except BaseException:
+        _remove_begun(directory, itself=not existed)
+        raise
+
+
+def _remove_begun(directory: Path, *, itself: bool) -> None:
+    """Remove what was put into a directory that was empty; it is no volume yet."""
+    for begun in directory.iterdir():
+        if begun.is_dir() and not begun.is_symlink():
+            shutil.rmtree(begun, ignore_errors=True)
+        else:
+            begun.unlink(missing_ok=True)
+    if itself:
+        with contextlib.suppress(OSError):
+            directory.rmdir()
 
 
 def seal_store(

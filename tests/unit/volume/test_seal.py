@@ -143,6 +143,25 @@ def test_sealed_cannot_be_written(tmp_path: Path) -> None:
     assert caught.value.code == "caller.misuse"
 
 
+@pytest.mark.parametrize("existed", [True, False])
+@pytest.mark.parametrize("end", [KeyboardInterrupt, OSError])
+def test_what_was_begun_is_gone(tmp_path: Path, end: type[BaseException], *, existed: bool) -> None:
+    """The same command works the next time; an empty folder that was there stays."""
+    source = make_source(tmp_path)
+    if existed:
+        (tmp_path / "vol").mkdir()
+
+    def stops(said: Progress) -> None:
+        if said.octets > 2_000_000:
+            raise end
+
+    with pytest.raises(end):
+        seal_tree(source, tmp_path / "vol", KEY, progress=stops)
+    assert (tmp_path / "vol").exists() == existed
+    assert not existed or list((tmp_path / "vol").iterdir()) == []
+    seal_tree(source, tmp_path / "vol", KEY, progress=quiet)
+
+
 def test_short_key_is_refused(tmp_path: Path) -> None:
     """A key that is not 32 bytes is a mistake of the caller."""
     with pytest.raises(CallerError) as caught:
