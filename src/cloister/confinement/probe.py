@@ -29,7 +29,16 @@ _TRY_TIMEOUT_S: Final = 3.0
 _OLDEST_PYTHON: Final = (3, 11)
 _OLDEST_KERNEL: Final = (5, 12)
 _LIBRARIES: Final = ("cryptography", "cbor2", "h11", "uvicorn")
-_FRAMEWORKS: Final = ("tensorflow", "tensorflow-cpu", "torch", "scikit-learn", "ai-edge-litert")
+_FRAMEWORKS: Final = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "torch",
+    "jax",
+    "scikit-learn",
+    "ai-edge-litert",
+    "onnxruntime",
+    "flwr",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +274,7 @@ def _libraries() -> Iterator[Fact]:
         yield Fact("frameworks", "ok", ", ".join(f"{name} {v}" for name, v in found.items()))
     else:
         yield Fact(
-            "frameworks", "missing", "no TensorFlow, PyTorch, scikit-learn or LiteRT",
+            "frameworks", "missing", "no TensorFlow, PyTorch, JAX, LiteRT or ONNX Runtime",
             "cloister demo and serve have nothing to run", extra_hint("demo"),
         )  # fmt: skip
 
