@@ -14,6 +14,8 @@ from cloister.cli import console
 from cloister.errors import ConfigError, MalformedError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from cloister.partition.assess.run import Assessment
     from cloister.partition.assess.sample import Sample
     from cloister.partition.report import LeakageReport
@@ -100,7 +102,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     if as_json:
         console.emit(_record(report, out, page, stopped=stopped))
         return
-    _show(report, out, page)
+    _show(report, out, page, assessment.finished.skipped)
     if stopped or not report.budget.complete:
         console.warn("not everything was run; --resume goes on where this ended")
 
@@ -255,7 +257,7 @@ def _record(
     }
 
 
-def _show(report: LeakageReport, out: Path, page: Path | None) -> None:
+def _show(report: LeakageReport, out: Path, page: Path | None, skipped: Mapping[str, str]) -> None:
     from cloister.partition.assess.order import default_objection
     from cloister.partition.assess.page_curves import strongest
 
@@ -286,6 +288,10 @@ def _show(report: LeakageReport, out: Path, page: Path | None) -> None:
                 "             The default thresholds refuse it: state your own with --require, or "
                 f"serve the whole model. {console.printable(refused)}"
             )
+    if skipped:
+        places = ", ".join(name.removeprefix("cut/") for name in skipped)
+        why = console.printable(next(iter(skipped.values())))
+        console.lines(f"left out     {places}: no place to cut ({why})")
     for note in report.notes[:2]:
         console.lines(f"note         {note}")
     console.lines(f"report       {out}")

@@ -116,6 +116,16 @@ def test_people_see_a_table(prepared: Path) -> None:
     assert "undecided" in done.stdout
 
 
+def test_people_see_what_was_left_out(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cuts that cannot be, and why; the words may be a model's."""
+    finished = Finished(skipped={"cut/6": "\x1b[2J crosses", "cut/7": "t crosses"})
+    monkeypatch.setattr(_Assessment, "finished", finished, raising=False)
+    monkeypatch.setattr(_Assessment, "__init__", lambda *_, **__: None)
+    done = _call(*_words(prepared))
+    assert done.exit_code == 0, done.output
+    assert "left out     6, 7: no place to cut (\ufffd[2J crosses)" in done.stdout
+
+
 def test_what_a_person_stops_is_kept(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The report is of what is finished, the state stays, and --resume takes it."""
     monkeypatch.setattr(_Assessment, "stopped", True)

@@ -23,6 +23,7 @@ from cloister.partition.runtime import open_part
 from cloister.partition.sealing import memory_reading
 from cloister.partition.thresholds import read_thresholds
 from cloister.testing.partition import sample_graph, sample_report
+from unit.partition.test_cuts import shaping
 
 KEY = SigningKey(b"s" * 32)
 
@@ -209,6 +210,15 @@ def test_positions_that_cannot_be_meant(front: str, back: str | None) -> None:
     with pytest.raises(CloisterError) as caught:
         choose_cuts(sample_graph(), sample_report(), front=front, back=back)
     assert caught.value.code == "config.value"
+
+
+@pytest.mark.parametrize(("front", "back"), [("2", None), ("1", "3")])
+def test_what_has_no_row_for_each_example_does_not_cross(front: str, back: str | None) -> None:
+    """Neither part can be run on some of a batch without it."""
+    with pytest.raises(CloisterError, match="no row for each example") as caught:
+        choose_cuts(shaping(), sample_report(), front=front, back=back)
+    assert caught.value.code == "config.value"
+    assert choose_cuts(shaping(), sample_report(), front="1", back="4")
 
 
 def test_a_report_that_recommends_nothing_leaves_the_whole_model() -> None:

@@ -37,7 +37,7 @@ from cloister.partition.assess.sample import Material
 from cloister.partition.assess.scale import scale_of
 from cloister.partition.assess.state import Finished, read_state, write_state
 from cloister.partition.assess.verdict import Limits, Verdict, attends, decide
-from cloister.partition.cuts import all_cuts
+from cloister.partition.cuts import all_cuts, no_place, without_examples
 from cloister.partition.graph import Cut
 from cloister.partition.report import (
     Budget,
@@ -95,7 +95,7 @@ class Assessment:
             device: What computes, for the report.
 
         Raises:
-            ConfigError: `config.value`: a position that the model has not.
+            ConfigError: `config.value`: a position that the model has not or where it is not cut.
         """
         self._network = network
         self._material = material
@@ -111,11 +111,15 @@ class Assessment:
             )
         if not inner:
             raise ConfigError("a model of one operator has nothing to cut", code="config.value")
-        self.positions: Final = tuple(sorted(set(wanted.cuts))) or tuple(inner)
+        no_places = self._no_places(inner)
+        self.positions: Final = tuple(sorted(set(wanted.cuts))) or tuple(
+            position for position in inner if position not in no_places
+        )
         self._attention = attends(network.graph.nodes)
         own = back_position(network.graph)
         self._backs = wanted.backs or (() if own is None else (own,))
-        self.finished = Finished()
+        skipped = {} if wanted.cuts else {f"cut/{p}": why for p, why in no_places.items()}
+        self.finished = Finished(skipped=skipped)
         self._found_ends: tuple[dict[str, float], dict[str, float], float] | None = None
 
     @property
@@ -245,6 +249,25 @@ class Assessment:
                 mean_image=mean,
             ),
         )
+
+    def _no_places(self, inner: Sequence[int]) -> dict[int, str]:
+        """Return where the model is not cut, and why; refuse where it was asked for."""
+        lone = without_examples(self._network.graph)
+        found = {p: why for p in inner if (why := no_place(self._cuts[p], lone)) is not None}
+        wanted = self._wanted
+        if named := [p for p in (*wanted.cuts, *wanted.backs) if p in found]:
+            raise ConfigError(
+                f"the model is not cut at {named[0]}: {found[named[0]]}",
+                code="config.value",
+                hint="a few operators before or behind it, where only rows cross",
+            )
+        if len(found) == len(inner):
+            raise ConfigError(
+                f"the model is cut nowhere: {found[inner[0]]}",
+                code="config.value",
+                hint="serve the whole model, which is the default and needs no package",
+            )
+        return found
 
     def _next(self) -> int | None:
         verdicts = {p: cut.verdict for p, cut in self.finished.cuts.items()}
