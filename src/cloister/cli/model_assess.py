@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,8 +15,6 @@ from cloister.cli import console
 from cloister.errors import ConfigError, MalformedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from cloister.partition.assess.run import Assessment
     from cloister.partition.assess.sample import Sample
     from cloister.partition.report import LeakageReport
@@ -94,6 +93,8 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     state = out.with_name(out.name + _STATE)
     if resume:
         _go_on(assessment, state)
+    for doubt in assessment.doubts:
+        console.warn(console.printable(doubt))
     stopped = _run(assessment, state, quiet=as_json)
     report = assessment.report()
     _write(assessment, report, out, page)
@@ -102,7 +103,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     if as_json:
         console.emit(_record(report, out, page, stopped=stopped))
         return
-    _show(report, out, page, assessment.finished.skipped)
+    _show(report, out, page, assessment)
     if stopped or not report.budget.complete:
         console.warn("not everything was run; --resume goes on where this ended")
 
@@ -158,7 +159,7 @@ def _read(file: Path) -> Sample:
             hint="numpy.savez(file, images=…, labels=…) writes one",
         ) from e
     try:
-        return read_sample(data)
+        return replace(read_sample(data), name=console.printable(file))
     except MalformedError as e:
         raise MalformedError(
             f"{file}: {e.public}",
@@ -257,7 +258,7 @@ def _record(
     }
 
 
-def _show(report: LeakageReport, out: Path, page: Path | None, skipped: Mapping[str, str]) -> None:
+def _show(report: LeakageReport, out: Path, page: Path | None, assessment: Assessment) -> None:
     from cloister.partition.assess.order import default_objection
     from cloister.partition.assess.page_curves import strongest
 
@@ -288,12 +289,12 @@ def _show(report: LeakageReport, out: Path, page: Path | None, skipped: Mapping[
                 "             The default thresholds refuse it: state your own with --require, or "
                 f"serve the whole model. {console.printable(refused)}"
             )
-    if skipped:
+    if skipped := assessment.finished.skipped:
         places = ", ".join(name.removeprefix("cut/") for name in skipped)
         why = console.printable(next(iter(skipped.values())))
         console.lines(f"left out     {places}: no place to cut ({why})")
-    for note in report.notes[:2]:
-        console.lines(f"note         {note}")
+    for note in report.notes[: 2 + len(assessment.doubts)]:
+        console.lines(f"note         {console.printable(note)}")
     console.lines(f"report       {out}")
     if page is not None:
         console.lines(f"page         {page}")

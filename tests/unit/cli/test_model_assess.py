@@ -25,6 +25,7 @@ def _call(*words: str | Path) -> Any:
 class _Assessment:
     """Finishes at once, or is stopped by a person."""
 
+    doubts: tuple[str, ...] = ()
     stopped = False
     resumed: bytes | None = None
 
@@ -114,6 +115,24 @@ def test_people_see_a_table(prepared: Path) -> None:
     assert "decoder.ssim-gain.high: an attack that was cut short" in done.stdout
     assert "no bound" in done.stdout
     assert "undecided" in done.stdout
+
+
+def test_images_in_another_scale_are_refused_by_their_file(prepared: Path) -> None:
+    """Metrics of clipped images would make attacks look weak."""
+    done = _call(*_words(prepared, "--proxy", str(prepared / "sample.npz"), "--ends", "0:0.5"))
+    assert isinstance(done.exception, CloisterError)
+    assert done.exception.code == "config.value"
+    assert "sample.npz): pixels from 0.000" in done.exception.public
+    assert "--ends" in (done.exception.hint or "")
+
+
+def test_doubts_are_said_before_and_after(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a warning before it takes its time, and among the notes."""
+    monkeypatch.setattr(_Assessment, "doubts", ("in another scale?",))
+    done = _call(*_words(prepared))
+    assert done.exit_code == 0, done.output
+    assert "warning: in another scale?" in done.stderr
+    assert "no bound" in done.stdout
 
 
 def test_people_see_what_was_left_out(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

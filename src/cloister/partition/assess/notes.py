@@ -30,6 +30,7 @@ def of(
     not_run: tuple[str, ...],
     device: str,
     mean_image: float,
+    doubts: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
     """Return the notes, the most important first.
 
@@ -40,8 +41,9 @@ def of(
         not_run: What was asked for and not done.
         device: What computed.
         mean_image: SSIM of the mean public image with held-out ones, on average.
+        doubts: What speaks against all of it.
     """
-    made = [NO_BOUND, EXPOSED]
+    made = [*doubts, NO_BOUND, EXPOSED]
     if attends(network.graph.nodes):
         made.append(ATTENTION)
     made += material.notes

@@ -6,9 +6,10 @@ finished is kept, so that it can be stopped at any moment and gone on with.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, cast
 
@@ -34,7 +35,7 @@ from cloister.partition.assess.order import (
     settle,
 )
 from cloister.partition.assess.sample import Material
-from cloister.partition.assess.scale import scale_of
+from cloister.partition.assess.scale import near_chance, scale_of
 from cloister.partition.assess.state import Finished, read_state, write_state
 from cloister.partition.assess.verdict import Limits, Verdict, attends, decide
 from cloister.partition.cuts import all_cuts, no_place, without_examples
@@ -135,6 +136,13 @@ class Assessment:
         ]
         return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What speaks against the images being what the model takes; a person should hear it."""
+        identity, noise, _ = self._scale()
+        doubt = near_chance(identity, noise, classes=self._network.classes)
+        return self._material.doubts if doubt is None else (*self._material.doubts, doubt)
+
     def run(self, progress: Callable[[float, str], None], saved: Callable[[], None]) -> None:
         """Do what is not finished, within the time; Keras does not comment on it.
 
@@ -142,9 +150,7 @@ class Assessment:
             progress: Hears how much is done, from 0 to 1, and what is being done.
             saved: Called after each thing that is finished, which is when a state is worth writing.
         """
-        with warnings.catch_warnings():
-            # Models of one input take it alone or as a list of one, and mean the same.
-            warnings.filterwarnings("ignore", message="The structure of `inputs`")
+        with _unremarked():
             self._run(progress, saved)
         progress(1.0, "done")
 
@@ -247,6 +253,7 @@ class Assessment:
                 not_run=self._not_run(),
                 device=self._device,
                 mean_image=mean,
+                doubts=self.doubts,
             ),
         )
 
@@ -426,10 +433,19 @@ class Assessment:
 
     def _scale(self) -> tuple[dict[str, float], dict[str, float], float]:
         if self._found_ends is None:
-            self._found_ends = scale_of(
-                self._network,
-                self._cuts[self.positions[0]],
-                self._material,
-                seed=self._wanted.seed,
-            )
+            with _unremarked():
+                self._found_ends = scale_of(
+                    self._network,
+                    self._cuts[self.positions[0]],
+                    self._material,
+                    seed=self._wanted.seed,
+                )
         return self._found_ends
+
+
+@contextlib.contextmanager
+def _unremarked() -> Iterator[None]:
+    """Keep Keras from saying that a model of one input may take it as a list of one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The structure of `inputs`")
+        yield

@@ -38,6 +38,11 @@ def test_what_is_always_said() -> None:
     assert said[-1] == "property by queries: x"
 
 
+def test_doubts_come_first() -> None:
+    """What may make all of it worthless."""
+    assert _notes(doubts=("in another scale?",))[:2] == ("in another scale?", NO_BOUND)
+
+
 def test_depth_does_not_protect_tokens() -> None:
     """Said where there is attention, and only there."""
     assert ATTENTION in _notes("MultiHeadAttention")

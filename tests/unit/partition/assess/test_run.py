@@ -126,6 +126,7 @@ class Bench:
             graph=_graph(depth),
             source=SimpleNamespace(digest=b"m" * 32),
             differentiable=True,
+            classes=3,
             scores=lambda images: np.eye(3)[np.arange(len(images)) % 3],
         )
         return self.of(network, **wanted)
@@ -270,6 +271,18 @@ def test_time_that_is_over_leaves_a_report_that_says_so(
     assert bench.asked == []
     assert (found.cuts, found.recommended, found.budget.complete) == ((), None, False)
     assert write_report(found)
+
+
+def test_doubts_about_the_images_are_notes_of_the_report(bench: Bench) -> None:
+    """A model that is right about a third of three classes may see its images in another scale."""
+    made = bench.made()
+    assert made.doubts == ()
+    made = bench.made()
+    made._network.scores = lambda images: np.eye(3)[np.zeros(len(images), int)]  # type: ignore[method-assign]  # a stand-in
+    made.run(lambda *_: None, lambda: None)
+    (doubt,) = made.doubts
+    assert "right about 40 % of the held-out images, where guessing is about 40 %" in doubt
+    assert made.report().notes[0] == doubt
 
 
 def test_only_the_cuts_that_are_asked_for(bench: Bench) -> None:
