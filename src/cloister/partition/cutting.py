@@ -120,6 +120,12 @@ def choose_cuts(
             nothing in it, or something crosses that has no row for each example.
     """
     if front == RECOMMENDED:
+        if report.recommended is None and not report.budget.complete:
+            raise ConfigError(
+                "the leakage report recommends no cut, and is not finished",
+                code="config.value",
+                hint="cloister model assess with --resume goes on where it ended",
+            )
         if report.recommended is None:
             raise ConfigError(
                 "the leakage report recommends no cut",
