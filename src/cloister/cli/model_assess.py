@@ -176,7 +176,14 @@ def _write(assessment: Assessment, report: LeakageReport, out: Path, page: Path 
     _replace(out, write_report(report))
     if page is not None:
         finished = assessment.finished
-        _replace(page, page_of(report, finished.pictures, finished.remarks, finished.skipped))
+        made = page_of(
+            report,
+            finished.pictures,
+            finished.remarks,
+            finished.skipped,
+            stopped=assessment.stopped,
+        )
+        _replace(page, made)
 
 
 def _replace(file: Path, data: bytes) -> None:
@@ -241,13 +248,14 @@ def _device(differentiable: bool) -> str:
 def _record(
     report: LeakageReport, out: Path, page: Path | None, *, stopped: bool
 ) -> dict[str, object]:
-    from cloister.partition.assess.order import default_objection
+    from cloister.partition.assess.order import default_objection, little_saved
 
     return {
         "report": str(out),
         "page": None if page is None else str(page),
         "recommended": report.recommended,
         "default_thresholds": default_objection(report),
+        "little_saved": little_saved(report),
         "complete": report.budget.complete,
         "stopped": stopped,
         "cuts": [
@@ -259,7 +267,7 @@ def _record(
 
 
 def _show(report: LeakageReport, out: Path, page: Path | None, assessment: Assessment) -> None:
-    from cloister.partition.assess.order import default_objection
+    from cloister.partition.assess.order import default_objection, little_saved
     from cloister.partition.assess.page_curves import strongest
 
     rows = []
@@ -277,12 +285,17 @@ def _show(report: LeakageReport, out: Path, page: Path | None, assessment: Asses
         )
     heads = ("cut", "what crosses", "numbers", "ms", "strongest attack", "verdict")
     console.table(console.printable(report.model.name), heads, rows)
-    if report.recommended is None:
+    if report.recommended is None and not report.budget.complete:
+        console.lines("recommended  none yet: not everything was run")
+    elif report.recommended is None:
         console.lines("recommended  none: serve the whole model in the enclave")
     else:
         chosen = report.cut(report.recommended)
         because = "" if chosen is None else chosen.because
         console.lines(f"recommended  {report.recommended}. {console.printable(because)}")
+        saved = little_saved(report)
+        if saved is not None:
+            console.lines(f"             {saved}")
         refused = default_objection(report)
         if refused is not None:
             console.lines(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,17 @@ def test_doubts_are_said_before_and_after(prepared: Path, monkeypatch: pytest.Mo
     assert "no bound" in done.stdout
 
 
+def test_people_see_that_a_cut_saves_nothing(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the recommendation."""
+    made = report()
+    cuts = (*made.cuts[:-1], replace(made.cuts[-1], front_ms=1.16, whole_ms=1.0))
+    monkeypatch.setattr(_Assessment, "report", lambda _: replace(made, cuts=cuts))
+    assert "saves little or nothing" in _call(*_words(prepared)).stdout
+    assert "1.16 ms" in json.loads(_call(*_words(prepared, "--json")).stdout)["little_saved"]
+
+
 def test_people_see_what_was_left_out(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cuts that cannot be, and why; the words may be a model's."""
     finished = Finished(skipped={"cut/6": "\x1b[2J crosses", "cut/7": "t crosses"})
@@ -148,10 +160,12 @@ def test_people_see_what_was_left_out(prepared: Path, monkeypatch: pytest.Monkey
 def test_what_a_person_stops_is_kept(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The report is of what is finished, the state stays, and --resume takes it."""
     monkeypatch.setattr(_Assessment, "stopped", True)
-    done = _call(*_words(prepared))
+    done = _call(*_words(prepared, "--page", str(prepared / "page.html")))
     assert done.exit_code == 0, done.output
     assert "stopped; what is finished is kept" in done.stderr
     assert "--resume goes on" in done.stderr
+    assert "none yet: not everything was run" in done.stdout
+    assert "Somebody stopped it" in (prepared / "page.html").read_text()
     assert (prepared / "report.json.state").read_bytes() == b"state"
     assert not read_report((prepared / "report.json").read_bytes()).budget.complete
     monkeypatch.setattr(_Assessment, "stopped", False)

@@ -81,7 +81,13 @@ class Wanted:
 
 
 class Assessment:
-    """One model, one sample, one budget."""
+    """One model, one sample, one budget.
+
+    Attributes:
+        positions: Where cuts are asked for.
+        finished: What is done.
+        stopped: Whether a person ended the last run.
+    """
 
     def __init__(
         self, network: Network, material: Material, wanted: Wanted, *, at: int, device: str
@@ -121,6 +127,7 @@ class Assessment:
         self._backs = wanted.backs or (() if own is None else (own,))
         skipped = {} if wanted.cuts else {f"cut/{p}": why for p, why in no_places.items()}
         self.finished = Finished(skipped=skipped)
+        self.stopped = False
         self._found_ends: tuple[dict[str, float], dict[str, float], float] | None = None
 
     @property
@@ -150,8 +157,12 @@ class Assessment:
             progress: Hears how much is done, from 0 to 1, and what is being done.
             saved: Called after each thing that is finished, which is when a state is worth writing.
         """
-        with _unremarked():
-            self._run(progress, saved)
+        try:
+            with _unremarked():
+                self._run(progress, saved)
+        except KeyboardInterrupt:
+            self.stopped = True
+            raise
         progress(1.0, "done")
 
     def _run(self, progress: Callable[[float, str], None], saved: Callable[[], None]) -> None:
@@ -254,6 +265,7 @@ class Assessment:
                 device=self._device,
                 mean_image=mean,
                 doubts=self.doubts,
+                stopped=self.stopped,
             ),
         )
 

@@ -57,6 +57,9 @@ def test_what_was_not_run_is_listed() -> None:
         differentiable=False,
     )
     assert any("the cut at 11 and 28 more" in each for each in said)
+    assert any(each.startswith("not run, for lack of time: ") for each in said)
+    said_of_a_stop = _notes(not_run=("the cut at 1",), stopped=True)
+    assert "not run, as somebody stopped it: the cut at 1" in said_of_a_stop
     assert "3 is no place to cut: no converter" in said
     assert any("no gradients" in each for each in said)
     assert max(map(len, said)) < 2000

@@ -177,8 +177,10 @@ def test_what_is_stopped_is_gone_on_with(bench: Bench) -> None:
     first, saved = bench.made(), []
     with pytest.raises(KeyboardInterrupt):
         first.run(lambda *_: None, lambda: saved.append(first.state()))
+    assert first.stopped
     assert not first.report().budget.complete
-    assert any("not run, for lack of time: the cut at" in note for note in first.report().notes)
+    notes = first.report().notes
+    assert any("not run, as somebody stopped it: the cut at" in note for note in notes)
     bench.stop_at = None
     kept = set(bench.asked) - {6}
     bench.asked.clear()
