@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -60,7 +59,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
 
     Nothing leaves this machine. Ctrl-C ends it with a report of what is finished; --resume goes on.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    console.hush_frameworks()
     from cloister.keyservice.clock import read_clock
     from cloister.partition.assess.networks import Network
     from cloister.partition.assess.run import Assessment, Wanted
@@ -77,23 +76,26 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     )
     scale = _ends(ends)
     own = _read(sample)
-    network = Network(open_model(model, trusted=trusted))
-    material = split(
-        own,
-        None if proxy is None else _read(proxy),
-        None if trained is None else _read(trained),
-        image=network.image,
-        classes=network.classes,
-        ends=scale,
-        seed=seed,
-    )
-    assessment = Assessment(
-        network, material, wanted, at=read_clock().at, device=_device(network.differentiable)
-    )
+    with console.Heartbeat(quiet=as_json) as beat:
+        beat(0, "reading the model")
+        network = Network(open_model(model, trusted=trusted))
+        material = split(
+            own,
+            None if proxy is None else _read(proxy),
+            None if trained is None else _read(trained),
+            image=network.image,
+            classes=network.classes,
+            ends=scale,
+            seed=seed,
+        )
+        assessment = Assessment(
+            network, material, wanted, at=read_clock().at, device=_device(network.differentiable)
+        )
+        doubts = assessment.doubts
     state = out.with_name(out.name + _STATE)
     if resume:
         _go_on(assessment, state)
-    for doubt in assessment.doubts:
+    for doubt in doubts:
         console.warn(console.printable(doubt))
     stopped = _run(assessment, state, quiet=as_json)
     report = assessment.report()
@@ -110,16 +112,14 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
 
 def _run(assessment: Assessment, state: Path, *, quiet: bool) -> bool:
     """Run within the budget and keep what is finished; return whether a person stopped it."""
-    heard = ""
-    with console.progress("assessing", quiet=quiet) as step:
+    with (
+        console.progress("assessing", quiet=quiet) as step,
+        console.Heartbeat(quiet=quiet) as beat,
+    ):
 
         def hear(done: float, what: str) -> None:
-            nonlocal heard
             step(round(_PER_MILLE * done), _PER_MILLE)
-            # On a terminal the bar says it all, and lines would run through it.
-            if what != heard and not quiet and not sys.stderr.isatty():
-                heard = what
-                console.note(f"... {what}")
+            beat(done, what)
 
         try:
             assessment.run(hear, lambda: _replace(state, assessment.state()))

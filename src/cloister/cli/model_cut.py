@@ -56,6 +56,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     Nothing is written where the parts do not give what the whole model gives, or where something
     of a secret part is left in the exposed one.
     """
+    console.hush_frameworks()
     from cloister.crypto.kdf import random_bytes
     from cloister.keyservice.clock import read_clock
     from cloister.partition.cutting import Wish, cut_package

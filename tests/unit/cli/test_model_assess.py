@@ -127,6 +127,15 @@ def test_images_in_another_scale_are_refused_by_their_file(prepared: Path) -> No
     assert "--ends" in (done.exception.hint or "")
 
 
+def test_what_is_done_is_said_where_no_bar_is_drawn(prepared: Path) -> None:
+    """On standard error, from the reading on; --json is silent."""
+    done = _call(*_words(prepared))
+    assert done.stderr.startswith("... reading the model\n... cut 1\n")
+    done = _call(*_words(prepared, "--json"))
+    assert done.stderr == ""
+    assert json.loads(done.stdout)
+
+
 def test_doubts_are_said_before_and_after(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a warning before it takes its time, and among the notes."""
     monkeypatch.setattr(_Assessment, "doubts", ("in another scale?",))
