@@ -96,7 +96,6 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "partition/litert_operators.py": "a table; partition/test_litert_file.py reads by it",
     "partition/keras_source.py": "TensorFlow: integration/test_partition_keras.py",
     "partition/assess/attack.py": "types only; attack/test_cut_leakage.py",
-    "partition/assess/attacking.py": "TensorFlow: integration/test_assessment.py",
     "partition/assess/bounds.py": "TensorFlow: attack/test_cut_leakage.py",
     "partition/assess/clock.py": "the edge: reads a clock",
     "partition/assess/decoder.py": "TensorFlow: attack/test_cut_leakage.py",

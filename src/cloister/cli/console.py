@@ -7,8 +7,11 @@ that `--json` output can be piped. `rich` is loaded only when something is drawn
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -18,9 +21,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = [
+    "Heartbeat",
     "SlowProgress",
     "emit",
     "fail",
+    "hush_frameworks",
     "lines",
     "note",
     "printable",
@@ -114,6 +119,59 @@ def progress(description: str, *, quiet: bool) -> Iterator[Callable[[int, int], 
             bars.update(task, completed=done, total=total or None)
 
         yield step
+
+
+class Heartbeat:
+    """Lines on standard error for a long step where no bar is drawn: what is done, and that it is.
+
+    Call it with (share done, what is done); use it as a context, since a thread writes the lines.
+    A terminal has a bar instead.
+    """
+
+    def __init__(self, *, quiet: bool, every: float = 10.0) -> None:
+        """Take how many seconds may pass without a line; with `quiet` nothing is ever shown."""
+        self._shown: Final = not quiet and not sys.stderr.isatty()
+        self._every: Final = every
+        self._ended: Final = threading.Event()
+        self._thread: Final = threading.Thread(target=self._beat, daemon=True)
+        self._now = 0.0, ""
+
+    def __enter__(self) -> Heartbeat:
+        """Begin."""
+        if self._shown:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write no more."""
+        self._ended.set()
+        if self._shown:
+            self._thread.join()
+
+    def __call__(self, done: float, what: str) -> None:
+        """Note how far it is, from 0 to 1; what is new has a line at once."""
+        new = what != self._now[1]
+        self._now = done, what
+        if new and self._shown:
+            note(f"... {what}")
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._every):
+            done, what = self._now
+            if what:
+                note(f"... {what}, {100 * done:.0f} % of all is done")
+
+
+def hush_frameworks() -> None:
+    """Keep TensorFlow and Keras from remarking on their own doing; their errors are still heard.
+
+    What their native code writes while it is loaded cannot be told from why it ends a process, and
+    stays.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with contextlib.suppress(ImportError):
+        logging = importlib.import_module("absl.logging")
+        logging.set_verbosity(logging.ERROR)
 
 
 class SlowProgress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -59,7 +59,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
 
     Nothing leaves this machine. Ctrl-C ends it with a report of what is finished; --resume goes on.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    console.hush_frameworks()
     from cloister.keyservice.clock import read_clock
     from cloister.partition.assess.networks import Network
     from cloister.partition.assess.run import Assessment, Wanted
@@ -76,22 +76,27 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     )
     scale = _ends(ends)
     own = _read(sample)
-    network = Network(open_model(model, trusted=trusted))
-    material = split(
-        own,
-        None if proxy is None else _read(proxy),
-        None if trained is None else _read(trained),
-        image=network.image,
-        classes=network.classes,
-        ends=scale,
-        seed=seed,
-    )
-    assessment = Assessment(
-        network, material, wanted, at=read_clock().at, device=_device(network.differentiable)
-    )
+    with console.Heartbeat(quiet=as_json) as beat:
+        beat(0, "reading the model")
+        network = Network(open_model(model, trusted=trusted))
+        material = split(
+            own,
+            None if proxy is None else _read(proxy),
+            None if trained is None else _read(trained),
+            image=network.image,
+            classes=network.classes,
+            ends=scale,
+            seed=seed,
+        )
+        assessment = Assessment(
+            network, material, wanted, at=read_clock().at, device=_device(network.differentiable)
+        )
+        doubts = assessment.doubts
     state = out.with_name(out.name + _STATE)
     if resume:
         _go_on(assessment, state)
+    for doubt in doubts:
+        console.warn(console.printable(doubt))
     stopped = _run(assessment, state, quiet=as_json)
     report = assessment.report()
     _write(assessment, report, out, page)
@@ -100,23 +105,21 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     if as_json:
         console.emit(_record(report, out, page, stopped=stopped))
         return
-    _show(report, out, page)
+    _show(report, out, page, assessment)
     if stopped or not report.budget.complete:
         console.warn("not everything was run; --resume goes on where this ended")
 
 
 def _run(assessment: Assessment, state: Path, *, quiet: bool) -> bool:
     """Run within the budget and keep what is finished; return whether a person stopped it."""
-    heard = ""
-    with console.progress("assessing", quiet=quiet) as step:
+    with (
+        console.progress("assessing", quiet=quiet) as step,
+        console.Heartbeat(quiet=quiet) as beat,
+    ):
 
         def hear(done: float, what: str) -> None:
-            nonlocal heard
             step(round(_PER_MILLE * done), _PER_MILLE)
-            # On a terminal the bar says it all, and lines would run through it.
-            if what != heard and not quiet and not sys.stderr.isatty():
-                heard = what
-                console.note(f"... {what}")
+            beat(done, what)
 
         try:
             assessment.run(hear, lambda: _replace(state, assessment.state()))
@@ -156,7 +159,7 @@ def _read(file: Path) -> Sample:
             hint="numpy.savez(file, images=…, labels=…) writes one",
         ) from e
     try:
-        return read_sample(data)
+        return replace(read_sample(data), name=console.printable(file))
     except MalformedError as e:
         raise MalformedError(
             f"{file}: {e.public}",
@@ -173,7 +176,14 @@ def _write(assessment: Assessment, report: LeakageReport, out: Path, page: Path 
     _replace(out, write_report(report))
     if page is not None:
         finished = assessment.finished
-        _replace(page, page_of(report, finished.pictures, finished.remarks, finished.skipped))
+        made = page_of(
+            report,
+            finished.pictures,
+            finished.remarks,
+            finished.skipped,
+            stopped=assessment.stopped,
+        )
+        _replace(page, made)
 
 
 def _replace(file: Path, data: bytes) -> None:
@@ -238,13 +248,14 @@ def _device(differentiable: bool) -> str:
 def _record(
     report: LeakageReport, out: Path, page: Path | None, *, stopped: bool
 ) -> dict[str, object]:
-    from cloister.partition.assess.order import default_objection
+    from cloister.partition.assess.order import default_objection, little_saved
 
     return {
         "report": str(out),
         "page": None if page is None else str(page),
         "recommended": report.recommended,
         "default_thresholds": default_objection(report),
+        "little_saved": little_saved(report),
         "complete": report.budget.complete,
         "stopped": stopped,
         "cuts": [
@@ -255,8 +266,8 @@ def _record(
     }
 
 
-def _show(report: LeakageReport, out: Path, page: Path | None) -> None:
-    from cloister.partition.assess.order import default_objection
+def _show(report: LeakageReport, out: Path, page: Path | None, assessment: Assessment) -> None:
+    from cloister.partition.assess.order import default_objection, little_saved
     from cloister.partition.assess.page_curves import strongest
 
     rows = []
@@ -274,20 +285,29 @@ def _show(report: LeakageReport, out: Path, page: Path | None) -> None:
         )
     heads = ("cut", "what crosses", "numbers", "ms", "strongest attack", "verdict")
     console.table(console.printable(report.model.name), heads, rows)
-    if report.recommended is None:
+    if report.recommended is None and not report.budget.complete:
+        console.lines("recommended  none yet: not everything was run")
+    elif report.recommended is None:
         console.lines("recommended  none: serve the whole model in the enclave")
     else:
         chosen = report.cut(report.recommended)
         because = "" if chosen is None else chosen.because
         console.lines(f"recommended  {report.recommended}. {console.printable(because)}")
+        saved = little_saved(report)
+        if saved is not None:
+            console.lines(f"             {saved}")
         refused = default_objection(report)
         if refused is not None:
             console.lines(
                 "             The default thresholds refuse it: state your own with --require, or "
                 f"serve the whole model. {console.printable(refused)}"
             )
-    for note in report.notes[:2]:
-        console.lines(f"note         {note}")
+    if skipped := assessment.finished.skipped:
+        places = ", ".join(name.removeprefix("cut/") for name in skipped)
+        why = console.printable(next(iter(skipped.values())))
+        console.lines(f"left out     {places}: no place to cut ({why})")
+    for note in report.notes[: 2 + len(assessment.doubts)]:
+        console.lines(f"note         {console.printable(note)}")
     console.lines(f"report       {out}")
     if page is not None:
         console.lines(f"page         {page}")

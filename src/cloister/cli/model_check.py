@@ -19,7 +19,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     folder: Path = typer.Argument(help="The package's exposed side."),
     signer: list[str] = typer.Option(help="Whose packages are taken: ed25519:…"),
     require: list[str] = typer.Option(
-        ["default"], help="What the report must pass, such as decoder.ssim.worst_decile<=0.35."
+        ["default"], help="What the report must pass, such as decoder.ssim-gain.high<=0.3."
     ),
     secret: Path | None = typer.Option(
         None, help="Its secret side: the volume's store, or where the volume is mounted."

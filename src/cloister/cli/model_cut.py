@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +36,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         None, help="Names of the classes, one a line or a JSON array; they stay secret."
     ),
     require: list[str] = typer.Option(
-        ["default"], help="What the report must pass, such as decoder.ssim.worst_decile<=0.35."
+        ["default"], help="What the report must pass, such as decoder.ssim-gain.high<=0.3."
     ),
     name: str = typer.Option("", help="What people call it (default: the file's name)."),
     trials: int = typer.Option(8, min=1, help="Random inputs to compare parts and whole on."),
@@ -54,6 +56,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     Nothing is written where the parts do not give what the whole model gives, or where something
     of a secret part is left in the exposed one.
     """
+    console.hush_frameworks()
     from cloister.crypto.kdf import random_bytes
     from cloister.keyservice.clock import read_clock
     from cloister.partition.cutting import Wish, cut_package
@@ -110,6 +113,19 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     model_shown.show(opened)
     console.lines(f"may be exposed  {out}")
     console.lines(f"to be served    {volume}, volume {identity.volume_id.hex()}")
+    for what, words in _next(out, volume, signer.public.text, require).items():
+        console.lines(f"{what:<15} {shlex.join(words)}")
+
+
+def _next(out: Path, volume: Path, signer: str, require: Sequence[str]) -> dict[str, list[str]]:
+    """Return the commands that take this package, with what it was held against."""
+    from cloister.partition.thresholds import DEFAULT
+
+    held = [word for each in require for word in ("--require", each)]
+    own = held if list(require) != [DEFAULT] else []
+    check = ["cloister", "model", "check", str(out), "--signer", signer, *own]
+    serve = ["cloister", "serve", str(volume), "--package", "--signer", signer, *held]
+    return {"check it": check, "serve it": [*serve, "--middle", "HOST:PORT", "--client", "ID"]}
 
 
 def _require_new(folder: Path) -> None:

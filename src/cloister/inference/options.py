@@ -81,7 +81,7 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
         "--require",
         action="append",
         metavar="THRESHOLD",
-        help="what its report must show, such as 'decoder.ssim.worst_decile<=0.35'; repeatable",
+        help="what its report must show, such as 'decoder.ssim-gain.high<=0.3'; repeatable",
     )
     parser.add_argument(
         "--middle", metavar="ADDRESS", help="where the exposed part runs: tcp:host:port"

@@ -12,10 +12,12 @@ from typing import Final
 from cloister.errors import ConfigError, RefusedError
 from cloister.partition.graph import Cut, Graph
 
-__all__ = ["all_cuts", "cut_at"]
+__all__ = ["all_cuts", "cut_at", "no_place", "without_examples"]
 
 _MAX_WIDTH: Final = 1024
 _MAX_TOGETHER: Final = 1 << 22
+# What gives the sizes of a tensor, and nothing of the numbers in it.
+_SIZES: Final = frozenset({"SHAPE", "Shape", "Size"})
 
 
 def all_cuts(graph: Graph) -> tuple[Cut, ...]:
@@ -53,6 +55,31 @@ def cut_at(graph: Graph, position: int) -> Cut:
         if at == position:
             cut = _cut(at, alive)
     return cut
+
+
+def without_examples(graph: Graph) -> frozenset[str]:
+    """Return the tensors that have no row for each example.
+
+    These are numbers by themselves, and what is computed from sizes alone, such as the shape that a
+    batch is brought to. Parts are run on some examples of many, so nothing that they say of a batch
+    as a whole can be handed over.
+    """
+    of_sizes: set[str] = set()
+    for node in graph.nodes:
+        if node.operator in _SIZES or (node.inputs and of_sizes.issuperset(node.inputs)):
+            of_sizes.update(node.outputs)
+    return frozenset(name for name, info in graph.tensors.items() if not info.shape) | of_sizes
+
+
+def no_place(cut: Cut, lone: Collection[str]) -> str | None:
+    """Return why a model is not cut here: something crosses that has no row for each example.
+
+    Args:
+        cut: The cut.
+        lone: As `without_examples` has them.
+    """
+    found = [name for name in cut.tensors if name in lone]
+    return f"{found[0]} crosses, which has no row for each example" if found else None
 
 
 def _crossing(graph: Graph) -> Iterator[Collection[str]]:

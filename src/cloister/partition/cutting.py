@@ -13,7 +13,7 @@ from typing import Final
 from cloister.crypto.signature import SigningKey
 from cloister.errors import ConfigError
 from cloister.partition.constants import require_kept_out
-from cloister.partition.cuts import cut_at
+from cloister.partition.cuts import cut_at, no_place, without_examples
 from cloister.partition.equality import require_equal
 from cloister.partition.graph import Cut, Graph, Source
 from cloister.partition.leakage import LeakageReport
@@ -116,10 +116,16 @@ def choose_cuts(
         back: A position; None, or that of the model's end, leaves no back part.
 
     Raises:
-        ConfigError: `config.value`: no such position, nothing recommended, or an exposed part with
-            nothing in it.
+        ConfigError: `config.value`: no such position, nothing recommended, an exposed part with
+            nothing in it, or something crosses that has no row for each example.
     """
     if front == RECOMMENDED:
+        if report.recommended is None and not report.budget.complete:
+            raise ConfigError(
+                "the leakage report recommends no cut, and is not finished",
+                code="config.value",
+                hint="cloister model assess with --resume goes on where it ended",
+            )
         if report.recommended is None:
             raise ConfigError(
                 "the leakage report recommends no cut",
@@ -136,6 +142,7 @@ def choose_cuts(
             code="config.value",
             hint="the whole model in the enclave is the default and needs no package",
         )
+    _require_examples(graph, first)
     end = len(graph.nodes) if back is None else _position(back)
     if end == len(graph.nodes):
         return first, None
@@ -144,7 +151,18 @@ def choose_cuts(
         raise ConfigError(
             f"the exposed part would end at {end} and begin at {begin}", code="config.value"
         )
+    _require_examples(graph, last)
     return first, last
+
+
+def _require_examples(graph: Graph, cut: Cut) -> None:
+    why = no_place(cut, without_examples(graph))
+    if why is not None:
+        raise ConfigError(
+            f"the model is not cut at {cut.position}: {why}",
+            code="config.value",
+            hint="a few operators before or behind it, where only rows cross",
+        )
 
 
 def cut_model(

@@ -147,12 +147,13 @@ class LiteRTFile:
 
 
 def litert_schema() -> Any:
-    """Return LiteRT's module of the file's tables.
+    """Return LiteRT's module of the file's tables; flatbuffers, which it stands on, is there then.
 
     Raises:
         MissingExtraError: LiteRT is not installed.
     """
     try:
+        import flatbuffers.table  # noqa: F401, PLC0415  # comes with LiteRT
         from ai_edge_litert import schema_py_generated  # noqa: PLC0415  # optional
     except ImportError as e:
         raise MissingExtraError(
@@ -231,10 +232,11 @@ def _options(tables: Tables, kind: int, position: int) -> Any:
     fields = tables.fields(position)
     if OPTION_VECTORS.get(kind) in fields:
         tables.vector(fields[OPTION_VECTORS[kind]], "i32")
+    schema = litert_schema()
     from flatbuffers.table import Table  # noqa: PLC0415  # comes with LiteRT
 
     try:
-        options = litert_schema().BuiltinOptionsCreator(kind, Table(tables.data, position))
+        options = schema.BuiltinOptionsCreator(kind, Table(tables.data, position))
         known = len(vars(options))
     except (struct.error, IndexError, ValueError, TypeError, AttributeError) as e:
         raise broken("an operator's options") from e

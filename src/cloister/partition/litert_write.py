@@ -63,9 +63,9 @@ def write_litert(file: LiteRTFile) -> bytes:
     Raises:
         UnsupportedError: `model.convert`: the file would be larger than 2 GiB.
     """
+    schema = litert_schema()
     import flatbuffers  # noqa: PLC0415  # comes with LiteRT
 
-    schema = litert_schema()
     codes = list(dict.fromkeys((operator.code, operator.version) for operator in file.operators))
     constants = [tensor.constant for tensor in file.tensors if tensor.constant is not None]
     shared = {id(constant): constant for constant in constants}

@@ -28,6 +28,7 @@ from cloister.partition.leakage import (
 
 __all__ = [
     "DEFAULT",
+    "EXAMPLE",
     "MAX_THRESHOLDS",
     "Held",
     "Threshold",
@@ -38,6 +39,7 @@ __all__ = [
 
 MAX_THRESHOLDS: Final = 64
 DEFAULT: Final = "default"
+EXAMPLE: Final = "decoder.ssim-gain.high<=0.3"
 _CODE: Final = "model.refused"
 _FIELDS: Final = ("worst_decile", "mean", "low", "high")
 _FORM: Final = re.compile(
@@ -75,7 +77,7 @@ class Threshold:
         """
         match = _FORM.fullmatch(text)
         if match is None:
-            raise _no_threshold(text, "write it as decoder.ssim.worst_decile<=0.35")
+            raise _no_threshold(text, f"ATTACK.METRIC.FIELD<=NUMBER, such as {EXAMPLE}")
         attack, metric, field, comparison, number = match.groups()
         if attack not in INPUT_ATTACKS + MODEL_ATTACKS:
             raise _no_threshold(text, f"attacks: {', '.join(INPUT_ATTACKS + MODEL_ATTACKS)}")
@@ -99,7 +101,7 @@ class Threshold:
 
     @property
     def name(self) -> str:
-        """What is compared, such as `decoder.ssim.worst_decile`."""
+        """What is compared, such as `decoder.ssim-gain.high`."""
         return f"{self.attack}.{self.metric}.{self.field}"
 
     @property
@@ -183,10 +185,20 @@ def judge(
     if all(each.attack in MODEL_ATTACKS for each in thresholds):
         raise _refused("thresholds", "at least one about the inputs", "none")
     if not report.budget.complete:
-        raise _refused("budget.complete", "yes", "no: the assessment ran out of time")
+        raise _refused(
+            "budget.complete",
+            "yes",
+            "no: the assessment was stopped, or ran out of time",
+            hint="cloister model assess with --resume goes on where it ended",
+        )
     cut = report.cut(front)
     if cut is None:
-        raise _refused("cuts", f"a cut at position {front}", "not assessed")
+        raise _refused(
+            "cuts",
+            f"a cut at position {front}",
+            "not assessed",
+            hint=f"cloister model assess with --cuts {front} assesses it",
+        )
     pair = report.pair(front, back)
     return _judge(cut, report.cuts, () if pair is None else pair.measures, thresholds)
 
@@ -276,15 +288,21 @@ def _require_deeper(threshold: Threshold, deeper: Sequence[CutReport]) -> None:
                 )
 
 
-def _refused(rule: str, expected: str, found: str) -> AppraisalError:
+def _refused(
+    rule: str,
+    expected: str,
+    found: str,
+    *,
+    hint: str = "cut deeper, assess with a larger budget, or serve the whole model, which needs no "
+    "report",
+) -> AppraisalError:
     return AppraisalError(
         "the model's leakage report does not pass",
         code=_CODE,
         rule=rule,
         expected=expected,
         found=found,
-        hint="cut deeper, assess with a larger budget, or serve the whole model, which needs no "
-        "report",
+        hint=hint,
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 
 import pytest
 
@@ -110,3 +112,39 @@ def test_others_words_are_no_commands_to_a_terminal() -> None:
     """Neither line ends nor escapes come through; letters of any script do."""
     assert console.printable("a\nb\x1b[2J\u202e é字") == "a\ufffdb\ufffd[2J\ufffd é字"
     assert console.printable(7) == "7"
+
+
+def test_a_heart_beats_where_no_bar_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line for what is new, and one after each pause until it ends; none with --json."""
+    said: list[str] = []
+    beaten = threading.Event()
+
+    def note(text: str) -> None:
+        said.append(text)
+        if "%" in text:
+            beaten.set()
+
+    monkeypatch.setattr(console, "note", note)
+    with console.Heartbeat(quiet=False, every=0.001) as beat:
+        beat(0.25, "cut 3")
+        beat(0.25, "cut 3")
+        assert beaten.wait(30)
+    assert said[0] == "... cut 3"
+    assert set(said[1:]) == {"... cut 3, 25 % of all is done"}
+    count = len(said)
+    with console.Heartbeat(quiet=True, every=0.001) as beat:
+        beat(0.5, "cut 4")
+    assert len(said) == count
+
+
+def test_frameworks_are_hushed_but_for_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a person set is kept."""
+    logging = pytest.importorskip("absl.logging", reason="needs cloister[tensorflow]")
+    before = logging.get_verbosity()
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    try:
+        console.hush_frameworks()
+        assert logging.get_verbosity() == logging.ERROR
+        assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "0"
+    finally:
+        logging.set_verbosity(before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def _call(*words: str | Path) -> Any:
 class _Assessment:
     """Finishes at once, or is stopped by a person."""
 
+    doubts: tuple[str, ...] = ()
     stopped = False
     resumed: bytes | None = None
 
@@ -116,13 +118,63 @@ def test_people_see_a_table(prepared: Path) -> None:
     assert "undecided" in done.stdout
 
 
+def test_images_in_another_scale_are_refused_by_their_file(prepared: Path) -> None:
+    """Metrics of clipped images would make attacks look weak."""
+    done = _call(*_words(prepared, "--proxy", str(prepared / "sample.npz"), "--ends", "0:0.5"))
+    assert isinstance(done.exception, CloisterError)
+    assert done.exception.code == "config.value"
+    assert "sample.npz): pixels from 0.000" in done.exception.public
+    assert "--ends" in (done.exception.hint or "")
+
+
+def test_what_is_done_is_said_where_no_bar_is_drawn(prepared: Path) -> None:
+    """On standard error, from the reading on; --json is silent."""
+    done = _call(*_words(prepared))
+    assert done.stderr.startswith("... reading the model\n... cut 1\n")
+    done = _call(*_words(prepared, "--json"))
+    assert done.stderr == ""
+    assert json.loads(done.stdout)
+
+
+def test_doubts_are_said_before_and_after(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a warning before it takes its time, and among the notes."""
+    monkeypatch.setattr(_Assessment, "doubts", ("in another scale?",))
+    done = _call(*_words(prepared))
+    assert done.exit_code == 0, done.output
+    assert "warning: in another scale?" in done.stderr
+    assert "no bound" in done.stdout
+
+
+def test_people_see_that_a_cut_saves_nothing(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the recommendation."""
+    made = report()
+    cuts = (*made.cuts[:-1], replace(made.cuts[-1], front_ms=1.16, whole_ms=1.0))
+    monkeypatch.setattr(_Assessment, "report", lambda _: replace(made, cuts=cuts))
+    assert "saves little or nothing" in _call(*_words(prepared)).stdout
+    assert "1.16 ms" in json.loads(_call(*_words(prepared, "--json")).stdout)["little_saved"]
+
+
+def test_people_see_what_was_left_out(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cuts that cannot be, and why; the words may be a model's."""
+    finished = Finished(skipped={"cut/6": "\x1b[2J crosses", "cut/7": "t crosses"})
+    monkeypatch.setattr(_Assessment, "finished", finished, raising=False)
+    monkeypatch.setattr(_Assessment, "__init__", lambda *_, **__: None)
+    done = _call(*_words(prepared))
+    assert done.exit_code == 0, done.output
+    assert "left out     6, 7: no place to cut (\ufffd[2J crosses)" in done.stdout
+
+
 def test_what_a_person_stops_is_kept(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The report is of what is finished, the state stays, and --resume takes it."""
     monkeypatch.setattr(_Assessment, "stopped", True)
-    done = _call(*_words(prepared))
+    done = _call(*_words(prepared, "--page", str(prepared / "page.html")))
     assert done.exit_code == 0, done.output
     assert "stopped; what is finished is kept" in done.stderr
     assert "--resume goes on" in done.stderr
+    assert "none yet: not everything was run" in done.stdout
+    assert "Somebody stopped it" in (prepared / "page.html").read_text()
     assert (prepared / "report.json.state").read_bytes() == b"state"
     assert not read_report((prepared / "report.json").read_bytes()).budget.complete
     monkeypatch.setattr(_Assessment, "stopped", False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,33 @@ def test_people_get_tables_and_warnings(desk: Door) -> None:
         "model", "check", "exposed", "--signer", desk.bench.domain.owner.text, "--secret", "secret"
     )
     assert "whole, with 8 labels" in checked.stdout
+
+
+def test_the_next_commands_ask_what_was_asked_here(desk: Door) -> None:
+    """Whoever copies them checks and serves with the thresholds of the cut, not with the default's.
+
+    Names of folders and thresholds are quoted for a shell.
+    """
+    own = "decoder.ssim.worst_decile<=0.4"
+    found = desk.call(*WORDS[:-1], "my secret", "--require", own)
+    assert found.exit_code == 0, found.output
+    signer = desk.bench.domain.owner.text
+    said = {line[:8]: line[16:] for line in found.stdout.splitlines() if " it   " in line}
+    assert shlex.split(said["check it"])[1:] == [
+        *("model", "check", "exposed", "--signer", signer, "--require", own),
+    ]
+    assert said["serve it"].startswith(
+        f"cloister serve 'my secret' --package --signer {signer} --require '{own}' --middle "
+    )
+    assert desk.call(*shlex.split(said["check it"])[1:]).exit_code == 0
+
+
+def test_the_default_is_not_said_to_a_check(desk: Door) -> None:
+    """It is its default too; a server must name it."""
+    found = desk.call(*WORDS)
+    signer = desk.bench.domain.owner.text
+    assert f"cloister model check exposed --signer {signer}\n" in found.stdout
+    assert "--require default --middle" in found.stdout
 
 
 def test_a_key_of_ones_own_signs(desk: Door, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,3 +66,16 @@ def test_what_cannot_be_served_ends_with_its_status(
     arguments = ["--part", str(tmp_path / "none.onnx"), "--listen", "unix:/nowhere"]
     assert main(arguments) == 65
     assert "[config.file]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("roots", [("flatbuffers", "ai_edge_litert"), ("flatbuffers",)])
+def test_a_part_whose_extra_is_missing_says_which(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], roots: tuple[str, ...]
+) -> None:
+    """Whoever runs it reads what to install, and no traceback."""
+    loaded = [name for name in sys.modules if name.partition(".")[0] in roots]
+    for name in (*loaded, *roots):
+        monkeypatch.setitem(sys.modules, name, None)
+    part = str(ROOT / "tests/data/models/digits.tflite")
+    assert main(["--part", part, "--listen", "unix:/nowhere"]) == 66
+    assert "[extra.missing]" in capsys.readouterr().err

@@ -6,8 +6,8 @@ import pytest
 
 from cloister.errors import ConfigError, RefusedError
 from cloister.partition import cuts
-from cloister.partition.cuts import all_cuts, cut_at
-from cloister.partition.graph import Cut, Graph, Node, nodes_between
+from cloister.partition.cuts import all_cuts, cut_at, no_place, without_examples
+from cloister.partition.graph import Cut, Graph, Node, TensorInfo, nodes_between
 from unit.partition.test_graph import GRAPH, info
 
 
@@ -43,6 +43,32 @@ def test_a_position_by_its_number() -> None:
     for position in (-1, 6):
         with pytest.raises(ConfigError, match="0 to 5"):
             cut_at(GRAPH, position)
+
+
+def shaping() -> Graph:
+    """Return a graph that brings a batch to a shape computed from its size: a, s, n, b."""
+    nodes = (
+        Node("a", "Conv", ("x",), ("a",), ("w",)),
+        Node("s", "Shape", ("a",), ("s",), ()),
+        Node("n", "Concat", ("s",), ("n",), ("c",)),
+        Node("b", "Reshape", ("a", "n"), ("b",), ()),
+        Node("y", "Gemm", ("b",), ("y",), ()),
+    )
+    tensors = {name: info(name) for name in "xaby"}
+    tensors |= {name: TensorInfo(name, "int64", (2,)) for name in "sn"}
+    return Graph("onnx", (info("x"),), (info("y"),), nodes, tensors)
+
+
+def test_what_has_no_row_for_each_example() -> None:
+    """What is computed from sizes alone, and single numbers; never what has an image's numbers."""
+    graph = shaping()
+    lone = without_examples(graph)
+    assert lone == {"s", "n"}
+    said = [no_place(cut, lone) for cut in all_cuts(graph)]
+    assert [why is None for why in said] == [True, True, False, False, True, True]
+    assert said[3] == "n crosses, which has no row for each example"
+    single = replace(graph, tensors={**graph.tensors, "b": TensorInfo("b", "float32", ())})
+    assert without_examples(single) == {"s", "n", "b"}
 
 
 def wide(count: int) -> Graph:

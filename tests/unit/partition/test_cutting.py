@@ -15,7 +15,7 @@ from cloister.partition.cuts import cut_at
 from cloister.partition.cutting import Wish, choose_cuts, cut_package
 from cloister.partition.equality import run_parts
 from cloister.partition.graph import Graph, PartFile
-from cloister.partition.leakage import LeakageReport, ModelFacts
+from cloister.partition.leakage import Budget, LeakageReport, ModelFacts
 from cloister.partition.onnx_source import ONNXSource
 from cloister.partition.package import Package, open_exposed, open_secret
 from cloister.partition.report import write_report
@@ -23,6 +23,7 @@ from cloister.partition.runtime import open_part
 from cloister.partition.sealing import memory_reading
 from cloister.partition.thresholds import read_thresholds
 from cloister.testing.partition import sample_graph, sample_report
+from unit.partition.test_cuts import shaping
 
 KEY = SigningKey(b"s" * 32)
 
@@ -211,12 +212,30 @@ def test_positions_that_cannot_be_meant(front: str, back: str | None) -> None:
     assert caught.value.code == "config.value"
 
 
+@pytest.mark.parametrize(("front", "back"), [("2", None), ("1", "3")])
+def test_what_has_no_row_for_each_example_does_not_cross(front: str, back: str | None) -> None:
+    """Neither part can be run on some of a batch without it."""
+    with pytest.raises(CloisterError, match="no row for each example") as caught:
+        choose_cuts(shaping(), sample_report(), front=front, back=back)
+    assert caught.value.code == "config.value"
+    assert choose_cuts(shaping(), sample_report(), front="1", back="4")
+
+
 def test_a_report_that_recommends_nothing_leaves_the_whole_model() -> None:
     """And says that the whole needs no package."""
     with pytest.raises(CloisterError) as caught:
         choose_cuts(sample_graph(), sample_report(recommended=None), front="recommended", back=None)
     assert caught.value.code == "config.value"
     assert "whole model" in str(caught.value.hint)
+
+
+def test_a_report_that_is_not_finished_is_gone_on_with() -> None:
+    """It recommends nothing yet; that is no reason to give up cutting."""
+    report = sample_report(recommended=None, budget=Budget(seconds=60, complete=False))
+    with pytest.raises(CloisterError) as caught:
+        choose_cuts(sample_graph(), report, front="recommended", back=None)
+    assert caught.value.code == "config.value"
+    assert "--resume" in str(caught.value.hint)
 
 
 def test_a_list_of_secret_numbers_in_the_exposed_part_is_found() -> None:

@@ -11,6 +11,7 @@ from cloister.errors import AppraisalError, ConfigError
 from cloister.partition.leakage import Budget, LeakageReport, PairReport
 from cloister.partition.thresholds import (
     DEFAULT,
+    EXAMPLE,
     MAX_THRESHOLDS,
     Threshold,
     judge,
@@ -68,6 +69,33 @@ def test_what_is_no_threshold_is_refused(text: str) -> None:
         Threshold.parse(text)
     assert caught.value.code == "config.value"
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "listed"),
+    [
+        ("decoder", "ATTACK.METRIC.FIELD<=NUMBER"),
+        ("telepathy.ssim.mean<=0.3", "optimisation-blind"),
+        ("decoder.beauty.mean<=0.3", "ssim-gain"),
+        ("decoder.ssim.best<=0.3", "worst_decile, mean, low, high"),
+    ],
+)
+def test_names_that_there_are_are_listed(text: str, listed: str) -> None:
+    """Whoever mistypes one reads which there are."""
+    with pytest.raises(ConfigError) as caught:
+        Threshold.parse(text)
+    assert listed in (caught.value.hint or "")
+
+
+def test_the_example_is_one() -> None:
+    assert Threshold.parse(EXAMPLE).text == EXAMPLE
+
+
+def test_a_cut_that_was_not_assessed_can_be() -> None:
+    """The refusal says how, instead of asking for a deeper cut."""
+    found = refusal(sample_report(), DEFAULT, front=7, back=None)
+    assert (found.rule, found.found) == ("cuts", "not assessed")
+    assert "--cuts 7" in (found.hint or "")
 
 
 def test_no_thresholds_are_refused() -> None:
@@ -143,7 +171,9 @@ def test_every_kind_of_knowledge_counts() -> None:
 def test_an_assessment_that_ran_out_of_time_fails() -> None:
     """What was not tried is not known."""
     report = sample_report(budget=Budget(seconds=1, complete=False))
-    assert refusal(report, DEFAULT).rule == "budget.complete"
+    found = refusal(report, DEFAULT)
+    assert found.rule == "budget.complete"
+    assert "--resume" in (found.hint or "")
 
 
 @pytest.mark.parametrize("verdict", ["unsafe", "undecided"])

@@ -58,7 +58,7 @@ def curves(
         drawn: The curves.
         bottom: Least value of the scale.
         top: Greatest value.
-        ends: Dashed lines across, by what they mean; at an edge where they lie beyond it.
+        ends: Dashed lines across, by what they mean; words alone where they lie beyond an edge.
         verdicts: A mark under the axis for each position.
         described: A sentence that says what is seen.
     """
@@ -74,10 +74,17 @@ def curves(
 
     parts = [_frame(title, described), *_grid(bottom, top, y)]
     for name, value in ends.items():
-        beyond = "" if bottom <= value <= top else f", at {value:.2f}"
+        beyond = ""
+        if bottom <= value <= top:
+            parts.append(
+                f'<line class="end" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" '
+                f'y2="{y(value):.1f}"/>'
+            )
+        else:
+            beyond = f" below {bottom:g}" if value < bottom else f" above {top:g}"
+            beyond += f", at {value:.2f}"
         parts.append(
-            f'<line class="end" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y(value):.1f}" '
-            f'y2="{y(value):.1f}"/><text class="endname" x="{_WIDTH - _RIGHT - 4}" '
+            f'<text class="endname" x="{_WIDTH - _RIGHT - 4}" '
             f'y="{y(value) - 6:.1f}" text-anchor="end">{html.escape(name)}{beyond}</text>'
         )
     step = -(-len(positions) // _MOST_LABELS)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from cloister.errors import ConfigError
+from cloister.errors import ConfigError, UnsupportedError
 from cloister.partition.assess.attack import Array, Front
 from cloister.partition.assess.frameworks import frameworks
 from cloister.partition.assess.fresh import copied
@@ -226,16 +226,26 @@ def probabilities(scores: Array) -> Array:
 
 
 def _run(part: RunningPart, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Run a part on many examples, in batches of the size that it was made for."""
+    """Run a part on many examples, in batches of the size that it was made for.
+
+    Raises:
+        UnsupportedError: `model.convert`: it gives something that has no row for each example.
+    """
     fixed = part.part.inputs[0].shape[0] > 0
     size = part.part.inputs[0].shape[0] if fixed else _BATCH
     count = len(next(iter(feeds.values())))
     found: list[dict[str, Array]] = []
     for start in range(0, count, size):
         given = {name: values[start : start + size] for name, values in feeds.items()}
-        found.append(
-            part.run({name: _filled(each, size, fixed=fixed) for name, each in given.items()})
-        )
+        filled = {name: _filled(each, size, fixed=fixed) for name, each in given.items()}
+        rows = len(next(iter(filled.values())))
+        made = part.run(filled)
+        for name, array in made.items():
+            if array.ndim == 0 or len(array) != rows:
+                raise UnsupportedError(
+                    f"{name} crosses, which has no row for each example", code="model.convert"
+                )
+        found.append(made)
     return {name: np.concatenate([each[name] for each in found])[:count] for name in found[0]}
 
 

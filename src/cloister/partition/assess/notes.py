@@ -30,6 +30,8 @@ def of(
     not_run: tuple[str, ...],
     device: str,
     mean_image: float,
+    doubts: tuple[str, ...] = (),
+    stopped: bool = False,
 ) -> tuple[str, ...]:
     """Return the notes, the most important first.
 
@@ -40,8 +42,10 @@ def of(
         not_run: What was asked for and not done.
         device: What computed.
         mean_image: SSIM of the mean public image with held-out ones, on average.
+        doubts: What speaks against all of it.
+        stopped: A person ended it.
     """
-    made = [NO_BOUND, EXPOSED]
+    made = [*doubts, NO_BOUND, EXPOSED]
     if attends(network.graph.nodes):
         made.append(ATTENTION)
     made += material.notes
@@ -61,7 +65,8 @@ def of(
         )
     if not_run:
         rest = f" and {len(not_run) - _LISTED} more" if len(not_run) > _LISTED else ""
-        made.append(f"not run, for lack of time: {', '.join(not_run[:_LISTED])}{rest}")
+        why = "as somebody stopped it" if stopped else "for lack of time"
+        made.append(f"not run, {why}: {', '.join(not_run[:_LISTED])}{rest}")
     made += [
         f"{name.removeprefix('cut/')} is no place to cut: {why}"
         for name, why in list(finished.skipped.items())[:_LISTED]

@@ -21,6 +21,7 @@ __all__ = [
     "back_position",
     "default_objection",
     "defended",
+    "little_saved",
     "next_position",
     "paired",
     "recommend",
@@ -30,6 +31,8 @@ __all__ = [
 
 _PAIRS: Final = 12
 _SENTENCE: Final = 2000
+# Of the whole's time: a front that takes more leaves next to nothing for outside to do.
+_MOST_SHARE: Final = 0.9
 
 
 def next_position(positions: Sequence[int], verdicts: Mapping[int, str]) -> int | None:
@@ -117,6 +120,21 @@ def default_objection(report: LeakageReport) -> str | None:
     cut = None if report.recommended is None else report.cut(report.recommended)
     refused = None if cut is None else objection(cut, report.cuts, read_thresholds((DEFAULT,)))
     return None if refused is None else f"{refused.rule}: {refused.found}, not {refused.expected}"
+
+
+def little_saved(report: LeakageReport) -> str | None:
+    """Return a sentence where the recommended cut's front takes about as long as the whole model.
+
+    Args:
+        report: With its recommendation.
+    """
+    cut = None if report.recommended is None else report.cut(report.recommended)
+    if cut is None or cut.front_ms <= _MOST_SHARE * cut.whole_ms:
+        return None
+    return (
+        f"This cut saves little or nothing: its front takes {cut.front_ms:.3g} ms inside and the "
+        f"whole model {cut.whole_ms:.3g} ms, so the whole may as well be served there."
+    )
 
 
 def paired(

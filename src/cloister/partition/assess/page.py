@@ -15,7 +15,7 @@ from importlib import resources
 from typing import Final
 
 from cloister.partition.assess.attack import Examples
-from cloister.partition.assess.order import default_objection
+from cloister.partition.assess.order import default_objection, little_saved
 from cloister.partition.assess.page_curves import curves_of, strongest
 from cloister.partition.assess.page_cuts import cuts_of
 from cloister.partition.assess.page_parts import escaped, mark, strips, table
@@ -38,6 +38,8 @@ def page(
     pictures: Mapping[str, Examples],
     remarks: Mapping[str, Sequence[str]],
     skipped: Mapping[str, str],
+    *,
+    stopped: bool = False,
 ) -> bytes:
     """Return the page, UTF-8.
 
@@ -46,6 +48,7 @@ def page(
         pictures: By names such as `cut/3/decoder/queries`; what is missing is not shown.
         remarks: Sentences of attacks, by names such as `cut/3`.
         skipped: Cuts that cannot be, and why.
+        stopped: A person ended it; where it is not finished all the same, time ran out.
     """
     style = resources.files(__package__).joinpath("page.css").read_text()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -58,13 +61,13 @@ def page(
             '<header><p class="eyebrow">Leakage of a model in parts</p>',
             f"<h1>{escaped(title)}</h1>",
             f'<nav aria-label="Parts of this page">{links}</nav></header><main>',
-            _answer(report),
+            _answer(report, stopped=stopped),
             _section("depth", curves_of(report)),
             _section("cuts", cuts_of(report, pictures, remarks, skipped)),
             _section("model", _pairs(report, pictures)),
             _section("defences", _defences(report, pictures)),
             _section("limits", _notes(report)),
-            _section("facts", _facts(report)),
+            _section("facts", _facts(report, stopped=stopped)),
             "</main>",
         )
     )
@@ -86,7 +89,7 @@ def _section(name: str, inner: str) -> str:
     )
 
 
-def _answer(report: LeakageReport) -> str:
+def _answer(report: LeakageReport, *, stopped: bool) -> str:
     """The recommended cut and why, or why there is none."""
     counts = {
         verdict: sum(cut.verdict == verdict for cut in report.cuts)
@@ -94,16 +97,19 @@ def _answer(report: LeakageReport) -> str:
     }
     tally = " ".join(f"{mark(v, f'{n} {v}')}" for v, n in counts.items() if n)
     cut = None if report.recommended is None else report.cut(report.recommended)
+    unfinished = _unfinished(report, stopped=stopped)
     if cut is None:
         reason = (
             "No cut was assessed."
             if not report.cuts
             else "No cut passed: every one that was assessed leaks, or could not be judged."
         )
+        yet = " yet" if unfinished else ""
         return (
             '<section class="card answer none" aria-label="The answer"><div>'
-            f"<h2>No cut is recommended</h2><p>{reason} Serve the whole model inside the enclave, "
-            "which is the default, assess with a larger budget, or try a defence.</p></div>"
+            f"<h2>No cut is recommended{yet}</h2>{unfinished}<p>{reason} Serve the whole model "
+            "inside the enclave, which is the default, assess with a larger budget, or try a "
+            "defence.</p></div>"
             f"<dl><dt>cuts</dt><dd>{tally or 'none'}</dd></dl></section>"
         )
     share = cut.front_ms / cut.whole_ms if cut.whole_ms else 0.0
@@ -118,12 +124,8 @@ def _answer(report: LeakageReport) -> str:
         ("cuts", tally),
     )
     facts = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
-    unfinished = (
-        ""
-        if report.budget.complete
-        else "<p><strong>Not everything that was asked for was run:</strong> a package is refused "
-        "until it has been.</p>"
-    )
+    saved = little_saved(report)
+    little = "" if saved is None else f"<p><strong>{escaped(saved)}</strong></p>"
     refused = default_objection(report)
     which = "It is the cheapest cut that is safe and passes the default thresholds."
     if refused is not None:
@@ -134,9 +136,21 @@ def _answer(report: LeakageReport) -> str:
     return (
         '<section class="card answer safe" aria-label="The answer"><div>'
         f"<h2>Cut at {cut.position}</h2>"
-        f"<p>{which} {escaped(cut.because)}</p>{unfinished}"
+        f"{unfinished}{little}<p>{which} {escaped(cut.because)}</p>"
         f'<p class="quiet">What crosses: {_names(cut.tensors)}. '
         f'<a href="#cut-{cut.position}">All of its numbers</a></p></div><dl>{facts}</dl></section>'
+    )
+
+
+def _unfinished(report: LeakageReport, *, stopped: bool) -> str:
+    """Whether it came to its end, and what kept it from that."""
+    if report.budget.complete:
+        return ""
+    why = "Somebody stopped it" if stopped else f"Its {report.budget.seconds} s ran out"
+    return (
+        f"<p><strong>{why} before everything that was asked for was run.</strong> What follows is "
+        "of the part that was, and a package is refused until the rest is done: --resume goes on "
+        "from here.</p>"
     )
 
 
@@ -261,7 +275,7 @@ def _notes(report: LeakageReport) -> str:
     )
 
 
-def _facts(report: LeakageReport) -> str:
+def _facts(report: LeakageReport, *, stopped: bool) -> str:
     sample = report.sample
     made = datetime.fromtimestamp(report.made, UTC).strftime("%d %B %Y, %H:%M UTC")
     rows = (
@@ -272,7 +286,7 @@ def _facts(report: LeakageReport) -> str:
         ("public images", f"{sample.proxy_images}"),
         ("their SHA-256", f"<code>{sample.proxy_sha256.hex()}</code>"),
         ("image", " x ".join(map(str, sample.shape))),
-        ("budget", f"{report.budget.seconds} s, {_finished(report)}"),
+        ("budget", f"{report.budget.seconds} s, {_finished(report, stopped=stopped)}"),
         ("seed", f"{report.seed}"),
         ("made", f"{made}, by {escaped(report.tool)}"),
     )
@@ -296,5 +310,7 @@ def _facts(report: LeakageReport) -> str:
     return f'<div class="card"><dl>{facts}</dl></div>{ends}'
 
 
-def _finished(report: LeakageReport) -> str:
-    return "all of it was done" if report.budget.complete else "and not all of it was done"
+def _finished(report: LeakageReport, *, stopped: bool) -> str:
+    if report.budget.complete:
+        return "all of it was done"
+    return "stopped by somebody before its end" if stopped else "which ran out"

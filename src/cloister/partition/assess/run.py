@@ -6,9 +6,10 @@ finished is kept, so that it can be stopped at any moment and gone on with.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, cast
 
@@ -34,10 +35,10 @@ from cloister.partition.assess.order import (
     settle,
 )
 from cloister.partition.assess.sample import Material
-from cloister.partition.assess.scale import scale_of
+from cloister.partition.assess.scale import near_chance, scale_of
 from cloister.partition.assess.state import Finished, read_state, write_state
 from cloister.partition.assess.verdict import Limits, Verdict, attends, decide
-from cloister.partition.cuts import all_cuts
+from cloister.partition.cuts import all_cuts, no_place, without_examples
 from cloister.partition.graph import Cut
 from cloister.partition.report import (
     Budget,
@@ -80,7 +81,13 @@ class Wanted:
 
 
 class Assessment:
-    """One model, one sample, one budget."""
+    """One model, one sample, one budget.
+
+    Attributes:
+        positions: Where cuts are asked for.
+        finished: What is done.
+        stopped: Whether a person ended the last run.
+    """
 
     def __init__(
         self, network: Network, material: Material, wanted: Wanted, *, at: int, device: str
@@ -95,7 +102,7 @@ class Assessment:
             device: What computes, for the report.
 
         Raises:
-            ConfigError: `config.value`: a position that the model has not.
+            ConfigError: `config.value`: a position that the model has not or where it is not cut.
         """
         self._network = network
         self._material = material
@@ -111,11 +118,16 @@ class Assessment:
             )
         if not inner:
             raise ConfigError("a model of one operator has nothing to cut", code="config.value")
-        self.positions: Final = tuple(sorted(set(wanted.cuts))) or tuple(inner)
+        no_places = self._no_places(inner)
+        self.positions: Final = tuple(sorted(set(wanted.cuts))) or tuple(
+            position for position in inner if position not in no_places
+        )
         self._attention = attends(network.graph.nodes)
         own = back_position(network.graph)
         self._backs = wanted.backs or (() if own is None else (own,))
-        self.finished = Finished()
+        skipped = {} if wanted.cuts else {f"cut/{p}": why for p, why in no_places.items()}
+        self.finished = Finished(skipped=skipped)
+        self.stopped = False
         self._found_ends: tuple[dict[str, float], dict[str, float], float] | None = None
 
     @property
@@ -131,6 +143,13 @@ class Assessment:
         ]
         return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What speaks against the images being what the model takes; a person should hear it."""
+        identity, noise, _ = self._scale()
+        doubt = near_chance(identity, noise, classes=self._network.classes)
+        return self._material.doubts if doubt is None else (*self._material.doubts, doubt)
+
     def run(self, progress: Callable[[float, str], None], saved: Callable[[], None]) -> None:
         """Do what is not finished, within the time; Keras does not comment on it.
 
@@ -138,10 +157,12 @@ class Assessment:
             progress: Hears how much is done, from 0 to 1, and what is being done.
             saved: Called after each thing that is finished, which is when a state is worth writing.
         """
-        with warnings.catch_warnings():
-            # Models of one input take it alone or as a list of one, and mean the same.
-            warnings.filterwarnings("ignore", message="The structure of `inputs`")
-            self._run(progress, saved)
+        try:
+            with _unremarked():
+                self._run(progress, saved)
+        except KeyboardInterrupt:
+            self.stopped = True
+            raise
         progress(1.0, "done")
 
     def _run(self, progress: Callable[[float, str], None], saved: Callable[[], None]) -> None:
@@ -243,8 +264,29 @@ class Assessment:
                 not_run=self._not_run(),
                 device=self._device,
                 mean_image=mean,
+                doubts=self.doubts,
+                stopped=self.stopped,
             ),
         )
+
+    def _no_places(self, inner: Sequence[int]) -> dict[int, str]:
+        """Return where the model is not cut, and why; refuse where it was asked for."""
+        lone = without_examples(self._network.graph)
+        found = {p: why for p in inner if (why := no_place(self._cuts[p], lone)) is not None}
+        wanted = self._wanted
+        if named := [p for p in (*wanted.cuts, *wanted.backs) if p in found]:
+            raise ConfigError(
+                f"the model is not cut at {named[0]}: {found[named[0]]}",
+                code="config.value",
+                hint="a few operators before or behind it, where only rows cross",
+            )
+        if len(found) == len(inner):
+            raise ConfigError(
+                f"the model is cut nowhere: {found[inner[0]]}",
+                code="config.value",
+                hint="serve the whole model, which is the default and needs no package",
+            )
+        return found
 
     def _next(self) -> int | None:
         verdicts = {p: cut.verdict for p, cut in self.finished.cuts.items()}
@@ -403,10 +445,19 @@ class Assessment:
 
     def _scale(self) -> tuple[dict[str, float], dict[str, float], float]:
         if self._found_ends is None:
-            self._found_ends = scale_of(
-                self._network,
-                self._cuts[self.positions[0]],
-                self._material,
-                seed=self._wanted.seed,
-            )
+            with _unremarked():
+                self._found_ends = scale_of(
+                    self._network,
+                    self._cuts[self.positions[0]],
+                    self._material,
+                    seed=self._wanted.seed,
+                )
         return self._found_ends
+
+
+@contextlib.contextmanager
+def _unremarked() -> Iterator[None]:
+    """Keep Keras from saying that a model of one input may take it as a list of one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The structure of `inputs`")
+        yield

@@ -24,6 +24,10 @@ _CODE: Final = "sample.malformed"
 _IMAGES: Final = ("images", "x", "X", "x_test", "data")
 _LABELS: Final = ("labels", "y", "Y", "y_test", "target")
 _PROPERTY: Final = "property"
+# Pixels may lie outside the ends by so much of the range, as rounding leaves them; images that use
+# less of it than the second are hardly in that scale.
+_ROUNDING: Final = 1e-3
+_NARROW: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,12 +39,14 @@ class Sample:
         labels: Classes, whole numbers (n); None where there are none.
         property: Something private of each image, whole numbers (n); None where there is nothing.
         digest: SHA-256 of the archive.
+        name: Of its file, for messages; empty where there is none.
     """
 
     images: Array
     labels: Array | None
     property: Array | None
     digest: bytes
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +67,7 @@ class Material:
         digest: SHA-256 of that sample.
         proxy_digest: SHA-256 of the public images' archive; the sample's own where it was split.
         notes: What the reader of a report must know of them.
+        doubts: What speaks against their being in the model's scale; there a verdict says little.
     """
 
     private: Array
@@ -76,6 +83,7 @@ class Material:
     digest: bytes
     proxy_digest: bytes
     notes: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
 def read_sample(data: bytes) -> Sample:
@@ -131,8 +139,8 @@ def split(
         seed: Of the split.
 
     Raises:
-        ConfigError: `config.value`: images of another size, too few, or all the same; labels that
-            are none of the model's classes.
+        ConfigError: `config.value`: images of another size, too few, or all the same; pixels beyond
+            black or white; labels that are none of the model's classes.
     """
     for each, what in ((sample, "the sample"), (proxy, "the public images")):
         _require_classes(None if each is None else each.labels, classes, what)
@@ -140,6 +148,8 @@ def split(
     low, high = _ends(own) if ends is None else ends
     if not low < high:
         raise ConfigError("all pixels are the same, or white is below black", code="config.value")
+    for each, what in _archives(sample, proxy, trained):
+        _require_between(each, low, high, what, guessed=ends is None)
     notes: list[str] = []
     order = np.random.default_rng(seed).permutation(len(own))
     if proxy is None:
@@ -176,6 +186,55 @@ def split(
         digest=sample.digest,
         proxy_digest=other.digest,
         notes=tuple(notes),
+        doubts=tuple(
+            doubt
+            for each, what in _archives(sample, proxy, trained)
+            if (doubt := _narrow(each, low, high, what)) is not None
+        ),
+    )
+
+
+def _archives(*given: Sample | None) -> list[tuple[Sample, str]]:
+    """Return the archives that there are, and what they are called."""
+    words = ("the sample", "the public images", "the images trained with")
+    return [
+        (each, f"{what} ({each.name})" if each.name else what)
+        for each, what in zip(given, words, strict=True)
+        if each is not None
+    ]
+
+
+def _require_between(sample: Sample, low: float, high: float, what: str, *, guessed: bool) -> None:
+    """Refuse pixels that the model's scale has no place for: every metric would be of clipped ones.
+
+    Bytes are brought to the scale, whatever it is.
+    """
+    if sample.images.dtype == np.uint8:
+        return
+    least, most = float(sample.images.min()), float(sample.images.max())
+    slack = _ROUNDING * (high - low)
+    if least >= low - slack and most <= high + slack:
+        return
+    by = "guessed from the sample as" if guessed else "said to be"
+    raise ConfigError(
+        f"{what}: pixels from {least:g} to {most:g}, and the model's black and white are {by} "
+        f"{low:g} and {high:g}",
+        code="config.value",
+        hint="bring the images to the scale in which the model takes them, or say what its black "
+        "and white are, such as --ends 0:1",
+    )
+
+
+def _narrow(sample: Sample, low: float, high: float, what: str) -> str | None:
+    """Return a doubt about images that use next to nothing of the scale."""
+    least, most = float(sample.images.min()), float(sample.images.max())
+    whole = 255.0 if sample.images.dtype == np.uint8 else high - low
+    if most - least >= _NARROW * whole:
+        return None
+    return (
+        f"{what}: pixels from {least:g} to {most:g} use {100 * (most - least) / whole:.2g} % of "
+        "the range between black and white; see whether they are in the scale that the model "
+        "takes, and --ends right: where not, attacks look weaker than they are"
     )
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 import numpy as np
 
 from cloister.partition.assess.attacking import target_of
@@ -10,7 +13,10 @@ from cloister.partition.assess.sample import Material
 from cloister.partition.assess.showing import ends as ends_of
 from cloister.partition.graph import Cut
 
-__all__ = ["scale_of"]
+__all__ = ["near_chance", "scale_of"]
+
+# Of the way from guessing to being always right, what a model that sees its images has passed.
+_LEAST_WAY: Final = 0.1
 
 
 def scale_of(
@@ -32,3 +38,26 @@ def scale_of(
         identity["accuracy"] = float((said == labels).mean())
         noise["accuracy"] = float((labels == most).mean())
     return identity, noise, float(found["mean"]["ssim"])
+
+
+def near_chance(
+    identity: Mapping[str, float], noise: Mapping[str, float], *, classes: int
+) -> str | None:
+    """Return a doubt about a model that is hardly better than guessing; None without classes.
+
+    Args:
+        identity: What the model itself reaches, by metric.
+        noise: What is reached by always saying the same.
+        classes: How many there are; -1 where that is not said.
+    """
+    if "accuracy" not in identity:
+        return None
+    accuracy = identity["accuracy"]
+    chance = max(noise["accuracy"], 1 / classes if classes > 0 else 0.0)
+    if accuracy > chance + _LEAST_WAY * (1 - chance):
+        return None
+    return (
+        f"the model is right about {100 * accuracy:.0f} % of the held-out images, where guessing "
+        f"is about {100 * chance:.0f} %; see whether they are in the scale that it takes (--ends), "
+        "and their classes in its order: where not, attacks look weaker than they are"
+    )

@@ -23,7 +23,7 @@ def test_curves_stay_inside() -> None:
             [Curve("a", [(1, -3.0, -4.0, 0.5), (4, 9.0, 0.5, 99.0), (9, 0.5, 0.5, 0.5)], "a")],
             bottom=0.0,
             top=1.0,
-            ends={"identity": 1.0, "beyond": 7.0},
+            ends={"identity": 1.0, "beyond": 7.0, "noise": -0.55},
             verdicts={1: "unsafe", 4: "undecided", 9: "safe"},
             described="What is seen",
         )
@@ -36,7 +36,10 @@ def test_curves_stay_inside() -> None:
     assert marks == ["v-unsafe", "v-undecided", "v-safe"]
     words = [text.text for text in drawn.findall(f"{NAMESPACE}text")]
     assert "identity" in words
-    assert "beyond, at 7.00" in words
+    assert "beyond above 1, at 7.00" in words
+    assert "noise below 0, at -0.55" in words
+    lines = [line.get("class") for line in drawn.findall(f"{NAMESPACE}line")]
+    assert lines.count("end") == 1
 
 
 def test_one_position_is_a_dot() -> None:

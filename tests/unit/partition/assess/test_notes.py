@@ -38,6 +38,11 @@ def test_what_is_always_said() -> None:
     assert said[-1] == "property by queries: x"
 
 
+def test_doubts_come_first() -> None:
+    """What may make all of it worthless."""
+    assert _notes(doubts=("in another scale?",))[:2] == ("in another scale?", NO_BOUND)
+
+
 def test_depth_does_not_protect_tokens() -> None:
     """Said where there is attention, and only there."""
     assert ATTENTION in _notes("MultiHeadAttention")
@@ -52,6 +57,9 @@ def test_what_was_not_run_is_listed() -> None:
         differentiable=False,
     )
     assert any("the cut at 11 and 28 more" in each for each in said)
+    assert any(each.startswith("not run, for lack of time: ") for each in said)
+    said_of_a_stop = _notes(not_run=("the cut at 1",), stopped=True)
+    assert "not run, as somebody stopped it: the cut at 1" in said_of_a_stop
     assert "3 is no place to cut: no converter" in said
     assert any("no gradients" in each for each in said)
     assert max(map(len, said)) < 2000

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cloister.partition.assess.page import page
-from cloister.partition.report import LeakageReport
+from cloister.partition.report import Budget, LeakageReport
 from unit.partition.assess.report_cases import HOSTILE, measure, pictures, report
 
 VOID = {"meta", "link", "img", "br"}
@@ -105,6 +105,29 @@ def test_no_cut_is_an_answer_too() -> None:
     assert "No cut is recommended" in text
     assert "inside the enclave" in text
     assert "No cut was assessed" in _read(page(_empty(), {}, {}, {})).text
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+@pytest.mark.parametrize("recommended", [None, 4])
+def test_what_is_not_finished_says_so_first(*, stopped: bool, recommended: int | None) -> None:
+    """And what ended it: a person, or the time."""
+    made = replace(report(recommended=recommended), budget=Budget(seconds=600, complete=False))
+    text = _read(page(made, pictures(), {}, {}, stopped=stopped)).text
+    said = "Somebody stopped it" if stopped else "Its 600 s ran out"
+    assert said in text[: text.index("How far each reconstruction")]
+    assert text.index(said) < text.index("Serve the whole" if recommended is None else "It is the")
+    assert ("ran out" in text) is not stopped
+    assert ("No cut is recommended yet" in text) is (recommended is None)
+
+
+def test_a_cut_that_saves_nothing_says_so_in_its_answer() -> None:
+    """Its front takes longer than the whole model."""
+    assert "saves little or nothing" not in _read(_page()).text
+    made = report()
+    cuts = (*made.cuts[:-1], replace(made.cuts[-1], front_ms=1.16, whole_ms=1.0))
+    text = _read(page(replace(made, cuts=cuts), pictures(), {}, {})).text
+    assert text.index("Cut at 4") < text.index("saves little or nothing") < text.index("crosses:")
+    assert "1.16 ms inside and the whole model 1 ms" in text
 
 
 def _empty() -> LeakageReport:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,10 +17,13 @@ from cloister.errors import ConfigError, MalformedError, UnsupportedError
 from cloister.partition.assess import run as module
 from cloister.partition.assess import scale
 from cloister.partition.assess.attacking import Found
+from cloister.partition.assess.networks import Network
 from cloister.partition.assess.run import Assessment, Wanted
 from cloister.partition.assess.sample import Material
 from cloister.partition.assess.verdict import Limits
+from cloister.partition.cuts import cut_at
 from cloister.partition.graph import Graph, Node, TensorInfo
+from cloister.partition.litert_source import LiteRTSource
 from cloister.partition.report import Measure, PairReport, read_report, write_report
 from unit.partition.assess.report_cases import measure, pictures, report
 
@@ -37,8 +41,8 @@ def _graph(depth: int = DEPTH) -> Graph:
     return Graph("keras", (tensors["input"],), (tensors[names[-1]],), nodes, tensors)
 
 
-def _material() -> Material:
-    images = RANDOM.random((40, 4, 4, 1)).astype(np.float32)
+def _material(side: int = 4) -> Material:
+    images = RANDOM.random((40, side, side, 1)).astype(np.float32)
     return Material(
         private=images[:10],
         proxy=images[10:],
@@ -122,10 +126,14 @@ class Bench:
             graph=_graph(depth),
             source=SimpleNamespace(digest=b"m" * 32),
             differentiable=True,
+            classes=3,
             scores=lambda images: np.eye(3)[np.arange(len(images)) % 3],
         )
+        return self.of(network, **wanted)
+
+    def of(self, network: Any, *, side: int = 4, **wanted: Any) -> Assessment:
         given = {"name": "m", "seconds": 60, "limits": Limits(proxies=30)} | wanted
-        return Assessment(network, _material(), Wanted(**given), at=5, device="the CPU")
+        return Assessment(network, _material(side), Wanted(**given), at=5, device="the CPU")
 
 
 @pytest.fixture
@@ -169,8 +177,10 @@ def test_what_is_stopped_is_gone_on_with(bench: Bench) -> None:
     first, saved = bench.made(), []
     with pytest.raises(KeyboardInterrupt):
         first.run(lambda *_: None, lambda: saved.append(first.state()))
+    assert first.stopped
     assert not first.report().budget.complete
-    assert any("not run, for lack of time: the cut at" in note for note in first.report().notes)
+    notes = first.report().notes
+    assert any("not run, as somebody stopped it: the cut at" in note for note in notes)
     bench.stop_at = None
     kept = set(bench.asked) - {6}
     bench.asked.clear()
@@ -265,6 +275,18 @@ def test_time_that_is_over_leaves_a_report_that_says_so(
     assert write_report(found)
 
 
+def test_doubts_about_the_images_are_notes_of_the_report(bench: Bench) -> None:
+    """A model that is right about a third of three classes may see its images in another scale."""
+    made = bench.made()
+    assert made.doubts == ()
+    made = bench.made()
+    made._network.scores = lambda images: np.eye(3)[np.zeros(len(images), int)]  # type: ignore[method-assign]  # a stand-in
+    made.run(lambda *_: None, lambda: None)
+    (doubt,) = made.doubts
+    assert "right about 40 % of the held-out images, where guessing is about 40 %" in doubt
+    assert made.report().notes[0] == doubt
+
+
 def test_only_the_cuts_that_are_asked_for(bench: Bench) -> None:
     """Those, and no others; and it is complete with them."""
     made = bench.made(cuts=(2, 6))
@@ -279,6 +301,28 @@ def test_positions_that_the_model_has_not(bench: Bench, wanted: dict[str, Any]) 
     with pytest.raises(ConfigError) as caught:
         bench.made(**wanted)
     assert caught.value.code == "config.value"
+
+
+def test_a_litert_model_that_reshapes_is_assessed_where_rows_cross(bench: Bench) -> None:
+    """The sizes of a batch cross at 2, 3 and 4: left out with a note, and refused where named."""
+    pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
+    data = (Path(__file__).parents[3] / "data" / "models" / "digits.tflite").read_bytes()
+    network = Network(LiteRTSource(data))
+    made = bench.of(network, side=8)
+    made.run(lambda *_: None, lambda: None)
+    found = made.report()
+    assert [cut.position for cut in found.cuts] == [1, 5, 6]
+    assert found.budget.complete
+    for position in (2, 3, 4):
+        assert any(f"{position} is no place to cut" in note for note in found.notes)
+        with pytest.raises(ConfigError, match="no row for each example") as caught:
+            bench.of(network, cuts=(1, position))
+        assert caught.value.code == "config.value"
+        with pytest.raises(UnsupportedError):
+            network.front(cut_at(network.graph, position))(RANDOM.random((70, 8, 8, 1)))
+    for cut in found.cuts:
+        crossing = network.front(cut_at(network.graph, cut.position))(RANDOM.random((70, 8, 8, 1)))
+        assert [len(tensor) for tensor in crossing] == [70]
 
 
 def test_one_operator_is_nothing_to_cut(bench: Bench) -> None:

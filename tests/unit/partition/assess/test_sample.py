@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import io
 from typing import Any
 
@@ -149,3 +151,54 @@ def test_images_that_cannot_be_used(images: np.ndarray, image: Any, ends: Any) -
     with pytest.raises(CloisterError) as caught:
         split(_sample(images), None, None, image=image, classes=-1, ends=ends, seed=1)
     assert caught.value.code == "config.value"
+
+
+@pytest.mark.parametrize("factor", [4.0, 255.0, -1.0])
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_pixels_beyond_black_or_white_are_refused(factor: float, which: int) -> None:
+    """In any of the archives, with its range and what to do; ends are said or guessed."""
+    given = [_sample(IMAGES), _sample(IMAGES), _sample(IMAGES)]
+    given[which] = _sample(factor * IMAGES)
+    ends = (0.0, 1.0) if which == 0 else None
+    with pytest.raises(CloisterError) as caught:
+        split(*given, image=(6, 5, 1), classes=-1, ends=ends, seed=1)
+    words = ("the sample", "the public images", "the images trained with")
+    assert caught.value.code == "config.value"
+    assert caught.value.public.startswith(f"{words[which]}: pixels from ")
+    assert "--ends" in (caught.value.hint or "")
+
+
+def test_rounding_is_not_beyond_white() -> None:
+    """A thousandth of the range is what resizing leaves; two are not."""
+    for more, good in ((0.0009, True), (0.002, False)):
+        images = IMAGES.copy()
+        images[0, 0, 0] = 1 + more
+        made = functools.partial(split, _sample(images), None, None, image=(6, 5, 1), classes=-1)
+        if good:
+            assert made(ends=(0.0, 1.0), seed=1).doubts == ()
+            continue
+        with pytest.raises(CloisterError):
+            made(ends=(0.0, 1.0), seed=1)
+
+
+@pytest.mark.parametrize("ends", [None, (0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)])
+def test_bytes_are_brought_to_any_scale(ends: Any) -> None:
+    """They are what they are: between the ends, and with nothing to doubt."""
+    grey = _sample(np.rint(255 * IMAGES).astype(np.uint8))
+    made = split(grey, grey, grey, image=(6, 5, 1), classes=-1, ends=ends, seed=1)
+    low, high = ends or (0.0, 255.0)
+    assert (made.low, made.high, made.doubts) == (low, high, ())
+    assert low <= made.private.min() < made.private.max() <= high
+    assert np.ptp(made.private) > 0.9 * (high - low)
+
+
+def test_images_that_use_little_of_the_scale_are_doubted() -> None:
+    """Floats from 0 to 1 where white is 255, and bytes that are 0 or 1."""
+    right = _sample(255 * IMAGES)
+    small = dataclasses.replace(_sample(IMAGES), name="p.npz")
+    made = split(right, small, None, image=(6, 5, 1), classes=-1, ends=(0.0, 255.0), seed=1)
+    (doubt,) = made.doubts
+    assert doubt.startswith("the public images (p.npz): pixels from ")
+    assert "0.39 % of the range" in doubt
+    bits = _sample((IMAGES > 0.5).astype(np.uint8))
+    assert len(split(bits, right, bits, image=(6, 5, 1), classes=-1, ends=None, seed=1).doubts) == 2
