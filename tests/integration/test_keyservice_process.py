@@ -26,7 +26,7 @@ from cloister.keyservice.anchors import KeyServiceAnchor
 from cloister.keyservice.client import ReleaseClient
 from cloister.keyservice.clock import read_clock
 from cloister.keyservice.domain import TrustDomain
-from cloister.keyservice.embedded import ensure_service, running_service
+from cloister.keyservice.embedded import EmbeddedTransport, ensure_service, running_service
 from cloister.keyservice.log import verify_receipt
 from cloister.keyservice.owner import OwnerClient
 from cloister.keyservice.pinned import PinnedService
@@ -419,6 +419,25 @@ def test_an_embedded_service_ends_when_idle_and_comes_back(domain: TrustDomain) 
         clock=read_clock,
     )
     assert len(owner.status().policies) == 1
+
+
+def test_a_command_that_was_busy_elsewhere_starts_it_again(domain: TrustDomain) -> None:
+    """What converts a large model, or seals much, asks again when the service has ended."""
+    with EmbeddedTransport(domain, deadline_s=30, idle_exit_s=1) as way:
+        apply_policy(domain, way.url)
+        owner = OwnerClient(
+            way,
+            PinnedService(domain.identity, domain.origin),
+            owner=domain.owner_key(),
+            reference=domain.service,
+            clock=read_clock,
+        )
+        assert len(owner.status().policies) == 1
+        end = time.monotonic() + 20
+        while running_service(domain) is not None and time.monotonic() < end:
+            time.sleep(0.05)
+        assert running_service(domain) is None
+        assert len(owner.status().policies) == 1
 
 
 def test_an_embedded_service_that_cannot_start_says_why(domain: TrustDomain) -> None:

@@ -130,12 +130,11 @@ def trusting(domain: TrustDomain, trust: Path | None) -> TrustDomain:
 
 def connect(option: Path | None) -> Connection:
     """Find the trust domain and its key service, started on demand where it is embedded."""
-    from cloister.keyservice.embedded import ensure_service
-    from cloister.keyservice.transport import HTTPTransport
+    from cloister.keyservice.embedded import EmbeddedTransport
 
     domain = find_domain(option)
-    url = ensure_service(domain, deadline_s=_START_DEADLINE_S)
-    return Connection(domain, url, HTTPTransport(url))
+    transport = EmbeddedTransport(domain, deadline_s=_START_DEADLINE_S)
+    return Connection(domain, transport.url, transport)
 
 
 def hide_memory() -> None:

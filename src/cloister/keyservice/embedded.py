@@ -22,9 +22,9 @@ from typing import Final
 import cloister
 from cloister.errors import UnavailableError, error_from_wire
 from cloister.keyservice.domain import EMBEDDED_URL, TrustDomain
-from cloister.keyservice.transport import connect_unix
+from cloister.keyservice.transport import HTTPTransport, connect_unix
 
-__all__ = ["IDLE_EXIT_S", "ensure_service", "running_service"]
+__all__ = ["IDLE_EXIT_S", "EmbeddedTransport", "ensure_service", "running_service"]
 
 IDLE_EXIT_S: Final = 60
 _SOCKET_NAME: Final = "service.sock"
@@ -66,6 +66,40 @@ def ensure_service(
                 if e.code != "keyservice.busy" or time.monotonic() > ended:
                     raise
             time.sleep(_POLL_S)
+
+
+class EmbeddedTransport(HTTPTransport):
+    """The way to a domain's service, which is started again where it may have ended.
+
+    For commands that may be busy elsewhere for longer than it waits for its next request.
+    """
+
+    def __init__(
+        self, domain: TrustDomain, *, deadline_s: float, idle_exit_s: int = IDLE_EXIT_S
+    ) -> None:
+        """Find the service, or start it.
+
+        Raises:
+            CloisterError: As `ensure_service`.
+        """
+        super().__init__(ensure_service(domain, deadline_s=deadline_s, idle_exit_s=idle_exit_s))
+        self._domain: Final = domain
+        self._deadline_s: Final = deadline_s
+        self._idle_exit_s: Final = idle_exit_s
+        self._asked = time.monotonic()
+
+    def post(self, path: str, body: bytes, *, timeout_s: float) -> bytes:
+        """Return the body of whatever answer came; nothing is sent twice.
+
+        Raises:
+            CloisterError: As `ensure_service` where it has to be started again.
+        """
+        if time.monotonic() - self._asked > self._idle_exit_s / 2:
+            self.close()
+            ensure_service(self._domain, deadline_s=self._deadline_s, idle_exit_s=self._idle_exit_s)
+        answer = super().post(path, body, timeout_s=timeout_s)
+        self._asked = time.monotonic()
+        return answer
 
 
 def running_service(domain: TrustDomain) -> str | None:

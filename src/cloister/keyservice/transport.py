@@ -38,7 +38,11 @@ class Transport(Protocol):
 
 
 class HTTPTransport:
-    """HTTP/1.1 over TCP or a unix socket, one connection kept open, one request at a time."""
+    """HTTP/1.1 over TCP or a unix socket, one connection kept open, one request at a time.
+
+    Attributes:
+        url: Where.
+    """
 
     def __init__(self, url: str) -> None:
         """Take `http://host:port` or `unix:///path`; connects on first use."""
@@ -58,7 +62,7 @@ class HTTPTransport:
                 code="config.value",
                 hint="use http://HOST:PORT or unix:///PATH",
             )
-        self._url: Final = url
+        self.url: Final = url
         self._host_field: Final = parts.netloc or self._host
         self._connection: socket.socket | None = None
         self._lock = threading.Lock()
@@ -79,13 +83,13 @@ class HTTPTransport:
             except TimeoutError as e:
                 self._drop()
                 raise UnavailableError(
-                    f"the key service at {self._url} did not answer within {timeout_s:.1f} s",
+                    f"the key service at {self.url} did not answer within {timeout_s:.1f} s",
                     code="keyservice.slow",
                 ) from e
             except (OSError, _NotAnAnswer) as e:
                 self._drop()
                 raise UnavailableError(
-                    f"the key service at {self._url} cannot be reached",
+                    f"the key service at {self.url} cannot be reached",
                     code="keyservice.unreachable",
                     detail=repr(e),
                     hint="start it with: cloister keyservice serve",
