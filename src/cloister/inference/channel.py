@@ -97,8 +97,10 @@ class HTTPChannel:
             UnavailableError: Nobody there, closed, or too slow.
             RemoteProtocolError: What came back is no HTTP, or too long.
         """
-        reused = self._wire is not None
         deadline = time.monotonic() + self._timeout_s
+        if self._wire is not None and not self._wire.is_quiet():
+            self.close()  # ended meanwhile, or something came that answers nothing
+        reused = self._wire is not None
         try:
             return self._try(make(), deadline)
         except UnavailableError:

@@ -1,6 +1,7 @@
 """What a client concludes from what a server sends."""
 
 import contextlib
+import select
 import socket
 import threading
 import time
@@ -159,16 +160,21 @@ class Counted:
                     connection.sendall(self._replies.pop(0))
 
     def channel(self) -> HTTPChannel:
-        return HTTPChannel(
-            self.address,
-            opener=lambda: socket.create_connection(self.address),
-            timeout_s=5,
-            max_response_bytes=1000,
-        )
+        return channel_to(self._listener)
 
     def close(self) -> None:
         self._thread.join(10)
         self._listener.close()
+
+
+def channel_to(listener: socket.socket) -> HTTPChannel:
+    address = listener.getsockname()
+    return HTTPChannel(
+        address,
+        opener=lambda: socket.create_connection(address),
+        timeout_s=5,
+        max_response_bytes=1000,
+    )
 
 
 ASKED = HTTPRequest("POST", "/", {"x": "y"}, b"question")
@@ -200,6 +206,38 @@ def test_a_connection_is_used_again_where_nothing_came_behind(
     channel.close()
     server.close()
     assert server.connections == connections
+
+
+@pytest.mark.spec("SRV-37")
+@pytest.mark.parametrize("late", [SIZED, b"\n", b""])
+def test_a_connection_is_not_used_again_where_something_came_late(late: bytes) -> None:
+    """After the answer was read: another answer, a byte, or the end of the connection."""
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        channel = channel_to(listener)
+
+        def serve() -> None:
+            for more in (late, b""):
+                connection, _ = listener.accept()
+                with connection:
+                    asked.append(connection.recv(65536))
+                    connection.sendall(SIZED)
+                    read.wait(10)
+                    connection.sendall(more)
+                    connection.shutdown(socket.SHUT_WR)
+                    asked.append(connection.recv(65536))
+
+        read = threading.Event()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert channel.exchange(ASKED).body == b"ab"
+        assert channel._wire is not None
+        read.set()
+        assert select.select([channel._wire.socket], [], [], 10)[0]
+        assert channel.exchange(ASKED).body == b"ab"
+        channel.close()
+        thread.join(10)
+    assert [bool(each) for each in asked] == [True, False, True, False]
 
 
 @pytest.mark.parametrize(
