@@ -39,7 +39,7 @@ class TimedSocket:
         self._writable.register(connected, select.POLLOUT)
 
     def is_quiet(self) -> bool:
-        """Tell whether nothing came that was not read: no byte, no end, no error. Waits for nothing.
+        """Tell, without waiting, that nothing came which was not read: no byte, no end, no error.
 
         What TLS says of its own, such as a ticket, is none. Where the answer is no, the connection
         is of no use any more.

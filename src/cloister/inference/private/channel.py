@@ -123,7 +123,8 @@ class PrivateChannel:
     def exchange(self, request: HTTPRequest) -> HTTPResponse:
         """Return the server's answer to a request, refusals among them.
 
-        Where the server does not have the key any more, its new one is asked for, once.
+        Where the server does not have the key any more, its new one is asked for, once: whatever
+        carriers do, the request is sent whole twice at most, and computed twice at most.
 
         Raises:
             IdentityError: The key configuration is not one of the pinned server; nothing was sent.
