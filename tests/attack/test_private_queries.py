@@ -163,6 +163,8 @@ def test_an_enclave_cannot_pass_a_query_on(enclave: Enclave) -> None:
     class Replaying:
         """Signs by repeating what alice signed for the second server."""
 
+        before_bytes = second.alice.before_bytes
+
         def sign(self, *_: Any, **__: Any) -> Any:
             return SignedRequest.from_bytes(opened.plaintext)
 

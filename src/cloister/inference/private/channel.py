@@ -44,13 +44,13 @@ from cloister.inference.private.gate import (
     UNKNOWN_KEY,
 )
 from cloister.inference.private.keys import MAX_BYTES, AnyPolicy, PrivateKeys, verify_keys
-from cloister.inference.private.request_auth import NONCE_BYTES, Asker, Binding
+from cloister.inference.private.request_auth import NONCE_BYTES, ROOM_BYTES, Asker, Binding
 from cloister.inference.service import HTTPRequest, HTTPResponse
 from cloister.network.outer import connect_outer
 
 __all__ = ["Pins", "PrivateChannel", "raise_refusal"]
 
-_PADDING: Final = 4096  # requests are told apart by size only this coarsely
+_STEP_BYTES: Final = 4096  # requests are told apart by size only this coarsely
 _MARGIN_S: Final = 30  # keys that end sooner are asked for again
 _CONNECTIONS: Final = 16
 _OVERHEAD: Final = 65536
@@ -155,8 +155,7 @@ class PrivateChannel:
     def _once(self, request: HTTPRequest) -> HTTPResponse | None:
         """Ask with the present key; None where the server does not have it."""
         keys, _ = self._keys()
-        inner = write_request(request)
-        inner += bytes(-len(inner) % _PADDING)
+        inner = self._padded(write_request(request))
         sealed: list[SealedRequest] = []
 
         def make() -> HTTPRequest:
@@ -176,6 +175,12 @@ class PrivateChannel:
             return None
         _require_passed(response, self.where)
         return _opened(sealed[-1], response.body, {size, keys.sizes.other})
+
+    def _padded(self, inner: bytes) -> bytes:
+        """Return an inner request with zeros: what is sealed has one size, whoever asks."""
+        before = self._asker.before_bytes
+        least = max(before, ROOM_BYTES) + len(inner)
+        return inner.ljust(least + -least % _STEP_BYTES - before, b"\0")
 
     def _sealed(self, inner: bytes, keys: PrivateKeys) -> SealedRequest:
         encapsulated = encapsulate(keys.configuration)
