@@ -29,6 +29,7 @@ from cloister.errors import (
 from cloister.inference.channel import HTTPChannel
 from cloister.inference.private.binary_http import read_response, write_request
 from cloister.inference.private.envelope import (
+    OVERHEAD_BYTES,
     PRIVATE,
     SUITE,
     SealedRequest,
@@ -119,6 +120,12 @@ class PrivateChannel:
     def answer_bytes(self, target: str) -> int:
         """Return how long answers to requests for `target` are."""
         return self._keys()[0].sizes.of(target)
+
+    def request_bytes(self) -> int:
+        """Return how long an inner request may be: a body, with its target and fields."""
+        sealed = self._keys()[0].request_bytes - OVERHEAD_BYTES
+        whole = sealed - sealed % _STEP_BYTES
+        return max(whole - max(self._asker.before_bytes, ROOM_BYTES), 0)
 
     def exchange(self, request: HTTPRequest) -> HTTPResponse:
         """Return the server's answer to a request, refusals among them.

@@ -108,6 +108,8 @@ def host_names(address: tuple[str, int]) -> frozenset[str]:
 def _status(error: CloisterError) -> int:
     if isinstance(error, UnavailableError):
         return 503
+    if isinstance(error, ConfigError):
+        return 413  # as `PrivateChannel.exchange` has it
     if isinstance(error, CallerError):
         return 400
     return 502

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from cloister.errors import CloisterError, ConfigError, RemoteProtocolError, UnavailableError
+from cloister.inference.private.binary_http import write_request
 from cloister.inference.private.channel import raise_refusal
 from cloister.inference.private.gate import CODE_FIELD, KEYS_TARGET, QUERY_TARGET
 from cloister.inference.private.request_auth import Binding, Member, Principal, SignedRequest
@@ -76,6 +77,21 @@ def test_a_query_that_is_too_long_is_not_sent() -> None:
         enclave.channel(url).exchange(HTTPRequest("POST", "/v2", {}, bytes(2**20)))
     assert found.value.code == "config.value"
     assert [each.target for each in balancer.requests] == [KEYS_TARGET]
+
+
+@pytest.mark.spec("PQ-64")
+def test_the_longest_query_is_sent() -> None:
+    """As the channel says, and no byte more."""
+    enclave = Enclave(DOMAIN)
+    with served(enclave.gate) as url:
+        for asker in (enclave.alice, LongWinded()):
+            channel = enclave.channel(url, asker=asker)
+            room = channel.request_bytes()
+            frame = len(write_request(HTTPRequest("POST", "/v2", {}, bytes(room // 2)))) - room // 2
+            longest = HTTPRequest("POST", "/v2", {}, bytes(room - frame))
+            assert channel.exchange(longest).status in {404, 405, 401}
+            with pytest.raises(ConfigError):
+                channel.exchange(HTTPRequest("POST", "/v2", {}, bytes(room - frame + 1)))
 
 
 @pytest.mark.spec("PQ-34")

@@ -10,6 +10,7 @@ from cloister.errors import (
     IdentityError,
     TamperedError,
     UnavailableError,
+    UnsupportedError,
 )
 from cloister.inference.private.local import LocalService, host_names, read_listen
 from cloister.inference.service import HTTPRequest, HTTPResponse
@@ -77,7 +78,8 @@ def test_what_has_no_form_inside_is_refused_here(changes: dict[str, Any], status
     ("error", "status"),
     [
         (UnavailableError("busy", code="server.busy"), 503),
-        (ConfigError("too long", code="config.value"), 400),
+        (ConfigError("too long", code="config.value"), 413),
+        (UnsupportedError("not here", code="machine.program"), 400),
         (IdentityError("another", code="identity.policy"), 502),
         (TamperedError("changed", code="private.answer"), 502),
     ],
