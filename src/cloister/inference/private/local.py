@@ -27,6 +27,7 @@ __all__ = ["LocalService", "host_names", "read_listen"]
 _LOG: Final = logging.getLogger(__name__)
 _MAX_TARGET: Final = 4096
 _MAX_FIELDS: Final = 48
+_HTTP_PORT: Final = 80  # which clients leave out of `Host`
 _FROM_PAGES: Final = frozenset({"origin", "sec-fetch-site", "sec-fetch-mode"})
 
 
@@ -101,8 +102,9 @@ def read_listen(text: str) -> tuple[str, int]:
 def host_names(address: tuple[str, int]) -> frozenset[str]:
     """Return what `Host` fields may say to a proxy at an address of this machine."""
     host, port = address
-    shown = f"[{host}]" if ":" in host else host
-    return frozenset(f"{name}:{port}" for name in (shown, "localhost"))
+    names = frozenset({f"[{host}]" if ":" in host else host, "localhost"})
+    found = frozenset(f"{name}:{port}" for name in names)
+    return found | names if port == _HTTP_PORT else found
 
 
 def _status(error: CloisterError) -> int:

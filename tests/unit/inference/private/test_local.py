@@ -59,6 +59,14 @@ def test_nothing_that_a_page_can_send_is_carried(headers: dict[str, str], status
     assert (response.status, carried) == (status, [])
 
 
+@pytest.mark.spec("PQ-72")
+def test_a_proxy_at_http_s_own_port_is_called_without_it() -> None:
+    """As clients do; another name is another's there as well."""
+    hosts = host_names(("127.0.0.1", 80))
+    assert hosts == {"127.0.0.1:80", "localhost:80", "127.0.0.1", "localhost"}
+    assert host_names(("::1", 80)) == {"[::1]:80", "localhost:80", "[::1]", "localhost"}
+
+
 @pytest.mark.parametrize(
     ("changes", "status"),
     [
@@ -97,7 +105,7 @@ def test_only_addresses_of_this_machine() -> None:
     assert read_listen("127.0.0.1:8080") == ("127.0.0.1", 8080)
     assert read_listen("localhost:0") == ("127.0.0.1", 0)
     assert read_listen("[::1]:80") == ("::1", 80)
-    assert host_names(("::1", 80)) == {"[::1]:80", "localhost:80"}
+    assert host_names(("::1", 81)) == {"[::1]:81", "localhost:81"}
     for text in ("0.0.0.0:80", "10.0.0.1:80", "[::]:80", "a:80", "127.0.0.1", "127.0.0.1:65536"):
         with pytest.raises(ConfigError) as found:
             read_listen(text)
