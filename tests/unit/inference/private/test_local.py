@@ -1,5 +1,6 @@
 """What the proxy does with plain requests."""
 
+import json
 from typing import Any
 
 import pytest
@@ -73,12 +74,20 @@ def test_a_proxy_at_http_s_own_port_is_called_without_it() -> None:
         ({"target": "http://a/"}, 400),
         ({"target": "/" + "a" * 4096}, 400),
         ({"headers": {"host": "localhost:8080"} | {f"a{n}": "" for n in range(49)}}, 431),
+        ({"headers": {"host": "localhost:8080"} | {f"a{n}": "b" * 8190 for n in range(2)}}, 431),
+        ({"headers": {"host": "localhost:8080", "a": "b\x01"}}, 400),
+        ({"headers": {"host": "localhost:8080", "a" * 129: "b"}}, 400),
+        ({"method": "get"}, 501),
+        ({"method": "M-SEARCH"}, 501),
+        ({"method": "A" * 17}, 501),
     ],
 )
+@pytest.mark.spec("PQ-73")
 def test_what_has_no_form_inside_is_refused_here(changes: dict[str, Any], status: int) -> None:
-    """With a status that says so."""
+    """With a status that says so, and a sentence."""
     response, carried = ask(**changes)
     assert (response.status, carried) == (status, [])
+    assert json.loads(response.body)["error"]
 
 
 @pytest.mark.spec("PQ-73")
