@@ -5,6 +5,7 @@ The attacker is everything between: here a balancer that gets plain HTTP, and do
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -162,6 +163,8 @@ def test_an_enclave_cannot_pass_a_query_on(enclave: Enclave) -> None:
     class Replaying:
         """Signs by repeating what alice signed for the second server."""
 
+        before_bytes = second.alice.before_bytes
+
         def sign(self, *_: Any, **__: Any) -> Any:
             return SignedRequest.from_bytes(opened.plaintext)
 
@@ -282,6 +285,33 @@ def test_a_balancer_that_denies_keys_gains_nothing(
     bodies = [each.body for each in balancer.requests if each.target == QUERY_TARGET]
     assert len(bodies) == 2
     assert bodies[0][7:1127] != bodies[1][7:1127]
+
+
+@pytest.mark.spec("PQ-62")
+@pytest.mark.parametrize("tried", [*itertools.product(("hide", "deny"), repeat=4)])
+def test_a_balancer_has_no_query_computed_more_than_twice(
+    enclave: Enclave, balancer: Balancer, url: str, tried: tuple[str, ...]
+) -> None:
+    """It passes every query on, and then ends the connection, or says that the key is unknown.
+
+    The client has an idle connection from before, and each that it is told something on.
+    """
+    problem = json.dumps({"type": UNKNOWN_KEY}).encode()
+    channel = enclave.channel(url)
+    assert channel.exchange(HTTPRequest("GET", "/v2", {}, b"")).status == 200
+    left = list(tried)
+
+    def hostile(request: HTTPRequest, response: HTTPResponse) -> HTTPResponse:
+        if request.target != QUERY_TARGET:
+            return response
+        if left.pop(0) == "deny":
+            return HTTPResponse(400, problem)
+        raise ConnectionAbortedError  # `served` closes without a word
+
+    balancer.change_response = hostile
+    with pytest.raises(UnavailableError):
+        channel.exchange(question())
+    assert enclave.model.asked == (1 if tried[0] == "hide" else 2)
 
 
 @pytest.mark.spec("PQ-35", "PQ-52")

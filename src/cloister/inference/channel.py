@@ -79,7 +79,7 @@ class HTTPChannel:
         return f"{self._address[0]}:{self._address[1]}"
 
     def exchange(self, request: HTTPRequest) -> HTTPResponse:
-        """Send a request that may be repeated, and return the response.
+        """Send a request, and return the response.
 
         Raises:
             CloisterError: As from `exchange_fresh`.
@@ -87,24 +87,30 @@ class HTTPChannel:
         return self.exchange_fresh(lambda: request)
 
     def exchange_fresh(self, make: Callable[[], HTTPRequest]) -> HTTPResponse:
-        """Send a request, and return the response; another is made where it has to be repeated.
+        """Send a request, and return the response.
+
+        One request is sent whole, at most: whoever has it all may have had it answered.
 
         Args:
-            make: Makes the request; called again where an idle connection turns out to be closed.
+            make: Makes the request; called again where an idle connection turned out to be closed
+                before it had taken all of the first.
 
         Raises:
             IdentityError: The server is not the expected one, or refused this client.
             UnavailableError: Nobody there, closed, or too slow.
             RemoteProtocolError: What came back is no HTTP, or too long.
         """
-        reused = self._wire is not None
         deadline = time.monotonic() + self._timeout_s
+        if self._wire is not None and not self._wire.is_quiet():
+            self.close()  # ended meanwhile, or something came that answers nothing
+        reused = self._wire is not None
+        first = _Exchange(make(), deadline)
         try:
-            return self._try(make(), deadline)
+            return self._try(first)
         except UnavailableError:
-            if not reused or time.monotonic() >= deadline:
+            if first.sent or not reused or time.monotonic() >= deadline:
                 raise
-            return self._try(make(), deadline)  # an idle connection that the server had closed
+        return self._try(_Exchange(make(), deadline))
 
     def close(self) -> None:
         """Close the connection; the next exchange opens another."""
@@ -112,8 +118,7 @@ class HTTPChannel:
             self._wire.close()
             self._wire = None
 
-    def _try(self, request: HTTPRequest, deadline: float) -> HTTPResponse:
-        exchange = _Exchange(request, deadline)
+    def _try(self, exchange: _Exchange) -> HTTPResponse:
         try:
             wire = self._open()
             with suppress(OSError):  # a server may answer, and close, before it has read it all

@@ -42,14 +42,25 @@ class Spend(Protocol):
 
 
 class Desk:
-    """The workload's end; several threads may use it."""
+    """The workload's end; several threads may use it.
 
-    def __init__(self, end: socket.socket) -> None:
-        """Take over a connected stream socket."""
+    Frames are of one size and answered in order: an answer that comes after nobody waits for it any
+    more is known by its place, and is that of the same question, if it is asked next.
+    """
+
+    def __init__(self, end: socket.socket, *, timeout_s: float = _TIMEOUT_S) -> None:
+        """Take over a connected stream socket.
+
+        Args:
+            end: The workload's.
+            timeout_s: For one answer.
+        """
         self._end = end
+        self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._broken = False
-        end.settimeout(_TIMEOUT_S)
+        self._owed = b""  # the question whose answer nobody waits for any more
+        self._came = bytearray()  # of an answer that is not whole
 
     @classmethod
     def passed(cls, environment: Mapping[str, str], *, process: int) -> Desk:
@@ -115,24 +126,44 @@ class Desk:
         with self._lock:
             if self._broken:
                 raise _gone()
-            self._broken = True  # until there is a whole answer: frames are not told apart
+            self._broken = True  # but for an answer, or one that may still come
             try:
-                self._end.sendall(question)
-                frame = self._receive()
+                answer = self._ask(question)
             except OSError as e:
                 raise _gone() from e
-            answer = DeskAnswer.from_frame(frame)
             self._broken = False
         return answer.require_spent()
 
-    def _receive(self) -> bytes:
-        frame = bytearray()
-        while len(frame) < FRAME_BYTES:
-            part = self._end.recv(FRAME_BYTES - len(frame))
-            if not part:
-                raise _gone()
-            frame += part
-        return bytes(frame)
+    def _ask(self, question: bytes) -> DeskAnswer:
+        """Return the answer to a question; that to an earlier one is not waited for.
+
+        Raises:
+            TimeoutError: It is late, and may come.
+            OSError: None comes.
+        """
+        if self._owed:
+            owed, answer = self._owed, self._receive(0)
+            if owed == question:
+                return answer
+        self._end.settimeout(self._timeout_s)
+        self._end.sendall(question)
+        self._owed = question
+        return self._receive(self._timeout_s)
+
+    def _receive(self, timeout_s: float) -> DeskAnswer:
+        """Return the answer that is owed."""
+        self._end.settimeout(timeout_s)
+        try:
+            while len(self._came) < FRAME_BYTES:
+                part = self._end.recv(FRAME_BYTES - len(self._came))
+                if not part:
+                    raise ConnectionAbortedError("the launcher closed the desk")
+                self._came += part
+        except (TimeoutError, BlockingIOError) as e:
+            self._broken = False
+            raise TimeoutError("no answer in time") from e
+        frame, self._came, self._owed = bytes(self._came), bytearray(), b""
+        return DeskAnswer.from_frame(frame)
 
 
 def _gone() -> UnavailableError:

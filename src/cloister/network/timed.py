@@ -38,6 +38,24 @@ class TimedSocket:
         self._readable.register(connected, select.POLLIN)
         self._writable.register(connected, select.POLLOUT)
 
+    def is_quiet(self) -> bool:
+        """Tell, without waiting, that nothing came which was not read: no byte, no end, no error.
+
+        What TLS says of its own, such as a ticket, is none. Where the answer is no, the connection
+        is of no use any more.
+        """
+        if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+            return False
+        if not self._readable.poll(0):
+            return True
+        try:
+            self.socket.recv(1)
+        except _NOT_YET:
+            return True
+        except OSError:
+            return False
+        return False
+
     def read(self, most: int, *, deadline: float) -> bytes:
         """Return what has come, as soon as anything has; nothing where the peer is done.
 

@@ -32,6 +32,7 @@ _MADE: list[tuple[str, PrivateChannel]] = []
 
 __all__ = ["NOW", "Balancer", "Doubling", "Enclave", "Trace", "served", "tap"]
 
+_LIMITS = Limits()
 NOW = int(time.time())  # noqa: TID251  # certificates are good around it
 
 
@@ -69,6 +70,7 @@ class Enclave:
         clock: Callable[[], int] = lambda: NOW,
         alice: SigningKey | None = None,
         show_metrics: bool = False,
+        request_bytes: int = 2**20,
     ) -> None:
         """Start: a fresh key, one principal `alice`, clients of the role `client`."""
         self.domain, self.role, self.clock = domain, role, clock
@@ -77,7 +79,7 @@ class Enclave:
         self.credential = credential or domain.credential(role, policy_hash=policy_hash)
         sizes = sizes or Sizes({"double": 4096}, 4096)
         self.ring = KeyRing(
-            Terms(sizes, 2**20, lifetime_s=lifetime_s),
+            Terms(sizes, request_bytes, lifetime_s=lifetime_s),
             lambda: CertificateKey(self.credential.certificate_pem, self.credential.key_pem),
         )
         service = InferenceService(
@@ -150,7 +152,7 @@ class Balancer:
 
 
 @contextmanager
-def served(service: Pages) -> Iterator[str]:
+def served(service: Pages, *, limits: Limits = _LIMITS) -> Iterator[str]:
     """Serve in a thread, without TLS; gives the URL."""
     ready, stopped = threading.Event(), threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -162,7 +164,7 @@ def served(service: Pages) -> Iterator[str]:
             stop = asyncio.Event()
             held.append((asyncio.get_running_loop(), stop))
             ready.set()
-            await HTTPServer(service, context=None, limits=Limits()).serve(listener, stop=stop)
+            await HTTPServer(service, context=None, limits=limits).serve(listener, stop=stop)
             stopped.set()
 
         thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)

@@ -1,6 +1,7 @@
 """What a client concludes from what a server sends."""
 
 import contextlib
+import select
 import socket
 import threading
 import time
@@ -18,6 +19,7 @@ from cloister.errors import (
 from cloister.inference import Client
 from cloister.inference.channel import Channel, HTTPChannel
 from cloister.inference.service import HTTPRequest
+from cloister.network.timed import TimedSocket
 from cloister.network.tls import AnyClient, client_context, server_context
 from cloister.testing.certificates import FakeDomain
 
@@ -140,7 +142,7 @@ def test_an_answer_before_the_request_was_read_is_told() -> None:
 
 
 class Counted:
-    """A server that answers each request on one connection as it was told, and counts."""
+    """A server that answers each request as it was told, or closes where that is nothing."""
 
     def __init__(self, *replies: bytes) -> None:
         self.connections = 0
@@ -156,19 +158,27 @@ class Counted:
             self.connections += 1
             with connection:
                 while self._replies and connection.recv(65536):
-                    connection.sendall(self._replies.pop(0))
+                    reply = self._replies.pop(0)
+                    connection.sendall(reply)
+                    if not reply:
+                        break
 
     def channel(self) -> HTTPChannel:
-        return HTTPChannel(
-            self.address,
-            opener=lambda: socket.create_connection(self.address),
-            timeout_s=5,
-            max_response_bytes=1000,
-        )
+        return channel_to(self._listener)
 
     def close(self) -> None:
         self._thread.join(10)
         self._listener.close()
+
+
+def channel_to(listener: socket.socket) -> HTTPChannel:
+    address = listener.getsockname()
+    return HTTPChannel(
+        address,
+        opener=lambda: socket.create_connection(address),
+        timeout_s=5,
+        max_response_bytes=1000,
+    )
 
 
 ASKED = HTTPRequest("POST", "/", {"x": "y"}, b"question")
@@ -200,6 +210,74 @@ def test_a_connection_is_used_again_where_nothing_came_behind(
     channel.close()
     server.close()
     assert server.connections == connections
+
+
+@pytest.mark.spec("SRV-37")
+@pytest.mark.parametrize("late", [SIZED, b"\n", b""])
+def test_a_connection_is_not_used_again_where_something_came_late(late: bytes) -> None:
+    """After the answer was read: another answer, a byte, or the end of the connection."""
+    asked: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        channel = channel_to(listener)
+
+        def serve() -> None:
+            for more in (late, b""):
+                connection, _ = listener.accept()
+                with connection:
+                    asked.append(connection.recv(65536))
+                    connection.sendall(SIZED)
+                    read.wait(10)
+                    connection.sendall(more)
+                    connection.shutdown(socket.SHUT_WR)
+                    with contextlib.suppress(ConnectionError):  # closed with something unread
+                        asked.append(connection.recv(65536))
+
+        read = threading.Event()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert channel.exchange(ASKED).body == b"ab"
+        assert channel._wire is not None
+        read.set()
+        assert select.select([channel._wire.socket], [], [], 10)[0]
+        assert channel.exchange(ASKED).body == b"ab"
+        channel.close()
+        thread.join(10)
+    assert [each for each in asked if each] == [asked[0]] * 2
+
+
+def test_a_request_that_was_sent_whole_is_not_repeated() -> None:
+    """Though its connection was an idle one, and ended without an answer."""
+    server = Counted(SIZED, b"", SIZED)
+    channel = server.channel()
+    assert channel.exchange(ASKED).body == b"ab"
+    with pytest.raises(UnavailableError) as caught:
+        channel.exchange(ASKED)
+    assert caught.value.code == "server.unreachable"
+    assert server.connections == 1
+    assert channel.exchange(ASKED).body == b"ab"
+    channel.close()
+    server.close()
+    assert server.connections == 2
+
+
+def test_a_request_that_was_not_taken_whole_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, and on a new connection: the end of an idle one may arrive while it is used."""
+    server = Counted(SIZED, SIZED)
+    channel = server.channel()
+    assert channel.exchange(ASKED).body == b"ab"
+    made: list[int] = []
+
+    def make() -> HTTPRequest:
+        made.append(len(made))
+        return ASKED
+
+    assert channel._wire is not None
+    monkeypatch.setattr(TimedSocket, "is_quiet", lambda _: True)
+    channel._wire.socket.shutdown(socket.SHUT_RDWR)
+    assert channel.exchange_fresh(make).body == b"ab"
+    channel.close()
+    server.close()
+    assert (made, server.connections) == ([0, 1], 2)
 
 
 @pytest.mark.parametrize(

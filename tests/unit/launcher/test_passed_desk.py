@@ -12,7 +12,7 @@ import pytest
 from cloister.errors import ConfigError, MalformedError, ReleaseDeniedError, UnavailableError
 from cloister.keyservice.policy.budgets import DESK
 from cloister.launcher.desk import Desk as LaunchersDesk
-from cloister.launcher.desk_frames import FRAME_BYTES
+from cloister.launcher.desk_frames import FRAME_BYTES, DeskAnswer, DeskQuestion
 from cloister.launcher.passed_desk import Desk
 
 
@@ -102,6 +102,45 @@ def test_an_answer_that_is_none_ends_it() -> None:
             desk.spend("queries", "alice", 1)
         with pytest.raises(UnavailableError):
             desk.spend("queries", "alice", 1)
+
+
+@pytest.mark.spec("MEM-91", "MEM-93")
+def test_an_answer_that_comes_late_is_that_of_the_same_question() -> None:
+    """It is not asked again, so that it is spent once; and the desk is of use as before."""
+    ours, theirs = socket.socketpair()
+    frame = DeskAnswer(7).to_frame()
+    with ours, Desk(theirs, timeout_s=0.05) as desk:
+        for part in (frame[:100], frame[100:]):
+            with pytest.raises(UnavailableError) as e:
+                desk.spend("queries", "alice", 1)
+            assert e.value.code == "keyservice.unreachable"
+            ours.sendall(part)
+        assert desk.spend("queries", "alice", 1) == 7
+        assert questions(ours) == [DeskQuestion("queries", "alice", 1)]
+
+
+@pytest.mark.spec("MEM-91")
+def test_an_answer_that_comes_late_is_not_that_of_another_question() -> None:
+    """It is dropped before that is asked; while it is owed, nothing else is sent."""
+    ours, theirs = socket.socketpair()
+    with ours, Desk(theirs, timeout_s=0.05) as desk:
+        for principal in ("alice", "bob"):
+            with pytest.raises(UnavailableError):
+                desk.spend("queries", principal, 1)
+        assert questions(ours) == [DeskQuestion("queries", "alice", 1)]
+        ours.sendall(DeskAnswer(7).to_frame() + DeskAnswer(3).to_frame())
+        assert desk.spend("queries", "bob", 1) == 3
+        assert questions(ours) == [DeskQuestion("queries", "bob", 1)]
+
+
+def questions(end: socket.socket) -> list[DeskQuestion]:
+    """Return what a workload has written so far."""
+    end.settimeout(0)
+    data = end.recv(65536)
+    return [
+        DeskQuestion.from_frame(data[at : at + FRAME_BYTES])
+        for at in range(0, len(data), FRAME_BYTES)
+    ]
 
 
 def environment(names: str, **changes: str) -> dict[str, str]:

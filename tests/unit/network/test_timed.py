@@ -1,6 +1,9 @@
 """Every wait has an end, and a message takes no more memory than came."""
 
+import select
 import socket
+import ssl
+import tempfile
 import threading
 import time
 import tracemalloc
@@ -71,6 +74,63 @@ def test_bytes_come_as_they_were_sent(pair: tuple[TimedSocket, TimedSocket]) -> 
     one.close()
     assert other.read(1, deadline=soon()) == b""
     assert other.read_on(b"ab", 3, deadline=soon()) is None
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_connection_is_quiet_until_something_comes(
+    pair: tuple[TimedSocket, TimedSocket], *, ends: bool
+) -> None:
+    """A byte that nobody has read, or the end."""
+    one, other = pair
+    assert one.is_quiet()
+    other.write(b"ab", deadline=soon())
+    assert one.read(2, deadline=soon()) == b"ab"
+    assert one.is_quiet()
+    if ends:
+        other.close()
+    else:
+        other.write(b"a", deadline=soon())
+    assert select.select([one.socket], [], [], LONG_S)[0]
+    assert not one.is_quiet()
+
+
+def test_what_was_decrypted_and_not_read_is_no_quiet() -> None:
+    """TLS has it already, and the kernel nothing any more."""
+    one, other = (TimedSocket(each) for each in shielded_pair())
+    other.write(b"ab", deadline=soon())
+    assert one.read(1, deadline=soon()) == b"a"
+    assert not one.is_quiet()
+    one.close()
+    other.close()
+
+
+def test_a_ticket_of_tls_is_nothing_that_came() -> None:
+    """Whoever ends TLS outside sends some after the handshake, and whenever he likes."""
+    plain, accepted = plain_pair()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.num_tickets = 2
+    credential = DOMAIN.credential("serve")
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(credential.certificate_pem + credential.key_pem)
+        file.flush()
+        context.load_cert_chain(file.name)
+    client = ssl.create_default_context()
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    found: list[socket.socket] = []
+    thread = threading.Thread(
+        target=lambda: found.append(context.wrap_socket(accepted, server_side=True))
+    )
+    thread.start()
+    one = TimedSocket(client.wrap_socket(plain))
+    thread.join(LONG_S)
+    assert select.select([one.socket], [], [], LONG_S)[0]
+    assert one.is_quiet()
+    assert not select.select([one.socket], [], [], 0)[0]
+    other = TimedSocket(found[0])
+    other.write(b"a", deadline=soon())
+    assert one.read(1, deadline=soon()) == b"a"
+    one.close()
+    other.close()
 
 
 def test_what_came_already_is_cut_to_the_message(pair: tuple[TimedSocket, TimedSocket]) -> None:

@@ -18,6 +18,9 @@ from cloister.wire.binary import BinaryReader
 
 __all__ = [
     "CONNECTION_FIELDS",
+    "MAX_FIELDS_BYTES",
+    "is_field",
+    "is_method",
     "read_request",
     "read_response",
     "write_request",
@@ -42,7 +45,7 @@ CONNECTION_FIELDS: Final = frozenset(
 
 _REQUEST, _RESPONSE = 0, 1
 _MAX_FIELDS: Final = 64
-_MAX_FIELDS_BYTES: Final = 16384
+MAX_FIELDS_BYTES: Final = 16384
 _MAX_TARGET: Final = 4096
 _MAX_AUTHORITY: Final = 255
 _METHOD: Final = re.compile(rb"[A-Z]{1,16}")
@@ -54,6 +57,17 @@ _VALUE: Final = re.compile(
     rb"([\x21-\x7e\x80-\xff]([\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?"
 )
 _STATUS: Final = range(200, 600)
+
+
+def is_method(text: str) -> bool:
+    """Tell whether `read_request` takes this as a method."""
+    return _METHOD.fullmatch(text.encode("latin-1", "replace")) is not None
+
+
+def is_field(name: str, value: str) -> bool:
+    """Tell whether this is a field, of whatever length."""
+    line = name.encode("latin-1", "replace"), value.encode("latin-1", "replace")
+    return _NAME.fullmatch(line[0]) is not None and _VALUE.fullmatch(line[1]) is not None
 
 
 def write_request(request: HTTPRequest) -> bytes:
@@ -129,10 +143,9 @@ def read_response(data: bytes) -> HTTPResponse:
 def _section(headers: Mapping[str, str]) -> bytes:
     lines = []
     for name, value in headers.items():
-        line = (name.encode("latin-1"), value.encode("latin-1", "replace"))
-        if not _NAME.fullmatch(line[0]) or not _VALUE.fullmatch(line[1]):
+        if not is_field(name, value):
             raise LocalProtocolError(f"no header field: {name}", code="protocol.local")
-        lines.append(_counted(line[0]) + _counted(line[1]))
+        lines.append(_counted(name.encode("ascii")) + _counted(value.encode("latin-1", "replace")))
     return _counted(b"".join(lines))
 
 
@@ -140,10 +153,10 @@ def _fields(reader: BinaryReader) -> dict[str, str]:
     found: dict[str, str] = {}
     if not reader.left:  # cut off where everything that follows is empty
         return found
-    section = BinaryReader(_bytes(reader, _MAX_FIELDS_BYTES), cut_off=_malformed)
+    section = BinaryReader(_bytes(reader, MAX_FIELDS_BYTES), cut_off=_malformed)
     while section.left:
         name = _part(section, _NAME, 128).decode("ascii")
-        value = _part(section, _VALUE, _MAX_FIELDS_BYTES).decode("latin-1")
+        value = _part(section, _VALUE, MAX_FIELDS_BYTES).decode("latin-1")
         if name in found or name in CONNECTION_FIELDS or len(found) == _MAX_FIELDS:
             raise _malformed()
         found[name] = value

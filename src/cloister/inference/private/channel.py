@@ -29,6 +29,7 @@ from cloister.errors import (
 from cloister.inference.channel import HTTPChannel
 from cloister.inference.private.binary_http import read_response, write_request
 from cloister.inference.private.envelope import (
+    OVERHEAD_BYTES,
     PRIVATE,
     SUITE,
     SealedRequest,
@@ -44,13 +45,13 @@ from cloister.inference.private.gate import (
     UNKNOWN_KEY,
 )
 from cloister.inference.private.keys import MAX_BYTES, AnyPolicy, PrivateKeys, verify_keys
-from cloister.inference.private.request_auth import NONCE_BYTES, Asker, Binding
+from cloister.inference.private.request_auth import NONCE_BYTES, ROOM_BYTES, Asker, Binding
 from cloister.inference.service import HTTPRequest, HTTPResponse
 from cloister.network.outer import connect_outer
 
 __all__ = ["Pins", "PrivateChannel", "raise_refusal"]
 
-_PADDING: Final = 4096  # requests are told apart by size only this coarsely
+_STEP_BYTES: Final = 4096  # requests are told apart by size only this coarsely
 _MARGIN_S: Final = 30  # keys that end sooner are asked for again
 _CONNECTIONS: Final = 16
 _OVERHEAD: Final = 65536
@@ -120,10 +121,17 @@ class PrivateChannel:
         """Return how long answers to requests for `target` are."""
         return self._keys()[0].sizes.of(target)
 
+    def request_bytes(self) -> int:
+        """Return how long an inner request may be: a body, with its target and fields."""
+        sealed = self._keys()[0].request_bytes - OVERHEAD_BYTES
+        whole = sealed - sealed % _STEP_BYTES
+        return max(whole - max(self._asker.before_bytes, ROOM_BYTES), 0)
+
     def exchange(self, request: HTTPRequest) -> HTTPResponse:
         """Return the server's answer to a request, refusals among them.
 
-        Where the server does not have the key any more, its new one is asked for, once.
+        Where the server does not have the key any more, its new one is asked for, once: whatever
+        carriers do, the request is sent whole twice at most, and computed twice at most.
 
         Raises:
             IdentityError: The key configuration is not one of the pinned server; nothing was sent.
@@ -154,8 +162,7 @@ class PrivateChannel:
     def _once(self, request: HTTPRequest) -> HTTPResponse | None:
         """Ask with the present key; None where the server does not have it."""
         keys, _ = self._keys()
-        inner = write_request(request)
-        inner += bytes(-len(inner) % _PADDING)
+        inner = self._padded(write_request(request))
         sealed: list[SealedRequest] = []
 
         def make() -> HTTPRequest:
@@ -175,6 +182,12 @@ class PrivateChannel:
             return None
         _require_passed(response, self.where)
         return _opened(sealed[-1], response.body, {size, keys.sizes.other})
+
+    def _padded(self, inner: bytes) -> bytes:
+        """Return an inner request with zeros: what is sealed has one size, whoever asks."""
+        before = self._asker.before_bytes
+        least = max(before, ROOM_BYTES) + len(inner)
+        return inner.ljust(least + -least % _STEP_BYTES - before, b"\0")
 
     def _sealed(self, inner: bytes, keys: PrivateKeys) -> SealedRequest:
         encapsulated = encapsulate(keys.configuration)

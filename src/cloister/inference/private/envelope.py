@@ -35,6 +35,7 @@ from cloister.wire.binary import BinaryReader
 
 __all__ = [
     "BHTTP",
+    "OVERHEAD_BYTES",
     "PRIVATE",
     "SUITE",
     "KeyConfiguration",
@@ -50,6 +51,8 @@ __all__ = [
 SUITE: Final = Suite(XWING, HKDF_SHA256, AES_256_GCM)
 HEADER_BYTES: Final = 7
 _TAG_BYTES: Final = 16
+OVERHEAD_BYTES: Final = HEADER_BYTES + XWingKey.enc_bytes + _TAG_BYTES
+"""How much longer a request of `SUITE` is than what it seals."""
 
 
 @dataclass(frozen=True, slots=True)

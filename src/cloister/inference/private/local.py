@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from cloister.errors import (
@@ -19,7 +19,12 @@ from cloister.errors import (
     ConfigError,
     UnavailableError,
 )
-from cloister.inference.private.binary_http import CONNECTION_FIELDS
+from cloister.inference.private.binary_http import (
+    CONNECTION_FIELDS,
+    MAX_FIELDS_BYTES,
+    is_field,
+    is_method,
+)
 from cloister.inference.service import HTTPRequest, HTTPResponse, failure
 
 __all__ = ["LocalService", "host_names", "read_listen"]
@@ -27,6 +32,8 @@ __all__ = ["LocalService", "host_names", "read_listen"]
 _LOG: Final = logging.getLogger(__name__)
 _MAX_TARGET: Final = 4096
 _MAX_FIELDS: Final = 48
+_FIELD_BYTES: Final = 8  # two lengths, at their longest
+_HTTP_PORT: Final = 80  # which clients leave out of `Host`
 _FROM_PAGES: Final = frozenset({"origin", "sec-fetch-site", "sec-fetch-mode"})
 
 
@@ -60,8 +67,9 @@ class LocalService:
         }
         if not request.target.startswith("/") or len(request.target) > _MAX_TARGET:
             return failure(400, f"a target begins with / and has at most {_MAX_TARGET} bytes")
-        if len(headers) > _MAX_FIELDS:
-            return failure(431, f"a request has at most {_MAX_FIELDS} fields")
+        refused = _refused(request.method, headers)
+        if refused is not None:
+            return refused
         try:
             return self._exchange(
                 HTTPRequest(request.method, request.target, headers, request.body)
@@ -101,13 +109,30 @@ def read_listen(text: str) -> tuple[str, int]:
 def host_names(address: tuple[str, int]) -> frozenset[str]:
     """Return what `Host` fields may say to a proxy at an address of this machine."""
     host, port = address
-    shown = f"[{host}]" if ":" in host else host
-    return frozenset(f"{name}:{port}" for name in (shown, "localhost"))
+    names = frozenset({f"[{host}]" if ":" in host else host, "localhost"})
+    found = frozenset(f"{name}:{port}" for name in names)
+    return found | names if port == _HTTP_PORT else found
+
+
+def _refused(method: str, headers: Mapping[str, str]) -> HTTPResponse | None:
+    """Return why a request has no form inside an envelope; None where it has one."""
+    if not is_method(method):
+        return failure(501, "a method is up to 16 capital letters")
+    if not all(is_field(*each) for each in headers.items()):
+        return failure(400, "a field has a name of up to 128 characters, and printable ones only")
+    size = sum(len(name) + len(value) + _FIELD_BYTES for name, value in headers.items())
+    if len(headers) > _MAX_FIELDS or size > MAX_FIELDS_BYTES:
+        return failure(
+            431, f"a request has at most {_MAX_FIELDS} fields with {MAX_FIELDS_BYTES} bytes"
+        )
+    return None
 
 
 def _status(error: CloisterError) -> int:
     if isinstance(error, UnavailableError):
         return 503
+    if isinstance(error, ConfigError):
+        return 413  # as `PrivateChannel.exchange` has it
     if isinstance(error, CallerError):
         return 400
     return 502

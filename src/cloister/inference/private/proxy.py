@@ -6,7 +6,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cloister.errors import UnavailableError
@@ -17,7 +17,7 @@ from cloister.inference.private.local import LocalService, host_names
 
 __all__ = ["Addresses", "serve"]
 
-_LIMITS: Final = Limits(waiting=64, request_s=60.0)
+_LIMITS: Final = Limits(body_bytes=2**28, waiting=64, request_s=60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,15 @@ def serve(
         channel: Carries requests.
         addresses: Of this machine alone.
         ready: Told where it listens, once it does.
-        limits: Of plain HTTP; the longest body is gRPC's longest message as well.
+        limits: Of plain HTTP. No body is longer than what the server takes when this begins; nor is
+            a message of gRPC.
 
     Raises:
-        UnavailableError: An address is taken (`server.unreachable`).
+        UnavailableError: An address is taken, or the server is not there (`server.unreachable`).
         MissingExtraError: gRPC is wanted and not installed.
     """
     with _listener(addresses.http) as listener:
+        limits = replace(limits, body_bytes=min(limits.body_bytes, channel.request_bytes()))
         bound = (addresses.http[0], listener.getsockname()[1])
         service = LocalService(channel.exchange, hosts=host_names(bound))
         grpc: GRPCFront | None = None

@@ -28,6 +28,7 @@ from cloister.network.tls import Credential
 __all__ = [
     "LABEL",
     "NONCE_BYTES",
+    "ROOM_BYTES",
     "Asker",
     "Askers",
     "Binding",
@@ -38,10 +39,14 @@ __all__ = [
 
 LABEL: Final = b"cloister/private-query/v1"
 NONCE_BYTES: Final = 16
+ROOM_BYTES: Final = 2048
+"""For what comes before the inner request, whoever asks; certificates of ours fit."""
+
 _MAGIC: Final = b"CPQ1"
 _HEAD: Final = struct.Struct(">4sB3xQ16sHH")
 _BY_KEY, _BY_CERTIFICATE = 1, 2
 _MAX_ASKER: Final = 16384
+_DER_BYTES: Final = 71  # every second signature by a certificate; others have one more, or fewer
 _PRINCIPAL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 
 
@@ -115,6 +120,10 @@ class SignedRequest:
 class Asker(Protocol):
     """Somebody who may sign requests."""
 
+    @property
+    def before_bytes(self) -> int:
+        """How much comes before each inner request, always the same."""
+
     def sign(self, inner: bytes, binding: Binding, *, time: int, nonce: bytes) -> SignedRequest:
         """Sign an inner request for one key configuration and one encapsulated key."""
 
@@ -131,6 +140,11 @@ class Principal:
         require_principal(name)
         self.name: Final = name
         self._key = key
+
+    @property
+    def before_bytes(self) -> int:
+        """How much comes before each inner request."""
+        return _HEAD.size + len(self.name) + SIGNATURE_BYTES
 
     def sign(self, inner: bytes, binding: Binding, *, time: int, nonce: bytes) -> SignedRequest:
         """Sign an inner request."""
@@ -149,11 +163,20 @@ class Member:
         """
         self._key = CertificateKey(credential.certificate_pem, credential.key_pem)
 
+    @property
+    def before_bytes(self) -> int:
+        """How much comes before each inner request."""
+        return _HEAD.size + len(self._key.certificate_der) + _DER_BYTES
+
     def sign(self, inner: bytes, binding: Binding, *, time: int, nonce: bytes) -> SignedRequest:
-        """Sign an inner request."""
+        """Sign an inner request, again until the signature has the usual length."""
         der = self._key.certificate_der
         bare = SignedRequest(_BY_CERTIFICATE, der, time, nonce, b"", inner)
-        return _with(bare, self._key.sign(LABEL, bare.signed(binding)))
+        message = bare.signed(binding)
+        signature = self._key.sign(LABEL, message)
+        while len(signature) != _DER_BYTES:
+            signature = self._key.sign(LABEL, message)
+        return _with(bare, signature)
 
 
 class Askers:

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from cloister.errors import CloisterError, ConfigError, RemoteProtocolError, UnavailableError
+from cloister.inference.private.binary_http import write_request
 from cloister.inference.private.channel import raise_refusal
 from cloister.inference.private.gate import CODE_FIELD, KEYS_TARGET, QUERY_TARGET
+from cloister.inference.private.request_auth import Binding, Member, Principal, SignedRequest
 from cloister.inference.service import HTTPRequest, HTTPResponse
 from cloister.testing.certificates import FakeDomain
 from cloister.testing.private import NOW, Balancer, Enclave, served
@@ -77,18 +79,62 @@ def test_a_query_that_is_too_long_is_not_sent() -> None:
     assert [each.target for each in balancer.requests] == [KEYS_TARGET]
 
 
+@pytest.mark.spec("PQ-64")
+def test_the_longest_query_is_sent() -> None:
+    """As the channel says, and no byte more."""
+    enclave = Enclave(DOMAIN)
+    with served(enclave.gate) as url:
+        for asker in (enclave.alice, LongWinded()):
+            channel = enclave.channel(url, asker=asker)
+            room = channel.request_bytes()
+            frame = len(write_request(HTTPRequest("POST", "/v2", {}, bytes(room // 2)))) - room // 2
+            longest = HTTPRequest("POST", "/v2", {}, bytes(room - frame))
+            assert channel.exchange(longest).status in {404, 405, 401}
+            with pytest.raises(ConfigError):
+                channel.exchange(HTTPRequest("POST", "/v2", {}, bytes(room - frame + 1)))
+
+
 @pytest.mark.spec("PQ-34")
 def test_requests_have_few_sizes() -> None:
-    """Padded to multiples of 4 KiB inside."""
+    """What is sealed has a multiple of 4 KiB, the same whoever asks."""
     enclave = Enclave(DOMAIN)
     balancer = Balancer(enclave.gate)
+    askers = (
+        enclave.alice,
+        Principal("dr.m.smith@ward-7", enclave.key),
+        Principal("z" * 128, enclave.key),
+        Member(DOMAIN.credential("client")),
+    )
     with served(balancer) as url:
-        channel = enclave.channel(url)
-        for size in (0, 1, 100, 4000, 4200):
-            channel.exchange(HTTPRequest("POST", "/v2", {}, bytes(size)))
+        for asker in askers:
+            channel = enclave.channel(url, asker=asker)
+            for size in (0, 1, 2000, 2020, 2030, 4200, 6116, 6130):
+                channel.exchange(HTTPRequest("POST", "/v2", {}, bytes(size)))
     sizes = [len(each.body) for each in balancer.requests if each.target == QUERY_TARGET]
-    assert len(set(sizes[:4])) == 1
-    assert sizes[4] - sizes[0] == 4096
+    each_has = [1143 + 4096 * steps for steps in (1, 1, 1, 1, 2, 2, 2, 3)]
+    assert sizes == each_has * len(askers)
+
+
+@pytest.mark.spec("PQ-34")
+def test_an_asker_who_takes_more_room_has_it() -> None:
+    """In steps as well."""
+    enclave = Enclave(DOMAIN)
+    balancer = Balancer(enclave.gate)
+    asker = LongWinded()
+    with served(balancer) as url:
+        assert enclave.channel(url, asker=asker).exchange(ASK).status == 401
+    assert len(balancer.requests[-1].body) == 1143 + 4096
+
+
+class LongWinded:
+    """Somebody with a certificate that fills a step, almost."""
+
+    before_bytes = 36 + 4000 + 10
+
+    def sign(self, inner: bytes, binding: Binding, *, time: int, nonce: bytes) -> SignedRequest:
+        """Sign with nothing."""
+        del binding
+        return SignedRequest(2, bytes(4000), time, nonce, bytes(10), inner)
 
 
 def test_nobody_there() -> None:

@@ -2,13 +2,15 @@
 
 import json
 import struct
+import threading
+from collections import Counter
 from typing import Any
 
 import pytest
 
 pytest.importorskip("google.protobuf.descriptor_pb2")
 
-from cloister.inference.private.grpc_front import Refusal, Translation
+from cloister.inference.private.grpc_front import GRPCFront, Refusal, Translation
 from cloister.inference.private.grpc_messages import messages
 from cloister.inference.service import HTTPRequest, HTTPResponse, InferenceService
 from cloister.testing.private import Doubling
@@ -72,6 +74,34 @@ def test_metadata_and_health() -> None:
     )  # fmt: skip
     down = Translation(Recording(HTTPResponse(503, b""))).call
     assert not down("ServerLive", made["ServerLiveRequest"]()).live
+
+
+@pytest.mark.spec("PQ-75")
+def test_one_call_too_many_is_told_to_come_back() -> None:
+    """Of a hundred at one time, 64 wait for their answers."""
+    grpc = pytest.importorskip("grpc")
+    answering, refused = threading.Event(), threading.Semaphore(0)
+
+    def forward(_: HTTPRequest) -> HTTPResponse:
+        answering.wait(60)
+        return HTTPResponse(200, b"")
+
+    front = GRPCFront(forward, max_bytes=2**20)
+    made = messages()
+    with grpc.insecure_channel(f"127.0.0.1:{front.start(('127.0.0.1', 0))}") as channel:
+        call = channel.unary_unary(
+            "/inference.GRPCInferenceService/ServerLive",
+            request_serializer=made["ServerLiveRequest"].SerializeToString,
+            response_deserializer=made["ServerLiveResponse"].FromString,
+        )
+        calls = [call.future(made["ServerLiveRequest"]()) for _ in range(100)]
+        for each in calls:
+            each.add_done_callback(lambda _: refused.release())
+        assert all(refused.acquire(timeout=60) for _ in range(36))
+        answering.set()
+        codes = Counter(each.code().name for each in calls)
+    front.close()
+    assert codes == {"OK": 64, "RESOURCE_EXHAUSTED": 36}
 
 
 @pytest.mark.spec("PQ-76")
