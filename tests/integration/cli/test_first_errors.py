@@ -113,7 +113,7 @@ def test_without_the_demonstrations_packages(tmp_path: Path) -> None:
     sentence, step, code = _shown(done)
     assert (done.status, code) == (66, "extra.missing"), done
     assert "scikit-learn" in sentence
-    assert "cloister[demo]" in step
+    assert "[demo]" in step
 
 
 @pytest.mark.fuse

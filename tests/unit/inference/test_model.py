@@ -145,4 +145,4 @@ def test_without_litert_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(MissingExtraError) as caught:
         LiteRTModel(DIGITS, threads=1)
     assert caught.value.code == "extra.missing"
-    assert "cloister[litert]" in str(caught.value.hint)
+    assert "[litert]" in str(caught.value.hint)

@@ -136,4 +136,4 @@ def test_without_the_runtime_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(MissingExtraError) as caught:
         ONNXModel(half_plus(1.0), threads=1)
     assert caught.value.code == "extra.missing"
-    assert "cloister[onnx]" in str(caught.value.hint)
+    assert "[onnx]" in str(caught.value.hint)

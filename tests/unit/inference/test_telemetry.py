@@ -84,4 +84,4 @@ def test_without_it_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingExtraError) as caught:
         TracedMetrics()
     assert caught.value.code == "extra.missing"
-    assert "cloister[otel]" in str(caught.value.hint)
+    assert "[otel]" in str(caught.value.hint)

@@ -79,7 +79,7 @@ def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingExtraError) as e:
         PostgresBackend.open("postgresql://h/d")
     assert e.value.code == "extra.missing"
-    assert "cloister[postgres]" in (e.value.hint or "")
+    assert "[postgres]" in (e.value.hint or "")
 
 
 def test_a_second_state_is_refused(
