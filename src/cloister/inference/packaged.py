@@ -28,6 +28,7 @@ from cloister.partition.thresholds import read_thresholds
 __all__ = ["Partitioned", "mode_of", "open_partitioned"]
 
 _LOG: Final = logging.getLogger(__name__)
+_MIDDLE_S: Final = 30.0  # for all that a middle is asked for one computation
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,11 @@ def open_partitioned(options: argparse.Namespace) -> Partitioned:
         thresholds=read_thresholds(options.require),
     )
     model = PartitionedModel.of_package(
-        package, address=options.middle, mode=mode, threads=options.threads
+        package,
+        address=options.middle,
+        mode=mode,
+        threads=options.threads,
+        timeout_s=min(_MIDDLE_S, options.deadline),
     )
     if options.batch is not None:
         require_rows_apart(model.inside())

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,6 +109,16 @@ def test_a_package_in_one_folder_is_the_whole_model(
     assert "probability" in cut.note
     assert cut.note in caplog.text
     assert ("secret vectors" in cut.note) is (check == "freivalds")
+
+
+@pytest.mark.spec("SRV-54")
+@pytest.mark.parametrize(("deadline", "waits"), [(None, 30.0), ("2.5", 2.5), ("300", 30.0)])
+def test_a_middle_has_no_longer_than_a_query(
+    stage: Stage, deadline: str | None, waits: float
+) -> None:
+    cut = open_partitioned(stage.options(*(("--deadline", deadline) if deadline else ())))
+    model: Any = cut.model
+    assert model._outside.client._timeout_s == waits
 
 
 @pytest.mark.spec("SRV-47")
