@@ -68,6 +68,7 @@ def open_partitioned(options: argparse.Namespace) -> Partitioned:
         mode=mode,
         threads=options.threads,
         timeout_s=min(_MIDDLE_S, options.deadline),
+        deadline_s=options.deadline,
     )
     if options.batch is not None:
         require_rows_apart(model.inside())

@@ -47,6 +47,7 @@ class PartitionedModel:
         threads: int,
         timeout_s: float = 30.0,
         shared: bool = False,
+        deadline_s: float | None = None,
     ) -> None:
         """Load what runs inside, and learn which forms the middle's answers have.
 
@@ -57,8 +58,9 @@ class PartitionedModel:
             address: Where the untrusted middle answers.
             mode: How its answers are checked, or that it is blinded.
             threads: Threads of one computation inside.
-            timeout_s: For all that the middle is asked for one query.
+            timeout_s: How long the middle is waited for, over all that it is asked for one query.
             shared: Bodies in shared memory, for a local middle.
+            deadline_s: After which it is asked no more for a query, whoever took the time.
 
         Raises:
             ConfigError: `config.value`: sizes are open that have to be known, or that mode is
@@ -71,7 +73,13 @@ class PartitionedModel:
         self._back: Final = None if back is None else open_part(back, threads=threads, exact=False)
         self._middle: Final = middle
         self._outside: Final = open_outside(
-            middle, mode, address=address, threads=threads, timeout_s=timeout_s, shared=shared
+            middle,
+            mode,
+            address=address,
+            threads=threads,
+            timeout_s=timeout_s,
+            shared=shared,
+            deadline_s=deadline_s,
         )
         self._threads: Final = threads
         self._files: Final = [file for file in (front, middle, back) if file is not None]
@@ -90,6 +98,7 @@ class PartitionedModel:
         threads: int,
         timeout_s: float = 30.0,
         shared: bool = False,
+        deadline_s: float | None = None,
     ) -> PartitionedModel:
         """Load the parts of an opened package; the arguments are those of the constructor."""
         return cls(
@@ -101,6 +110,7 @@ class PartitionedModel:
             threads=threads,
             timeout_s=timeout_s,
             shared=shared,
+            deadline_s=deadline_s,
         )
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -108,7 +118,8 @@ class PartitionedModel:
 
         Raises:
             RefusedError: `middle.wrong`: the middle's answer was found to be wrong.
-            UnavailableError: `middle.unavailable` or `middle.failed`.
+            UnavailableError: `middle.unavailable` or `middle.failed`; `server.late`: after the
+                deadline of the whole.
             MalformedError: `middle.malformed`, `wire.malformed`, `wire.too-large`: its answer has
                 another form; `model.malformed`: a part does not run, or numbers in it are not
                 finite that cannot be blinded.
