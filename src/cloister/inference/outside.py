@@ -21,6 +21,7 @@ from cloister.inference.middle_message import Layout
 from cloister.inference.tensor import Array
 from cloister.partition.blinded_part import BlindedPart, Blinding
 from cloister.partition.checking import Mode, Verifier, build_verifier, checkable
+from cloister.partition.finite import require_finite
 from cloister.partition.forms import Forms
 from cloister.partition.graph import PartFile
 
@@ -69,7 +70,8 @@ class Outside(Protocol):
             UnavailableError: `middle.unavailable` or `middle.failed`; `server.late`: the time of
                 the whole was over before everything was asked.
             MalformedError: `middle.malformed`, `wire.malformed`, `wire.too-large`: an answer has
-                another form; `model.malformed`: what is computed inside does not run.
+                another form; `model.malformed`: what is computed inside does not run;
+                `message.malformed`: something is not finite that is given, or is made of it.
         """
         ...
 
@@ -123,6 +125,7 @@ class _Checked:
         self._forms: Final = forms
 
     def run(self, given: Mapping[str, Array]) -> dict[str, Array]:
+        require_finite(given)
         rows = next(iter(given.values())).shape[0]
         claimed = self.client.ask(given, Layout(self._forms.of(rows)))
         return self.secrets.accept(given, claimed)
@@ -138,6 +141,7 @@ class _Blinded:
         self._deadline_s: Final = deadline_s
 
     def run(self, given: Mapping[str, Array]) -> dict[str, Array]:
+        require_finite(given)
         end, left_s = time.monotonic() + self._deadline_s, self._timeout_s
 
         def ask(step: str, residues: Array, shape: tuple[int, ...]) -> Array:

@@ -121,8 +121,8 @@ class PartitionedModel:
             UnavailableError: `middle.unavailable` or `middle.failed`; `server.late`: after the
                 deadline of the whole.
             MalformedError: `middle.malformed`, `wire.malformed`, `wire.too-large`: its answer has
-                another form; `model.malformed`: a part does not run, or numbers in it are not
-                finite that cannot be blinded.
+                another form; `model.malformed`: a part does not run; `message.malformed`: the
+                middle would read, or make, numbers that are not finite.
         """
         have: dict[str, Array] = dict(inputs)
         if self._front is not None:

@@ -29,7 +29,7 @@ from cloister.inference.middle_message import (
 from cloister.inference.outside import Outside, open_outside
 from cloister.partition.blinded_part import Blinding, quantised_steps
 from cloister.partition.blinding import QuantisedStep
-from cloister.partition.checking import Freivalds
+from cloister.partition.checking import Freivalds, Recompute
 from cloister.partition.onnx_source import ONNXSource
 from cloister.testing.middle_models import dense_net
 
@@ -263,6 +263,23 @@ def test_nothing_is_asked_after_the_time_of_the_whole(monkeypatch: pytest.Monkey
         outside.run(GIVEN)
     assert caught.value.code == "server.late"
     assert slow.allowed == [30]
+
+
+@pytest.mark.spec("SRV-34", "OM-17")
+@pytest.mark.parametrize("mode", [Freivalds(), Recompute(1.0), Blinding()], ids=str)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_nothing_to_ask_for(
+    mode: Freivalds | Recompute | Blinding, value: float
+) -> None:
+    """The client is told, and the middle, which is not there, is not blamed."""
+    outside = open_outside(
+        PART, mode, address="unix:/nowhere", threads=1, timeout_s=1, shared=False
+    )
+    given = {"hr1": GIVEN["hr1"].copy()}
+    given["hr1"][1, 3] = value
+    with pytest.raises(CloisterError) as caught:
+        outside.run(given)
+    assert (caught.value.code, caught.value.detail) == ("message.malformed", "hr1")
 
 
 def test_a_middle_that_is_checked_is_asked_once() -> None:
