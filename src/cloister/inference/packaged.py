@@ -19,6 +19,7 @@ from cloister.errors import ConfigError
 from cloister.inference.joining import require_rows_apart
 from cloister.inference.model import Model
 from cloister.inference.partitioned import PartitionedModel
+from cloister.inference.refusals import Counter, Refusals
 from cloister.partition.blas import limit_blas
 from cloister.partition.blinded_part import Blinding
 from cloister.partition.checking import Freivalds, Mode, Recompute
@@ -46,8 +47,12 @@ class Partitioned:
     note: str
 
 
-def open_partitioned(options: argparse.Namespace) -> Partitioned:
+def open_partitioned(options: argparse.Namespace, counter: Counter | None = None) -> Partitioned:
     """Return a model whose exposed part runs at `--middle`.
+
+    Args:
+        options: What the server was started with.
+        counter: Is told which of the middle's answers were refused.
 
     Raises:
         ConfigError: `config.value`: a word cannot be meant, or nothing can be checked that way.
@@ -69,6 +74,7 @@ def open_partitioned(options: argparse.Namespace) -> Partitioned:
         threads=options.threads,
         timeout_s=min(_MIDDLE_S, options.deadline),
         deadline_s=options.deadline,
+        refusals=Refusals(options.name, counter=counter),
     )
     if options.batch is not None:
         require_rows_apart(model.inside())

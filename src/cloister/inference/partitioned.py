@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from cloister.errors import CloisterError
 from cloister.inference.formats import load_model, mixes
 from cloister.inference.model import Model
 from cloister.inference.outside import open_outside
+from cloister.inference.refusals import Refusals
 from cloister.inference.tensor import Array, TensorSpec, datatype_of
 from cloister.partition.blinded_part import Blinding
 from cloister.partition.checking import Mode
@@ -48,6 +50,7 @@ class PartitionedModel:
         timeout_s: float = 30.0,
         shared: bool = False,
         deadline_s: float | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         """Load what runs inside, and learn which forms the middle's answers have.
 
@@ -61,6 +64,7 @@ class PartitionedModel:
             timeout_s: How long the middle is waited for, over all that it is asked for one query.
             shared: Bodies in shared memory, for a local middle.
             deadline_s: After which it is asked no more for a query, whoever took the time.
+            refusals: Are told which of its answers were refused; the log alone where it is None.
 
         Raises:
             ConfigError: `config.value`: sizes are open that have to be known, or that mode is
@@ -81,6 +85,7 @@ class PartitionedModel:
             shared=shared,
             deadline_s=deadline_s,
         )
+        self._refusals: Final = refusals or Refusals()
         self._threads: Final = threads
         self._files: Final = [file for file in (front, middle, back) if file is not None]
         first, last = front or middle, back or middle
@@ -99,6 +104,7 @@ class PartitionedModel:
         timeout_s: float = 30.0,
         shared: bool = False,
         deadline_s: float | None = None,
+        refusals: Refusals | None = None,
     ) -> PartitionedModel:
         """Load the parts of an opened package; the arguments are those of the constructor."""
         return cls(
@@ -111,6 +117,7 @@ class PartitionedModel:
             timeout_s=timeout_s,
             shared=shared,
             deadline_s=deadline_s,
+            refusals=refusals,
         )
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -128,7 +135,11 @@ class PartitionedModel:
         if self._front is not None:
             have.update(self._front.run(have))
         given = {info.name: have[info.name] for info in self._middle.inputs}
-        have.update(self._outside.run(given))
+        try:
+            have.update(self._outside.run(given))
+        except CloisterError as e:
+            self._refusals.note(e)
+            raise
         if self._back is not None:
             have.update(self._back.run(have))
         return {spec.name: have[spec.name] for spec in self.outputs}
