@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -97,6 +98,14 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
             process.kill()
 
 
+@pytest.fixture(autouse=True)
+def told(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What the log says of the middle; nothing else may warn."""
+    yield caplog
+    warned = [each.name for each in caplog.get_records("call") if each.levelno >= logging.WARNING]
+    assert set(warned) <= {"cloister.inference.refusals"}
+
+
 IMAGES = np.random.default_rng(3).random((3, 3, 12, 12), np.float32)
 LIES: list[tuple[str, dict[str, Any], str]] = [
     ("nan", {"tensor": "b1"}, "middle.wrong"),
@@ -111,7 +120,9 @@ LIES: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_an_honest_middle_is_believed(stage: Stage, *, shared: bool) -> None:
+def test_an_honest_middle_is_believed(
+    stage: Stage, told: pytest.LogCaptureFixture, *, shared: bool
+) -> None:
     """The control: the same process, without a lie."""
     stage.tell("none")
     with stage.model(Freivalds(), shared=shared) as model:
@@ -120,12 +131,19 @@ def test_an_honest_middle_is_believed(stage: Stage, *, shared: bool) -> None:
         for rows in (1, 3, 2, 3):
             found = model.predict({"image": IMAGES[:rows]})["label"]
             np.testing.assert_allclose(found, right[:rows], rtol=1e-4, atol=1e-6)
+    assert "refused" not in told.text
 
 
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize(("lie", "rest", "code"), LIES, ids=[lie for lie, _, _ in LIES])
 def test_a_lie_is_caught(
-    stage: Stage, lie: str, rest: dict[str, Any], code: str, *, shared: bool
+    stage: Stage,
+    told: pytest.LogCaptureFixture,
+    lie: str,
+    rest: dict[str, Any],
+    code: str,
+    *,
+    shared: bool,
 ) -> None:
     """And the next answer, once it is honest again, is taken over a new connection if need be."""
     with stage.model(Freivalds(), shared=shared) as model:
@@ -135,6 +153,7 @@ def test_a_lie_is_caught(
         assert caught.value.code == code
         stage.tell("none")
         assert model.predict({"image": IMAGES})["label"].shape == (3, 10)
+    assert (f"code={code} at=" in told.text) is (code != "middle.unavailable")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +184,13 @@ def test_a_body_of_another_length(stage: Stage, lie: str, code: str) -> None:
     ],
 )
 def test_a_lie_about_blinded_steps_is_caught(
-    stage: Stage, lie: str, rest: dict[str, Any], code: str, *, shared: bool
+    stage: Stage,
+    told: pytest.LogCaptureFixture,
+    lie: str,
+    rest: dict[str, Any],
+    code: str,
+    *,
+    shared: bool,
 ) -> None:
     """The last bit of one residue among thousands, or what was right for the query before."""
     with stage.model(Blinding(), shared=shared) as model:
@@ -179,6 +204,7 @@ def test_a_lie_about_blinded_steps_is_caught(
         assert caught.value.code == code
         stage.tell("none")
         np.testing.assert_array_equal(model.predict({"image": IMAGES})["label"], right)
+    assert (f"code={code} at=" in told.text) is (code != "middle.unavailable")
 
 
 def test_what_the_operator_records_under_pads_says_nothing(stage: Stage) -> None:

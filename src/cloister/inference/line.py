@@ -237,14 +237,22 @@ class Line:
         try:
             answers = self._run([ticket.inputs for ticket in taken])
         except CloisterError as e:
-            if len(taken) == 1:
-                taken[0].end({}, e)
+            if len(taken) == 1 or not _may_be_of_one(e):
+                for ticket in taken:
+                    ticket.end({}, e)
                 return
             for ticket in taken:  # what one query does to the model is no business of the others
-                self._compute([ticket])
+                self._compute_alone(ticket)
             return
         for ticket, answer in zip(taken, answers, strict=True):
             ticket.end(answer)
+
+    def _compute_alone(self, ticket: _Ticket) -> None:
+        """Compute one query of several that failed together, if an answer is still of use."""
+        if ticket.until is not None and self._clock() > ticket.until:
+            ticket.end({}, _too_late())
+        else:
+            self._compute([ticket])
 
     def _run(self, queries: list[Arrays]) -> list[dict[str, Array]]:
         with self._turns:
@@ -257,6 +265,14 @@ class Line:
                 self._name, queries=len(queries), rows=sum(sizes), seconds=seconds
             )
         return split(results, sizes) if len(queries) > 1 else [results]
+
+
+def _may_be_of_one(error: CloisterError) -> bool:
+    """Tell whether one of the queries that were computed together may have caused an error.
+
+    None makes a middle silent; but what a middle says that it cannot compute may be of one query.
+    """
+    return not isinstance(error, UnavailableError) or error.code == "middle.failed"
 
 
 def _not_begun() -> UnavailableError:

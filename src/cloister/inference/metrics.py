@@ -66,6 +66,11 @@ class Metrics:
             self._observe("computation_rows", labels, rows, _ROWS)
             self._count("computed_queries", labels, queries)
 
+    def disbelieved(self, model: str, *, code: str) -> None:
+        """Note that an answer of a model's middle was refused, and by which code."""
+        with self._lock:
+            self._count("middle_refused", (("model", model), ("code", code)))
+
     def refused(self, status: int) -> None:
         """Note a request or a connection that reached no page."""
         with self._lock:

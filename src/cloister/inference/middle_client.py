@@ -72,7 +72,7 @@ class MiddleClient:
         self.received_bytes = 0
 
     def ask(
-        self, given: Mapping[str, Array], expected: Layout, *, deadline: float | None = None
+        self, given: Mapping[str, Array], expected: Layout, *, within_s: float | None = None
     ) -> dict[str, Array]:
         """Return what the middle says, as arrays of exactly the expected layout.
 
@@ -80,7 +80,7 @@ class MiddleClient:
             given: What the middle is to compute on.
             expected: Names, types and shapes of the outputs, in the order in which they were
                 asked for.
-            deadline: Of `time.monotonic`, for a question of several; at most one timeout from now.
+            within_s: For a question of several, what these have left; at most the timeout.
 
         Raises:
             UnavailableError: `middle.unavailable`: nobody there, gone, or too slow;
@@ -89,8 +89,8 @@ class MiddleClient:
                 something else.
         """
         with self._lock:
-            last = time.monotonic() + self._timeout_s
-            deadline = last if deadline is None else min(deadline, last)
+            patience = self._timeout_s if within_s is None else min(within_s, self._timeout_s)
+            deadline = time.monotonic() + patience
             old = self._link is not None
             try:
                 return self._ask(given, expected, deadline)

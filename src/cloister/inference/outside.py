@@ -9,16 +9,19 @@ Spec: outside-middle-v1.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Final, Protocol
 
 from cloister.crypto.digest import sha256
+from cloister.errors import UnavailableError
 from cloister.inference.middle_client import MiddleClient
 from cloister.inference.middle_message import Layout
 from cloister.inference.tensor import Array
 from cloister.partition.blinded_part import BlindedPart, Blinding
 from cloister.partition.checking import Mode, Verifier, build_verifier, checkable
+from cloister.partition.finite import require_finite
 from cloister.partition.forms import Forms
 from cloister.partition.graph import PartFile
 
@@ -64,9 +67,11 @@ class Outside(Protocol):
 
         Raises:
             RefusedError: `middle.wrong`: an answer was found to be wrong.
-            UnavailableError: `middle.unavailable` or `middle.failed`.
+            UnavailableError: `middle.unavailable` or `middle.failed`; `server.late`: the time of
+                the whole was over before everything was asked.
             MalformedError: `middle.malformed`, `wire.malformed`, `wire.too-large`: an answer has
-                another form; `model.malformed`: what is computed inside does not run.
+                another form; `model.malformed`: what is computed inside does not run;
+                `message.malformed`: something is not finite that is given, or is made of it.
         """
         ...
 
@@ -79,6 +84,7 @@ def open_outside(
     threads: int,
     timeout_s: float,
     shared: bool,
+    deadline_s: float | None = None,
 ) -> Outside:
     """Learn what is to be known of a middle, and say where it is; nothing is opened yet.
 
@@ -87,8 +93,9 @@ def open_outside(
         mode: How its answers are checked, or that it is blinded.
         address: Where it answers.
         threads: Threads of what is computed inside.
-        timeout_s: For everything that it is asked for one query.
+        timeout_s: How long it is waited for, over everything that it is asked for one query.
         shared: Bodies in shared memory.
+        deadline_s: After which no more is asked for a query, whoever took the time; None for never.
 
     Raises:
         ConfigError: `config.value`: sizes are open that have to be known, or that mode is not
@@ -102,7 +109,7 @@ def open_outside(
             address, part=digest, outputs=part.steps, timeout_s=timeout_s, shared=shared,
             blinded=True,
         )  # fmt: skip
-        return _Blinded(part, client, timeout_s)
+        return _Blinded(part, client, timeout_s, math.inf if deadline_s is None else deadline_s)
     verifier = build_verifier(middle, mode, threads=threads)
     forms = Forms(checkable(middle), verifier.claims)
     client = MiddleClient(
@@ -118,22 +125,37 @@ class _Checked:
         self._forms: Final = forms
 
     def run(self, given: Mapping[str, Array]) -> dict[str, Array]:
+        require_finite(given)
         rows = next(iter(given.values())).shape[0]
         claimed = self.client.ask(given, Layout(self._forms.of(rows)))
         return self.secrets.accept(given, claimed)
 
 
 class _Blinded:
-    def __init__(self, part: BlindedPart, client: MiddleClient, timeout_s: float) -> None:
+    def __init__(
+        self, part: BlindedPart, client: MiddleClient, timeout_s: float, deadline_s: float
+    ) -> None:
         self.secrets: Final = part
         self.client: Final = client
         self._timeout_s: Final = timeout_s
+        self._deadline_s: Final = deadline_s
 
     def run(self, given: Mapping[str, Array]) -> dict[str, Array]:
-        deadline = time.monotonic() + self._timeout_s
+        require_finite(given)
+        end, left_s = time.monotonic() + self._deadline_s, self._timeout_s
 
         def ask(step: str, residues: Array, shape: tuple[int, ...]) -> Array:
+            nonlocal left_s
             expected = Layout(((step, residues.dtype.name, shape),))
-            return self.client.ask({step: residues}, expected, deadline=deadline)[step]
+            began = time.monotonic()
+            if began > end:
+                raise _too_late()
+            answer = self.client.ask({step: residues}, expected, within_s=left_s)
+            left_s -= time.monotonic() - began
+            return answer[step]
 
         return self.secrets.run(given, ask)
+
+
+def _too_late() -> UnavailableError:
+    return UnavailableError("the query's time was over while it was computed", code="server.late")

@@ -19,6 +19,7 @@ from cloister.errors import ConfigError
 from cloister.inference.joining import require_rows_apart
 from cloister.inference.model import Model
 from cloister.inference.partitioned import PartitionedModel
+from cloister.inference.refusals import Counter, Refusals
 from cloister.partition.blas import limit_blas
 from cloister.partition.blinded_part import Blinding
 from cloister.partition.checking import Freivalds, Mode, Recompute
@@ -28,6 +29,7 @@ from cloister.partition.thresholds import read_thresholds
 __all__ = ["Partitioned", "mode_of", "open_partitioned"]
 
 _LOG: Final = logging.getLogger(__name__)
+_MIDDLE_S: Final = 30.0  # for all that a middle is asked for one computation
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,12 @@ class Partitioned:
     note: str
 
 
-def open_partitioned(options: argparse.Namespace) -> Partitioned:
+def open_partitioned(options: argparse.Namespace, counter: Counter | None = None) -> Partitioned:
     """Return a model whose exposed part runs at `--middle`.
+
+    Args:
+        options: What the server was started with.
+        counter: Is told which of the middle's answers were refused.
 
     Raises:
         ConfigError: `config.value`: a word cannot be meant, or nothing can be checked that way.
@@ -62,7 +68,13 @@ def open_partitioned(options: argparse.Namespace) -> Partitioned:
         thresholds=read_thresholds(options.require),
     )
     model = PartitionedModel.of_package(
-        package, address=options.middle, mode=mode, threads=options.threads
+        package,
+        address=options.middle,
+        mode=mode,
+        threads=options.threads,
+        timeout_s=min(_MIDDLE_S, options.deadline),
+        deadline_s=options.deadline,
+        refusals=Refusals(options.name, counter=counter),
     )
     if options.batch is not None:
         require_rows_apart(model.inside())

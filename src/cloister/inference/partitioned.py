@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from cloister.errors import CloisterError
 from cloister.inference.formats import load_model, mixes
 from cloister.inference.model import Model
 from cloister.inference.outside import open_outside
+from cloister.inference.refusals import Refusals
 from cloister.inference.tensor import Array, TensorSpec, datatype_of
 from cloister.partition.blinded_part import Blinding
 from cloister.partition.checking import Mode
@@ -47,6 +49,8 @@ class PartitionedModel:
         threads: int,
         timeout_s: float = 30.0,
         shared: bool = False,
+        deadline_s: float | None = None,
+        refusals: Refusals | None = None,
     ) -> None:
         """Load what runs inside, and learn which forms the middle's answers have.
 
@@ -57,8 +61,10 @@ class PartitionedModel:
             address: Where the untrusted middle answers.
             mode: How its answers are checked, or that it is blinded.
             threads: Threads of one computation inside.
-            timeout_s: For all that the middle is asked for one query.
+            timeout_s: How long the middle is waited for, over all that it is asked for one query.
             shared: Bodies in shared memory, for a local middle.
+            deadline_s: After which it is asked no more for a query, whoever took the time.
+            refusals: Are told which of its answers were refused; the log alone where it is None.
 
         Raises:
             ConfigError: `config.value`: sizes are open that have to be known, or that mode is
@@ -71,8 +77,15 @@ class PartitionedModel:
         self._back: Final = None if back is None else open_part(back, threads=threads, exact=False)
         self._middle: Final = middle
         self._outside: Final = open_outside(
-            middle, mode, address=address, threads=threads, timeout_s=timeout_s, shared=shared
+            middle,
+            mode,
+            address=address,
+            threads=threads,
+            timeout_s=timeout_s,
+            shared=shared,
+            deadline_s=deadline_s,
         )
+        self._refusals: Final = refusals or Refusals()
         self._threads: Final = threads
         self._files: Final = [file for file in (front, middle, back) if file is not None]
         first, last = front or middle, back or middle
@@ -90,6 +103,8 @@ class PartitionedModel:
         threads: int,
         timeout_s: float = 30.0,
         shared: bool = False,
+        deadline_s: float | None = None,
+        refusals: Refusals | None = None,
     ) -> PartitionedModel:
         """Load the parts of an opened package; the arguments are those of the constructor."""
         return cls(
@@ -101,6 +116,8 @@ class PartitionedModel:
             threads=threads,
             timeout_s=timeout_s,
             shared=shared,
+            deadline_s=deadline_s,
+            refusals=refusals,
         )
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -108,16 +125,21 @@ class PartitionedModel:
 
         Raises:
             RefusedError: `middle.wrong`: the middle's answer was found to be wrong.
-            UnavailableError: `middle.unavailable` or `middle.failed`.
+            UnavailableError: `middle.unavailable` or `middle.failed`; `server.late`: after the
+                deadline of the whole.
             MalformedError: `middle.malformed`, `wire.malformed`, `wire.too-large`: its answer has
-                another form; `model.malformed`: a part does not run, or numbers in it are not
-                finite that cannot be blinded.
+                another form; `model.malformed`: a part does not run; `message.malformed`: the
+                middle would read, or make, numbers that are not finite.
         """
         have: dict[str, Array] = dict(inputs)
         if self._front is not None:
             have.update(self._front.run(have))
         given = {info.name: have[info.name] for info in self._middle.inputs}
-        have.update(self._outside.run(given))
+        try:
+            have.update(self._outside.run(given))
+        except CloisterError as e:
+            self._refusals.note(e)
+            raise
         if self._back is not None:
             have.update(self._back.run(have))
         return {spec.name: have[spec.name] for spec in self.outputs}

@@ -37,7 +37,7 @@ def open_models(
     options: argparse.Namespace,
     *,
     metrics: Metrics,
-    partitioned: Callable[[argparse.Namespace], Partitioned] = open_partitioned,
+    partitioned: Callable[[argparse.Namespace, Metrics], Partitioned] = open_partitioned,
 ) -> tuple[Registry, Step | None]:
     """Return what is served, and where that may change, a step that looks once.
 
@@ -54,7 +54,7 @@ def open_models(
         return _catalogue(options, metrics)
     if options.package is not None:
         _batching(options)
-        return _partitioned(options, metrics, partitioned(options)), None
+        return _partitioned(options, metrics, partitioned(options, metrics)), None
     data, kind = read_model_file(options.model), format_of(options.model)
     require_survives(data, threads=options.threads, kind=kind)
     model = load_model(data, kind=kind, threads=options.threads)

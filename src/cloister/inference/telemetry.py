@@ -2,7 +2,8 @@
 
 Only its interface is used (`opentelemetry-api`), which does nothing and opens no connection unless
 the process that starts the server also installs and configures an exporter. What is told is what
-`/metrics` has: model, page, status, rows and seconds; nothing of a client and nothing of contents.
+`/metrics` has: model, page, status, code, rows and seconds; nothing of a client and nothing of
+contents.
 
 Spec: serving-v1, clause SRV-92.
 """
@@ -46,6 +47,7 @@ class TracedMetrics(Metrics):
         self._queries: Any = meter.create_counter("cloister.queries")
         self._seconds: Any = meter.create_histogram("cloister.query.duration", unit="s")
         self._computations: Any = meter.create_histogram("cloister.computation.duration", unit="s")
+        self._disbelieved: Any = meter.create_counter("cloister.middle.refused")
         self._rows: Any = meter.create_histogram("cloister.computation.rows")
 
     def answered(self, model: str, *, page: str, status: int, seconds: float) -> None:
@@ -62,3 +64,8 @@ class TracedMetrics(Metrics):
         super().computed(model, queries=queries, rows=rows, seconds=seconds)
         self._computations.record(seconds, {"model": model})
         self._rows.record(rows, {"model": model})
+
+    def disbelieved(self, model: str, *, code: str) -> None:
+        """Note an answer of a middle that was refused."""
+        super().disbelieved(model, code=code)
+        self._disbelieved.add(1, {"model": model, "code": code})

@@ -139,8 +139,8 @@ class BlindedPart:
 
         Raises:
             RefusedError: `middle.wrong`: an answer was found to be wrong.
-            MalformedError: `model.malformed`: a step would read numbers that are not finite, or
-                something does not run.
+            MalformedError: `message.malformed`: a step would read numbers that are not finite;
+                `model.malformed`: something does not run.
             ConfigError: `config.value`: examples of another shape, or none.
         """
         have = dict(given)

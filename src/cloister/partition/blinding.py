@@ -27,6 +27,7 @@ import numpy as np
 
 from cloister.errors import ConfigError, MalformedError, RefusedError
 from cloister.partition.field import EXACT_BITS, LARGE_PRIME, SMALL_PRIME, product, random_residues
+from cloister.partition.finite import is_finite, not_finite
 from cloister.partition.linear_step import Array, LinearStep
 from cloister.partition.single_use import SingleUse, Stock
 
@@ -149,19 +150,15 @@ class QuantisedStep:
 
         Raises:
             ConfigError: `config.value`: pads of another shape. They are used up all the same.
-            MalformedError: `model.malformed`: it has numbers that are not finite; nothing may go
+            MalformedError: `message.malformed`: it has numbers that are not finite; nothing may go
                 out that shows where.
         """
         contents = [pad.take() for pad in pads]
         shapes = {(sum(len(each.pad) for each in contents), *one.pad.shape[1:]) for one in contents}
         if shapes != {given.shape}:
             raise ConfigError("the pad is for another shape", code="config.value")
-        if not bool(np.isfinite(given).all()):
-            raise MalformedError(
-                "a linear step reads numbers that are not finite",
-                code="model.malformed",
-                detail=self.step.output,
-            )
+        if not is_finite(given):
+            raise not_finite(self.step.output)
         axes = tuple(range(1, given.ndim))
         exact = given.astype(np.float64)
         largest = np.abs(exact).max(axis=axes, keepdims=True, initial=0.0)

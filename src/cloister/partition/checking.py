@@ -23,6 +23,7 @@ import numpy as np
 
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import ConfigError, MalformedError, RefusedError
+from cloister.partition.finite import is_finite, require_finite
 from cloister.partition.freivalds import FLOAT32_UNIT, LinearCheck
 from cloister.partition.graph import PartFile, Source
 from cloister.partition.linear import linear_steps
@@ -130,6 +131,8 @@ class Verifier(Protocol):
 
         Raises:
             RefusedError: `middle.wrong`.
+            MalformedError: `message.malformed`: a right answer would have, or be made of, numbers
+                that are not finite.
         """
         ...
 
@@ -204,7 +207,7 @@ class _Checked:
             try:
                 have.update(self._running.run(have))
             except MalformedError as e:  # it ran when the inside learnt its forms
-                raise _wrong(f"nothing can be computed from the claims: {e.detail}") from e
+                raise _wrong("nothing can be computed from the claims") from e
         for check, stock in zip(self._checks, self._stocks, strict=True):
             fold = stock.take_or_none()
             check.require(have[check.step.input], claimed[check.step.output], fold=fold)
@@ -235,11 +238,13 @@ class _Recomputed:
     def accept(self, given: Mapping[str, Array], claimed: Mapping[str, Array]) -> dict[str, Array]:
         rows = next(iter(given.values())).shape[0]
         chosen = _chosen(rows, self._mode.share)
-        _require_finite(claimed)
+        if not all(map(is_finite, claimed.values())):  # whether that is right is always looked at
+            chosen = np.union1d(chosen, _rows_not_finite(claimed))
         if len(chosen):
             right = self._running.run({name: array[chosen] for name, array in given.items()})
             for name, array in right.items():
                 _require_near(array, claimed[name][chosen], self._mode.bound)
+            require_finite(right)
         return dict(claimed)
 
     def prepare(self, count: int) -> int:
@@ -261,7 +266,9 @@ class _Believed:
 
     def accept(self, given: Mapping[str, Array], claimed: Mapping[str, Array]) -> dict[str, Array]:
         del given
-        _require_finite(claimed)
+        for name, array in claimed.items():
+            if not is_finite(array):
+                raise _wrong(f"{name} is not finite")
         return dict(claimed)
 
     def prepare(self, count: int) -> int:
@@ -305,25 +312,30 @@ def _chosen(rows: int, share: float) -> Array:
 
 
 def _require_near(right: Array, claimed: Array, bound: float) -> None:
-    """Refuse what is not near; each example has a scale of its own, since askers differ."""
-    if not bool(np.isfinite(right).all()):
-        raise _wrong("an example whose right answer is not finite")
+    """Refuse what is not near; each example has a scale of its own, since askers differ.
+
+    Examples are left out whose right answer is not finite: nothing is near it, and nothing a lie.
+    """
+    if claimed.shape != right.shape:
+        raise _wrong("an example that was computed again")
     axes = tuple(range(1, right.ndim))
     with np.errstate(all="ignore"):
-        good = claimed.shape == right.shape
-        if good:
-            exact = right.astype(np.float64)
-            scale = np.abs(exact).max(axis=axes, keepdims=True, initial=1e-30)
-            apart = np.abs(claimed.astype(np.float64) - exact)
-            good = bool((apart <= bound * scale).all())
-    if not good:
+        exact = right.astype(np.float64)
+        scale = np.abs(exact).max(axis=axes, keepdims=True, initial=1e-30)
+        near = np.abs(claimed.astype(np.float64) - exact) <= bound * scale
+        good = near.all(axis=axes) | ~np.isfinite(exact).all(axis=axes)
+    if not bool(good.all()):
         raise _wrong("an example that was computed again")
 
 
-def _require_finite(claimed: Mapping[str, Array]) -> None:
-    for name, array in claimed.items():
-        if array.dtype.kind == "f" and not bool(np.isfinite(array).all()):
-            raise _wrong(f"{name} is not finite")
+def _rows_not_finite(claimed: Mapping[str, Array]) -> Array:
+    """Return the examples of which something that is claimed is not finite."""
+    found = [
+        np.flatnonzero(~np.isfinite(array).all(axis=tuple(range(1, array.ndim))))
+        for array in claimed.values()
+        if array.dtype.kind == "f"
+    ]
+    return np.unique(np.concatenate(found))
 
 
 def _wrong(detail: str) -> RefusedError:

@@ -28,6 +28,11 @@ that are added one by one, which all round the same way: an engine that adds in 
 Norms are read of a part of the channels first. They are no more than those of all, so what is
 within the bound for them is within the bound; whatever is not is judged by all.
 
+Squares and sums of large inputs are beyond float32, and squares of small ones below it. What
+float32 does not find to be within the bound is judged by the same vectors in float64, which has
+room for both. Where a step reads numbers that are not finite, or may overflow and is claimed to, no
+claim is right or wrong: the input is refused, and nobody is blamed.
+
 Wrong claims below the bound are not seen; `bound` says how large it is.
 """
 
@@ -42,6 +47,7 @@ import numpy as np
 
 from cloister.crypto.kdf import random_bytes
 from cloister.errors import RefusedError
+from cloister.partition.finite import not_finite
 from cloister.partition.gather import Gather
 from cloister.partition.linear_step import Array, LinearStep
 from cloister.partition.single_use import SingleUse, Stock
@@ -60,6 +66,7 @@ _PART: Final = 16
 _BELOW: Final = np.float32(0.99)  # so that sums in another order are below as well
 _TINY: Final = np.float32(1e-35)
 _ONE: Final = np.uint32(0x3F800000)
+_OVERFLOW: Final = 2.0**124  # float32 ends at 2^128; engines have sums on the way that are larger
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -175,6 +182,8 @@ class LinearCheck:
 
         Raises:
             RefusedError: `middle.wrong`.
+            MalformedError: `message.malformed`: the step reads numbers that are not finite, or
+                makes some, so that no claim is right.
         """
         secret = (self.draw()[0] if fold is None else fold).take()
         self._require_form(given, claimed)
@@ -182,9 +191,7 @@ class LinearCheck:
         for first in range(0, len(given), count):
             rows = slice(first, first + count)
             if not self._holds(secret, given[rows], claimed[rows]):
-                raise RefusedError(
-                    "the middle's answer is wrong", code="middle.wrong", detail=self.step.output
-                )
+                self._require_in_float64(secret, given[rows], claimed[rows])
 
     def _together(self, given: Array) -> int:
         """Return how many examples are checked in one pass, within memory that is bounded."""
@@ -198,9 +205,7 @@ class LinearCheck:
             if not self.step.kernel:
                 apart, norms = self._dense(secret, given, claimed)
                 return _within(apart, self._allowed(norms))
-            gather = self._gather(given)
-            if gather.thinned:
-                given = given[gather.thinning(first=self.step.layout == "NCHW")]
+            gather, given = self._read(given)
             apart = self._conv(secret, given, claimed, gather)
             # A norm over some channels is no more than that over all: what is within the bound for
             # it is within the bound. Honest claims are, so that the others are seldom read.
@@ -209,6 +214,37 @@ class LinearCheck:
             return _within(apart, self._allowed(below)) or _within(
                 apart, self._allowed(self._norms(given, gather, channels=every))
             )
+
+    def _require_in_float64(self, secret: Fold, given: Array, claimed: Array) -> None:
+        """Do what `_holds` does with room for every number, and refuse what does not hold."""
+        step = self.step
+        wide = Fold(*(each.astype(np.float64) for each in _arrays(secret)))
+        given, claimed = given.astype(np.float64), claimed.astype(np.float64)
+        with np.errstate(all="ignore"):
+            if not step.kernel:
+                apart, norms = self._dense(wide, given, claimed)
+            else:
+                gather, given = self._read(given)
+                apart = self._conv(wide, given, claimed, gather)
+                norms = self._norms(given, gather, channels=step.channels_in)
+            allowed = self._allowed(norms)
+            wrong = ~((np.abs(apart) <= allowed) & np.isfinite(allowed)).all(axis=1)
+            largest = norms * self._norm + self._bias_norm
+            overflows = (largest >= _OVERFLOW) & ~np.isfinite(apart).all(axis=1)
+            nobodys = ~np.isfinite(norms) | overflows
+        if bool((wrong & ~nobodys).any()):
+            raise RefusedError(
+                "the middle's answer is wrong", code="middle.wrong", detail=step.output
+            )
+        if bool(wrong.any()):
+            raise not_finite(step.output)
+
+    def _read(self, given: Array) -> tuple[Gather, Array]:
+        """Return who adds up, and what of an input is read at all."""
+        gather = self._gather(given)
+        if gather.thinned:
+            given = given[gather.thinning(first=self.step.layout == "NCHW")]
+        return gather, given
 
     def _allowed(self, norms: Array) -> Array:
         """Return what may remain, (batch, repetitions, positions), from (batch, positions)."""
@@ -274,6 +310,10 @@ def draw_vectors(rows: int, channels: int) -> Array:
     return ((drawn & _MANTISSA) | _ONE).view(np.float32).reshape(rows, channels)
 
 
+def _arrays(fold: Fold) -> tuple[Array, Array, Array]:
+    return fold.vectors, fold.folded, fold.constants
+
+
 def _rows(array: Array) -> Array:
     return array.reshape(-1, array.shape[-1])
 
@@ -281,6 +321,6 @@ def _rows(array: Array) -> Array:
 def _within(apart: Array, allowed: Array) -> bool:
     """Tell whether nothing is further apart than is allowed; what is not a number is.
 
-    Where squares of an input are beyond float32, no bound is known, and nothing is within it.
+    Where squares of an input are beyond their type, no bound is known, and nothing is within it.
     """
     return bool((np.abs(apart) <= allowed).all()) and bool(np.isfinite(allowed).all())

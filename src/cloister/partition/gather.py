@@ -20,8 +20,6 @@ from cloister.partition.linear_step import Array, LinearStep
 
 __all__ = ["Gather"]
 
-_BYTES: Final = 4  # of a float32
-
 
 class Gather:
     """Adds up for inputs of one size. Positions are flat, row after row, in all arrays.
@@ -104,7 +102,7 @@ class Gather:
     def _sum(self, maps: Array, *, planes: bool) -> Array:
         """Add up (outer, planes, positions), for each place of the kernel its own or the one."""
         outer, count, _ = maps.shape
-        around = np.zeros((outer, count, self._numbers), np.float32)
+        around = np.zeros((outer, count, self._numbers), maps.dtype)
         grid: Any = around[..., : self._cells].reshape(outer, count, *self._grid)
         grid[(..., *self._inside)] = maps.reshape(outer, count, *self._given)
         places = self._of_planes if planes else self._places
@@ -112,9 +110,9 @@ class Gather:
         # An array over a buffer, which refuses what would reach beyond it.
         read: Any = np.ndarray(
             (outer, *self._step.kernel, *self._read),
-            np.float32,
+            maps.dtype,
             around,
-            strides=tuple([_BYTES * step for step in steps]),
+            strides=tuple([maps.itemsize * step for step in steps]),
         )
         total = np.add.reduce(read, axis=self._over)
         if self._runs:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
-from cloister.errors import CloisterError, MalformedError, UnavailableError
+from cloister.errors import CloisterError, MalformedError, RefusedError, UnavailableError
 from cloister.inference.line import Line
 from cloister.inference.model_config import Batching
 from cloister.inference.tensor import Array, TensorSpec
@@ -127,6 +127,74 @@ def test_what_one_query_breaks_is_no_matter_to_the_others() -> None:
     model.go_on.set()
     assert first.end() == [0]
     assert [each.end() for each in others] == [[16], "model.malformed", [20]]
+
+
+class Failing(Gated):
+    """Computes one query and fails at several together, or at any, with an error of its own."""
+
+    def __init__(self, error: CloisterError, *, alone: bool = False) -> None:
+        super().__init__()
+        self.error = error
+        self.alone = alone
+        self.failed: Callable[[], None] = lambda: None
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        found = super().predict(inputs)
+        if len(inputs["x"]) == 1 and not (self.alone and 0 not in inputs["x"]):
+            return found
+        self.failed()
+        raise self.error
+
+
+def _joined(line: Line, model: Gated, *, until: float | None = None) -> list[list[float] | str]:
+    """Ask for a nought, and meanwhile for three more, which go together."""
+    first = Asked(line, 0)
+    assert model.begun.acquire(timeout=10)
+    others = [Asked(line, n, until=until) for n in (1, 2, 3)]
+    wait_for(lambda: line.waiting == 3)
+    model.go_on.set()
+    assert first.end() == [0]
+    return [each.end() for each in others]
+
+
+@pytest.mark.spec("SRV-51")
+@pytest.mark.parametrize("code", ["middle.unavailable", "server.late"])
+def test_what_no_query_causes_ends_all_that_were_joined(code: str) -> None:
+    """A silent middle costs its time once, and not once more for each query."""
+    model = Failing(UnavailableError("gone", code=code), alone=True)
+    assert _joined(line_of(model, Batching(4)), model) == [code] * 3
+    assert model.sizes == [1, 3]
+
+
+@pytest.mark.spec("SRV-51")
+@pytest.mark.parametrize(
+    "error",
+    [UnavailableError("no", code="middle.failed"), RefusedError("no", code="middle.wrong")],
+)
+def test_what_one_query_may_have_caused_is_tried_for_each(error: CloisterError) -> None:
+    model = Failing(error)
+    assert _joined(line_of(model, Batching(4)), model) == [[2], [4], [6]]
+    assert model.sizes == [1, 3, 1, 1, 1]
+
+
+@pytest.mark.spec("SRV-51", "SRV-54")
+def test_a_query_whose_time_is_over_is_not_tried_again() -> None:
+    """The joined computation takes all of its time."""
+    model, now = Failing(RefusedError("no", code="middle.wrong")), [0.0]
+
+    def take_time() -> None:
+        now[0] = 20.0
+
+    model.failed = take_time
+    line = Line(
+        "m",
+        model,
+        batching=Batching(4),
+        turns=threading.BoundedSemaphore(1),
+        clock=lambda: now[0],
+    )
+    assert _joined(line, model, until=10.0) == ["server.late"] * 3
+    assert model.sizes == [1, 3]
 
 
 @pytest.mark.spec("SRV-54")

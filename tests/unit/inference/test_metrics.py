@@ -15,6 +15,7 @@ def test_the_page_has_counts_and_histograms() -> None:
     metrics.answered("digits", page="infer", status=200, seconds=99.0)
     metrics.answered("", page="predict", status=404, seconds=0.0)
     metrics.computed("digits", queries=3, rows=4, seconds=0.001)
+    metrics.disbelieved("digits", code="middle.wrong")
     metrics.refused(413)
     metrics.loaded("loaded")
     text = metrics.page({"queries_waiting": 2.0}).decode()
@@ -27,6 +28,7 @@ def test_the_page_has_counts_and_histograms() -> None:
     assert 'cloister_query_seconds_count{model="digits"} 2' in lines
     assert 'cloister_computation_rows_bucket{model="digits",le="4"} 1' in lines
     assert 'cloister_computed_queries_total{model="digits"} 3' in lines
+    assert 'cloister_middle_refused_total{model="digits",code="middle.wrong"} 1' in lines
     assert 'cloister_refused_total{status="413"} 1' in lines
     assert 'cloister_model_changes_total{outcome="loaded"} 1' in lines
     assert "cloister_queries_waiting 2" in lines

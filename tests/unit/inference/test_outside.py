@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,8 @@ from cloister.inference.middle_message import (
 )
 from cloister.inference.outside import Outside, open_outside
 from cloister.partition.blinded_part import Blinding, quantised_steps
-from cloister.partition.checking import Freivalds
+from cloister.partition.blinding import QuantisedStep
+from cloister.partition.checking import Freivalds, Recompute
 from cloister.partition.onnx_source import ONNXSource
 from cloister.testing.middle_models import dense_net
 
@@ -94,9 +96,42 @@ def stub(tmp_path: Path) -> Iterator[Stub]:
 
 
 def opened(stub: Stub, *, timeout_s: float = 5.0) -> Outside:
+    return blinded(stub.address, timeout_s=timeout_s)
+
+
+def blinded(address: str, *, timeout_s: float, deadline_s: float | None = None) -> Outside:
     return open_outside(
-        PART, Blinding(stock=2), address=stub.address, threads=1, timeout_s=timeout_s, shared=False
-    )
+        PART, Blinding(stock=2), address=address, threads=1, timeout_s=timeout_s, shared=False,
+        deadline_s=deadline_s,
+    )  # fmt: skip
+
+
+class SlowBothEnds:
+    """Drawing a pad takes 400 s inside, and an answer 20 s outside, on a clock that a test has."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, outside: Outside) -> None:
+        self.now = 1000.0
+        self.allowed: list[float] = []
+        self._steps = quantised_steps(PART, ["h2", "h3"])
+        self._prepare = QuantisedStep.prepare
+        clock = SimpleNamespace(monotonic=lambda: self.now)
+        monkeypatch.setattr("cloister.inference.outside.time", clock)
+        monkeypatch.setattr(QuantisedStep, "prepare", self._slowly)
+        outside.client.ask = self._ask  # type: ignore[method-assign]  # nobody is there
+
+    @property
+    def _slowly(self) -> Any:
+        def prepare(step: QuantisedStep, *asked: Any) -> Any:
+            self.now += 400
+            return self._prepare(step, *asked)
+
+        return prepare
+
+    def _ask(self, given: Any, _: Layout, *, within_s: float) -> Any:
+        self.allowed.append(within_s)
+        self.now += 20
+        ((step, residues),) = given.items()
+        return {step: self._steps[step].answer(residues)}
 
 
 @pytest.mark.spec("OM-14", "OM-15", "OM-17")
@@ -207,6 +242,44 @@ def test_all_steps_of_a_query_have_one_deadline(stub: Stub) -> None:
     assert time.monotonic() - began < 2
     assert [step for step, _ in stub.seen] == ["h2", "h3"]
     outside.client.close()
+
+
+@pytest.mark.spec("OM-12", "SRV-54")
+def test_what_inside_does_is_not_counted_against_the_middle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outside = blinded("unix:/nowhere", timeout_s=30)
+    slow = SlowBothEnds(monkeypatch, outside)
+    assert outside.run(GIVEN)["h3"].shape == (2, 32)
+    assert slow.allowed == [30, 10]
+
+
+@pytest.mark.spec("SRV-54")
+def test_nothing_is_asked_after_the_time_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the middle is not blamed for it."""
+    outside = blinded("unix:/nowhere", timeout_s=30, deadline_s=500)
+    slow = SlowBothEnds(monkeypatch, outside)
+    with pytest.raises(CloisterError) as caught:
+        outside.run(GIVEN)
+    assert caught.value.code == "server.late"
+    assert slow.allowed == [30]
+
+
+@pytest.mark.spec("SRV-34", "OM-17")
+@pytest.mark.parametrize("mode", [Freivalds(), Recompute(1.0), Blinding()], ids=str)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_nothing_to_ask_for(
+    mode: Freivalds | Recompute | Blinding, value: float
+) -> None:
+    """The client is told, and the middle, which is not there, is not blamed."""
+    outside = open_outside(
+        PART, mode, address="unix:/nowhere", threads=1, timeout_s=1, shared=False
+    )
+    given = {"hr1": GIVEN["hr1"].copy()}
+    given["hr1"][1, 3] = value
+    with pytest.raises(CloisterError) as caught:
+        outside.run(given)
+    assert (caught.value.code, caught.value.detail) == ("message.malformed", "hr1")
 
 
 def test_a_middle_that_is_checked_is_asked_once() -> None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from cloister.crypto.digest import sha256
 from cloister.crypto.signature import SigningKey
 from cloister.errors import CloisterError, ConfigError
 from cloister.inference import partitioned
+from cloister.inference.metrics import Metrics
 from cloister.inference.middle_process import MiddleServer, engine
 from cloister.inference.options import parse_options
 from cloister.inference.packaged import mode_of, open_partitioned
@@ -108,6 +110,42 @@ def test_a_package_in_one_folder_is_the_whole_model(
     assert "probability" in cut.note
     assert cut.note in caplog.text
     assert ("secret vectors" in cut.note) is (check == "freivalds")
+
+
+@pytest.mark.spec("SRV-47", "SRV-91", "PQ-54")
+@pytest.mark.parametrize("check", ["freivalds", "recompute", "blinded"])
+def test_a_lie_is_logged_and_counted_and_a_strange_input_is_neither(
+    stage: Stage, check: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = Metrics()
+    model: Any = open_partitioned(stage.options("--check", check), metrics).model
+    rows = np.random.default_rng(1).random((1, 64), np.float32)
+    caplog.set_level(logging.WARNING)
+    with pytest.raises(CloisterError) as strange:
+        model.predict({"x": rows * np.float32(np.nan)})
+    assert strange.value.code == "message.malformed"
+    assert (caplog.text, metrics.page({})) == ("", b"\n")
+    honest = model._outside.client.ask
+    model._outside.client.ask = lambda *asked, **more: {
+        name: array + array.dtype.type(1) for name, array in honest(*asked, **more).items()
+    }
+    with pytest.raises(CloisterError) as lie:
+        model.predict({"x": rows})
+    model.close()
+    assert lie.value.code == "middle.wrong"
+    assert f"model=m code=middle.wrong at={lie.value.detail!r} count=1" in caplog.text
+    line = b'cloister_middle_refused_total{model="m",code="middle.wrong"} 1\n'
+    assert line in metrics.page({})
+
+
+@pytest.mark.spec("SRV-54")
+@pytest.mark.parametrize(("deadline", "waits"), [(None, 30.0), ("2.5", 2.5), ("300", 30.0)])
+def test_a_middle_has_no_longer_than_a_query(
+    stage: Stage, deadline: str | None, waits: float
+) -> None:
+    cut = open_partitioned(stage.options(*(("--deadline", deadline) if deadline else ())))
+    model: Any = cut.model
+    assert model._outside.client._timeout_s == waits
 
 
 @pytest.mark.spec("SRV-47")

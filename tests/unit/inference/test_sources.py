@@ -44,7 +44,14 @@ def test_a_package_is_what_its_opener_makes_of_it() -> None:
     """The options say where it lies and what it must show."""
     words = ["--package", "p", "--secret", "s", "--signer", "k", "--require", "x<=1", "--name", "m"]
     cut = Partitioned(Half(), ("a", "b"), "it is checked")
-    registry, step = opened(*words, partitioned=lambda _options: cut)
+    told: list[Any] = []
+
+    def opener(_options: Any, counter: Any) -> Partitioned:
+        told.append(counter)
+        return cut
+
+    registry, step = opened(*words, partitioned=opener)
+    assert [type(each) for each in told] == [Metrics]
     served = registry.find("m")
     assert (served.labels.count, served.note) == (2, "it is checked")
     assert served.config.classification is None
@@ -56,12 +63,12 @@ def test_of_a_package_the_best_classes_alone_may_leave() -> None:
     """As many as there are, and no fewer than one."""
     words = ["--package", "p", "--secret", "s", "--signer", "k", "--require", "x<=1", "--name", "m"]
     cut = Partitioned(Scores(), ("a", "b", "c"), "")
-    registry, _ = opened(*words, "--top", "2", partitioned=lambda _options: cut)
+    registry, _ = opened(*words, "--top", "2", partitioned=lambda *_: cut)
     served = registry.find("m")
     assert [(spec.datatype, spec.shape[-1]) for spec in served.outputs] == [("BYTES", 2)]
     for top, code in (("0", "config.value"), ("4", "model.malformed")):
         with pytest.raises(CloisterError) as caught:
-            opened(*words, "--top", top, partitioned=lambda _options: cut)
+            opened(*words, "--top", top, partitioned=lambda *_: cut)
         assert caught.value.code == code
 
 
@@ -70,16 +77,16 @@ def test_queries_of_a_package_are_joined_where_words_say_so() -> None:
     """Up to so many rows, after so long; alone where nothing is said."""
     words = ["--package", "p", "--secret", "s", "--signer", "k", "--require", "x<=1", "--name", "m"]
     cut = Partitioned(Half(), None, "")
-    registry, _ = opened(*words, partitioned=lambda _options: cut)
+    registry, _ = opened(*words, partitioned=lambda *_: cut)
     assert registry.find("m").config.batching is None
     more = ["--batch", "8", "--batch-delay", "2.5"]
-    registry, _ = opened(*words, *more, partitioned=lambda _options: cut)
+    registry, _ = opened(*words, *more, partitioned=lambda *_: cut)
     served = registry.find("m")
     assert served.config.batching == Batching(8, delay_s=0.0025)
     assert served.line.rows_at_once == 8
     for bad in (["1"], ["1025"], ["8", "--batch-delay", "-1"], ["8", "--batch-delay", "nan"]):
         with pytest.raises(ConfigError) as caught:
-            opened(*words, "--batch", *bad, partitioned=lambda _options: cut)
+            opened(*words, "--batch", *bad, partitioned=lambda *_: cut)
         assert caught.value.code == "config.value"
 
 

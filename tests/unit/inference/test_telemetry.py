@@ -57,6 +57,7 @@ def test_what_is_told_is_what_the_page_has(monkeypatch: pytest.MonkeyPatch) -> N
     metrics = TracedMetrics()
     metrics.answered("m", page="infer", status=200, seconds=0.5)
     metrics.computed("m", queries=2, rows=3, seconds=0.25)
+    metrics.disbelieved("m", code="middle.wrong")
     facts = {"model": "m", "page": "infer", "status": 200}
     assert told.heard == [
         ("cloister.queries", 1, facts),
@@ -65,6 +66,7 @@ def test_what_is_told_is_what_the_page_has(monkeypatch: pytest.MonkeyPatch) -> N
         ("span", {**facts, "seconds": 0.5}),
         ("cloister.computation.duration", 0.25, {"model": "m"}),
         ("cloister.computation.rows", 3, {"model": "m"}),
+        ("cloister.middle.refused", 1, {"model": "m", "code": "middle.wrong"}),
     ]
     assert b'cloister_queries_total{model="m",page="infer",status="200"} 1' in metrics.page({})
 

@@ -337,7 +337,7 @@ def test_numbers_that_are_not_finite_do_not_go_out(value: float) -> None:
     given[1, 5] = value
     with pytest.raises(CloisterError) as caught:
         part.run({"hr1": given}, honest)
-    assert caught.value.code == "model.malformed"
+    assert caught.value.code == "message.malformed"
     assert honest.seen == []
 
 

@@ -145,7 +145,7 @@ def test_what_is_not_finite_does_not_go_out(value: float) -> None:
     (pad,) = quantised.prepare((1, 60))
     with pytest.raises(CloisterError) as caught:
         quantised.blind(given, pad)
-    assert caught.value.code == "model.malformed"
+    assert caught.value.code == "message.malformed"
     with pytest.raises(LocalProtocolError):
         quantised.blind(np.ones((1, 60), np.float32), pad)
 

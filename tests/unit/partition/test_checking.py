@@ -175,13 +175,42 @@ def test_a_large_example_does_not_excuse_its_neighbour(factor: float) -> None:
     assert caught.value.code == "middle.wrong"
 
 
-def test_a_right_answer_that_is_not_finite_admits_none() -> None:
-    part, given = middle(), {"first": IMAGES[:1] * np.float32(3e38)}
-    verifier = build_verifier(part, Recompute(share=1), threads=1)
-    claims = claimed(part, verifier, {"first": IMAGES[:1]})
+@pytest.mark.parametrize("share", [1, 1e-9])
+def test_a_right_answer_that_is_not_finite_admits_none(share: float) -> None:
+    """It is no lie either; what is claimed to be not finite is computed in any case."""
+    part = middle()
+    images = np.concatenate([IMAGES[:1], IMAGES[:1] * np.float32(3e38)])
+    verifier = build_verifier(part, Recompute(share=share), threads=1)
+    claims = claimed(part, verifier, {"first": images})
+    assert not np.isfinite(claims["flat"][1]).all()
+    refused(verifier, images, claims, "message.malformed")
+    claims["flat"][0, 0] = np.nan
+    refused(verifier, images, claims, "middle.wrong")
+    claims["flat"][0, 0] = 0.0
+    claims["flat"][1] = 0.0
+    if share == 1:
+        refused(verifier, images, claims, "middle.wrong")
+        refused(verifier, images[1:], {"flat": claims["flat"][1:]}, "message.malformed")
+
+
+def refused(verifier: Verifier, images: Any, claims: dict[str, Any], code: str) -> None:
     with pytest.raises(CloisterError) as caught:
-        verifier.accept(given, claims)
-    assert caught.value.code == "middle.wrong"
+        verifier.accept({"first": images}, claims)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e-24, 1e20, 1e30, 3e38])
+def test_an_honest_middle_is_not_blamed_for_the_size_of_numbers(factor: float) -> None:
+    """Of steps that were checked by vectors, all that can be right is accepted."""
+    part = middle()
+    given = {"first": IMAGES * np.float32(factor)}
+    verifier = build_verifier(part, Freivalds(), threads=1)
+    claims = claimed(part, verifier, given)
+    right = open_part(part, threads=1).run(given)["flat"]
+    if np.isfinite(right).all():
+        assert np.isfinite(verifier.accept(given, claims)["flat"]).all()
+    else:
+        refused(verifier, given["first"], claims, "message.malformed")
 
 
 def test_unchecked_says_why() -> None:

@@ -119,15 +119,73 @@ def test_the_bound_is_far_from_harmless_rounding_and_from_the_numbers(
     assert float(check.bound(norms).max()) < 0.01 * float(np.sqrt((right**2).mean()))
 
 
-@pytest.mark.parametrize("step", [dense_step(50, 30), conv_step(50, 30, 1)])
-def test_inputs_that_no_bound_is_known_for_are_refused(step: LinearStep) -> None:
-    """Their squares are beyond float32; any claim would be within an infinite bound."""
-    given = np.full((1, 50, 2, 2) if step.kernel else (1, 50), 1e25, np.float32)
+OF_ANY_SIZE = pytest.mark.parametrize(
+    ("step", "shape"),
+    [
+        (dense_step(50, 30, bias=False), (2, 50)),
+        (conv_step(50, 30, 1, padding=((0, 0), (0, 0))), (2, 50, 2, 2)),
+        (conv_step(16, 30, 3), (2, 16, 4, 4)),
+        (conv_step(16, 30, 3, layout="NHWC", strides=(2, 2)), (2, 5, 5, 16)),
+        (conv_step(16, 30, 1, strides=(2, 2), padding=((0, 0), (0, 0))), (2, 16, 5, 5)),
+    ],
+    ids=["dense", "one by one", "conv", "rows last", "thinned"],
+)
+
+
+def code_of(step: LinearStep, given: Any, claimed: Any) -> str:
+    """What is said of a claim; nothing where it is accepted."""
+    try:
+        LinearCheck(step).require(given, claimed)
+    except CloisterError as e:
+        return e.code
+    return ""
+
+
+@OF_ANY_SIZE
+@pytest.mark.parametrize("size", [1e-40, 1e-25, 1e-21, 1e-12, 1e12, 1e19, 1e25, 1e36])
+def test_numbers_of_any_size_are_judged_alike(
+    step: LinearStep, shape: tuple[int, ...], size: float
+) -> None:
+    """Also where their squares, or sums of them, are beyond float32 or below it."""
+    given = RNG.standard_normal(shape).astype(np.float32)
+    given[1] *= np.float32(size)
     right = exact(step, given).astype(np.float32)
-    for claimed in (right, right * 2, np.zeros_like(right)):
-        with pytest.raises(CloisterError) as caught:
-            LinearCheck(step).require(given, claimed)
-        assert caught.value.code == "middle.wrong"
+    assert code_of(step, given, right) == ""
+    for factor in (-1, 0, 1.1):
+        for lied in (0, 1) if size > 1e-12 else (0,):
+            claimed = right.copy()
+            claimed[lied] *= np.float32(factor)
+            assert code_of(step, given, claimed) == "middle.wrong"
+
+
+@OF_ANY_SIZE
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_what_is_not_finite_is_neither_a_lie_nor_accepted(
+    step: LinearStep, shape: tuple[int, ...], value: float
+) -> None:
+    """Nor does it hide a lie about others."""
+    given = RNG.standard_normal(shape).astype(np.float32)
+    right = exact(step, given).astype(np.float32)
+    given[1] = value
+    with np.errstate(all="ignore"):
+        claimed = exact(step, given).astype(np.float32)
+    claimed[1] = np.where(claimed[1] == 0, 1, claimed[1]) * np.float32(np.inf)
+    assert code_of(step, given, claimed) == "message.malformed"
+    claimed[0] = -right[0]
+    assert code_of(step, given, claimed) == "middle.wrong"
+    claimed[0] = right[0]
+    claimed[(0,) * claimed.ndim] = np.inf
+    assert code_of(step, given, claimed) == "middle.wrong"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_claim_alone_that_is_not_finite_is_a_lie(value: float) -> None:
+    """Where the right one is, by far."""
+    step = dense_step(50, 30)
+    given = RNG.standard_normal((1, 50)).astype(np.float32) * np.float32(1e25)
+    claimed = exact(step, given).astype(np.float32)
+    claimed[0, 3] = value
+    assert code_of(step, given, claimed) == "middle.wrong"
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
