@@ -300,7 +300,8 @@ def _fitting(array: Array, spec: TensorSpec) -> Array:
         raise ConfigError(
             f"input {spec.name} is {array.dtype}, and the model takes {wanted.name}",
             code="config.value",
-            hint=f"convert it yourself where you mean it: .astype('{wanted.name}')",
+            hint=f"convert it yourself where you mean it: .astype('{wanted.name}'), and before "
+            "numpy.save where it is a file; numbers in a .json file have no type to convert",
         )
     fits = array.ndim == len(spec.shape) and all(
         want in {-1, size} for size, want in zip(array.shape[1:], spec.shape[1:], strict=True)
