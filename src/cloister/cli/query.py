@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -41,7 +42,9 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     certificate: Path | None = asker.CERTIFICATE,
     private_key: Path | None = asker.PRIVATE_KEY,
     domain: Path | None = settings.DOMAIN,
-    as_json: bool = typer.Option(False, "--json", help="One JSON object."),
+    as_json: bool = typer.Option(
+        False, "--json", help="One JSON object; NaN and infinities are texts."
+    ),
 ) -> None:
     """Verify the server, send the input encrypted to it, and print its answer."""
     import numpy as np  # commands load what they use
@@ -86,7 +89,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     if as_json:
         console.emit(
             {
-                "outputs": {name: values.tolist() for name, values in named.items()},
+                "outputs": {name: _sayable(values.tolist()) for name, values in named.items()},
                 "peer": peer.identity.uri,
                 "policy": "sha256:" + peer.policy_hash.hex(),
                 "hardware_rooted": peer.hardware_rooted,
@@ -95,7 +98,8 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         return
     for name, values in named.items():
         console.lines(f"{name} {values.dtype}{list(values.shape)}")
-        console.lines(np.array2string(values[:_SHOWN_ROWS], precision=4, suppress_small=True))
+        shown = values[:_SHOWN_ROWS] if values.ndim else values
+        console.lines(np.array2string(shown, precision=4, suppress_small=True))
     rooted = "rooted in hardware" if peer.hardware_rooted else "SIMULATED: no hardware"
     console.note(f"answered by {peer.identity.uri} ({rooted})")
 
@@ -179,3 +183,12 @@ def _no_numbers(file: Path) -> ConfigError:
         code="config.file",
         hint="write one with numpy.save, or as JSON lists",
     )
+
+
+def _sayable(values: Any) -> Any:
+    """Return nested lists in which texts stand for what is no number in JSON."""
+    if isinstance(values, list):
+        return [_sayable(each) for each in values]
+    if isinstance(values, float) and not math.isfinite(values):
+        return "NaN" if math.isnan(values) else "Infinity" if values > 0 else "-Infinity"
+    return values

@@ -41,6 +41,8 @@ class FakeClient:
         answer = sum(np.asarray(each) for each in given) * 2
         if self.model == "typed":
             assert all(each.dtype == np.float32 for each in given)
+        if self.model == "endless":
+            return answer * np.array([np.nan, np.inf, -np.inf])
         if self.model == "texts":
             return np.array(["0.5:1:ein"], object)
         return {"a": answer, "b": answer} if self.model == "two" else answer
@@ -143,3 +145,16 @@ def test_types_and_shapes_of_json_lists() -> None:
     with pytest.raises(ConfigError, match="by name: x, y") as caught:
         typed([1], [TensorSpec("x", "FP32", (-1,)), TensorSpec("y", "FP32", (-1,))])
     assert "object" in (caught.value.hint or "")
+
+
+def test_an_answer_without_axes_is_shown(door: Door) -> None:
+    """Such as one number for a whole batch."""
+    np.save(door.folder / "in.npy", np.float32(3))
+    assert "6." in door.call(*_ASK).stdout
+
+
+def test_what_json_cannot_say_is_a_text(door: Door) -> None:
+    """Readers of JSON refuse a bare NaN."""
+    np.save(door.folder / "in.npy", np.array([1.0, 1.0, 1.0]))
+    found = door.record(*_ASK, "--model", "endless")
+    assert found["outputs"] == {"output": ["NaN", "Infinity", "-Infinity"]}
