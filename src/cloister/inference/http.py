@@ -35,7 +35,9 @@ from cloister.network.timed import TimedSocket
 from cloister.network.tls import TLSContext
 from cloister.network.welcome import accept, let_go
 
-__all__ = ["HTTPServer", "Limits", "Pages"]
+__all__ = ["CLIENT_THREAD", "HTTPServer", "Limits", "Pages"]
+
+CLIENT_THREAD: Final = "client"
 
 _LOG: Final = logging.getLogger(__name__)
 _READ_BYTES: Final = 65_536
@@ -134,7 +136,11 @@ class HTTPServer:
         self._waiting = 0
 
     async def serve(self, listener: socket.socket, *, stop: asyncio.Event) -> None:
-        """Accept connections until `stop` is set, then let those in progress finish."""
+        """Accept connections until `stop` is set, then let those in progress finish.
+
+        A computation that takes longer than the grace is left to itself, in a thread of the name
+        `CLIENT_THREAD`.
+        """
         self._ended = asyncio.Event()
         listener.settimeout(0)
         listener.listen(_BACKLOG)
@@ -199,7 +205,9 @@ class HTTPServer:
     def _start(self, wire: TimedSocket) -> bool:
         connection = _Connection(wire, self._limits, self._room)
         loop = asyncio.get_running_loop()
-        thread = threading.Thread(target=self._connected, args=(connection, loop), name="client")
+        thread = threading.Thread(  # a process does not wait for it once the grace is over
+            target=self._connected, args=(connection, loop), name=CLIENT_THREAD, daemon=True
+        )
         self._connections.add(connection)
         try:
             thread.start()

@@ -16,7 +16,7 @@ from cloister.errors import UnavailableError
 from cloister.inference import Client
 from cloister.inference.answers import failure
 from cloister.inference.body_room import BodyRoom
-from cloister.inference.http import HTTPServer, Limits, _Connection
+from cloister.inference.http import CLIENT_THREAD, HTTPServer, Limits, _Connection
 from cloister.inference.service import InferenceService
 from cloister.inference.tensor import Array, TensorSpec
 from cloister.network.timed import TimedSocket
@@ -88,12 +88,16 @@ class Running:
         with contextlib.suppress(concurrent.futures.CancelledError):  # it may have ended by then
             asyncio.run_coroutine_threadsafe(tell(), self._loop).result(10)
 
+    def join(self) -> None:
+        """Wait until it has ended."""
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
     def __exit__(self, *_: object) -> None:
         self._model.go_on.set()
         if not self._stop.is_set():
             self.stop()
-        self._thread.join(20)
-        assert not self._thread.is_alive()
+        self.join()
 
     def client(self) -> Client:
         return Client(
@@ -188,6 +192,22 @@ def test_a_stopping_server_finishes_what_it_began() -> None:
         model.go_on.set()
         thread.join(10)
     assert found == [[1.0, 1.0]]
+
+
+@pytest.mark.spec("SRV-38")
+def test_a_stopping_server_leaves_what_takes_too_long() -> None:
+    """Nothing waits for the computation any more, and the process need not."""
+    model, found = Waiting(), []
+    with Running(model, Limits(grace_s=0.05)) as running:
+        thread = ask_in_thread(running, found)
+        assert model.begun.acquire(timeout=10)
+        running.stop()
+        running.join()
+        left = [each for each in threading.enumerate() if each.name == CLIENT_THREAD]
+        assert left
+        assert all(each.daemon for each in left)
+        thread.join(10)
+    assert found == ["server.unreachable"]
 
 
 def test_an_idle_connection_is_closed_and_opened_again() -> None:
