@@ -31,6 +31,7 @@ from cloister.errors import CloisterError
 from cloister.inference.answers import HTTPRequest, HTTPResponse, failure
 from cloister.inference.body_room import FREE_BYTES, BodyRoom
 from cloister.inference.heads import read_request_head, write_response_head
+from cloister.inference.message import BINARY_HEADER
 from cloister.network.timed import TimedSocket
 from cloister.network.tls import TLSContext
 from cloister.network.welcome import accept, let_go
@@ -42,6 +43,9 @@ CLIENT_THREAD: Final = "client"
 _LOG: Final = logging.getLogger(__name__)
 _READ_BYTES: Final = 65_536
 _ODD_LINES: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)|\n[ \t]")
+_ABSOLUTE: Final = re.compile(
+    r"https?://(?P<authority>[A-Za-z0-9.\-_:\[\]]{1,255})(?P<rest>([/?].*)?)", re.IGNORECASE
+)
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 2**26
 _FRAMING_BYTES: Final = 2**18  # fifty thousand chunks, beside what they carry
@@ -401,9 +405,7 @@ class _Connection:
             raise _Refused(failure(e.error_status_hint, "not an HTTP request")) from e
         if head is None:
             return None
-        headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
-        target = head.target.decode("ascii", "replace")
-        return HTTPRequest(head.method.decode("ascii"), target, headers, bytes(body))
+        return _whole(head, bytes(body))
 
     def send(self, response: HTTPResponse) -> None:
         """Send a response, and say that it is the last where nothing can follow."""
@@ -452,6 +454,9 @@ class _Connection:
         if size > self._limits.head_bytes:  # h11 bounds only what arrives in pieces
             raise _Refused(failure(431, f"a head has at most {self._limits.head_bytes} bytes"))
         names = {name for name, _ in head.headers}
+        marks = {value for name, value in head.headers if name == BINARY_HEADER.encode()}
+        if len(marks) > 1:
+            raise _Refused(failure(400, f"{BINARY_HEADER} is there twice"))
         if {b"content-length", b"transfer-encoding"} <= names:
             raise _Refused(failure(400, "a body has one length"))
         for name, value in head.headers:
@@ -467,6 +472,23 @@ def _require_lines(data: bytes) -> None:
     head, end, _ = data.partition(b"\r\n\r\n")
     if not end or _ODD_LINES.search(head):
         raise _Refused(failure(400, "not an HTTP request"))
+
+
+def _whole(head: h11.Request, body: bytes) -> HTTPRequest:
+    headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
+    target, authority = _origin_form(head.target.decode("ascii", "replace"))
+    if authority:
+        headers["host"] = authority
+    return HTTPRequest(head.method.decode("ascii"), target, headers, body)
+
+
+def _origin_form(target: str) -> tuple[str, str]:
+    """Return path and query of a request's target, and the host that it names if it is a URL."""
+    url = _ABSOLUTE.fullmatch(target)
+    if url is None:
+        return target, ""
+    path = url["rest"]
+    return (path if path.startswith("/") else f"/{path}"), url["authority"]
 
 
 def _head(response: HTTPResponse, *, last: bool) -> bytes:

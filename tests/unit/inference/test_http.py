@@ -226,6 +226,7 @@ QUERY = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1.0]}]}' 
 ASK = b"POST /v2/models/wait/infer HTTP/1.1\r\nHost: a\r\n"
 SIZED = ASK + b"Content-Length: 68\r\n\r\n" + QUERY
 CODED = ASK + b"Transfer-Encoding: chunked\r\n\r\n44\r\n" + QUERY + b"\r\n0\r\n\r\n"
+MARK = b"\r\nInference-Header-Content-Length: %d"
 
 SAID = [
     ("one", LIVE, [200]),
@@ -238,6 +239,13 @@ SAID = [
     ("staying", LIVE.replace(b"Host: a", b"Host: a\r\nConnection: keep-alive") + LIVE, [200, 200]),
     ("the old protocol", LIVE.replace(b"/1.1", b"/1.0") + LIVE, [200]),
     ("HEAD", LIVE.replace(b"GET", b"HEAD") + LIVE, [405, 200]),
+    ("a URL", LIVE.replace(b"/v2", b"HTTP://b:1/v2") + LIVE, [200, 200]),
+    ("a URL to ask", SIZED.replace(b"/v2", b"http://a/v2", 1) + LIVE, [200, 200]),
+    ("a URL without a path", LIVE.replace(b"/v2/health/live", b"http://a?b") + LIVE, [404, 200]),
+    ("a URL with a name", LIVE.replace(b"/v2", b"http://x@a/v2") + LIVE, [404, 200]),
+    ("another scheme", LIVE.replace(b"/v2", b"ftp://a/v2") + LIVE, [404, 200]),
+    ("a mark twice", SIZED.replace(b"Host: a", b"Host: a" + MARK % 68 + MARK % 68), [200]),
+    ("two marks", SIZED.replace(b"Host: a", b"Host: a" + MARK % 68 + MARK % 5) + LIVE, [400]),
     ("two lengths", SIZED.replace(b"Host: a", b"Host: a\r\nContent-Length: 67"), [400]),
     ("two lengths in one", SIZED.replace(b": 68", b": 68, 67"), [400]),
     ("a length with a sign", SIZED.replace(b": 68", b": +68"), [400]),
@@ -466,3 +474,14 @@ def test_a_client_that_takes_no_answer_is_left() -> None:
                 while data := slow.recv(65536):
                     size += len(data)
         assert size < count * 4
+
+
+@pytest.mark.spec("SRV-39")
+def test_a_url_says_which_host_is_meant() -> None:
+    """Whatever the field says: who looks at it is not told another."""
+    ours, theirs = socket.socketpair()
+    with contextlib.closing(ours), contextlib.closing(theirs):
+        theirs.sendall(b"GET http://b:1/v2?c HTTP/1.1\r\nHost: a\r\n\r\n")
+        found = _Connection(TimedSocket(ours), Limits(), BodyRoom(0)).receive(lambda: False)
+    assert found is not None
+    assert (found.target, found.headers["host"]) == ("/v2?c", "b:1")
