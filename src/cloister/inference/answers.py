@@ -33,7 +33,7 @@ _STATUS: Final = {
     "server.late": 504,
 }
 _LOG: Final = logging.getLogger(__name__)
-_RETRY: Final = frozenset({503, 504})
+_RETRY: Final = frozenset({429, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
