@@ -30,7 +30,11 @@ from cloister.inference.asking import Asking
 from cloister.inference.http import CLIENT_THREAD, HTTPServer, Limits, Pages
 from cloister.inference.listening import clients_of, open_listener, passed_listener
 from cloister.inference.metrics import Metrics
-from cloister.inference.options import parse_options, require_one_source
+from cloister.inference.options import (
+    parse_options,
+    require_one_source,
+    require_usable_limits,
+)
 from cloister.inference.preparing import prepared_ahead
 from cloister.inference.private import serving
 from cloister.inference.service import InferenceService
@@ -57,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         require_one_source(options)
+        require_usable_limits(options)
         serving.checked(options)
         return _serve(options)
     except CloisterError as e:

@@ -43,6 +43,7 @@ CASES = [
     (["--client", DOMAIN.identity("client").uri], "config.value", 65),
     (PORT, "config.missing", 65),
     ([], "config.missing", 65),
+    ([*ANY, *PORT, "--deadline", "nan"], "config.value", 65),
 ]
 
 
