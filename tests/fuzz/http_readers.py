@@ -13,6 +13,7 @@ from typing import Final
 import h11
 
 from cloister.errors import MalformedError
+from cloister.inference.body_room import BodyRoom
 from cloister.inference.heads import (
     RequestHead,
     ResponseHead,
@@ -82,7 +83,8 @@ def _connection(data: bytes) -> object:
         theirs.settimeout(5)
         theirs.sendall(data[:65536])
         theirs.shutdown(socket.SHUT_WR)
-        connection = _Connection(TimedSocket(ours), Limits(body_bytes=1000, response_s=5))
+        limits = Limits(body_bytes=1000, response_s=5)
+        connection = _Connection(TimedSocket(ours), limits, BodyRoom(limits.unfinished_bytes))
         try:
             return connection.receive(lambda: False)
         except _Refused as e:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
 from cloister.cli import asker, console, settings
-from cloister.errors import ConfigError
+from cloister.errors import ConfigError, MalformedError
 
 if TYPE_CHECKING:
-    from cloister.inference.client import ModelClient
+    from collections.abc import Sequence
 
-__all__ = ["command", "read_array"]
+    from cloister.inference.client import ModelClient
+    from cloister.inference.tensor import TensorSpec
+
+__all__ = ["command", "read_array", "typed"]
 
 _MAX_INPUT_BYTES: Final = 1 << 30
 _SHOWN_ROWS: Final = 20
@@ -22,7 +26,9 @@ _SHOWN_ROWS: Final = 20
 
 def command(  # noqa: PLR0917  # options: typer passes them by name
     url: str = typer.Argument(help="https://HOST:PORT."),
-    file: Path = typer.Argument(help="The input: .npy, or .json with nested lists."),
+    file: Path = typer.Argument(
+        help="The input: .npy; or .json with nested lists, or an object of them by input."
+    ),
     identity: str = typer.Option(help="SPIFFE ID that the server must prove; may end in /*."),
     model: str | None = typer.Option(None, help="The model, where the server has several."),
     output: Path | None = typer.Option(None, "--output", "-o", help="Write the answer as .npy."),
@@ -36,7 +42,9 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     certificate: Path | None = asker.CERTIFICATE,
     private_key: Path | None = asker.PRIVATE_KEY,
     domain: Path | None = settings.DOMAIN,
-    as_json: bool = typer.Option(False, "--json", help="One JSON object."),
+    as_json: bool = typer.Option(
+        False, "--json", help="One JSON object; NaN and infinities are texts."
+    ),
 ) -> None:
     """Verify the server, send the input encrypted to it, and print its answer."""
     import numpy as np  # commands load what they use
@@ -45,7 +53,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     from cloister.inference.private import PrivateClient
 
     trust = settings.find_domain(domain).directory / "domain.json"
-    inputs = read_array(file)
+    said = _read_json(file) if file.suffix == ".json" else read_array(file)
     client: ModelClient
     if private:
         client = PrivateClient(
@@ -63,6 +71,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     else:
         client = Client(url, trust=trust, identity=identity, model=model)
     with client:
+        inputs = typed(said, client.describe().inputs) if file.suffix == ".json" else said
         answer = client.predict(inputs)
         peer = client.peer
     named = answer if isinstance(answer, dict) else {"output": answer}
@@ -80,7 +89,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     if as_json:
         console.emit(
             {
-                "outputs": {name: values.tolist() for name, values in named.items()},
+                "outputs": {name: _sayable(values.tolist()) for name, values in named.items()},
                 "peer": peer.identity.uri,
                 "policy": "sha256:" + peer.policy_hash.hex(),
                 "hardware_rooted": peer.hardware_rooted,
@@ -89,7 +98,8 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         return
     for name, values in named.items():
         console.lines(f"{name} {values.dtype}{list(values.shape)}")
-        console.lines(np.array2string(values[:_SHOWN_ROWS], precision=4, suppress_small=True))
+        shown = values[:_SHOWN_ROWS] if values.ndim else values
+        console.lines(np.array2string(shown, precision=4, suppress_small=True))
     rooted = "rooted in hardware" if peer.hardware_rooted else "SIMULATED: no hardware"
     console.note(f"answered by {peer.identity.uri} ({rooted})")
 
@@ -102,15 +112,83 @@ def read_array(file: Path) -> Any:
     """
     import numpy as np
 
+    _require_moderate(file)
     try:
-        if file.stat().st_size > _MAX_INPUT_BYTES:
-            raise ConfigError(f"{file} is larger than 1 GiB", code="config.value")
         if file.suffix == ".json":
-            return np.asarray(json.loads(file.read_bytes()))
+            return np.asarray(_read_json(file))
         return np.load(file, allow_pickle=False)
-    except (OSError, ValueError, RecursionError) as e:
+    except (OSError, ValueError) as e:
+        raise _no_numbers(file) from e
+
+
+def typed(said: Any, inputs: Sequence[TensorSpec]) -> Any:
+    """Return what a JSON file says as arrays of the types that a model takes.
+
+    Args:
+        said: Nested lists for a model with one input, or an object of them by name.
+        inputs: What the model takes.
+
+    Raises:
+        ConfigError: `config.value`: another name, or something that is no number of that type.
+    """
+    names = ", ".join(spec.name for spec in inputs)
+    if isinstance(said, dict):
+        if said.keys() != {spec.name for spec in inputs}:
+            raise ConfigError(f"the model takes {names}", code="config.value")
+        return {spec.name: _of_type(said[spec.name], spec) for spec in inputs}
+    if len(inputs) != 1:
         raise ConfigError(
-            f"{file} is not an array of numbers",
-            code="config.file",
-            hint="write one with numpy.save, or as JSON lists",
+            f"the model takes arrays by name: {names}",
+            code="config.value",
+            hint="write an object of nested lists, one for each name",
+        )
+    return _of_type(said, inputs[0])
+
+
+def _of_type(said: Any, spec: TensorSpec) -> Any:
+    import numpy as np
+
+    from cloister.inference.tensor import from_numbers
+
+    try:
+        nested = np.asarray(said, dtype=object)
+        return from_numbers(nested.ravel().tolist(), spec).reshape(nested.shape)
+    except (MalformedError, ValueError) as e:
+        reason = e.public if isinstance(e, MalformedError) else "lists of different lengths"
+        raise ConfigError(
+            f"input {spec.name} cannot be read as {spec.datatype}: {reason}", code="config.value"
         ) from e
+
+
+def _read_json(file: Path) -> Any:
+    _require_moderate(file)
+    try:
+        return json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as e:
+        raise _no_numbers(file) from e
+
+
+def _require_moderate(file: Path) -> None:
+    try:
+        size = file.stat().st_size
+    except OSError as e:
+        raise _no_numbers(file) from e
+    if size > _MAX_INPUT_BYTES:
+        raise ConfigError(f"{file} is larger than 1 GiB", code="config.value")
+
+
+def _no_numbers(file: Path) -> ConfigError:
+    return ConfigError(
+        f"{file} is not an array of numbers",
+        code="config.file",
+        hint="write one with numpy.save, or as JSON lists",
+    )
+
+
+def _sayable(values: Any) -> Any:
+    """Return nested lists in which texts stand for what is no number in JSON."""
+    if isinstance(values, list):
+        return [_sayable(each) for each in values]
+    if isinstance(values, float) and not math.isfinite(values):
+        return "NaN" if math.isnan(values) else "Infinity" if values > 0 else "-Infinity"
+    return values

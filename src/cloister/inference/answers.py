@@ -13,6 +13,7 @@ from cloister.errors import CloisterError, ConfigError, UnavailableError
 __all__ = [
     "HTTPRequest",
     "HTTPResponse",
+    "compressed",
     "failure",
     "failure_of",
     "json_response",
@@ -32,7 +33,7 @@ _STATUS: Final = {
     "server.late": 504,
 }
 _LOG: Final = logging.getLogger(__name__)
-_RETRY: Final = frozenset({503, 504})
+_RETRY: Final = frozenset({429, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,16 @@ def unforeseen(error: Exception) -> HTTPResponse:
     place = "" if frame is None else f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
     _LOG.error("query failed unforeseen error=%s at=%s", type(error).__name__, place)
     return failure(500, "the server failed at this query, which is an error of its own")
+
+
+def compressed(headers: Mapping[str, str]) -> HTTPResponse | None:
+    """Return the refusal of a body that is compressed, by its headers; None where it is not."""
+    coding = headers.get("content-encoding", "identity")
+    if coding.lower() == "identity":
+        return None
+    shown = "".join(c if c.isprintable() else "?" for c in coding[:64])
+    answer = failure(415, f"Content-Encoding: {shown} is not taken; send the body as it is")
+    return HTTPResponse(415, answer.body, {**answer.headers, "accept-encoding": "identity"})
 
 
 def json_response(status: int, record: object) -> HTTPResponse:

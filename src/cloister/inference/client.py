@@ -124,7 +124,7 @@ class ModelClient:
             return self._channel.peer
 
     def describe(self) -> ModelDescription:
-        """Return what the server says about the model; asked once."""
+        """Return what the server says about the model; asked once, and when a query fails."""
         with self._lock:
             if self._description is None:
                 name = self._model if self._model is not None else self._only_model()
@@ -134,6 +134,9 @@ class ModelClient:
 
     def predict(self, inputs: Any) -> Any:
         """Return the model's outputs for `inputs`.
+
+        Where the server has another version by now, by whose shapes the query fails or its answer
+        does not fit, it is asked once more.
 
         Args:
             inputs: An array for a model with one input, or arrays by name. Types that convert
@@ -149,15 +152,13 @@ class ModelClient:
             UnavailableError: Nobody there, too slow, or busy.
         """
         with self._lock:
-            model = self.describe()
-            arrays = _arrays(inputs, model)
-            parts = [self._query(model, part) for part in self._batches(arrays, model)]
-        outputs = {
-            spec.name: np.concatenate([part[spec.name] for part in parts])
-            if len(parts) > 1
-            else parts[0][spec.name]
-            for spec in model.outputs
-        }
+            known = self._description
+            try:
+                outputs = self._predict(inputs)
+            except (ConfigError, RemoteProtocolError):
+                if known is None or not self._has_changed(known):
+                    raise
+                outputs = self._predict(inputs)
         return outputs if len(outputs) > 1 else next(iter(outputs.values()))
 
     def close(self) -> None:
@@ -177,6 +178,25 @@ class ModelClient:
     ) -> None:
         """Close."""
         self.close()
+
+    def _predict(self, inputs: Any) -> dict[str, Array]:
+        model = self.describe()
+        arrays = _arrays(inputs, model)
+        parts = [self._query(model, part) for part in self._batches(arrays, model)]
+        return {
+            spec.name: np.concatenate([part[spec.name] for part in parts])
+            if len(parts) > 1
+            else parts[0][spec.name]
+            for spec in model.outputs
+        }
+
+    def _has_changed(self, known: ModelDescription) -> bool:
+        """Ask for the description anew; tell whether the server has another model by now."""
+        self._description = None
+        try:
+            return self.describe() != known
+        except CloisterError:
+            return False
 
     def _query(self, model: ModelDescription, arrays: Mapping[str, Array]) -> dict[str, Array]:
         body = write_request(arrays, outputs=[spec.name for spec in model.outputs])
@@ -300,7 +320,8 @@ def _fitting(array: Array, spec: TensorSpec) -> Array:
         raise ConfigError(
             f"input {spec.name} is {array.dtype}, and the model takes {wanted.name}",
             code="config.value",
-            hint=f"convert it yourself where you mean it: .astype('{wanted.name}')",
+            hint=f"convert it yourself where you mean it: .astype('{wanted.name}'), and before "
+            "numpy.save where it is a file; numbers in a .json file have no type to convert",
         )
     fits = array.ndim == len(spec.shape) and all(
         want in {-1, size} for size, want in zip(array.shape[1:], spec.shape[1:], strict=True)

@@ -3,7 +3,8 @@
 Every wait has an end: for the handshake, for the first byte, for a whole request, for a client to
 take its response. Every size has a limit. Strangers shake hands in the event loop; who may come in
 has a thread, which reads, answers and writes, so that a query is handed to nobody. Queries that
-run or wait are few; one too many is told to come back later.
+run or wait are few; one too many is told to come back later. Where every place is taken, the one
+who has sent or taken nothing for longest makes room for a newcomer.
 
 A usual head is read by one expression, and everything else by h11.
 
@@ -28,19 +29,27 @@ import h11
 
 from cloister.errors import CloisterError
 from cloister.inference.answers import HTTPRequest, HTTPResponse, failure
+from cloister.inference.body_room import FREE_BYTES, BodyRoom
 from cloister.inference.heads import read_request_head, write_response_head
+from cloister.inference.message import BINARY_HEADER
 from cloister.network.timed import TimedSocket
 from cloister.network.tls import TLSContext
 from cloister.network.welcome import accept, let_go
 
-__all__ = ["HTTPServer", "Limits", "Pages"]
+__all__ = ["CLIENT_THREAD", "HTTPServer", "Limits", "Pages"]
+
+CLIENT_THREAD: Final = "client"
 
 _LOG: Final = logging.getLogger(__name__)
 _READ_BYTES: Final = 65_536
 _ODD_LINES: Final = re.compile(rb"(?<!\r)\n|\r(?!\n)|\n[ \t]")
+_ABSOLUTE: Final = re.compile(
+    r"https?://(?P<authority>[A-Za-z0-9.\-_:\[\]]{1,255})(?P<rest>([/?].*)?)", re.IGNORECASE
+)
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 2**26
 _FRAMING_BYTES: Final = 2**18  # fifty thousand chunks, beside what they carry
+_STALLED_S: Final = 2.0
 _BACKLOG: Final = 128
 _PAUSE_S: Final = 1.0
 
@@ -51,8 +60,11 @@ class Limits:
 
     Attributes:
         body_bytes: Longest body of a request.
+        unfinished_bytes: Of bodies that are not whole, all together, beside the first mebibyte of
+            each; at least one longest body.
         head_bytes: Longest request line with headers.
-        connections: Open at one time; each has a thread.
+        connections: Open at one time; each has a thread. For one more, the one ends that has been
+            idle for longest; or is stalled within a message.
         arriving: Strangers who shake hands at one time; for one more, the oldest of them ends.
         waiting: Computations that wait or run at one time.
         handshake_s: For TLS.
@@ -63,6 +75,7 @@ class Limits:
     """
 
     body_bytes: int = 32 * 2**20
+    unfinished_bytes: int = 256 * 2**20
     head_bytes: int = 16384
     connections: int = 64
     arriving: int = 256
@@ -118,14 +131,20 @@ class HTTPServer:
         self._refused = refused or (lambda _status: None)
         self._context = context
         self._limits = limits
+        self._room = BodyRoom(max(limits.unfinished_bytes, limits.body_bytes))
         self._connections: set[_Connection] = set()
+        self._cut: set[_Connection] = set()  # and their threads have not noticed yet
         self._arriving: dict[asyncio.Task[None], None] = {}  # the oldest first
         self._stopping = False
         self._lock = threading.Lock()
         self._waiting = 0
 
     async def serve(self, listener: socket.socket, *, stop: asyncio.Event) -> None:
-        """Accept connections until `stop` is set, then let those in progress finish."""
+        """Accept connections until `stop` is set, then let those in progress finish.
+
+        A computation that takes longer than the grace is left to itself, in a thread of the name
+        `CLIENT_THREAD`.
+        """
         self._ended = asyncio.Event()
         listener.settimeout(0)
         listener.listen(_BACKLOG)
@@ -171,13 +190,28 @@ class HTTPServer:
             connected.close()
             _LOG.info("no connection reason=%s", type(e).__name__)
             return
-        if len(self._connections) >= self._limits.connections or not self._start(wire):
+        if not self._has_place() or not self._start(wire):
             await self._turn_away(wire)
 
+    def _has_place(self) -> bool:
+        """Tell whether one more may come in, for whom the one that is quiet for longest ends."""
+        if len(self._connections) < self._limits.connections:
+            return True
+        quiet = [each for each in self._connections if each.is_quiet(time.monotonic())]
+        if not quiet or len(self._cut) >= self._limits.connections:
+            return False
+        longest = min(quiet, key=lambda each: each.wire.moved)
+        self._connections.discard(longest)
+        self._cut.add(longest)
+        longest.wire.cut()
+        return True
+
     def _start(self, wire: TimedSocket) -> bool:
-        connection = _Connection(wire, self._limits)
+        connection = _Connection(wire, self._limits, self._room)
         loop = asyncio.get_running_loop()
-        thread = threading.Thread(target=self._connected, args=(connection, loop), name="client")
+        thread = threading.Thread(  # a process does not wait for it once the grace is over
+            target=self._connected, args=(connection, loop), name=CLIENT_THREAD, daemon=True
+        )
         self._connections.add(connection)
         try:
             thread.start()
@@ -229,6 +263,7 @@ class HTTPServer:
 
     def _forget(self, connection: _Connection) -> None:
         self._connections.discard(connection)
+        self._cut.discard(connection)
         self._ended.set()
 
     def _exchange(self, connection: _Connection) -> bool:
@@ -268,16 +303,24 @@ class _Connection:
     Attributes:
         wire: The socket.
         idle: Whether no request has begun; read by the loop.
+        asked: Whether a request is whole and its answer is not there yet; read by the loop.
     """
 
-    def __init__(self, wire: TimedSocket, limits: Limits) -> None:
+    def __init__(self, wire: TimedSocket, limits: Limits, room: BodyRoom) -> None:
         self.wire = wire
         self.idle = True
+        self.asked = False
         self._limits = limits
+        self._room = room
+        self._taken = 0  # of the room
         self._came = b""  # and belongs to no request yet
         self._whole = False  # a usual request came to its end
         self._http: h11.Connection | None = None  # has an unusual one
         self._head_alone = False  # is what was asked for
+
+    def is_quiet(self, now: float) -> bool:
+        """Tell whether it is between requests, or nothing of a message comes or goes."""
+        return not self.asked and (self.idle or now - self.wire.moved > _STALLED_S)
 
     def receive(self, stopping: Callable[[], bool]) -> HTTPRequest | None:
         """Return the next request, or None where the client is done, or we are."""
@@ -291,9 +334,24 @@ class _Connection:
                 return None
         self.idle = False
         try:
-            return self._receive_by(time.monotonic() + self._limits.request_s)
+            request = self._receive_by(time.monotonic() + self._limits.request_s)
         except TimeoutError as e:
             raise _Refused(failure(408, "the request took too long")) from e
+        finally:
+            self._give_back()
+        self.asked = True
+        return request
+
+    def _grow(self, size: int) -> None:
+        """Take room for more of a body."""
+        if not self._room.take(size):
+            raise _Refused(failure(503, "too many long requests are on their way; try again later"))
+        self._taken += size
+
+    def _give_back(self) -> None:
+        if self._taken:
+            self._room.give_back(self._taken)
+            self._taken = 0
 
     def _receive_by(self, deadline: float) -> HTTPRequest | None:
         head = read_request_head(self._came, most=self._limits.head_bytes)
@@ -303,7 +361,7 @@ class _Connection:
             raise _Refused(self._too_large())
         end = head.size + head.body_bytes
         came, self._came = self._came[head.size : end], self._came[end:]
-        body = self.wire.read_on(came, head.body_bytes, deadline=deadline)
+        body = self.wire.read_on(came, head.body_bytes, deadline=deadline, grow=self._grow)
         if body is None:
             raise _Refused(failure(400, "not an HTTP request"))
         self._whole = True
@@ -338,6 +396,8 @@ class _Connection:
                     body += event.data
                     if len(body) > self._limits.body_bytes:
                         raise _Refused(self._too_large())
+                    while len(body) > FREE_BYTES + self._taken:
+                        self._grow(FREE_BYTES)
                 else:
                     return None
                 event = http.next_event()
@@ -345,13 +405,13 @@ class _Connection:
             raise _Refused(failure(e.error_status_hint, "not an HTTP request")) from e
         if head is None:
             return None
-        headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
-        target = head.target.decode("ascii", "replace")
-        return HTTPRequest(head.method.decode("ascii"), target, headers, bytes(body))
+        return _whole(head, bytes(body))
 
     def send(self, response: HTTPResponse) -> None:
         """Send a response, and say that it is the last where nothing can follow."""
-        deadline = time.monotonic() + self._limits.response_s
+        self.wire.moved = time.monotonic()  # how long the answer took is not the client's doing
+        self.asked = False
+        deadline = self.wire.moved + self._limits.response_s
         http = self._http
         if http is None:
             self.wire.write(_head(response, last=not self._whole), response.body, deadline=deadline)
@@ -394,6 +454,9 @@ class _Connection:
         if size > self._limits.head_bytes:  # h11 bounds only what arrives in pieces
             raise _Refused(failure(431, f"a head has at most {self._limits.head_bytes} bytes"))
         names = {name for name, _ in head.headers}
+        marks = {value for name, value in head.headers if name == BINARY_HEADER.encode()}
+        if len(marks) > 1:
+            raise _Refused(failure(400, f"{BINARY_HEADER} is there twice"))
         if {b"content-length", b"transfer-encoding"} <= names:
             raise _Refused(failure(400, "a body has one length"))
         for name, value in head.headers:
@@ -409,6 +472,23 @@ def _require_lines(data: bytes) -> None:
     head, end, _ = data.partition(b"\r\n\r\n")
     if not end or _ODD_LINES.search(head):
         raise _Refused(failure(400, "not an HTTP request"))
+
+
+def _whole(head: h11.Request, body: bytes) -> HTTPRequest:
+    headers = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
+    target, authority = _origin_form(head.target.decode("ascii", "replace"))
+    if authority:
+        headers["host"] = authority
+    return HTTPRequest(head.method.decode("ascii"), target, headers, body)
+
+
+def _origin_form(target: str) -> tuple[str, str]:
+    """Return path and query of a request's target, and the host that it names if it is a URL."""
+    url = _ABSOLUTE.fullmatch(target)
+    if url is None:
+        return target, ""
+    path = url["rest"]
+    return (path if path.startswith("/") else f"/{path}"), url["authority"]
 
 
 def _head(response: HTTPResponse, *, last: bool) -> bytes:

@@ -18,7 +18,7 @@ _MAX_QUOTES: Final = 2**21
 
 
 def read_body(data: bytes) -> Any:
-    """Return what untrusted bytes say in JSON.
+    """Return what untrusted bytes say in JSON of UTF-8, after a byte order mark or none.
 
     Raises:
         ValueError: They do not, say a key twice, are nested too deeply, or have more lists and
@@ -27,7 +27,9 @@ def read_body(data: bytes) -> Any:
     if data.count(b"[") + data.count(b"{") > MAX_CONTAINERS or data.count(b'"') > _MAX_QUOTES:
         raise ValueError("too many lists, objects or texts")
     try:
-        return json.loads(data, object_pairs_hook=_no_repeats, parse_constant=_no_constant)
+        return json.loads(
+            data.decode("utf-8-sig"), object_pairs_hook=_no_repeats, parse_constant=_no_constant
+        )
     except RecursionError as e:
         raise ValueError("nested too deeply") from e
 

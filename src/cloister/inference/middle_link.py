@@ -8,6 +8,7 @@ it never faults. Whoever reads it makes a copy first and looks at the copy only.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import mmap
 import os
@@ -76,11 +77,16 @@ class SharedMemory:
 
 
 class Link:
-    """One end of a connection; every failure of it is `middle.unavailable`."""
+    """One end of a connection; every failure of it is `middle.unavailable`.
+
+    Attributes:
+        moved: When bytes came or went last, on the monotonic clock; may be read by any thread.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         """Take over a connected stream socket."""
         self._socket: Final = connection
+        self.moved = time.monotonic()
         if connection.family != socket.AF_UNIX:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -142,6 +148,11 @@ class Link:
         """Hang up."""
         self._socket.close()
 
+    def cut(self) -> None:
+        """End the connection at once, from any thread; who waits on it, waits no more."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     @contextlib.contextmanager
     def _until(self, deadline: float | None) -> Iterator[None]:
         left = None if deadline is None else deadline - time.monotonic()
@@ -150,6 +161,7 @@ class Link:
         try:
             self._socket.settimeout(left)
             yield
+            self.moved = time.monotonic()
         except OSError as e:
             raise _gone(str(e) or "no answer in time") from e
 
@@ -175,6 +187,9 @@ def connect(address: str, *, deadline: float) -> Link:
 def listen(address: str) -> socket.socket:
     """Listen at `unix:/path`, which nobody but this user can reach, or `tcp:host:port`.
 
+    A socket's file at that path is replaced where it is this user's and nobody answers there: it
+    was left by a process that was killed.
+
     Raises:
         ConfigError: `config.value`: no such form, or the place cannot be had.
     """
@@ -182,11 +197,7 @@ def listen(address: str) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         if family == socket.AF_UNIX:
-            previous = os.umask(0o077)
-            try:
-                listener.bind(place)
-            finally:
-                os.umask(previous)
+            _bind_file(listener, str(place))
         else:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(place)
@@ -195,6 +206,35 @@ def listen(address: str) -> socket.socket:
         listener.close()
         raise ConfigError(f"cannot listen at {address}: {e.strerror}", code="config.value") from e
     return listener
+
+
+def _bind_file(listener: socket.socket, path: str) -> None:
+    previous = os.umask(0o077)
+    try:
+        try:
+            listener.bind(path)
+        except OSError as e:
+            if e.errno != errno.EADDRINUSE or not _is_left_over(path):
+                raise
+            Path(path).unlink()
+            listener.bind(path)
+    finally:
+        os.umask(previous)
+
+
+def _is_left_over(path: str) -> bool:
+    found = os.lstat(path)
+    if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+        return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(0)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False
 
 
 def _place(address: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:

@@ -2,7 +2,8 @@
 
 Nothing that this process does is believed. It is written to be honest and to stay up: what comes in
 is bounded, a connection that breaks the protocol is closed, and a batch that cannot be run is said
-to have failed.
+to have failed. Few connections are open at one time; where one more comes, the one ends from which
+nothing has come for longest, and no batch is lost by that.
 
 Spec: outside-middle-v1.
 """
@@ -16,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from cloister.crypto.digest import sha256
 from cloister.errors import (
@@ -47,6 +48,10 @@ __all__ = ["MiddleServer", "Run", "engine"]
 
 _PAGE: Final = 4096
 _HELLO_S: Final = 10.0
+_SEND_S: Final = 60.0
+_STALLED_S: Final = 2.0
+_PEER_GONE_S: Final = 60
+_PEER_PROBE_S: Final = 20
 _MAX_CONNECTIONS: Final = 8
 _MAX_LOADED: Final = 8
 _RESIDUES: Final = "uint32"
@@ -125,6 +130,19 @@ class Limits:
     max_bytes: int = 2**31
 
 
+class _Seat:
+    """A connection, and what its thread is doing; read by the thread that accepts."""
+
+    def __init__(self, link: Link) -> None:
+        self.link: Final = link
+        self.doing: Literal["waiting", "taking", "answering"] = "waiting"
+
+    def is_quiet(self, now: float) -> bool:
+        """Tell whether it is between frames, or nothing of a frame comes."""
+        stalled = self.doing == "taking" and now - self.link.moved > _STALLED_S
+        return self.doing == "waiting" or stalled
+
+
 class MiddleServer:
     """Answers batches, one thread for each connection."""
 
@@ -137,7 +155,8 @@ class MiddleServer:
         self._limits: Final = limits or Limits()
         self._loaded: dict[tuple[bool, tuple[str, ...]], Run] = {}
         self._lock: Final = threading.Lock()
-        self._places: Final = threading.BoundedSemaphore(_MAX_CONNECTIONS)
+        self._seats: Final[set[_Seat]] = set()
+        self._seating: Final = threading.Lock()
 
     def serve(self, listener: socket.socket) -> None:
         """Accept until the listener is shut down."""
@@ -146,25 +165,46 @@ class MiddleServer:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            if not self._places.acquire(blocking=False):
+            try:
+                _notice_its_end(connection)
+                seat = _Seat(Link(connection))
+            except OSError:  # it is gone already
                 connection.close()
                 continue
-            threading.Thread(target=self._one, args=(connection,), daemon=True).start()
+            if self._has_place(seat):
+                threading.Thread(target=self._one, args=(seat,), daemon=True).start()
+            else:
+                seat.link.close()
 
-    def _one(self, connection: socket.socket) -> None:
-        link = Link(connection)
+    def _has_place(self, seat: _Seat) -> bool:
+        """Take a connection in, for which the one that is quiet for longest ends if need be."""
+        with self._seating:
+            if len(self._seats) >= _MAX_CONNECTIONS:
+                quiet = [each for each in self._seats if each.is_quiet(time.monotonic())]
+                if not quiet:
+                    return False
+                longest = min(quiet, key=lambda each: each.link.moved)
+                self._seats.discard(longest)
+                longest.link.cut()
+            self._seats.add(seat)
+            return True
+
+    def _one(self, seat: _Seat) -> None:
         try:
-            self._conversation(link)
+            self._conversation(seat)
         except CloisterError as e:
             _LOG.info("connection ended code=%s", e.code)
         finally:
-            link.close()
-            self._places.release()
+            with self._seating:
+                self._seats.discard(seat)
+            seat.link.close()
 
-    def _conversation(self, link: Link) -> None:
+    def _conversation(self, seat: _Seat) -> None:
+        link = seat.link
         head, length, descriptors = link.receive_head(
             max_body=0, deadline=time.monotonic() + _HELLO_S
         )
+        seat.doing = "answering"
         memory: SharedMemory | None = None
         try:
             hello = read_hello(head)
@@ -175,9 +215,9 @@ class MiddleServer:
             run = self._running(hello)
             if descriptors:
                 memory = SharedMemory(descriptors.pop(), hello.memory_bytes)
-            link.send(ready_head(self._digest), deadline=None)
+            link.send(ready_head(self._digest), deadline=_soon())
             while True:
-                self._answer(link, run, hello, memory)
+                self._answer(seat, run, hello, memory)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -208,9 +248,12 @@ class MiddleServer:
                 return (step,)
         raise MalformedError("a batch has other tensors", code="middle.malformed")
 
-    def _answer(self, link: Link, run: Run, hello: Hello, memory: SharedMemory | None) -> None:
+    def _answer(self, seat: _Seat, run: Run, hello: Hello, memory: SharedMemory | None) -> None:
+        link = seat.link
+        seat.doing = "waiting"
         most = self._limits.max_bytes if memory is None else 0
         head, length, descriptors = link.receive_head(max_body=most, deadline=None)
+        seat.doing = "taking"
         for descriptor in descriptors:
             os.close(descriptor)
         number, layout = read_batch(
@@ -223,23 +266,38 @@ class MiddleServer:
             link.receive_into(body, deadline=None)
         else:
             body = memory.view
+        seat.doing = "answering"
         outputs = self._outputs(hello, layout)
         try:
             found = run(layout.read(body, private=False))
             answer = {name: found[name] for name in outputs}
         except CloisterError as e:
             _LOG.info("batch failed code=%s detail=%s", e.code, e.detail)
-            link.send(failed_head(number, e.public), deadline=None)
+            link.send(failed_head(number, e.public), deadline=_soon())
             return
         said = Layout.of(answer)
         if memory is None:
             out = memoryview(bytearray(said.size))
             said.write(answer, out)
-            link.send(answer_head(number, said), out, deadline=None)
+            link.send(answer_head(number, said), out, deadline=_soon())
             return
         at = -(-layout.size // _PAGE) * _PAGE
         if at + said.size > memory.size:
-            link.send(failed_head(number, "the shared memory is too small"), deadline=None)
+            link.send(failed_head(number, "the shared memory is too small"), deadline=_soon())
             return
         said.write(answer, memory.view[at:])
-        link.send(answer_head(number, said), deadline=None)
+        link.send(answer_head(number, said), deadline=_soon())
+
+
+def _soon() -> float:
+    return time.monotonic() + _SEND_S
+
+
+def _notice_its_end(connection: socket.socket) -> None:
+    """Have the kernel find out when the other machine is gone, though nobody says so."""
+    if connection.family == socket.AF_UNIX:
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PEER_GONE_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PEER_PROBE_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _PEER_GONE_S * 1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -11,8 +12,17 @@ from cloister.errors import ConfigError
 from cloister.inference.http import Limits
 from cloister.inference.private import serving
 
-__all__ = ["parse_options", "require_one_source"]
+__all__ = ["parse_options", "require_one_source", "require_usable_limits"]
 
+_TIMES: Final = ("deadline", "request_timeout", "idle_timeout", "handshake_timeout")
+_COUNTS: Final = (
+    "threads",
+    "computations",
+    "waiting",
+    "connections",
+    "max_request_bytes",
+    "latest",
+)
 _IDENTITY: Final = Path("/run/cloister/identity")
 _LISTENERS: Final = Path("/run/cloister/listeners.json")
 
@@ -56,6 +66,25 @@ def require_one_source(options: argparse.Namespace) -> None:
             "--package needs --secret, --signer, --require and --middle: nothing goes unchecked",
             code="config.missing",
         )
+
+
+def require_usable_limits(options: argparse.Namespace) -> None:
+    """Refuse limits by which no query would ever be answered.
+
+    Raises:
+        ConfigError: `config.value`.
+    """
+    values = vars(options)
+    for name in _TIMES:
+        if not (math.isfinite(values[name]) and values[name] > 0):
+            raise ConfigError(f"{_word(name)} is a number of seconds above 0", code="config.value")
+    for name in _COUNTS:
+        if values[name] < 1:
+            raise ConfigError(f"{_word(name)} is at least 1", code="config.value")
+
+
+def _word(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:

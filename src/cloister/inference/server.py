@@ -22,15 +22,19 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from cloister.crypto.x509 import Identity
 from cloister.errors import CloisterError, ConfigError
 from cloister.inference.asking import Asking
-from cloister.inference.http import HTTPServer, Limits, Pages
+from cloister.inference.http import CLIENT_THREAD, HTTPServer, Limits, Pages
 from cloister.inference.listening import clients_of, open_listener, passed_listener
 from cloister.inference.metrics import Metrics
-from cloister.inference.options import parse_options, require_one_source
+from cloister.inference.options import (
+    parse_options,
+    require_one_source,
+    require_usable_limits,
+)
 from cloister.inference.preparing import prepared_ahead
 from cloister.inference.private import serving
 from cloister.inference.service import InferenceService
@@ -43,7 +47,7 @@ from cloister.network.tls import (
     server_context,
 )
 
-__all__ = ["keep_current", "keep_fresh", "keep_tidy", "main"]
+__all__ = ["end", "keep_current", "keep_fresh", "keep_tidy", "main"]
 
 _LOOK_EVERY_S: Final = 2.0
 _MAX_FILE_BYTES: Final = 1_048_577
@@ -57,11 +61,24 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         require_one_source(options)
+        require_usable_limits(options)
         serving.checked(options)
         return _serve(options)
     except CloisterError as e:
         sys.stderr.write(f"cloister.inference.server: {e}\n")
         return e.exit_status
+
+
+def end(status: int) -> NoReturn:
+    """End the process, though a computation goes on for which the grace is over.
+
+    An interpreter that is taken down under a runtime's threads may crash, so that it is not then.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if any(thread.name == CLIENT_THREAD for thread in threading.enumerate()):
+        os._exit(status)
+    sys.exit(status)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -232,4 +249,4 @@ def _now() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end(main(sys.argv[1:]))

@@ -18,6 +18,7 @@ from cloister.errors import CloisterError, MalformedError
 from cloister.inference.answers import (
     HTTPRequest,
     HTTPResponse,
+    compressed,
     failure,
     failure_of,
     json_response,
@@ -103,6 +104,10 @@ class InferenceService:
 
     def _answer(self, request: HTTPRequest) -> tuple[HTTPResponse, str, Served | None]:
         path = request.target.partition("?")[0]
+        refusal = compressed(request.headers)
+        if refusal is not None:
+            self._metrics.refused(refusal.status)
+            return refusal, "", None
         if path.startswith("/v1/"):
             return self._tfserving.answer(request, path)
         match = _MODEL.fullmatch(path)

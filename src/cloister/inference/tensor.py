@@ -27,6 +27,7 @@ __all__ = [
     "datatype_of",
     "from_binary",
     "from_json",
+    "from_numbers",
     "read_shape",
     "require_fits",
     "to_binary",
@@ -128,7 +129,31 @@ def from_json(data: object, *, spec: TensorSpec, shape: tuple[int, ...]) -> Arra
         _flatten(data, shape, flat, name=spec.name)
     if len(flat) != count:
         raise _wrong(spec.name, f"has {len(flat)} elements and not {count}")
-    return _from_numbers(flat, spec).reshape(shape)
+    return from_numbers(flat, spec).reshape(shape)
+
+
+def from_numbers(flat: list[Any], spec: TensorSpec) -> Array:
+    """Read numbers of JSON as those of a tensor, in one axis; floats are rounded to its type.
+
+    Raises:
+        MalformedError: `message.malformed`: one is of another kind, or too large for the type.
+    """
+    dtype = DATATYPES[spec.datatype]
+    kinds = {type(item) for item in flat}
+    allowed: set[type] = {int, float} if dtype.kind == "f" else {int}
+    if spec.datatype == "BOOL":
+        allowed = {bool}
+    if not kinds <= allowed:
+        raise _wrong(spec.name, f"holds something other than {spec.datatype}")
+    try:
+        wide = np.array(flat, dtype=np.float64 if dtype.kind == "f" else dtype)
+    except (OverflowError, ValueError) as e:
+        raise _wrong(spec.name, f"holds a number outside {spec.datatype}") from e
+    with np.errstate(over="ignore"):
+        array = wide.astype(dtype)
+    if dtype.kind == "f" and not bool(np.isfinite(array).all()):
+        raise _wrong(spec.name, f"holds a number outside {spec.datatype}")
+    return array
 
 
 def to_binary(array: Array, datatype: str) -> memoryview:
@@ -163,25 +188,6 @@ def _flatten(data: list[Any], shape: tuple[int, ...], flat: list[Any], *, name: 
         if not isinstance(item, list):
             raise _wrong(name, "nested data has another shape")
         _flatten(item, shape[1:], flat, name=name)
-
-
-def _from_numbers(flat: list[Any], spec: TensorSpec) -> Array:
-    dtype = DATATYPES[spec.datatype]
-    kinds = {type(item) for item in flat}
-    allowed: set[type] = {int, float} if dtype.kind == "f" else {int}
-    if spec.datatype == "BOOL":
-        allowed = {bool}
-    if not kinds <= allowed:
-        raise _wrong(spec.name, f"holds something other than {spec.datatype}")
-    try:
-        wide = np.array(flat, dtype=np.float64 if dtype.kind == "f" else dtype)
-    except (OverflowError, ValueError) as e:
-        raise _wrong(spec.name, f"holds a number outside {spec.datatype}") from e
-    with np.errstate(over="ignore"):
-        array = wide.astype(dtype)
-    if dtype.kind == "f" and not bool(np.isfinite(array).all()):
-        raise _wrong(spec.name, f"holds a number outside {spec.datatype}")
-    return array
 
 
 def _wrong(name: str, problem: str) -> MalformedError:

@@ -193,7 +193,7 @@ def _object(body: bytes, known: set[str], *, verb: str) -> dict[str, Any]:
 
 def _columns(value: object, inputs: Sequence[TensorSpec]) -> dict[str, Array]:
     named = value
-    if len(inputs) == 1 and not (isinstance(value, dict) and inputs[0].name in value):
+    if len(inputs) == 1 and (not isinstance(value, dict) or _is_string(value, inputs[0])):
         named = {inputs[0].name: value}
     if not isinstance(named, dict) or set(named) != {spec.name for spec in inputs}:
         raise _wrong(f"inputs are not {_names(inputs)}")
@@ -248,7 +248,9 @@ def _array(value: object, spec: TensorSpec) -> Array:
             raise _wrong(f"{spec.name} has more than {MAX_RANK} axes")
         inner = inner[0] if inner else None
     if isinstance(inner, dict):
-        raise _strings()
+        raise _strings() if set(inner) == {"b64"} else _wrong(f"{spec.name} holds an object")
+    if spec.datatype == "FP16":
+        raise _wrong(f"{spec.name} is FP16, which has no JSON form; ask at /v2/models, in binary")
     require_fits(spec, spec.datatype, tuple(shape))
     return from_json(value if shape else [value], spec=spec, shape=tuple(shape))
 
@@ -262,6 +264,11 @@ def nested(array: Array, name: str) -> Any:
     if array.dtype.kind == "f" and not bool(np.isfinite(array).all()):
         raise _wrong(f"tensor {name}: holds NaN or infinity, which JSON cannot say")
     return array.tolist()
+
+
+def _is_string(value: Mapping[str, Any], spec: TensorSpec) -> bool:
+    """Tell whether an object stands for a string, and not for the one input."""
+    return set(value) == {"b64"} and spec.name != "b64"
 
 
 def _names(inputs: Sequence[TensorSpec]) -> str:

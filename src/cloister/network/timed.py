@@ -11,6 +11,7 @@ import select
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -26,6 +27,9 @@ class TimedSocket:
     """Reads and writes by deadlines. For one thread, but for `cut`.
 
     Whoever the peer is has been judged before, or does not matter: nothing is checked here.
+
+    Attributes:
+        moved: When bytes came or went last, on the monotonic clock; may be read by any thread.
     """
 
     def __init__(self, connected: socket.socket) -> None:
@@ -34,6 +38,7 @@ class TimedSocket:
         if connected.family in {socket.AF_INET, socket.AF_INET6}:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket: Final = connected
+        self.moved = time.monotonic()
         self._readable, self._writable = select.poll(), select.poll()
         self._readable.register(connected, select.POLLIN)
         self._writable.register(connected, select.POLLOUT)
@@ -67,14 +72,31 @@ class TimedSocket:
         while True:
             _require_time(deadline)
             try:
-                return self.socket.recv(size)
+                data = self.socket.recv(size)
             except _NOT_YET as e:
                 self._wait_to_read(e, deadline)
+                continue
+            self.moved = time.monotonic()
+            return data
 
-    def read_on(self, came: bytes, count: int, *, deadline: float) -> bytes | bytearray | None:
+    def read_on(
+        self,
+        came: bytes,
+        count: int,
+        *,
+        deadline: float,
+        grow: Callable[[int], None] | None = None,
+    ) -> bytes | bytearray | None:
         """Return `came` and what follows, `count` bytes together; None if the peer is done before.
 
         Memory is taken for what has come, and for a mebibyte of what was announced.
+
+        Args:
+            came: The first bytes.
+            count: How many there are in all.
+            deadline: For the last of them.
+            grow: Is told how many bytes of memory are taken beyond that mebibyte, before they are;
+                what it raises is raised.
 
         Raises:
             TimeoutError: They did not come in time.
@@ -87,7 +109,10 @@ class TimedSocket:
         whole[:have] = came
         while have < count:
             if have == len(whole):
-                whole += bytes(min(have, count - have))
+                more = min(have, count - have)
+                if grow is not None:
+                    grow(more)
+                whole += bytes(more)
             size = self._read_into(whole, have, deadline)
             if not size:
                 return None
@@ -111,6 +136,7 @@ class TimedSocket:
         while left:
             try:
                 left = left[self.socket.send(left) :]
+                self.moved = time.monotonic()
                 if left:
                     _require_time(deadline)
             except _NOT_YET as e:
@@ -122,9 +148,12 @@ class TimedSocket:
             while True:
                 _require_time(deadline)
                 try:
-                    return self.socket.recv_into(room)
+                    size = self.socket.recv_into(room)
                 except _NOT_YET as e:
                     self._wait_to_read(e, deadline)
+                    continue
+                self.moved = time.monotonic()
+                return size
 
     def _wait_to_read(self, reason: OSError, deadline: float) -> None:
         writing = isinstance(reason, ssl.SSLWantWriteError)  # TLS may have to, before it can read

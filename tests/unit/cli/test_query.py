@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from cloister import inference
-from cloister.cli.query import read_array
+from cloister.cli.query import read_array, typed
 from cloister.errors import ConfigError
+from cloister.inference.tensor import TensorSpec
 from unit.cli.conftest import Door
 
 
@@ -31,8 +32,17 @@ class FakeClient:
     def __exit__(self, *_: object) -> None:
         return None
 
+    def describe(self) -> Any:
+        names = ("x", "y") if self.model == "two" else ("x",)
+        return SimpleNamespace(inputs=tuple(TensorSpec(name, "FP32", (-1,)) for name in names))
+
     def predict(self, inputs: Any) -> Any:
-        answer = np.asarray(inputs) * 2
+        given = list(inputs.values()) if isinstance(inputs, dict) else [inputs]
+        answer = sum(np.asarray(each) for each in given) * 2
+        if self.model == "typed":
+            assert all(each.dtype == np.float32 for each in given)
+        if self.model == "endless":
+            return answer * np.array([np.nan, np.inf, -np.inf])
         if self.model == "texts":
             return np.array(["0.5:1:ein"], object)
         return {"a": answer, "b": answer} if self.model == "two" else answer
@@ -86,3 +96,65 @@ def test_input_is_an_array_or_lists(tmp_path: Path) -> None:
             read_array(tmp_path / name)
         assert caught.value.code == "config.file"
         assert "allow_pickle" not in caught.value.public
+
+
+def test_numbers_in_json_are_of_the_type_that_the_model_takes(door: Door) -> None:
+    """JSON says no type; and lists by name are for models with several inputs."""
+    ask = ("query", "https://127.0.0.1:1", "in.json", "--identity", "spiffe://x/*", "--model")
+    (door.folder / "in.json").write_text("[0.5, 2]")
+    assert door.record(*ask, "typed")["outputs"] == {"output": [1.0, 4.0]}
+    (door.folder / "in.json").write_text('{"x": [0.5], "y": [1]}')
+    assert door.record(*ask, "two")["outputs"] == {"a": [3.0], "b": [3.0]}
+
+
+@pytest.mark.parametrize(
+    ("said", "datatype"),
+    [
+        ([1e39], "FP32"),
+        ([70000], "FP16"),
+        ([float("nan")], "FP32"),
+        ([256], "UINT8"),
+        ([-1], "UINT8"),
+        ([1.5], "INT64"),
+        ([1], "BOOL"),
+        ([True], "FP32"),
+        (["1"], "FP32"),
+        ([[1], [1, 2]], "FP32"),
+        ([1, [1, 2]], "FP32"),
+        ([[[1, 2], [3, 4]], [[1], [2]]], "FP32"),
+        ({"z": [1]}, "FP32"),
+        ({"x": [1], "z": [1]}, "FP32"),
+        ({"x": {"x": [1]}}, "FP32"),
+    ],
+)
+def test_what_is_no_number_of_the_type_is_refused(said: Any, datatype: str) -> None:
+    """Overflow, fractions where integers are wanted, other kinds, crooked lists, other names."""
+    with pytest.raises(ConfigError) as caught:
+        typed(said, [TensorSpec("x", datatype, (-1,))])
+    assert caught.value.code == "config.value"
+
+
+def test_types_and_shapes_of_json_lists() -> None:
+    """Every type has a form here, FP16 too; a number alone has no axis."""
+    for datatype in ("FP16", "FP64", "INT8", "UINT64"):
+        found = typed([[1, 2]], [TensorSpec("x", datatype, (-1, 2))])
+        assert (found.shape, found.tolist()) == ((1, 2), [[1, 2]])
+    assert typed([True], [TensorSpec("x", "BOOL", (-1,))]).tolist() == [True]
+    alone = typed({"x": 0.1}, [TensorSpec("x", "FP32", ())])["x"]
+    assert (alone.shape, alone) == ((), np.float32(0.1))
+    with pytest.raises(ConfigError, match="by name: x, y") as caught:
+        typed([1], [TensorSpec("x", "FP32", (-1,)), TensorSpec("y", "FP32", (-1,))])
+    assert "object" in (caught.value.hint or "")
+
+
+def test_an_answer_without_axes_is_shown(door: Door) -> None:
+    """Such as one number for a whole batch."""
+    np.save(door.folder / "in.npy", np.float32(3))
+    assert "6." in door.call(*_ASK).stdout
+
+
+def test_what_json_cannot_say_is_a_text(door: Door) -> None:
+    """Readers of JSON refuse a bare NaN."""
+    np.save(door.folder / "in.npy", np.array([1.0, 1.0, 1.0]))
+    found = door.record(*_ASK, "--model", "endless")
+    assert found["outputs"] == {"output": ["NaN", "Infinity", "-Infinity"]}

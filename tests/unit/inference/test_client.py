@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloister.errors import CloisterError, ConfigError, IdentityError, UnavailableError
+from cloister.errors import (
+    CloisterError,
+    ConfigError,
+    IdentityError,
+    RemoteProtocolError,
+    UnavailableError,
+)
 from cloister.inference import Client
 from cloister.inference import client as module
 from cloister.inference.service import HTTPRequest, HTTPResponse, InferenceService
@@ -142,3 +148,64 @@ def test_classes_are_texts() -> None:
     assert spec == TensorSpec("y", "BYTES", (-1, 1))
     with pytest.raises(TypeError):
         module._specs([tensor | {"datatype": "STRING"}])
+
+
+class Narrow:
+    """Another version: of the same input it gives less, or it takes one of another width."""
+
+    platform = "test"
+
+    def __init__(self, takes: int, gives: int) -> None:
+        self.inputs = (TensorSpec("x", "FP32", (-1, takes)),)
+        self.outputs = (TensorSpec("y", "FP32", (-1, gives)),)
+        self.asked = 0
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        self.asked += 1
+        return {"y": inputs["x"][:, : self.outputs[0].shape[1]]}
+
+
+class Reloading(Direct):
+    """A server that may serve another version from one query to the next."""
+
+    def __init__(self, model: Narrow) -> None:
+        self.described = 0
+        self.load(model)
+
+    def load(self, model: Narrow) -> None:
+        self._service = InferenceService({"m": model})
+
+    def exchange(self, request: HTTPRequest) -> HTTPResponse:
+        self.described += request.target == "/v2/models/m"
+        return super().exchange(request)
+
+
+def test_another_version_is_noticed() -> None:
+    """Whether its answers have another shape, it refuses the query, or it would take another."""
+    client = Client("https://x:1", trust=DOMAIN.ca_pem, identity=SERVER_ID)
+    client._channel = channel = Reloading(Narrow(4, 4))
+    rows = np.ones((1, 4), np.float32)
+    assert client.predict(rows).shape == (1, 4)
+    channel.load(Narrow(4, 2))
+    assert client.predict(rows).shape == (1, 2)
+    channel.load(Narrow(3, 3))
+    with pytest.raises(ConfigError, match="takes"):
+        client.predict(rows)
+    assert client.predict(rows[:, :3]).shape == (1, 3)
+    channel.load(Narrow(4, 4))
+    assert client.predict(rows).shape == (1, 4)
+    assert channel.described == 4
+
+
+def test_a_query_of_the_same_version_is_not_repeated() -> None:
+    """One that is refused is refused; nor is one that failed by a first description."""
+    client = Client("https://x:1", trust=DOMAIN.ca_pem, identity=SERVER_ID)
+    model = Narrow(4, 5)  # it gives what it is given, and says that it gives more
+    client._channel = channel = Reloading(model)
+    for count in (1, 2, 3):
+        with pytest.raises(RemoteProtocolError):
+            client.predict(np.ones((1, 4), np.float32))
+        assert (channel.described, model.asked) == (count, count)
+    with pytest.raises(ConfigError):
+        client.predict(np.ones((1, 3), np.float32))
+    assert (channel.described, model.asked) == (4, 3)

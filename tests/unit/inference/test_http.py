@@ -14,9 +14,12 @@ import pytest
 
 from cloister.errors import UnavailableError
 from cloister.inference import Client
-from cloister.inference.http import HTTPServer, Limits
+from cloister.inference.answers import failure
+from cloister.inference.body_room import BodyRoom
+from cloister.inference.http import CLIENT_THREAD, HTTPServer, Limits, _Connection
 from cloister.inference.service import InferenceService
 from cloister.inference.tensor import Array, TensorSpec
+from cloister.network.timed import TimedSocket
 from cloister.network.tls import AnyClient, Connection, client_context, connect, server_context
 from cloister.testing.certificates import FakeDomain
 
@@ -85,12 +88,16 @@ class Running:
         with contextlib.suppress(concurrent.futures.CancelledError):  # it may have ended by then
             asyncio.run_coroutine_threadsafe(tell(), self._loop).result(10)
 
+    def join(self) -> None:
+        """Wait until it has ended."""
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
     def __exit__(self, *_: object) -> None:
         self._model.go_on.set()
         if not self._stop.is_set():
             self.stop()
-        self._thread.join(20)
-        assert not self._thread.is_alive()
+        self.join()
 
     def client(self) -> Client:
         return Client(
@@ -187,6 +194,22 @@ def test_a_stopping_server_finishes_what_it_began() -> None:
     assert found == [[1.0, 1.0]]
 
 
+@pytest.mark.spec("SRV-38")
+def test_a_stopping_server_leaves_what_takes_too_long() -> None:
+    """Nothing waits for the computation any more, and the process need not."""
+    model, found = Waiting(), []
+    with Running(model, Limits(grace_s=0.05)) as running:
+        thread = ask_in_thread(running, found)
+        assert model.begun.acquire(timeout=10)
+        running.stop()
+        running.join()
+        left = [each for each in threading.enumerate() if each.name == CLIENT_THREAD]
+        assert left
+        assert all(each.daemon for each in left)
+        thread.join(10)
+    assert found == ["server.unreachable"]
+
+
 def test_an_idle_connection_is_closed_and_opened_again() -> None:
     """Neither side notices."""
     model = Waiting()
@@ -203,6 +226,7 @@ QUERY = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1.0]}]}' 
 ASK = b"POST /v2/models/wait/infer HTTP/1.1\r\nHost: a\r\n"
 SIZED = ASK + b"Content-Length: 68\r\n\r\n" + QUERY
 CODED = ASK + b"Transfer-Encoding: chunked\r\n\r\n44\r\n" + QUERY + b"\r\n0\r\n\r\n"
+MARK = b"\r\nInference-Header-Content-Length: %d"
 
 SAID = [
     ("one", LIVE, [200]),
@@ -215,6 +239,13 @@ SAID = [
     ("staying", LIVE.replace(b"Host: a", b"Host: a\r\nConnection: keep-alive") + LIVE, [200, 200]),
     ("the old protocol", LIVE.replace(b"/1.1", b"/1.0") + LIVE, [200]),
     ("HEAD", LIVE.replace(b"GET", b"HEAD") + LIVE, [405, 200]),
+    ("a URL", LIVE.replace(b"/v2", b"HTTP://b:1/v2") + LIVE, [200, 200]),
+    ("a URL to ask", SIZED.replace(b"/v2", b"http://a/v2", 1) + LIVE, [200, 200]),
+    ("a URL without a path", LIVE.replace(b"/v2/health/live", b"http://a?b") + LIVE, [404, 200]),
+    ("a URL with a name", LIVE.replace(b"/v2", b"http://x@a/v2") + LIVE, [404, 200]),
+    ("another scheme", LIVE.replace(b"/v2", b"ftp://a/v2") + LIVE, [404, 200]),
+    ("a mark twice", SIZED.replace(b"Host: a", b"Host: a" + MARK % 68 + MARK % 68), [200]),
+    ("two marks", SIZED.replace(b"Host: a", b"Host: a" + MARK % 68 + MARK % 5) + LIVE, [400]),
     ("two lengths", SIZED.replace(b"Host: a", b"Host: a\r\nContent-Length: 67"), [400]),
     ("two lengths in one", SIZED.replace(b": 68", b": 68, 67"), [400]),
     ("a length with a sign", SIZED.replace(b": 68", b": +68"), [400]),
@@ -280,27 +311,96 @@ def test_who_does_not_come_to_an_end_is_told(said: bytes) -> None:
 
 @pytest.mark.spec("SRV-33")
 def test_connections_are_few() -> None:
-    """One too many is told so, and may come when another has gone."""
+    """One too many is told so while others are answered, and may come afterwards."""
+    model, found = Waiting(), []
+    with Running(model, Limits(connections=1)) as running:
+        thread = ask_in_thread(running, found)
+        assert model.begun.acquire(timeout=10)
+        with running.connection() as second:
+            second.sendall(LIVE)
+            heard = b""
+            while data := second.recv(65536):
+                heard += data
+        assert heard.startswith(b"HTTP/1.1 503 ")
+        assert b"\r\nretry-after: 1\r\n" in heard
+        assert heard.count(b"HTTP/1.1") == 1
+        model.go_on.set()
+        thread.join(10)
+        with running.client() as third:
+            assert third.describe().name == "wait"
+    assert found == [[1.0, 1.0]]
+
+
+@pytest.mark.spec("SRV-33")
+def test_who_is_idle_for_longest_makes_room() -> None:
+    """So that nobody keeps others out by connections that say nothing; who is answered, stays."""
+    model = Waiting()
+    with (
+        Running(model, Limits(connections=4), plain=True) as running,
+        contextlib.ExitStack() as held,
+    ):
+        asking = held.enter_context(socket.create_connection(("127.0.0.1", running.port), 20))
+        asking.sendall(SIZED)
+        assert model.begun.acquire(timeout=10)
+        silent = [
+            held.enter_context(socket.create_connection(("127.0.0.1", running.port), 20))
+            for _ in range(20)
+        ]
+        assert running.statuses(LIVE) == [200]
+        for each in silent[:17]:
+            with contextlib.suppress(ConnectionResetError):
+                assert each.recv(1) == b""
+        model.go_on.set()
+        assert asking.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("said", [LIVE[:3], SIZED[:-1], CODED[:-1]])
+@pytest.mark.spec("SRV-33")
+def test_who_stalls_within_a_request_is_quiet_after_a_while(said: bytes) -> None:
+    """Who goes on sending is not, nor who waits for an answer."""
+    ours, theirs = socket.socketpair()
+    with contextlib.closing(ours), contextlib.closing(theirs):
+        connection = _Connection(TimedSocket(ours), Limits(), BodyRoom(0))
+        assert connection.is_quiet(time.monotonic())
+        theirs.sendall(said)
+        receiving = threading.Thread(target=lambda: connection.receive(lambda: False))
+        receiving.start()
+        deadline = time.monotonic() + 10
+        while connection.idle:
+            assert time.monotonic() < deadline
+        moved = connection.wire.moved
+        assert not connection.is_quiet(moved + 1)
+        assert connection.is_quiet(moved + 3)
+        theirs.sendall(LIVE[3:] if said == LIVE[:3] else (SIZED + CODED)[-1:])
+        receiving.join(10)
+        assert not connection.is_quiet(time.monotonic() + 60)
+        connection.send(failure(404, "none"))
+        assert not connection.is_quiet(time.monotonic())
+
+
+LONG = 4 * 2**20
+LONG_SIZED = ASK + b"Content-Length: %d\r\n\r\n" % LONG + bytes(LONG - 1)
+LONG_CODED = ASK + b"Transfer-Encoding: chunked\r\n\r\n" + b"10000\r\n%s\r\n" % bytes(65536) * 63
+
+
+@pytest.mark.spec("SRV-32")
+@pytest.mark.parametrize("said", [LONG_SIZED, LONG_CODED])
+def test_unfinished_bodies_take_so_much_and_no_more(said: bytes) -> None:
+    """Long ones are told to come back until there is room; short ones are answered."""
     model = Waiting()
     model.go_on.set()
-    with Running(model, Limits(connections=2)) as running:
-        with running.client() as first, running.client() as second:
-            assert first.describe().name == second.describe().name == "wait"
-            with running.connection() as third:
-                third.sendall(LIVE)
-                heard = b""
-                while data := third.recv(65536):
-                    heard += data
-            assert heard.startswith(b"HTTP/1.1 503 ")
-            assert b"\r\nretry-after: 1\r\n" in heard
-            assert heard.count(b"HTTP/1.1") == 1
-            assert first.predict(np.ones(1, np.float32)).tolist() == [1.0]
-        deadline = time.monotonic() + 10
-        found = ""
-        while found != "wait":
+    limits = Limits(body_bytes=LONG, unfinished_bytes=LONG, request_s=20)
+    with Running(model, limits, plain=True) as running:
+        with socket.create_connection(("127.0.0.1", running.port), 20) as first:
+            first.sendall(said)
+            deadline = time.monotonic() + 20
+            while running.statuses(LONG_SIZED, over=False) != [503]:  # until the first has room
+                assert time.monotonic() < deadline
+            assert running.statuses(LONG_CODED, over=False) == [503]
+            assert running.statuses(SIZED) == [200]
+        while (found := running.statuses(LONG_SIZED + b" ")) == [503]:
             assert time.monotonic() < deadline
-            with contextlib.suppress(UnavailableError), running.client() as fourth:
-                found = fourth.describe().name
+        assert found == [400]
 
 
 def test_strangers_do_not_keep_others_out() -> None:
@@ -374,3 +474,14 @@ def test_a_client_that_takes_no_answer_is_left() -> None:
                 while data := slow.recv(65536):
                     size += len(data)
         assert size < count * 4
+
+
+@pytest.mark.spec("SRV-39")
+def test_a_url_says_which_host_is_meant() -> None:
+    """Whatever the field says: who looks at it is not told another."""
+    ours, theirs = socket.socketpair()
+    with contextlib.closing(ours), contextlib.closing(theirs):
+        theirs.sendall(b"GET http://b:1/v2?c HTTP/1.1\r\nHost: a\r\n\r\n")
+        found = _Connection(TimedSocket(ours), Limits(), BodyRoom(0)).receive(lambda: False)
+    assert found is not None
+    assert (found.target, found.headers["host"]) == ("/v2?c", "b:1")

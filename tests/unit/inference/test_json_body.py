@@ -12,6 +12,18 @@ def test_what_json_is() -> None:
     assert read_body(b'{"a": [1, 2.5, true, null, "x"]}') == {"a": [1, 2.5, True, None, "x"]}
 
 
+def test_a_mark_at_the_beginning_says_nothing() -> None:
+    """Some programs write it, and what follows is UTF-8 all the same."""
+    assert read_body("\ufeff[1]".encode()) == [1]
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
+def test_json_is_utf_8(coding: str) -> None:
+    """No other coding is guessed."""
+    with pytest.raises(ValueError):
+        read_body('{"ä": [1]}'.encode(coding))
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"{", b"NaN", b"[Infinity]", b'{"a":1,"a":1}', b"[" * 100_000, b"\xff"]
 )

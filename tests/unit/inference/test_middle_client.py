@@ -16,7 +16,7 @@ from cloister.errors import CloisterError, MalformedError
 from cloister.inference.middle_client import MiddleClient
 from cloister.inference.middle_link import listen
 from cloister.inference.middle_message import Layout
-from cloister.inference.middle_process import Limits, MiddleServer
+from cloister.inference.middle_process import Limits, MiddleServer, _Seat
 from cloister.partition.graph import PartFile, TensorInfo
 
 INFO = TensorInfo("x", "float32", (-1, 2))
@@ -36,13 +36,13 @@ class Place:
         self.listener = listen(self.address)
         server = MiddleServer(PART, lambda _: double, limits=Limits(max_bytes=1 << 20))
         inner = server._one
-        held: list[socket.socket] = []
+        held: list[_Seat] = []
         self.held = held
 
-        def one(connection: socket.socket) -> None:
+        def one(seat: _Seat) -> None:
             self.connections += 1
-            held.append(connection)
-            inner(connection)
+            held.append(seat)
+            inner(seat)
 
         server._one = one  # type: ignore[method-assign]  # a liar in its place
         threading.Thread(target=server.serve, args=(self.listener,), daemon=True).start()
@@ -52,10 +52,7 @@ class Place:
         self.listener.close()
         self.path.unlink()
         for each in self.held:
-            try:
-                each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
+            each.link.cut()
 
 
 def ask(client: MiddleClient, rows: int = 1) -> Any:

@@ -112,3 +112,16 @@ def test_places_that_cannot_be_had(tmp_path: Path) -> None:
     with pytest.raises(CloisterError) as nobody:
         connect(f"unix:{tmp_path}/s", deadline=soon())
     assert nobody.value.code == "middle.unavailable"
+
+
+def test_what_a_killed_process_left_is_replaced(tmp_path: Path) -> None:
+    """Its socket's file, where nobody answers there; and never another file."""
+    listen(f"unix:{tmp_path}/s").close()  # a listener does not remove its file
+    listener = listen(f"unix:{tmp_path}/s")
+    connect(f"unix:{tmp_path}/s", deadline=soon()).close()
+    listener.close()
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(ConfigError) as caught:
+        listen(f"unix:{tmp_path}/file")
+    assert caught.value.code == "config.value"
+    assert (tmp_path / "file").read_text() == "kept"

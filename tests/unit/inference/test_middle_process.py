@@ -24,7 +24,7 @@ from cloister.inference.middle_message import (
     read_failed,
     ready_head,
 )
-from cloister.inference.middle_process import Limits, MiddleServer, engine
+from cloister.inference.middle_process import Limits, MiddleServer, _notice_its_end, _Seat, engine
 from cloister.partition.blinded_part import quantised_steps
 from cloister.partition.graph import PartFile, TensorInfo
 from cloister.partition.onnx_source import ONNXSource
@@ -124,8 +124,7 @@ def test_an_answer_that_memory_has_no_room_for(listener: socket.socket) -> None:
         PART,
         lambda _: lambda feeds: {"y": np.ones((16 if len(feeds["x"]) < 2 else 999, 2), np.float32)},
     )
-    threading.Thread(target=server._one, args=(right,), daemon=True).start()
-    server._places.acquire()
+    threading.Thread(target=server._one, args=(_Seat(Link(right)),), daemon=True).start()
     memory, link = SharedMemory.create(8192), Link(left)
     link.send(
         hello_head(Hello(DIGEST, ("y",), 8192)), deadline=soon(), descriptors=[memory.descriptor]
@@ -254,13 +253,12 @@ def test_a_device_that_is_not_there() -> None:
 def test_descriptors_that_were_not_announced_are_closed(listener: socket.socket) -> None:
     left, right = socket.socketpair()
     server = MiddleServer(PART, lambda _: lambda feeds: {"y": feeds["x"]})
-    server._places.acquire()
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # a count
     memory, link = SharedMemory.create(4096), Link(left)
     link.send(
         hello_head(Hello(DIGEST, ("y",), 0)), deadline=soon(), descriptors=[memory.descriptor]
     )
-    server._one(right)
+    server._one(_Seat(Link(right)))
     memory.close()
     assert len(os.listdir("/proc/self/fd")) == before - 1  # noqa: PTH208  # its own socket
     link.close()
@@ -283,3 +281,50 @@ def test_what_is_loaded_for_whoever_connects_is_bounded() -> None:
             link.close()
         found.shutdown(socket.SHUT_RDWR)
     assert opened == [(f"y{number}",) for number in (*range(10), 0)]
+
+
+@pytest.mark.spec("OM-19")
+def test_silent_connections_keep_nobody_out(listener: socket.socket) -> None:
+    """The ninth is answered, and the one that was silent for longest has ended."""
+    links = [connected(listener) for _ in range(8)]
+    for link in links:
+        assert link.receive_head(max_body=0, deadline=soon())[0] == ready_head(DIGEST)
+    _, length = question(links[0], GIVEN)
+    links[0].receive_into(memoryview(bytearray(length)), deadline=soon())
+    test_batch_after_batch(listener)
+    with pytest.raises(CloisterError) as caught:
+        links[1].receive_head(max_body=0, deadline=soon())
+    assert caught.value.code == "middle.unavailable"
+    assert question(links[0], GIVEN)[1]
+    for link in links:
+        link.close()
+
+
+@pytest.mark.spec("OM-19")
+def test_who_is_answered_is_not_quiet(listener: socket.socket) -> None:
+    """Who stalls within a batch is, after a while; where nobody is, one more is not taken in."""
+    server = MiddleServer(PART, lambda _: lambda feeds: feeds)
+    pairs = [socket.socketpair() for _ in range(9)]
+    seats = [_Seat(Link(left)) for left, _ in pairs]
+    for seat in seats[:8]:
+        seat.doing = "answering"
+        assert server._has_place(seat)
+        assert not seat.is_quiet(seat.link.moved + 60)
+    assert not server._has_place(seats[8])
+    seats[5].doing = "taking"
+    assert not seats[5].is_quiet(seats[5].link.moved + 1)
+    assert seats[5].is_quiet(seats[5].link.moved + 3)
+    seats[5].doing = "waiting"
+    assert server._has_place(seats[8])
+    assert pairs[5][1].recv(1) == b""
+    for left, right in pairs:
+        left.close()
+        right.close()
+
+
+def test_a_machine_that_is_gone_is_noticed(listener: socket.socket) -> None:
+    """By the kernel, where nothing is sent any more."""
+    with socket.create_connection(listener.getsockname()) as connection:
+        _notice_its_end(connection)
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000

@@ -3,7 +3,11 @@
 import pytest
 
 from cloister.errors import ConfigError
-from cloister.inference.options import parse_options, require_one_source
+from cloister.inference.options import (
+    parse_options,
+    require_one_source,
+    require_usable_limits,
+)
 
 PACKAGE = ["--package", "p", "--name", "m"]
 CHECKED = ["--secret", "s", "--signer", "k", "--require", "x<=0.35", "--middle", "h:1"]
@@ -41,3 +45,28 @@ def test_other_words_are_refused(words: list[str], code: str) -> None:
     with pytest.raises(ConfigError) as caught:
         require_one_source(parse_options(words))
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["--deadline", "--request-timeout", "--idle-timeout", "--handshake-timeout"],
+)
+@pytest.mark.parametrize("value", ["nan", "inf", "0", "-1"])
+def test_a_time_that_is_none_is_refused(word: str, value: str) -> None:
+    """Such a server would answer nothing, or wait for ever."""
+    with pytest.raises(ConfigError, match=word) as caught:
+        require_usable_limits(parse_options([f"{word}={value}"]))
+    assert caught.value.code == "config.value"
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["--max-request-bytes", "--connections", "--waiting", "--threads", "--computations"],
+)
+def test_a_limit_of_nothing_is_refused(word: str) -> None:
+    """One is a limit; what is said by nobody is as well."""
+    with pytest.raises(ConfigError, match=word) as caught:
+        require_usable_limits(parse_options([f"{word}=0"]))
+    assert caught.value.code == "config.value"
+    require_usable_limits(parse_options([f"{word}=1"]))
+    require_usable_limits(parse_options([]))

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cloister.errors import ConfigError
-from cloister.inference.server import keep_current, keep_fresh, keep_tidy, main
+from cloister.inference.server import end, keep_current, keep_fresh, keep_tidy, main
 from cloister.network.tls import AnyClient, Credential, server_context
 from cloister.testing.certificates import FakeDomain
 from cloister.testing.serving import write_identity
@@ -41,6 +43,7 @@ CASES = [
     (["--client", DOMAIN.identity("client").uri], "config.value", 65),
     (PORT, "config.missing", 65),
     ([], "config.missing", 65),
+    ([*ANY, *PORT, "--deadline", "nan"], "config.value", 65),
 ]
 
 
@@ -159,3 +162,29 @@ def test_a_catalogue_is_looked_at_again_and_again() -> None:
     assert time.monotonic() - began < 15
     slow.set()
     assert looks == [0, 1, 2]
+
+
+STUCK = """
+import threading
+from cloister.inference.http import CLIENT_THREAD
+from cloister.inference.server import end
+threading.Thread(target=threading.Event().wait, name=CLIENT_THREAD, daemon=True).start()
+print("said")
+end(7)
+"""
+
+
+@pytest.mark.spec("SRV-38")
+def test_a_process_ends_though_a_computation_does_not() -> None:
+    """With its status, and what it said."""
+    found = subprocess.run(
+        [sys.executable, "-c", STUCK], capture_output=True, timeout=60, check=False
+    )
+    assert (found.returncode, found.stdout) == (7, b"said\n")
+
+
+def test_a_process_ends_with_its_status() -> None:
+    """Where nothing is left."""
+    with pytest.raises(SystemExit) as caught:
+        end(65)
+    assert caught.value.code == 65

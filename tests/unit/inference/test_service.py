@@ -275,3 +275,16 @@ def test_what_nobody_foresaw_is_an_answer(caplog: pytest.LogCaptureFixture) -> N
     assert "error=RuntimeError" in caplog.text
     assert "4711" not in caplog.text + response.body.decode()
     assert 'status="500"} 1' in metrics.page({}).decode()
+
+
+@pytest.mark.spec("SRV-12")
+@pytest.mark.parametrize("target", ["/v2/models/double/infer", "/v1/models/double:predict"])
+def test_a_compressed_body_is_refused_by_its_header(target: str) -> None:
+    """And not as a body that is no JSON, which it is as well."""
+    for coding in ("gzip", "deflate", "gzip, identity", ""):
+        status, record, headers = ask("POST", target, b"\x1f\x8b", {"content-encoding": coding})
+        assert status == 415
+        assert "Content-Encoding" in record["error"]
+        assert headers["accept-encoding"] == "identity"
+    for coding in ("identity", "Identity"):
+        assert ask("POST", target, b"", {"content-encoding": coding})[0] == 400

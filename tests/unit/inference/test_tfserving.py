@@ -82,6 +82,26 @@ def test_strings_are_refused_by_name(text: str) -> None:
     assert caught.value.code == "message.malformed"
 
 
+@pytest.mark.parametrize(("text", "sentence"), [
+    ('{"inputs": {"y": [1]}}', "inputs are not x"),
+    ('{"inputs": {"x": [1], "y": [1]}}', "inputs are not x"),
+    ('{"instances": [{"y": 1}]}', "objects with x"),
+    ('{"instances": [[{"y": 1}]]}', "x holds an object"),
+])  # fmt: skip
+def test_another_name_is_refused_with_the_names_there_are(text: str, sentence: str) -> None:
+    """Nothing is said of strings."""
+    with pytest.raises(MalformedError, match=sentence):
+        read_predict(text.encode(), inputs=ONE)
+
+
+def test_an_input_of_half_floats_is_asked_for_elsewhere() -> None:
+    """The interface has no binary form; a model whose input is called b64 can be asked."""
+    with pytest.raises(MalformedError, match="at /v2/models"):
+        read_predict(b'{"instances": [1]}', inputs=(TensorSpec("h", "FP16", (-1,)),))
+    odd = (TensorSpec("b64", "FP32", (-1,)),)
+    assert read({"inputs": {"b64": [1]}}, odd) == (False, {"b64": [1]})
+
+
 @pytest.mark.spec("SRV-81")
 def test_examples_with_what_they_have_in_common() -> None:
     """Features are inputs; one that is in both places is refused."""

@@ -23,6 +23,7 @@ __all__ = ["GRPCFront", "Translation"]
 
 Forward = Callable[[HTTPRequest], HTTPResponse]
 _OK: Final = 200
+_HTTP_ONLY: Final = ("model_repository",)  # no call here is one of its
 _OURS: Final = frozenset({"binary_data", "binary_data_size", "binary_data_output"})
 _CODES: Final[Mapping[int, str]] = {
     400: "INVALID_ARGUMENT",
@@ -86,8 +87,10 @@ class Translation:
 
     def _server(self, _: Any) -> Any:
         record = self._get("/v2")
-        names = ("name", "version", "extensions")
-        return self._filled("ServerMetadata", {name: record.get(name) for name in names})
+        fields = {name: record.get(name) for name in ("name", "version", "extensions")}
+        if isinstance(fields["extensions"], list):
+            fields["extensions"] = [each for each in fields["extensions"] if each not in _HTTP_ONLY]
+        return self._filled("ServerMetadata", fields)
 
     def _model(self, asked: Any) -> Any:
         record = self._get(_target(asked.name, asked.version))

@@ -18,7 +18,9 @@ from cloister.crypto.certificate_signature import CertificateKey
 from cloister.crypto.signature import VerifyingKey
 from cloister.crypto.x509 import Identity
 from cloister.errors import ConfigError, MalformedError
+from cloister.inference.answers import HTTPRequest
 from cloister.inference.http import Pages
+from cloister.inference.private.binary_http import write_response
 from cloister.inference.private.counting import BudgetCounter, Counter, RateCounter
 from cloister.inference.private.gate import PrivateGate
 from cloister.inference.private.keys import Sizes
@@ -126,8 +128,10 @@ def gate_of(
     Raises:
         ConfigError: The options cannot be meant, nobody may ask, or there is no desk.
     """
+    sizes = _sizes(options.answer_bytes, models)
+    _require_describable(service, sizes, models)
     terms = Terms(
-        _sizes(options.answer_bytes, models),
+        sizes,
         request_bytes=options.max_request_bytes,
         lifetime_s=options.key_lifetime,
     )
@@ -183,6 +187,20 @@ def _sizes(texts: Sequence[str], models: Sequence[str]) -> Sizes:
         else:
             every = size
     return Sizes({name: named.get(name, every) for name in models}, every)
+
+
+def _require_describable(service: Pages, sizes: Sizes, models: Sequence[str]) -> None:
+    """Refuse sizes that keep clients from what describes a model, without which none can ask."""
+    for target in ("/v2", *(f"/v2/models/{name}" for name in models)):
+        size = sizes.of(target)
+        described = service.handle(HTTPRequest("GET", target, {}, b""))
+        if write_response(described, size=size) is None:
+            raise ConfigError(
+                f"--answer-bytes of {size} has no room for the page {target}",
+                code="config.value",
+                hint="clients ask for it first; it has about "
+                f"{len(described.body)} bytes, and an answer some hundred more",
+            )
 
 
 def _read(path: Path) -> bytes:

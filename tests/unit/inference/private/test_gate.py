@@ -20,7 +20,7 @@ QUERY = HTTPRequest("POST", "/v2/models/double/infer", {}, ROW)
 READY = HTTPRequest("GET", "/v2/models/double/ready", {}, b"")
 
 
-@pytest.mark.spec("PQ-44", "PQ-51", "PQ-52")
+@pytest.mark.spec("PQ-44", "PQ-51", "PQ-52", "SRV-54")
 def test_a_query_is_counted_before_it_is_computed() -> None:
     """One too many is told to come later; what runs no model costs nothing."""
     enclave = Enclave(DOMAIN, counters=(RateCounter(2),))
@@ -28,7 +28,9 @@ def test_a_query_is_counted_before_it_is_computed() -> None:
         channel = enclave.channel(url)
         found = [channel.exchange(each).status for each in (QUERY, READY, QUERY, READY, QUERY)]
         assert found == [200, 200, 200, 200, 429]
-        assert channel.exchange(QUERY).headers[CODE_FIELD] == "server.busy"
+        refused = channel.exchange(QUERY)
+        assert refused.headers[CODE_FIELD] == "server.busy"
+        assert refused.headers["retry-after"] == "1"
     assert enclave.model.asked == 2
 
 

@@ -67,7 +67,10 @@ def test_metadata_and_health() -> None:
     assert call("ServerReady", made["ServerReadyRequest"]()).ready
     assert call("ModelReady", made["ModelReadyRequest"](name="double")).ready
     assert not call("ModelReady", made["ModelReadyRequest"](name="../v2")).ready
-    assert call("ServerMetadata", made["ServerMetadataRequest"]()).name == "cloister"
+    server = call("ServerMetadata", made["ServerMetadataRequest"]())
+    assert (server.name, list(server.extensions)) == (
+        "cloister", ["binary_tensor_data", "classification"],
+    )  # fmt: skip
     model = call("ModelMetadata", made["ModelMetadataRequest"](name="double"))
     assert (model.platform, model.inputs[0].name, list(model.inputs[0].shape)) == (
         "test", "x", [-1, 4],

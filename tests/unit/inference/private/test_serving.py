@@ -16,6 +16,7 @@ from cloister.inference.private.keys import PrivateKeys, read_keys
 from cloister.inference.private.request_auth import Principal
 from cloister.inference.private.serving import OUTER_CLIENTS, add_options, checked, gate_of
 from cloister.inference.service import HTTPRequest, InferenceService
+from cloister.inference.tensor import TensorSpec
 from cloister.launcher.desk import Desk as LaunchersDesk
 from cloister.launcher.passed_desk import Desk
 from cloister.testing.certificates import POLICY_HASH, FakeDomain
@@ -95,6 +96,32 @@ def test_what_cannot_be_meant(tmp_path: Path, words: list[str]) -> None:
     """Is refused before anything is served."""
     with pytest.raises(ConfigError) as found:
         gate(tmp_path, *words)
+    assert found.value.code == "config.value"
+
+
+class Wide(Doubling):
+    """A model that takes long to describe."""
+
+    inputs = tuple(TensorSpec(f"input-{number}", "FP32", (-1, 4)) for number in range(30))
+
+
+def test_what_describes_a_model_has_room(tmp_path: Path) -> None:
+    """A client that cannot be told what a model takes cannot ask it."""
+    folder = write_identity(tmp_path / "id", DOMAIN.credential("serve"), ca_pem=DOMAIN.ca_pem)
+
+    def start(*words: str) -> None:
+        gate_of(
+            InferenceService({"a": Wide()}),
+            options("--private", "--asker", ALICE, *words),
+            clients=OUTER_CLIENTS,
+            identity=folder,
+            models=["a"],
+            clock=lambda: NOW,
+        )
+
+    start("--answer-bytes", "1024", "--answer-bytes", "a=4096")
+    with pytest.raises(ConfigError, match="/v2/models/a") as found:
+        start("--answer-bytes", "1024")
     assert found.value.code == "config.value"
 
 
