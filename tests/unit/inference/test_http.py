@@ -389,15 +389,16 @@ def test_unfinished_bodies_take_so_much_and_no_more(said: bytes) -> None:
     """Long ones are told to come back until there is room; short ones are answered."""
     model = Waiting()
     model.go_on.set()
-    limits = Limits(body_bytes=LONG, unfinished_bytes=LONG, request_s=20)
+    limits = Limits(body_bytes=LONG, unfinished_bytes=LONG, request_s=60)
     with Running(model, limits, plain=True) as running:
         with socket.create_connection(("127.0.0.1", running.port), 20) as first:
             first.sendall(said)
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while running.statuses(LONG_SIZED, over=False) != [503]:  # until the first has room
                 assert time.monotonic() < deadline
             assert running.statuses(LONG_CODED, over=False) == [503]
             assert running.statuses(SIZED) == [200]
+        deadline = time.monotonic() + 60
         while (found := running.statuses(LONG_SIZED + b" ")) == [503]:
             assert time.monotonic() < deadline
         assert found == [400]
