@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from cloister.errors import CloisterError
+from cloister.errors import CloisterError, reasons
 from cloister.inference.middle_link import listen
 from cloister.inference.middle_process import Limits, MiddleServer, engine
 from cloister.inference.model import read_model_file
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         )
         listener = listen(options.listen)
     except CloisterError as e:
-        sys.stderr.write(f"cloister.inference.middle: {e}\n")
+        sys.stderr.write("\n".join([f"cloister.inference.middle: {e}", *reasons(e), ""]))
         return e.exit_status
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: listener.shutdown(socket.SHUT_RDWR))

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from cloister.crypto.x509 import Identity
-from cloister.errors import CloisterError, ConfigError
+from cloister.errors import CloisterError, ConfigError, reasons
 from cloister.inference.asking import Asking
 from cloister.inference.http import HTTPServer, Limits, Pages
 from cloister.inference.listening import clients_of, open_listener, passed_listener
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         serving.checked(options)
         return _serve(options)
     except CloisterError as e:
-        sys.stderr.write(f"cloister.inference.server: {e}\n")
+        sys.stderr.write("\n".join([f"cloister.inference.server: {e}", *reasons(e), ""]))
         return e.exit_status
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cloister.errors import ConfigError
+from cloister.errors import AppraisalError, ConfigError
+from cloister.inference import server
 from cloister.inference.server import keep_current, keep_fresh, keep_tidy, main
 from cloister.network.tls import AnyClient, Credential, server_context
 from cloister.testing.certificates import FakeDomain
@@ -68,6 +69,32 @@ def test_a_damaged_model_starts_nothing(
     arguments = ["--model", str(damaged), "--name", "digits", *identity, *ANY, *PORT]
     assert main(arguments) == 71
     assert "[model.malformed]" in capsys.readouterr().err
+
+
+@pytest.mark.spec("SRV-47")
+def test_a_refusal_has_the_number_that_failed(
+    identity: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule, expected, found and the next step, as on the command line."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AppraisalError(
+            "the report does not pass",
+            code="model.refused",
+            rule="decoder.ssim-gain.high",
+            expected="<= 0.5",
+            found="0.54",
+            detail="SECRET",
+            hint="cut deeper",
+        )
+
+    monkeypatch.setattr(server, "open_models", refuse)
+    arguments = ["--model", str(MODEL), "--name", "digits", *identity, *ANY, *PORT]
+    assert main(arguments) == 77
+    said = capsys.readouterr().err
+    for text in ("decoder.ssim-gain.high", "<= 0.5", "0.54", "cut deeper", "[model.refused]"):
+        assert text in said
+    assert "SECRET" not in said
 
 
 def test_two_rules_at_once_are_a_mistake(identity: list[str]) -> None:
