@@ -59,7 +59,9 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         0, metavar="N", help="With --package: only the N best classes leave, with their labels."
     ),
     client: list[str] = typer.Option([], help="spiffe://… of who may ask; repeat it."),
-    any_client: str = typer.Option("", metavar="REASON", help="Why anybody may ask."),
+    any_client: str = typer.Option(
+        "", metavar="REASON", help="Why anybody may ask, in 8 characters or more."
+    ),
     port: int = typer.Option(8443, help="Where it listens."),
     option: list[str] = typer.Option(
         [], metavar="WORD", help="A further word for the server, such as --option=--metrics."
