@@ -9,11 +9,15 @@ Spec: serving-v1.
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":  # until there is a loop, and while the rest loads: without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 import threading

@@ -2,7 +2,11 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -95,6 +99,25 @@ def test_a_refusal_has_the_number_that_failed(
     for text in ("decoder.ssim-gain.high", "<= 0.5", "0.54", "cut deeper", "[model.refused]"):
         assert text in said
     assert "SECRET" not in said
+
+
+def test_an_interrupt_while_it_loads_ends_it_without_a_traceback(
+    tmp_path: Path, identity: list[str]
+) -> None:
+    """As the signal does: nothing is said."""
+    model = tmp_path / "model.tflite"
+    os.mkfifo(model)
+    arguments = ["--model", str(model), "--name", "digits", *identity, *ANY, *PORT]
+    with subprocess.Popen(
+        [sys.executable, "-m", "cloister.inference.server", *arguments],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")},
+    ) as process:
+        with model.open("wb"):  # it waits for the model's bytes now
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == -signal.SIGINT
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
 
 
 def test_two_rules_at_once_are_a_mistake(identity: list[str]) -> None:
