@@ -34,6 +34,7 @@ compares that page with `CODES`. Each class fixes the exit status of the command
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "WorkloadError",
     "error_from_wire",
     "extra_hint",
+    "reasons",
 ]
 
 
@@ -537,11 +539,40 @@ CODES: Final[dict[str, type[CloisterError]]] = {
 }
 
 
+# Our advice for errors that come over a wire: a peer's own is not taken.
+_HINTS: Final[Mapping[str, str]] = {
+    "release.policy-unknown": "a policy is put into force with: cloister policy apply FILE",
+    "release.policy-changed": "start the policy that is applied now, or apply this one as its "
+    "successor",
+    "release.predecessor": "if you mean to replace the policy or charter that is applied, write "
+    "its digest as predecessor",
+    "volume.leased": "stop the other writer, or wait for its lease to lapse",
+}
+
+
+def reasons(error: CloisterError) -> list[str]:
+    """Return the lines that stand below an error's sentence: what was wanted, and the next step.
+
+    They are for whoever may read the sentence; `detail` is not among them.
+    """
+    found: list[str] = []
+    if isinstance(error, AppraisalError) and error.rule:
+        found += [
+            f"  rule:     {error.rule}",
+            f"  expected: {error.expected}",
+            f"  found:    {error.found}",
+        ]
+    if error.hint:
+        found.append(f"  next:     {error.hint}")
+    return found
+
+
 def error_from_wire(code: str, message: str) -> CloisterError:
     """Rebuild an error that a peer reported by its code.
 
     The message is untrusted text: it is cut to 500 characters and stripped of control
     characters. An unknown code becomes `protocol.remote`: a peer cannot choose our classes.
+    What to do next is what we know of the code; a peer does not give advice in our name.
     """
     clean = "".join(c if c.isprintable() else " " for c in message[:500])
     kind = CODES.get(code)
@@ -549,4 +580,4 @@ def error_from_wire(code: str, message: str) -> CloisterError:
         return RemoteProtocolError(clean or "the peer reported an error", code="protocol.remote")
     if kind is AppraisalError:
         return AppraisalError(clean, code=code, rule="", expected="", found="")
-    return kind(clean, code=code)
+    return kind(clean, code=code, hint=_HINTS.get(code))

@@ -13,6 +13,7 @@ from cloister.errors import (
     ConfigError,
     error_from_wire,
     extra_hint,
+    reasons,
 )
 
 
@@ -47,6 +48,39 @@ def test_errors_from_the_wire_cannot_choose_classes_or_control_characters() -> N
     known = error_from_wire("appraisal.code", "no")
     assert isinstance(known, AppraisalError)
     assert known.as_record()["code"] == "appraisal.code"
+
+
+@pytest.mark.parametrize(
+    ("code", "step"),
+    [
+        ("release.policy-unknown", "cloister policy apply"),
+        ("release.predecessor", "as predecessor"),
+        ("volume.leased", "stop the other writer"),
+    ],
+)
+def test_errors_from_the_wire_have_our_next_step(code: str, step: str) -> None:
+    """What we know of the code; a peer's advice is not among what is read."""
+    assert step in str(error_from_wire(code, "no").hint)
+
+
+def test_what_stands_below_the_sentence_is_for_everybody() -> None:
+    """Rule, both values and the next step; never the detail, and nothing where there is none."""
+    error = AppraisalError(
+        "no",
+        code="model.refused",
+        rule="a<=1",
+        expected="<= 1",
+        found="2",
+        detail="SECRET",
+        hint="cut deeper",
+    )
+    assert [line.split() for line in reasons(error)] == [
+        ["rule:", "a<=1"],
+        ["expected:", "<=", "1"],
+        ["found:", "2"],
+        ["next:", "cut", "deeper"],
+    ]
+    assert reasons(error_from_wire("appraisal.code", "no")) == []
 
 
 def test_text_for_people_carries_the_code_and_no_detail() -> None:

@@ -87,7 +87,6 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "keyservice/state/source_rows.py": "driven by keyservice/test_source_operations.py",
     "keyservice/state/sqlcipher.py": "contract/test_state_backend.py and keyservice/test_store.py",
     "launcher/run.py": "processes: integration/launcher/test_run.py",
-    "launcher/relaying.py": "processes: integration/launcher/test_network.py",
     "network/accepting.py": "driven by network/test_relay.py and attack/test_network_shield.py",
     "network/carrying.py": "driven by network/test_relay.py",
     "network/frames.py": "property/test_relay_frames.py and vectors: spec/test_relay.py",

@@ -28,7 +28,9 @@ __all__ = [
 _MAX_PEM_BYTES: Final = 65536
 POLICY: Any = typer.Option("", help="Hash of the policy that it must run under, sha256:….")
 ANY_POLICY: Any = typer.Option(
-    "", metavar="REASON", help="Take any policy of that identity, and say why."
+    "",
+    metavar="REASON",
+    help="Take any policy of that identity, and say why, in 8 characters or more.",
 )
 PRINCIPAL: Any = typer.Option("", help="The name that the server knows your key by.")
 KEY: Any = typer.Option(None, help="Your key's file, from cloister key new.")
@@ -48,7 +50,7 @@ def pinned_policy(policy: str, any_policy: str) -> str | AnyPolicy:
         raise ConfigError(
             "say which policy the server must run under: --policy sha256:…, or --any-policy REASON",
             code="config.missing",
-            hint="the policy's owner tells its hash: cloister policy show",
+            hint="the policy's owner tells its hash: cloister policy hash FILE",
         )
     return AnyPolicy(any_policy) if any_policy else policy
 

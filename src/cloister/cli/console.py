@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from cloister.errors import AppraisalError, CloisterError
+from cloister.errors import CloisterError, reasons
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -263,12 +263,8 @@ def fail(error: CloisterError, *, as_json: bool) -> int:
         emit({"error": error.as_record()})
         return error.exit_status
     note(f"error: {error.public}")
-    if isinstance(error, AppraisalError) and error.rule:
-        note(f"  rule:     {error.rule}")
-        note(f"  expected: {error.expected}")
-        note(f"  found:    {error.found}")
-    if error.hint:
-        note(f"  next:     {error.hint}")
+    for line in reasons(error):
+        note(line)
     note(f"  code:     {error.code}")
     return error.exit_status
 

@@ -51,6 +51,7 @@ __all__ = [
 _CODE_MOUNT: Final = "/code"
 _SUPERBLOCK: Final = "superblock"
 _SPIFFE: Final = "spiffe://"
+_LEAST_REASON, _MOST_REASON = 8, 300  # as in release-policy-v1
 _CLASSES: Final[Mapping[str, RegionClass]] = {
     "encrypted": "encrypted",
     "authenticated": "authenticated",
@@ -262,6 +263,12 @@ def _check(name: str, clients: Sequence[str], any_client: str) -> tuple[str, ...
             f"nobody is named who may use the listener {name}",
             code="config.value",
             hint="--client spiffe://…, once for each; or --any-client REASON for anybody at all",
+        )
+    if not _LEAST_REASON <= len(any_client) <= _MOST_REASON or not any_client.isprintable():
+        raise ConfigError(
+            f"--any-client says why in {_LEAST_REASON} to {_MOST_REASON} characters on one line",
+            code="config.value",
+            hint=f"such as --any-client 'a trial of {name} on my own machine'",
         )
     return Unchecked(unchecked=any_client)
 

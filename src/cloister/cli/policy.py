@@ -156,7 +156,9 @@ def draft(  # noqa: PLR0917  # options: typer passes them by name
         [], help="spiffe://… of who may use the listeners; repeat it. NAME=spiffe://… for one."
     ),
     any_client: str = typer.Option(
-        "", metavar="REASON", help="Why anybody may use the listeners that have no client."
+        "",
+        metavar="REASON",
+        help="Why anybody may use the listeners that have no client, in 8 characters or more.",
     ),
     namespace: str = typer.Option("default", help="The tenant."),
     lifetime: int | None = typer.Option(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -23,9 +26,11 @@ if TYPE_CHECKING:
     from cloister.launcher.run import RunHooks, RunOutcome, RunRequest
     from cloister.tee.offers import Machine
 
-__all__ = ["command"]
+__all__ = ["command", "watched"]
 
 _RECEIPTS: Final = Path("receipts")
+Watcher = Callable[[bytes], None]
+_WATCHER: Final[ContextVar[Watcher | None]] = ContextVar("watcher", default=None)
 
 
 def command(  # noqa: PLR0917  # options: typer passes them by name
@@ -111,10 +116,26 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
             try:
                 outcome = run_workload(request, hooks, connect=_client(connection))
             except AppraisalError as error:
-                error.hint = error.hint or f"cloister policy explain {file} --workload {workload}"
+                error.hint = error.hint or _explaining(file, workload, code)
                 raise
     _report(outcome, as_json=as_json)
     raise typer.Exit(outcome.status)
+
+
+@contextlib.contextmanager
+def watched(by: Watcher) -> Iterator[None]:
+    """Show somebody what workloads write that are run while the block runs, beside printing it."""
+    token = _WATCHER.set(by)
+    try:
+        yield
+    finally:
+        _WATCHER.reset(token)
+
+
+def _explaining(file: Path, workload: str, code: Path | None) -> str:
+    """Return the command that explains a refusal here, with what it needs."""
+    words = ["cloister", "policy", "explain", str(file), "--workload", workload]
+    return shlex.join([*words, *([] if code is None else ["--code", str(code)])])
 
 
 class _Network(NamedTuple):
@@ -214,10 +235,14 @@ def _client(connection: settings.Connection) -> Callable[[], ReleaseClient]:
 def _hooks(measuring: Callable[[int, int], None], *, as_json: bool) -> RunHooks:
     from cloister.launcher.run import RunHooks
 
+    watcher = _WATCHER.get()
+
     def log(stream: str, data: bytes) -> None:
         out = sys.stderr if as_json or stream == "stderr" else sys.stdout
         out.buffer.write(data)
         out.buffer.flush()
+        if watcher is not None:
+            watcher(data)
 
     def listening(addresses: Mapping[str, tuple[str, int]]) -> None:
         for name, (address, port) in addresses.items():

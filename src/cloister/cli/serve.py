@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
     from cloister.keyservice.policy.model import Policy
 
 __all__ = ["command"]
+
+_LONGEST_LINE: Final = 65536
+_SERVING: Final = b"serving port=\n"
+_LOADED: Final = re.compile(rb"model loaded version=([A-Za-z0-9][A-Za-z0-9._-]{0,127})/")
 
 
 def command(  # noqa: PLR0917  # options: typer passes them by name
@@ -59,7 +66,9 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
         0, metavar="N", help="With --package: only the N best classes leave, with their labels."
     ),
     client: list[str] = typer.Option([], help="spiffe://… of who may ask; repeat it."),
-    any_client: str = typer.Option("", metavar="REASON", help="Why anybody may ask."),
+    any_client: str = typer.Option(
+        "", metavar="REASON", help="Why anybody may ask, in 8 characters or more."
+    ),
     port: int = typer.Option(8443, help="Where it listens."),
     option: list[str] = typer.Option(
         [], metavar="WORD", help="A further word for the server, such as --option=--metrics."
@@ -111,43 +120,96 @@ def _draft(
     file: Path, words: ServeWords, *, namespace: str, domain: Path | None, as_json: bool
 ) -> None:
     from cloister.cli.draft import DraftWords, draft_from_words
+    from cloister.cli.serve_checks import predecessor_of, require_files, require_meant
 
     role = workload_of(words)
+    require_meant(words, role.command)
+    with console.progress("measuring the runtime", quiet=as_json) as step:
+        facts = settings.measure_local(domain, program="python", progress=step)
+    require_files(words, domain=domain)
     code = _code_of(file)
     code.mkdir(exist_ok=True)
     (code / CODE_FILE).write_text(CODE_TEXT, encoding="utf-8")
+    predecessor = predecessor_of(namespace, file.stem, domain=domain)
     draft = DraftWords(
         name=file.stem,
         namespace=namespace,
         code=code,
         workloads={ROLE: role},
         logs="pass",
-        predecessor="none",
+        predecessor=predecessor,
         base=file.parent,
     )
-    with console.progress("measuring the runtime", quiet=as_json) as step:
-        facts = settings.measure_local(domain, program="python", progress=step)
     file.write_text(draft_from_words(draft, facts), encoding="utf-8")
     if as_json:
-        console.emit({"file": str(file), "code": str(code)})
+        console.emit({"file": str(file), "code": str(code), "predecessor": predecessor})
         return
-    console.lines(f"{file} is written. Read it, then:")
+    console.lines(f"{file} is written, and {code}, the code that it measures.")
+    if predecessor != "none":
+        console.lines(f"It replaces {namespace}/{file.stem}, which is in force: {predecessor}")
+    console.lines("Read it, then:")
     console.lines(f"  cloister policy apply {file}")
     console.lines(f"  cloister serve --policy {file}")
 
 
 def _start(file: Path, *, host: str, domain: Path | None, as_json: bool) -> None:
     from cloister.cli import run
-    from cloister.keyservice.policy import parse_policy
+    from cloister.crypto.digest import digest_to_text
+    from cloister.keyservice.policy import parse_policy, policy_hash
+    from cloister.keyservice.policy.model import Unchecked
 
     policy = parse_policy(settings.read_policy_bytes(file), source=str(file))
     trust = settings.find_domain(domain)
     _require_server(policy, file)
-    identity = f"spiffe://{trust.name}/{policy.namespace}/{policy.name}/{ROLE}/*"
-    port = policy.workloads[ROLE].listen[LISTENER].port
-    address = f"{host}:{port or 'PORT'}"
-    console.note(f"cloister: when it listens at {address}, clients ask it with:")
-    console.note(three_lines(address, identity).rstrip())
+    role = policy.workloads[ROLE]
+    address = f"{host}:{role.listen[LISTENER].port or 'PORT'}"
+    lines = partial(
+        three_lines,
+        address,
+        f"spiffe://{trust.name}/{policy.namespace}/{policy.name}/{ROLE}/*",
+        trust=str(trust.directory / "domain.json"),
+        command=role.command,
+        policy=digest_to_text(policy_hash(policy)),
+        named=not isinstance(role.listen[LISTENER].clients, Unchecked),
+    )
+
+    def tell(model: str) -> None:
+        console.note("cloister: clients ask it with:")
+        console.note(lines(model=model).rstrip())
+
+    watcher = _Up(tell)
+    if role.output.logs == "drop":
+        watcher(_SERVING)
+    with run.watched(watcher):
+        _run(file, host=host, domain=domain, as_json=as_json)
+
+
+class _Up:
+    """Reads a server's log until it serves, and tells a model that it serves, if it says one."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell = tell
+        self._rest = b""
+        self._model = ""
+        self._done = False
+
+    def __call__(self, data: bytes) -> None:
+        if self._done:
+            return
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._rest = self._rest[-_LONGEST_LINE:]
+        for line in lines:
+            loaded = _LOADED.match(line)
+            if loaded is not None:
+                self._model = self._model or loaded[1].decode()
+            if line.startswith(_SERVING.rstrip()) and not self._done:
+                self._done = True
+                self._tell(self._model)
+
+
+def _run(file: Path, *, host: str, domain: Path | None, as_json: bool) -> None:
+    from cloister.cli import run
+
     run.command(
         file,
         arguments=None,

@@ -83,10 +83,17 @@ def workload_of(words: ServeWords) -> WorkloadWords:
             "say what is served: --file on the volume, --catalogue, or --package",
             code="config.missing" if not any(kinds) else "config.value",
         )
-    if words.catalogue == bool(words.name):
+    if words.catalogue and words.name:
         raise ConfigError(
             "--name goes with --file and --package; a catalogue has names",
             code="config.value",
+            hint="leave it away: folders are the names",
+        )
+    if not words.catalogue and not words.name:
+        raise ConfigError(
+            "--name is missing: what the model is called in URLs",
+            code="config.missing",
+            hint=f"such as --name {Path(words.file).stem or 'digits'}",
         )
     middle = _middle(words)
     return WorkloadWords(
@@ -100,13 +107,40 @@ def workload_of(words: ServeWords) -> WorkloadWords:
     )
 
 
-def three_lines(address: str, identity: str) -> str:
-    """Return what a client's program needs to ask."""
-    return (
-        "from cloister.inference import Client\n"
-        f'client = Client("https://{address}", trust="domain.json", identity="{identity}")\n'
-        "print(client.predict(inputs))\n"
-    )
+def three_lines(
+    address: str,
+    identity: str,
+    *,
+    trust: str,
+    command: Sequence[str],
+    policy: str,
+    named: bool,
+    model: str = "",
+) -> str:
+    """Return what a client's program needs to ask.
+
+    Args:
+        address: HOST:PORT.
+        identity: The server's SPIFFE ID.
+        trust: Where the trust domain's `domain.json` lies.
+        command: What the server is started with.
+        policy: The hash of the policy that it runs under.
+        named: Whether clients show certificates.
+        model: One of a catalogue's models, where one is known.
+    """
+    scheme = "http" if "--outer-plain" in command else "https"
+    said = [f'"{scheme}://{address}"', f'trust="{trust}"', f'identity="{identity}"']
+    if "--name" in command:
+        said.append(f'model="{command[command.index("--name") + 1]}"')
+    elif model:
+        said.append(f'model="{model}"')
+    kind, module = "Client", "from cloister.inference import Client"
+    if "--private" in command:
+        kind, module = "PrivateClient", "from cloister.inference.private import PrivateClient"
+        said += [f'policy="{policy}"', "asker=my_principal_or_member"]
+    elif named:
+        said.append("credential=my_credential")
+    return f"{module}\nclient = {kind}({', '.join(said)})\nprint(client.predict(inputs))\n"
 
 
 def _options(words: ServeWords) -> list[str]:

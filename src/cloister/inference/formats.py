@@ -5,17 +5,19 @@ Spec: serving-v1, clause SRV-60.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from cloister.errors import ConfigError
+from cloister.errors import ConfigError, MissingExtraError, extra_hint
 from cloister.inference.model import LiteRTModel, Model
 from cloister.inference.onnx_model import ONNXModel
 
-__all__ = ["FORMATS", "format_of", "load_model", "mixes", "remembers"]
+__all__ = ["FORMATS", "format_of", "load_model", "mixes", "remembers", "require_runtime"]
 
 FORMATS: Final[Mapping[str, Callable[..., Model]]] = {"litert": LiteRTModel, "onnx": ONNXModel}
+_RUNTIMES: Final = {"litert": ("ai_edge_litert",), "onnx": ("onnx", "onnxruntime")}
 _SUFFIXES: Final = {".tflite": "litert", ".onnx": "onnx"}
 
 
@@ -48,6 +50,21 @@ def load_model(data: bytes, *, kind: str, threads: int) -> Model:
         MissingExtraError: The runtime is not installed.
     """
     return FORMATS[kind](data, threads=threads)
+
+
+def require_runtime(kind: str) -> None:
+    """Refuse a format whose runtime is not installed in this environment; nothing is loaded.
+
+    Raises:
+        MissingExtraError: It is not.
+    """
+    for module in _RUNTIMES[kind]:
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(
+                f"serving models of this format needs {module}",
+                code="extra.missing",
+                hint=extra_hint(kind),
+            )
 
 
 def remembers(model: Model) -> bool:

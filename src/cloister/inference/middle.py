@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from cloister.errors import CloisterError
+from cloister.errors import CloisterError, reasons
 from cloister.inference.middle_link import listen
-from cloister.inference.middle_process import Limits, MiddleServer, engine
+from cloister.inference.middle_process import Limits, MiddleServer, Open, engine
 from cloister.inference.model import read_model_file
 from cloister.partition.blas import limit_blas
 from cloister.partition.graph import PartFile
@@ -39,24 +39,23 @@ def main(arguments: Sequence[str]) -> int:
     limit_blas(1)  # blinded steps are short products: a second thread costs more than it saves
     try:
         part = read_part(options.part)
-        server = MiddleServer(
-            part,
-            engine(
-                part,
-                threads=options.threads,
-                provider=options.provider,
-                torch_device=options.torch,
-            ),
-            limits=Limits(max_bytes=options.max_bytes),
+        opened = engine(
+            part, threads=options.threads, provider=options.provider, torch_device=options.torch
         )
+        named = options.provider is not None or options.torch is not None
+        if named:
+            _try(part, opened, needed=True)
+        server = MiddleServer(part, opened, limits=Limits(max_bytes=options.max_bytes))
         listener = listen(options.listen)
     except CloisterError as e:
-        sys.stderr.write(f"cloister.inference.middle: {e}\n")
+        sys.stderr.write("\n".join([f"cloister.inference.middle: {e}", *reasons(e), ""]))
         return e.exit_status
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: listener.shutdown(socket.SHUT_RDWR))
     _LOG.info("listening at %s", options.listen)
     try:
+        if not named:  # runtimes print when they load; whoever starts this waits for the line above
+            _try(part, opened, needed=False)
         server.serve(listener)
     finally:
         listener.close()
@@ -79,6 +78,26 @@ def read_part(path: Path) -> PartFile:
         return PartFile("litert", data, made.inputs, made.outputs)
     graph = ONNXSource(data).graph
     return PartFile("onnx", data, graph.inputs, graph.outputs)
+
+
+def _try(part: PartFile, opened: Open, *, needed: bool) -> None:
+    """Load the part once, so that what is missing is known before anybody asks.
+
+    Args:
+        part: The exposed middle.
+        opened: Loads it.
+        needed: Whether an engine was named; without one, steps under pads are still answered.
+
+    Raises:
+        CloisterError: The engine that was named does not run this part here.
+    """
+    try:
+        opened([info.name for info in part.outputs])
+    except CloisterError as e:
+        if needed:
+            raise
+        said = "\n".join([f"only steps under pads are answered here: {e}", *reasons(e)])
+        _LOG.warning("%s", said)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -32,6 +32,7 @@ __all__ = [
     "batch_head",
     "failed_head",
     "hello_head",
+    "printable",
     "read_batch",
     "read_failed",
     "read_hello",
@@ -231,7 +232,7 @@ def answer_head(number: int, layout: Layout) -> bytes:
 
 def failed_head(number: int, reason: str) -> bytes:
     """Return the head that says that there is no answer."""
-    return encode({"kind": "failed", "number": number, "reason": _printable(reason)})
+    return encode({"kind": "failed", "number": number, "reason": printable(reason)})
 
 
 def read_hello(head: bytes) -> Hello:
@@ -283,14 +284,15 @@ def read_failed(head: bytes) -> tuple[int, str]:
     number = fields.integer("number")
     reason = fields.text("reason", max_length=_MAX_REASON)
     fields.end()
-    return number, _printable(reason)
+    return number, printable(reason)
 
 
 def _fields(head: bytes) -> Fields:
     return Fields.decode(head, what="frame", max_bytes=MAX_HEAD_BYTES, code="middle.malformed")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Return as much of a text that somebody else chose as a log takes, on one line."""
     return "".join(c if c.isprintable() else "?" for c in text[:_MAX_REASON])
 
 

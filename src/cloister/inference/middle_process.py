@@ -33,6 +33,7 @@ from cloister.inference.middle_message import (
     Layout,
     answer_head,
     failed_head,
+    printable,
     read_batch,
     read_hello,
     ready_head,
@@ -44,7 +45,7 @@ from cloister.partition.checking import checkable
 from cloister.partition.graph import PartFile
 from cloister.partition.runtime import open_part, with_outputs
 
-__all__ = ["MiddleServer", "Run", "engine"]
+__all__ = ["Limits", "MiddleServer", "Open", "Run", "engine"]
 
 _PAGE: Final = 4096
 _HELLO_S: Final = 10.0
@@ -60,13 +61,17 @@ _LOG: Final = logging.getLogger(__name__)
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 
 
-class _Open(Protocol):
-    def __call__(self, outputs: Sequence[str]) -> Run: ...
+class Open(Protocol):
+    """What loads a part so that it gives some of its tensors."""
+
+    def __call__(self, outputs: Sequence[str]) -> Run:
+        """Load it for these outputs."""
+        ...
 
 
 def engine(
     part: PartFile, *, threads: int, provider: str | None, torch_device: str | None = None
-) -> _Open:
+) -> Open:
     """Return what loads a part so that it gives some of its tensors.
 
     Args:
@@ -146,7 +151,7 @@ class _Seat:
 class MiddleServer:
     """Answers batches, one thread for each connection."""
 
-    def __init__(self, part: PartFile, opened: _Open, *, limits: Limits | None = None) -> None:
+    def __init__(self, part: PartFile, opened: Open, *, limits: Limits | None = None) -> None:
         """Take the exposed part, and what loads it."""
         self._part: Final = part
         self._digest: Final = sha256(part.data)
@@ -193,7 +198,7 @@ class MiddleServer:
         try:
             self._conversation(seat)
         except CloisterError as e:
-            _LOG.info("connection ended code=%s", e.code)
+            _LOG.info("connection ended code=%s reason=%s", e.code, printable(e.public))
         finally:
             with self._seating:
                 self._seats.discard(seat)
@@ -211,7 +216,9 @@ class MiddleServer:
             if length or bool(hello.memory_bytes) != bool(descriptors):
                 raise MalformedError("no hello", code="middle.malformed")
             if hello.part != self._digest:
-                raise ConfigError("the inside asks for another part", code="config.value")
+                raise ConfigError(
+                    "the inside asks for another part than this one", code="config.value"
+                )
             run = self._running(hello)
             if descriptors:
                 memory = SharedMemory(descriptors.pop(), hello.memory_bytes)
@@ -272,7 +279,7 @@ class MiddleServer:
             found = run(layout.read(body, private=False))
             answer = {name: found[name] for name in outputs}
         except CloisterError as e:
-            _LOG.info("batch failed code=%s detail=%s", e.code, e.detail)
+            _LOG.info("batch failed code=%s reason=%s detail=%s", e.code, e.public, e.detail)
             link.send(failed_head(number, e.public), deadline=_soon())
             return
         said = Layout.of(answer)

@@ -7,12 +7,13 @@ middle is what the package's report measured, or, where the middle is blinded, n
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from cloister.errors import CloisterError
+from cloister.errors import CloisterError, UnavailableError
 from cloister.inference.formats import load_model, mixes
 from cloister.inference.model import Model
 from cloister.inference.outside import open_outside
@@ -25,6 +26,8 @@ from cloister.partition.package import Package
 from cloister.partition.runtime import RunningPart, open_part
 
 __all__ = ["PartitionedModel"]
+
+_LOG: Final = logging.getLogger(__name__)
 
 
 class PartitionedModel:
@@ -92,6 +95,7 @@ class PartitionedModel:
         self.inputs: Final = tuple(_spec(info) for info in first.inputs)
         self.outputs: Final = tuple(_spec(info) for info in last.outputs)
         self.description: Final = self._outside.secrets.description
+        self._trouble = ""
 
     @classmethod
     def of_package(
@@ -137,12 +141,26 @@ class PartitionedModel:
         given = {info.name: have[info.name] for info in self._middle.inputs}
         try:
             have.update(self._outside.run(given))
+            self._trouble = ""
         except CloisterError as e:
             self._refusals.note(e)
+            self._tell(e)
             raise
         if self._back is not None:
             have.update(self._back.run(have))
         return {spec.name: have[spec.name] for spec in self.outputs}
+
+    def _tell(self, error: CloisterError) -> None:
+        """Log how the middle failed, and what it said: once, until it fails in another way.
+
+        What is wrong with an answer, or with a query, is for whoever asked only.
+        """
+        if not isinstance(error, UnavailableError):
+            return
+        trouble = f"code={error.code} reason={error.public}: {error.detail or 'nothing is known'}"
+        if trouble != self._trouble:
+            self._trouble = trouble
+            _LOG.info("middle failed %s", trouble)
 
     def inside(self) -> Model:
         """Return the same model with its middle computed here, for trials; nothing is asked."""

@@ -114,7 +114,8 @@ class Reloader:
         except CloisterError as e:
             self._refused[key] = (mark, e.code)
             self._changed(e.code)
-            _LOG.warning("model refused version=%s code=%s reason=%s", shown, e.code, e.public)
+            reason = f"{e.public}; next: {e.hint}" if e.hint else e.public
+            _LOG.warning("model refused version=%s code=%s reason=%s", shown, e.code, reason)
             return
         self._served[key] = (mark, served)
         self._refused.pop(key, None)

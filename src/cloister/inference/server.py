@@ -9,11 +9,15 @@ Spec: serving-v1.
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":  # until there is a loop, and while the rest loads: without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 import threading
@@ -25,7 +29,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from cloister.crypto.x509 import Identity
-from cloister.errors import CloisterError, ConfigError
+from cloister.errors import CloisterError, ConfigError, reasons
 from cloister.inference.asking import Asking
 from cloister.inference.http import CLIENT_THREAD, HTTPServer, Limits, Pages
 from cloister.inference.listening import clients_of, open_listener, passed_listener
@@ -65,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
         serving.checked(options)
         return _serve(options)
     except CloisterError as e:
-        sys.stderr.write(f"cloister.inference.server: {e}\n")
+        sys.stderr.write("\n".join([f"cloister.inference.server: {e}", *reasons(e), ""]))
         return e.exit_status
 
 

@@ -68,6 +68,7 @@ _MEMBERS_A_SECOND: Final = 100  # of one job asking: the key service has others 
 _BATCH: Final = 16  # descriptors in one message
 _BACKLOG: Final = 1024
 _MAX_TEXT: Final = 4096
+_NOBODY: Final = "unreachable"
 _CUT: Final = "connection with "  # so begins what the relay says of one that was carried
 _FIRST_OTHER: Final = 3
 _OPEN_FILES: Final = 65536
@@ -268,6 +269,8 @@ def _sentence(message: Fields) -> str:
     line = message.text("line", max_length=_MAX_TEXT)
     if place.startswith(_CUT):
         return f"{place} was cut ({reason})"
+    if reason == _NOBODY:
+        return f"nobody answers at {place} ({reason}); the policy allows it"
     said = f"the network shield refused {place} ({reason})"
     return f"{said}; the policy would allow it by {line}" if line else said
 

@@ -230,6 +230,12 @@ def _existing_store(directory: Path, *, writable: bool) -> PosixStore:
             hint="make one with cloister volume seal or create, or correct the path",
         )
     if not (directory / SUPERBLOCK).exists():
+        if not (directory / JOURNAL).exists():
+            raise TamperedError(
+                f"{directory} is a plain folder and no volume",
+                code="volume.truncated",
+                hint=f"seal what is in it: cloister volume seal {directory} NEW-STORE",
+            )
         raise TamperedError(
             f"{directory} holds no volume: its superblock is missing", code="volume.truncated"
         )

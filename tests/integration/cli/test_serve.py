@@ -75,7 +75,7 @@ def test_a_sealed_catalogue_is_served(desk: Desk) -> None:
                 assert process.poll() is None, said
                 assert "model refused version=digits/2 code=model.malformed" in said
                 (identity,) = re.findall(r'identity="(spiffe://[^"]+)"', said)
-                assert f'Client("https://127.0.0.1:{port}", trust="domain.json"' in said
+                assert f'Client("https://127.0.0.1:{port}", trust=".cloister/domain.json"' in said
                 ask(desk, port, identity)
             finally:
                 process.terminate()

@@ -108,6 +108,9 @@ def test_sealed_code_is_mounted_as_code(tmp_path: Path) -> None:
         {"listen": ("api=1", "more=2"), "clients": ("api=spiffe://example.org/lab/clients/a/1",)},
         {"clients": ("spiffe://example.org/lab/clients/ann/1",)},
         {"any_client": "nobody listens"},
+        {"listen": ("api=1",), "any_client": "trial"},
+        {"listen": ("api=1",), "any_client": "r" * 301},
+        {"listen": ("api=1",), "any_client": "two\nlines of it"},
         {
             "listen": ("api=1",),
             "clients": ("spiffe://example.org/lab/clients/ann/1",),

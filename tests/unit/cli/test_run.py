@@ -11,7 +11,7 @@ import pytest
 
 from cloister.attestation.endorsement_bundle import Collected, EndorsementBundle
 from cloister.attestation.evidence import Evidence
-from cloister.cli import settings
+from cloister.cli import run, settings
 from cloister.cli.collecting import collector_key
 from cloister.crypto.signature import SigningKey
 from cloister.errors import ConfigError, EndorsementError, StorageFullError
@@ -179,3 +179,12 @@ def test_bundles_are_taken_of_collectors_who_are_named(
     assert error.code == "endorsement.collector"
     wrong = door.call(*_RUN, "--endorsements", door.folder / "own", "--collector", "x").exception
     assert isinstance(wrong, ConfigError)
+
+
+def test_the_command_that_explains_a_refusal_is_whole() -> None:
+    """With the plain code that the policy digests, and quoted for a shell."""
+    explained = run._explaining(Path("my policy.yaml"), "serve", Path("serve-code"))
+    assert explained == (
+        "cloister policy explain 'my policy.yaml' --workload serve --code serve-code"
+    )
+    assert run._explaining(Path("p.yaml"), "w", None).endswith("--workload w")

@@ -40,17 +40,50 @@ def test_a_policy_is_written_for_a_model_server(drafted: Door) -> None:
     assert f"sha256:{digest}" in (drafted.folder / "serve.yaml").read_text()
 
 
+def test_a_policy_that_is_in_force_is_the_predecessor(drafted: Door) -> None:
+    """A mistake is corrected by deleting the file and writing it anew; the code's place is told."""
+    assert "predecessor: none" in (drafted.folder / "serve.yaml").read_text()
+    applied = drafted.record("policy", "apply", "serve.yaml")
+    (drafted.folder / "serve.yaml").unlink()
+    found = drafted.call("serve", "models", "--catalogue", "--any-client", "another reason")
+    assert found.exit_code == 0, found.output
+    assert applied["hash"] in (drafted.folder / "serve.yaml").read_text()
+    assert "serve-code" in found.stdout
+    drafted.record("policy", "apply", "serve.yaml")
+
+
 def test_a_policy_that_is_there_is_started(drafted: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the code that was written beside it; clients are told three lines."""
     started: list[dict[str, Any]] = []
-    monkeypatch.setattr(run, "command", lambda file, **more: started.append({"file": file, **more}))
+
+    def command(file: Any, **more: Any) -> None:
+        started.append({"file": file, **more})
+        for piece in (
+            b"model loaded version=dig",
+            b"its/1\nserving po",
+            b"rt=8443\nserving port=1\n",
+        ):
+            run._WATCHER.get()(piece)
+
+    monkeypatch.setattr(run, "command", command)
     found = drafted.call("serve", "--host", "127.0.0.9")
     assert found.exit_code == 0, found.output
     [request] = started
     assert (str(request["file"]), request["workload"]) == ("serve.yaml", "serve")
     assert (str(request["code"]), request["host"]) == ("serve-code", "127.0.0.9")
-    assert 'Client("https://127.0.0.9:8443", trust="domain.json"' in found.stderr
-    assert "/default/serve/serve/*" in found.stderr
+    assert found.stderr.count('Client("https://127.0.0.9:8443", trust="') == 1
+    assert f'{drafted.bench.domain.directory}/domain.json"' in found.stderr
+    assert '/default/serve/serve/*", model="digits")' in found.stderr
+
+
+def test_a_server_that_does_not_come_up_is_not_advertised(
+    drafted: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients are told nothing before the model is served."""
+    monkeypatch.setattr(run, "command", lambda *_, **__: None)
+    found = drafted.call("serve")
+    assert found.exit_code == 0, found.output
+    assert "Client(" not in found.stderr
 
 
 def test_every_word_of_run_is_said() -> None:
@@ -59,7 +92,7 @@ def test_every_word_of_run_is_said() -> None:
 
     from cloister.cli import serve  # noqa: PLC0415  # only here
 
-    source = inspect.getsource(serve._start)
+    source = inspect.getsource(serve._run)
     for name in list(inspect.signature(run.command).parameters)[1:]:
         assert f"{name}=" in source
 

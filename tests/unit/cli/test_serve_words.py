@@ -64,7 +64,7 @@ def test_the_middle_on_the_same_machine_has_a_name_that_a_policy_takes() -> None
     ("given", "code"),
     [
         ({}, "config.missing"),
-        ({"file": "m.tflite"}, "config.value"),
+        ({"file": "m.tflite"}, "config.missing"),
         ({"file": "m.tflite", "catalogue": True, "name": "m"}, "config.value"),
         ({"catalogue": True, "name": "m"}, "config.value"),
         ({"file": "../m.tflite", "name": "m"}, "config.value"),
@@ -90,10 +90,33 @@ def test_words_that_name_no_model_are_refused(given: dict[str, Any], code: str) 
     assert caught.value.code == code
 
 
-def test_three_lines_are_a_program() -> None:
-    """They compile, and name the address and the identity."""
-    text = three_lines("127.0.0.1:8443", "spiffe://a/b/c/serve/*")
+def test_a_missing_name_is_named() -> None:
+    """With one that would do."""
+    with pytest.raises(ConfigError) as caught:
+        workload_of(words(file="a/digits.tflite"))
+    assert "--name is missing" in caught.value.public
+    assert caught.value.hint == "such as --name digits"
+
+
+LINES: dict[str, Any] = {"trust": "work/domain.json", "policy": "sha256:00", "named": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"command": ["--name", "digits"]}, ['"https://127.0.0.1:8443"', 'model="digits"']),
+        ({"command": ["--models", "/models"], "model": "one"}, ['model="one"', " Client("]),
+        ({"command": [], "named": True}, ["credential="]),
+        (
+            {"command": ["--private", "--outer-plain"], "named": True},
+            ['"http://127.0.0.1:8443"', 'policy="sha256:00"', "asker=", "PrivateClient("],
+        ),
+    ],
+)
+def test_three_lines_are_a_program(changes: dict[str, Any], expected: list[str]) -> None:
+    """They compile, name the address, the identity and the trust, and the client that is taken."""
+    text = three_lines("127.0.0.1:8443", "spiffe://a/b/c/serve/*", **(LINES | changes))
     compile(text, "client.py", "exec")
     assert len(text.splitlines()) == 3
-    assert '"https://127.0.0.1:8443"' in text
-    assert '"spiffe://a/b/c/serve/*"' in text
+    for each in (*expected, '"spiffe://a/b/c/serve/*"', 'trust="work/domain.json"'):
+        assert each in text

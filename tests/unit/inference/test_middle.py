@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,12 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("ai_edge_litert")
 
 from cloister.crypto.digest import sha256
-from cloister.errors import CloisterError
+from cloister.errors import CloisterError, MissingExtraError
+from cloister.inference import middle
 from cloister.inference.middle import main, read_part
 from cloister.inference.middle_client import MiddleClient
 from cloister.inference.middle_message import Layout
+from cloister.inference.middle_process import Run
 from cloister.partition.onnx_source import ONNXSource
 from cloister.testing.middle_models import dense_net
 
@@ -79,3 +82,32 @@ def test_a_part_whose_extra_is_missing_says_which(
     part = str(ROOT / "tests/data/models/digits.tflite")
     assert main(["--part", part, "--listen", "unix:/nowhere"]) == 66
     assert "[extra.missing]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("word", [["--torch", "no-device"], ["--provider", "NoExecutionProvider"]])
+def test_an_engine_that_is_named_is_tried_before_anybody_asks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], word: list[str]
+) -> None:
+    """What it lacks is said at the start, and nothing listens."""
+    (tmp_path / "m.onnx").write_bytes(dense_net(width=8, layers=2))
+    address = f"unix:{tmp_path}/s"
+    assert main(["--part", str(tmp_path / "m.onnx"), "--listen", address, *word]) in {65, 66}
+    said = capsys.readouterr().err
+    assert any(f"[{code}]" in said for code in ("config.value", "extra.missing"))
+    assert "listening" not in said
+    assert not (tmp_path / "s").exists()
+
+
+def test_without_an_engine_steps_under_pads_are_left(caplog: pytest.LogCaptureFixture) -> None:
+    """The reason and the next step are in the log."""
+    missing = MissingExtraError("no runtime", code="extra.missing", hint="install it")
+
+    def opened(outputs: Sequence[str]) -> Run:
+        raise missing
+
+    part = ONNXSource(dense_net(width=8, layers=2)).part(["hr1"], ["h2"])
+    middle._try(part, opened, needed=False)
+    assert "only steps under pads are answered here: no runtime [extra.missing]" in caplog.text
+    assert "install it" in caplog.text
+    with pytest.raises(MissingExtraError):
+        middle._try(part, opened, needed=True)

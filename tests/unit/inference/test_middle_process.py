@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -68,6 +69,20 @@ def question(link: Link, arrays: dict[str, Any], *, cut: int = 0) -> tuple[bytes
     link.send(batch_head(5, layout), memoryview(body)[: layout.size - cut], deadline=soon())
     head, length, _ = link.receive_head(max_body=1 << 20, deadline=soon())
     return head, length
+
+
+@pytest.mark.spec("OM-7")
+def test_why_a_connection_ended_is_logged(
+    listener: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the sentence, so that a wrong part is found."""
+    with caplog.at_level(logging.INFO):
+        link = connected(listener, Hello(b"o" * 32, ("y",), 0))
+        with pytest.raises(CloisterError):
+            link.receive_head(max_body=0, deadline=soon())
+        link.close()
+    reason = "code=config.value reason=the inside asks for another part than this one"
+    assert reason in caplog.text
 
 
 def test_batch_after_batch(listener: socket.socket) -> None:

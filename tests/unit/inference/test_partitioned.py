@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from cloister.errors import CloisterError
+from cloister.errors import CloisterError, UnavailableError
 from cloister.inference.middle_link import listen
 from cloister.inference.middle_process import MiddleServer, engine
 from cloister.inference.partitioned import PartitionedModel
@@ -108,6 +109,25 @@ def test_of_onnx_under_pads(served: Any, *, shared: bool) -> None:
     model.close()
 
 
+def test_how_the_middle_fails_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With what was found at its address; again when it fails otherwise."""
+    source = ONNXSource(dense_net(width=8, layers=2))
+    model = PartitionedModel(
+        front=None, middle=source.part(["x"], ["h2"]), back=None, address=f"unix:{tmp_path}/none",
+        mode=Freivalds(least_gain=1), threads=1,
+    )  # fmt: skip
+    caplog.set_level(logging.INFO)
+    for _ in range(2):
+        with pytest.raises(UnavailableError):
+            model.predict({"x": np.ones((3, 8), np.float32)})
+    assert caplog.text.count("middle failed code=middle.unavailable reason=") == 1
+    assert "No such file or directory" in caplog.text
+    model._tell(UnavailableError("no", code="middle.failed", detail="out of memory"))
+    assert "code=middle.failed reason=no: out of memory" in caplog.text
+
+
 def test_of_litert(served: Any) -> None:
     """The file is the owner's, with fused activations; both sides take them out."""
     source = LiteRTSource(DIGITS.read_bytes())
@@ -160,7 +180,7 @@ def test_of_a_package(served: Any) -> None:
     model.close()
 
 
-def test_a_middle_that_runs_another_part(served: Any) -> None:
+def test_a_middle_that_runs_another_part(served: Any, caplog: pytest.LogCaptureFixture) -> None:
     source = ONNXSource(dense_net(width=16, layers=2))
     middle = source.part(["hr1"], ["h2"])
     other = ONNXSource(dense_net(width=16, layers=2, seed=1)).part(["hr1"], ["h2"])
@@ -168,9 +188,10 @@ def test_a_middle_that_runs_another_part(served: Any) -> None:
         front=None, middle=middle, back=None, address=served(other),
         mode=Recompute(share=1), threads=1, timeout_s=5,
     )  # fmt: skip
-    with pytest.raises(CloisterError) as caught:
+    with caplog.at_level(logging.INFO), pytest.raises(CloisterError) as caught:
         model.predict({"hr1": np.ones((1, 16), np.float32)})
     assert caught.value.code == "middle.unavailable"
+    assert "it closed the connection" in caplog.text
 
 
 def test_sizes_that_are_open_are_refused() -> None:

@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from cloister.errors import MalformedError, UnavailableError
+from cloister.errors import MalformedError, MissingExtraError, UnavailableError
 from cloister.inference import probe
 
 pytest.importorskip("ai_edge_litert.interpreter", reason="LiteRT is not installed")
@@ -43,6 +44,57 @@ def test_a_program_apart_tries_a_model() -> None:
     with pytest.raises(MalformedError) as caught:
         probe.require_survives_apart(MODEL.read_bytes()[:500], threads=1, kind="litert")
     assert caught.value.code == "model.malformed"
+
+
+@pytest.mark.spec("SRV-45")
+def test_a_program_apart_says_what_is_wrong() -> None:
+    """The sentence that loading it here would have."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    given = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    made = onnx.helper.make_tensor_sequence_value_info("y", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("SequenceConstruct", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", [given], [made])
+    sets = [onnx.helper.make_opsetid("", 17)]
+    model = onnx.helper.make_model(graph, opset_imports=sets, ir_version=8)
+    with pytest.raises(MalformedError) as caught:
+        probe.require_survives_apart(model.SerializeToString(), threads=1, kind="onnx")
+    assert caught.value.public == "values of type seq(tensor(float)) are not supported"
+
+
+def test_a_missing_runtime_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program's status says so, and whoever loads the model then says what is missing."""
+    missing = MissingExtraError("no runtime", code="extra.missing")
+
+    def load(*_: object, **__: object) -> None:
+        raise missing
+
+    monkeypatch.setattr(probe, "load_model", load)
+    child = os.fork()
+    if child == 0:
+        os._exit(probe._try(b"", 1, "onnx", tell=len))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == probe._MISSING
+    done = subprocess.CompletedProcess([], probe._MISSING)
+    monkeypatch.setattr(probe.subprocess, "run", lambda *_, **__: done)
+    probe.require_survives_apart(b"", threads=1, kind="onnx")
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"two\nlines", b"\x1b[31mred", b"\xff", b"a" * 501, b"a" * 30_000]
+)
+def test_what_a_program_says_is_one_sentence_or_nothing(
+    monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    """No more is read of it, and no control character is."""
+
+    def refuse(*_: object, stdout: BinaryIO, **__: object) -> subprocess.CompletedProcess[bytes]:
+        stdout.write(said)
+        return subprocess.CompletedProcess([], probe._REFUSED)
+
+    monkeypatch.setattr(probe.subprocess, "run", refuse)
+    with pytest.raises(MalformedError) as caught:
+        probe.require_survives_apart(b"", threads=1, kind="litert")
+    assert caught.value.public == "the model is damaged, or cannot run on zeros"
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])

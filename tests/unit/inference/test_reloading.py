@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloister.errors import ConfigError, MalformedError, UnavailableError
+from cloister.errors import ConfigError, MalformedError, MissingExtraError, UnavailableError
 from cloister.inference.catalogue import Key, ModelFiles
 from cloister.inference.registry import Registry, Served
 from cloister.inference.reloading import Reloader
@@ -31,6 +31,8 @@ class Loading:
             raise MemoryError
         if files.data == b"bad":
             raise MalformedError("damaged", code="model.malformed")
+        if files.data == b"bare":
+            raise MissingExtraError("no runtime", code="extra.missing", hint="install it")
         if files.data == b"busy":
             raise UnavailableError("later", code="server.busy")
         return served(key[0], str(key[1]), Half(float(files.data)))
@@ -206,3 +208,15 @@ def test_what_cannot_be_tried_now_is_tried_again(bench: Bench) -> None:
     bench.loading.full = False
     bench.steps(1)
     assert bench.served() == {"m/2": 3}
+
+
+@pytest.mark.spec("SRV-45")
+def test_a_refusal_is_logged_with_the_next_step(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A runtime that is not installed is no damage, and can be had."""
+    put(tmp_path, "m", "1", b"bare")
+    with caplog.at_level(logging.INFO):
+        Bench(tmp_path).steps()
+    expected = "model refused version=m/1 code=extra.missing reason=no runtime; next: install it"
+    assert expected in caplog.text

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import ssl
 import subprocess
 import sys
@@ -11,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cloister.errors import ConfigError
+from cloister.errors import AppraisalError, ConfigError
+from cloister.inference import server
 from cloister.inference.server import end, keep_current, keep_fresh, keep_tidy, main
 from cloister.network.tls import AnyClient, Credential, server_context
 from cloister.testing.certificates import FakeDomain
@@ -71,6 +74,51 @@ def test_a_damaged_model_starts_nothing(
     arguments = ["--model", str(damaged), "--name", "digits", *identity, *ANY, *PORT]
     assert main(arguments) == 71
     assert "[model.malformed]" in capsys.readouterr().err
+
+
+@pytest.mark.spec("SRV-47")
+def test_a_refusal_has_the_number_that_failed(
+    identity: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule, expected, found and the next step, as on the command line."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AppraisalError(
+            "the report does not pass",
+            code="model.refused",
+            rule="decoder.ssim-gain.high",
+            expected="<= 0.5",
+            found="0.54",
+            detail="SECRET",
+            hint="cut deeper",
+        )
+
+    monkeypatch.setattr(server, "open_models", refuse)
+    arguments = ["--model", str(MODEL), "--name", "digits", *identity, *ANY, *PORT]
+    assert main(arguments) == 77
+    said = capsys.readouterr().err
+    for text in ("decoder.ssim-gain.high", "<= 0.5", "0.54", "cut deeper", "[model.refused]"):
+        assert text in said
+    assert "SECRET" not in said
+
+
+def test_an_interrupt_while_it_loads_ends_it_without_a_traceback(
+    tmp_path: Path, identity: list[str]
+) -> None:
+    """As the signal does: nothing is said."""
+    model = tmp_path / "model.tflite"
+    os.mkfifo(model)
+    arguments = ["--model", str(model), "--name", "digits", *identity, *ANY, *PORT]
+    with subprocess.Popen(
+        [sys.executable, "-m", "cloister.inference.server", *arguments],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")},
+    ) as process:
+        with model.open("wb"):  # it waits for the model's bytes now
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == -signal.SIGINT
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
 
 
 def test_two_rules_at_once_are_a_mistake(identity: list[str]) -> None:

@@ -215,9 +215,23 @@ def test_refusals_say_what_is_wrong(tmp_path: Path, attempt: object, code: str) 
 
 
 def test_missing_volume(tmp_path: Path) -> None:
-    """An empty directory is a truncated volume; one that is not there was mistyped."""
+    """A plain folder is a truncated volume; one that is not there was mistyped."""
     (tmp_path / "empty").mkdir()
     for name, code in (("none", "config.missing"), ("empty", "volume.truncated")):
         with pytest.raises(CloisterError) as caught:
             observe(tmp_path / name)
         assert caught.value.code == code
+
+
+def test_a_plain_folder_is_named_as_one(tmp_path: Path) -> None:
+    """With how to seal it; where a volume's other parts are there, its superblock is gone."""
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain" / "model.onnx").write_bytes(b"m")
+    with pytest.raises(TamperedError) as caught:
+        observe(tmp_path / "plain")
+    assert "is a plain folder" in caught.value.public
+    assert "cloister volume seal" in str(caught.value.hint)
+    (tmp_path / "cut" / "journal").mkdir(parents=True)
+    with pytest.raises(TamperedError) as caught:
+        observe(tmp_path / "cut")
+    assert "its superblock is missing" in caught.value.public

@@ -193,7 +193,10 @@ class GRPCFront:
             port: int = self._server.add_insecure_port(f"{host}:{address[1]}")
         except RuntimeError as e:
             raise UnavailableError(
-                f"cannot listen at {host}:{address[1]}", code="server.unreachable", detail=str(e)
+                f"cannot listen at {host}:{address[1]}",
+                code="server.unreachable",
+                detail=str(e),
+                hint="something listens there already; name another place: --grpc HOST:PORT",
             ) from e
         self._server.start()
         return port

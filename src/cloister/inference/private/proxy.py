@@ -88,9 +88,9 @@ def _listener(address: tuple[str, int]) -> socket.socket:
         listener = socket.create_server(address, family=family)
     except OSError as e:
         raise UnavailableError(
-            f"cannot listen at {address[0]}:{address[1]}",
+            f"cannot listen at {address[0]}:{address[1]}: {e.strerror}",
             code="server.unreachable",
-            detail=str(e),
+            hint="name another place: --listen HOST:PORT",
         ) from e
     listener.settimeout(0)
     return listener

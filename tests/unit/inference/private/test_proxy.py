@@ -24,6 +24,8 @@ def test_an_address_that_is_taken_is_an_error() -> None:
         with pytest.raises(UnavailableError) as found:
             serve(enclave.channel("http://127.0.0.1:9"), Addresses(taken), ready=told.append)
     assert found.value.code == "server.unreachable"
+    assert "Address already in use" in found.value.public
+    assert "--listen" in str(found.value.hint)
     assert told == []
 
 
