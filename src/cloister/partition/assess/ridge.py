@@ -1,12 +1,13 @@
 """Decoders in closed form: kernel ridge regression from all crossing numbers to all pixels.
 
 A network trained for a minute does not find the inverse of a random rotation; this does, exactly,
-for whatever is linear and invertible, and a Gaussian kernel reads a picture from few numbers. Each
-costs one eigendecomposition.
+for whatever is linear and invertible, be its weakest direction a millionth of its strongest, and a
+Gaussian kernel reads a picture from few numbers. Each costs one eigendecomposition.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +22,9 @@ Array = npt.NDArray[Any]
 MAX_NUMBERS: Final = 2**17
 _MAX_EXAMPLES: Final = 1500
 _PENALTIES: Final = tuple(10.0**e for e in range(-8, 2))
+# A linear kernel has the squares of what crosses, so a direction of a millionth has 1e-12 there.
+# Below that lie the roundings of float32 numbers.
+_SMALLEST: Final = (1e-14, 1e-12, 1e-10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +43,20 @@ class Ridge:
         return result + self.mean
 
 
-def fit(numbers: Array, images: Array, *, apart: tuple[Array, Array]) -> Ridge:
+def fit(
+    numbers: Array,
+    images: Array,
+    *,
+    apart: tuple[Array, Array],
+    widths: Sequence[float | None] = (None, 1 / 2, 1 / 8),
+) -> Ridge:
     """Return the decoder that does best on examples that it was not fitted to.
 
     Args:
         numbers: What crosses, standardised (n, d); the first 1500 examples count.
         images: Their pixels (n, p).
         apart: The same of other examples, by which kernel and penalty are chosen.
+        widths: Of Gaussian kernels, in typical distances of two examples; None is a linear kernel.
 
     Raises:
         LinAlgError: No decoder gives finite numbers.
@@ -54,14 +65,13 @@ def fit(numbers: Array, images: Array, *, apart: tuple[Array, Array]) -> Ridge:
     centre, mean = points.mean(axis=0), pixels.mean(axis=0)
     points = points - centre
     others = apart[0] - centre
-    distances = _squares(points, points)
-    typical = float(np.sqrt(np.median(distances))) or 1.0
+    typical = float(np.sqrt(np.median(_squares(points, points)))) or 1.0
     best: tuple[float, Ridge] | None = None
-    for width in (None, typical / 2, typical / 8):
+    for width in (None if each is None else typical * each for each in widths):
         values, vectors = np.linalg.eigh(_kernel(points, points, width))
         seen = vectors.T @ (pixels - mean)
         reach = _kernel(others, points, width) @ vectors
-        for penalty in _PENALTIES:
+        for penalty in _PENALTIES if width else _SMALLEST + _PENALTIES:
             scaled = seen / (np.maximum(values, 0) + penalty * len(points))[:, None]
             error = float(np.mean((reach @ scaled + mean - apart[1]) ** 2))
             if np.isfinite(error) and (best is None or error < best[0]):
