@@ -42,7 +42,7 @@ from cloister.partition.assess.decoder_network import build, loss
 from cloister.partition.assess.frameworks import frameworks
 from cloister.partition.assess.gradients import optimizer, outputs, pulled_back, stepper
 from cloister.partition.assess.judging import ProjectionKL
-from cloister.partition.assess.metrics import ssim
+from cloister.partition.assess.metrics import different, ssim
 from cloister.partition.assess.optimisation import Optimisation
 from cloister.partition.assess.projection import resize
 from cloister.partition.assess.representation import DistanceCorrelation, FisherLeakage
@@ -205,8 +205,8 @@ def by_representation() -> Decoder:
     return Decoder(knows="representation", width=8)
 
 
-def _unsafe_by_decoder(build: Build) -> None:
-    made, verdict = attacked(target(build), by_queries())
+def _unsafe_by_decoder(build: Build, images: Array = IMAGES) -> None:
+    made, verdict = attacked(target(build, images=images), by_queries())
     assert verdict.verdict == "unsafe", verdict.because
     assert verdict.because.startswith("Decoder by queries")
     examples = made[0].examples

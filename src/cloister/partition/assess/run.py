@@ -23,6 +23,7 @@ from cloister.partition.assess.attacking import (
 )
 from cloister.partition.assess.clock import Deadline
 from cloister.partition.assess.defences import DEFENCES
+from cloister.partition.assess.metrics import different
 from cloister.partition.assess.networks import Network
 from cloister.partition.assess.order import (
     back_position,
@@ -113,6 +114,7 @@ class Assessment:
             raise ConfigError("a model of one operator has nothing to cut", code="config.value")
         self.positions: Final = tuple(sorted(set(wanted.cuts))) or tuple(inner)
         self._attention = attends(network.graph.nodes)
+        self._held_out, self._proxies = different(material.private), different(material.proxy)
         own = back_position(network.graph)
         self._backs = wanted.backs or (() if own is None else (own,))
         self.finished = Finished()
@@ -267,7 +269,8 @@ class Assessment:
             cut.measures,
             attention=self._attention,
             noise=0.0,
-            proxies=len(self._material.proxy),
+            held_out=self._held_out,
+            proxies=self._proxies,
             limits=self._wanted.limits,
             deeper=deeper,
         )
