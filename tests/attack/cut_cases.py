@@ -173,6 +173,48 @@ def target(
     )
 
 
+def computed(front: Callable[[Array], tuple[Array, ...]]) -> Target:
+    """Return a cut behind a front that no framework differentiates, for grainy images."""
+    return replace(
+        target(identity, images=GRAINY),
+        front=front,
+        tensors=tuple(
+            TensorInfo(f"t{i}", str(t.dtype), (-1, *t.shape[1:]))
+            for i, t in enumerate(front(GRAINY[:1]))
+        ),
+        model=None,
+    )
+
+
+def substituted(images: Array) -> tuple[Array, ...]:
+    """Each pixel has another of 17 levels for each of 17, and another place."""
+    levels, places = (np.random.default_rng(6).permutation(count) for count in (17, 64))
+    numbers = levels[np.rint(16 * images).astype(np.int64)] / 16
+    return (numbers.reshape(len(images), 64)[:, places].astype(np.float32),)
+
+
+def ordered(images: Array) -> tuple[Array, ...]:
+    """All values in order, and the places that they had."""
+    rows = images.reshape(len(images), 64)
+    places = np.argsort(-rows, axis=1, kind="stable")
+    return np.take_along_axis(rows, places, axis=1), places
+
+
+def pooled(images: Array) -> tuple[Array, ...]:
+    """The largest of each two values below each other, and their places, counted in the batch."""
+    rows = images.reshape(len(images), 4, 2, 8)
+    values, above = rows.max(axis=2), rows.argmax(axis=2)
+    places = 16 * np.arange(4)[:, None] + 8 * above + np.arange(8)
+    return values, places + 64 * np.arange(len(images))[:, None, None]
+
+
+def coded(images: Array) -> tuple[Array, ...]:
+    """One number for each two pixels, of 289, in no order."""
+    codes = np.random.default_rng(6).permutation(289)
+    levels = np.rint(16 * images).astype(np.int64).reshape(len(images), 32, 2)
+    return (codes[17 * levels[..., 0] + levels[..., 1]],)
+
+
 def attacked(
     at: Target, *attacks: Any, budget: Budget = BUDGET, seed: int = 1
 ) -> tuple[list[Outcome], Verdict]:
@@ -228,6 +270,32 @@ def case_rotation_is_unsafe() -> None:
 def case_what_all_numbers_share_hides_nothing() -> None:
     """Nor does it help that a hundred-thousandth of each number is what differs."""
     _unsafe_by_decoder(shared_part, GRAINY)
+
+
+def case_a_substitution_of_levels_is_unsafe() -> None:
+    """Pixels of which each is a function, and no line, of one number that stands elsewhere."""
+    made, verdict = attacked(computed(substituted), by_queries())
+    assert verdict.verdict == "unsafe", verdict.because
+    assert made[0].notes == ("decoded by tables",)
+
+
+def case_places_are_put_back() -> None:
+    """Values in order, or the largest of several, cross beside the places that they had."""
+    for front in (ordered, pooled):
+        _, verdict = attacked(computed(front), by_queries(), budget=Budget(5, 120))
+        assert verdict.verdict == "unsafe", verdict.because
+
+
+def case_codes_that_nobody_reads_are_never_safe() -> None:
+    """Where numbers are codes and too many for tables, a decoder that fails proves nothing."""
+    made, verdict = attacked(computed(coded), by_queries(), budget=Budget(5, 120))
+    assert verdict.verdict == "undecided", verdict.because
+    assert "codes or places" in verdict.because
+    assert "codes or places" in made[0].notes[0]
+    with patch.object(decoder, "affordable", return_value=False):
+        made, verdict = attacked(computed(substituted), by_queries(), budget=Budget(5, 120))
+    assert verdict.verdict == "undecided", verdict.because
+    assert "codes or places" in verdict.because
 
 
 def case_first_convolution_is_unsafe() -> None:

@@ -212,7 +212,11 @@ def _missing(
                 return f"no decoder by {knows} was measured by {metric}"
             m = having[0]
             if not m.complete:
-                return f"the decoder by {knows} did not come to its end, in {m.steps} steps"
+                return (
+                    f"the decoder by {knows} did not come to its end, in {m.steps} steps, or what "
+                    "crosses is not what it can read: numbers that are not finite, or too many "
+                    "codes or places; the notes say which"
+                )
             if m.steps < limits.steps:
                 return f"the decoder by {knows} had {m.steps} steps, and {limits.steps} are wanted"
             if (count := min(m.examples, held_out)) < limits.held_out:
