@@ -246,7 +246,10 @@ class _Learner:
         ran = 0
         while ran < budget.steps and not deadline.over:
             drawn = random.choice(self._train, size, replace=False)
-            seen = [_jittered(f[drawn], most * random.random(), random) for f in self._features]
+            seen = [
+                _jittered(f[drawn], most * random.random(), random).astype(np.float32, copy=False)
+                for f in self._features
+            ]
             lost = step(self._images[drawn], *seen)
             ran += 1
             if not np.isfinite(lost):
@@ -345,4 +348,5 @@ def _jittered(features: Array, deviation: float, random: np.random.Generator) ->
 
 
 def _by_network(model: Any, features: list[Array], batch: int) -> Array:
-    return outputs(model, features, batch=batch)[0]
+    single = [f.astype(np.float32, copy=False) for f in features]
+    return outputs(model, single, batch=batch)[0]

@@ -27,6 +27,11 @@ _PENALTIES: Final = tuple(10.0**e for e in range(-8, 2))
 _SMALLEST: Final = (1e-14, 1e-12, 1e-10)
 
 
+_SMALLEST_OF_DOUBLES: Final = (1e-26, 1e-24, 1e-22, 1e-20, 1e-18, 1e-16)
+# Directions of more numbers than so are found by their kernel only, which is less work.
+_MOST_DIRECTIONS: Final = 4096
+
+
 @dataclass(frozen=True, slots=True)
 class Ridge:
     """A fitted decoder."""
@@ -68,17 +73,40 @@ def fit(
     typical = float(np.sqrt(np.median(_squares(points, points)))) or 1.0
     best: tuple[float, Ridge] | None = None
     for width in (None if each is None else typical * each for each in widths):
-        values, vectors = np.linalg.eigh(_kernel(points, points, width))
+        penalties = _PENALTIES if width else _SMALLEST + _PENALTIES
+        if width is None and _needs_no_squares(numbers):
+            basis, values, vectors, back = _directions(points)
+            penalties = _SMALLEST_OF_DOUBLES + penalties
+        else:
+            basis, (values, vectors) = points, np.linalg.eigh(_kernel(points, points, width))
+            back = vectors
         seen = vectors.T @ (pixels - mean)
-        reach = _kernel(others, points, width) @ vectors
-        for penalty in _PENALTIES if width else _SMALLEST + _PENALTIES:
+        reach = _kernel(others, basis, width) @ back
+        for penalty in penalties:
             scaled = seen / (np.maximum(values, 0) + penalty * len(points))[:, None]
             error = float(np.mean((reach @ scaled + mean - apart[1]) ** 2))
             if np.isfinite(error) and (best is None or error < best[0]):
-                best = error, Ridge(points, centre, vectors @ scaled, mean, width)
+                best = error, Ridge(basis, centre, back @ scaled, mean, width)
     if best is None:
         raise np.linalg.LinAlgError("no decoder gives finite numbers")
     return best[1]
+
+
+def _needs_no_squares(numbers: Array) -> bool:
+    """Tell whether numbers have digits that a linear kernel loses, and are not too many."""
+    few = numbers.shape[1] <= _MOST_DIRECTIONS
+    return numbers.dtype == np.float64 and few
+
+
+def _directions(points: Array) -> tuple[Array, Array, Array, Array]:
+    """Return what a linear kernel's decomposition is, found without its squares.
+
+    These are the directions that examples go in, as points of a kernel; the kernel's values and its
+    vectors; and by what each direction is multiplied on the way back.
+    """
+    left, strengths, right = np.linalg.svd(points / np.sqrt(points.shape[1]), full_matrices=False)
+    values = strengths**2
+    return right, values, left, np.diag(strengths * np.sqrt(points.shape[1]))
 
 
 def _kernel(a: Array, b: Array, width: float | None) -> Array:
