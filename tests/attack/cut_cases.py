@@ -42,7 +42,7 @@ from cloister.partition.assess.decoder_network import build, loss
 from cloister.partition.assess.frameworks import frameworks
 from cloister.partition.assess.gradients import optimizer, outputs, pulled_back, stepper
 from cloister.partition.assess.judging import ProjectionKL
-from cloister.partition.assess.metrics import ssim
+from cloister.partition.assess.metrics import different, ssim
 from cloister.partition.assess.optimisation import Optimisation
 from cloister.partition.assess.projection import resize
 from cloister.partition.assess.representation import DistanceCorrelation, FisherLeakage
@@ -58,6 +58,10 @@ DIGITS: Final = load_digits()
 ORDER: Final = np.random.default_rng(7).permutation(len(DIGITS.images))
 IMAGES: Final = (DIGITS.images[ORDER] / 16).astype(np.float32)[..., None]
 LABELS: Final = DIGITS.target[ORDER]
+# Of clean digits, any decoder guesses the gross shape from very little; of these, none does.
+GRAINY: Final = (
+    np.round(16 * (0.45 * IMAGES + 0.55 * np.random.default_rng(3).random(IMAGES.shape))) / 16
+).astype(np.float32)
 PUBLIC: Final = slice(600)
 PRIVATE: Final = slice(600, 750)
 layers: Final = keras.layers
@@ -81,6 +85,14 @@ def rotation(x: Any) -> Any:
 def first_convolution(x: Any) -> Any:
     """The first layer of a plain CNN."""
     return layers.Conv2D(16, 3, padding="same", activation="relu")(x)
+
+
+def shared_part(x: Any) -> Any:
+    """An invertible linear layer: each number is the image's mean and a trace of one pixel."""
+    dense = layers.Dense(64, use_bias=False)
+    made = dense(layers.Flatten()(x))
+    dense.set_weights([(np.ones((64, 64)) / 64 + 1e-5 * np.eye(64)).astype(np.float32)])
+    return made
 
 
 def branches(x: Any) -> Any:
@@ -123,13 +135,20 @@ def overflowing(x: Any) -> Any:
     return layers.Concatenate()([over, x])
 
 
-def target(build: Build, *, noise: float = 0.0, low: float = 0.0, high: float = 1.0) -> Target:
+def target(
+    build: Build,
+    *,
+    noise: float = 0.0,
+    low: float = 0.0,
+    high: float = 1.0,
+    images: Array = IMAGES,
+) -> Target:
     """Return a cut behind such a front, for images in [low, high]."""
     keras.utils.set_random_seed(3)
     inputs = keras.Input((8, 8, 1))
     made = build(inputs)
     model = keras.Model(inputs, made if isinstance(made, list) else [made])
-    images = IMAGES * (high - low) + low
+    images = images * (high - low) + low
     random = np.random.default_rng(5)
 
     def front(batch: Array) -> tuple[Array, ...]:
@@ -154,6 +173,48 @@ def target(build: Build, *, noise: float = 0.0, low: float = 0.0, high: float = 
     )
 
 
+def computed(front: Callable[[Array], tuple[Array, ...]]) -> Target:
+    """Return a cut behind a front that no framework differentiates, for grainy images."""
+    return replace(
+        target(identity, images=GRAINY),
+        front=front,
+        tensors=tuple(
+            TensorInfo(f"t{i}", str(t.dtype), (-1, *t.shape[1:]))
+            for i, t in enumerate(front(GRAINY[:1]))
+        ),
+        model=None,
+    )
+
+
+def substituted(images: Array) -> tuple[Array, ...]:
+    """Each pixel has another of 17 levels for each of 17, and another place."""
+    levels, places = (np.random.default_rng(6).permutation(count) for count in (17, 64))
+    numbers = levels[np.rint(16 * images).astype(np.int64)] / 16
+    return (numbers.reshape(len(images), 64)[:, places].astype(np.float32),)
+
+
+def ordered(images: Array) -> tuple[Array, ...]:
+    """All values in order, and the places that they had."""
+    rows = images.reshape(len(images), 64)
+    places = np.argsort(-rows, axis=1, kind="stable")
+    return np.take_along_axis(rows, places, axis=1), places
+
+
+def pooled(images: Array) -> tuple[Array, ...]:
+    """The largest of each two values below each other, and their places, counted in the batch."""
+    rows = images.reshape(len(images), 4, 2, 8)
+    values, above = rows.max(axis=2), rows.argmax(axis=2)
+    places = 16 * np.arange(4)[:, None] + 8 * above + np.arange(8)
+    return values, places + 64 * np.arange(len(images))[:, None, None]
+
+
+def coded(images: Array) -> tuple[Array, ...]:
+    """One number for each two pixels, of 289, in no order."""
+    codes = np.random.default_rng(6).permutation(289)
+    levels = np.rint(16 * images).astype(np.int64).reshape(len(images), 32, 2)
+    return (codes[17 * levels[..., 0] + levels[..., 1]],)
+
+
 def attacked(
     at: Target, *attacks: Any, budget: Budget = BUDGET, seed: int = 1
 ) -> tuple[list[Outcome], Verdict]:
@@ -168,7 +229,8 @@ def attacked(
         [o.measure for o in made],
         attention=False,
         noise=at.noise,
-        proxies=len(at.proxy),
+        held_out=different(at.private),
+        proxies=different(at.proxy),
         limits=LIMITS,
         deeper=(),
     )
@@ -185,8 +247,8 @@ def by_representation() -> Decoder:
     return Decoder(knows="representation", width=8)
 
 
-def _unsafe_by_decoder(build: Build) -> None:
-    made, verdict = attacked(target(build), by_queries())
+def _unsafe_by_decoder(build: Build, images: Array = IMAGES) -> None:
+    made, verdict = attacked(target(build, images=images), by_queries())
     assert verdict.verdict == "unsafe", verdict.because
     assert verdict.because.startswith("Decoder by queries")
     examples = made[0].examples
@@ -203,6 +265,37 @@ def case_identity_is_unsafe() -> None:
 def case_rotation_is_unsafe() -> None:
     """A cut behind a random rotation, of which nobody sees anything by eye, is unsafe."""
     _unsafe_by_decoder(rotation)
+
+
+def case_what_all_numbers_share_hides_nothing() -> None:
+    """Nor does it help that a hundred-thousandth of each number is what differs."""
+    _unsafe_by_decoder(shared_part, GRAINY)
+
+
+def case_a_substitution_of_levels_is_unsafe() -> None:
+    """Pixels of which each is a function, and no line, of one number that stands elsewhere."""
+    made, verdict = attacked(computed(substituted), by_queries())
+    assert verdict.verdict == "unsafe", verdict.because
+    assert made[0].notes == ("decoded by tables",)
+
+
+def case_places_are_put_back() -> None:
+    """Values in order, or the largest of several, cross beside the places that they had."""
+    for front in (ordered, pooled):
+        _, verdict = attacked(computed(front), by_queries(), budget=Budget(5, 120))
+        assert verdict.verdict == "unsafe", verdict.because
+
+
+def case_codes_that_nobody_reads_are_never_safe() -> None:
+    """Where numbers are codes and too many for tables, a decoder that fails proves nothing."""
+    made, verdict = attacked(computed(coded), by_queries(), budget=Budget(5, 120))
+    assert verdict.verdict == "undecided", verdict.because
+    assert "codes or places" in verdict.because
+    assert "codes or places" in made[0].notes[0]
+    with patch.object(decoder, "affordable", return_value=False):
+        made, verdict = attacked(computed(substituted), by_queries(), budget=Budget(5, 120))
+    assert verdict.verdict == "undecided", verdict.because
+    assert "codes or places" in verdict.because
 
 
 def case_first_convolution_is_unsafe() -> None:

@@ -87,7 +87,7 @@ def test_what_a_format_needs_is_named(
     with pytest.raises(MissingExtraError) as caught:
         _whole(open_model((tmp_path if name == "model.onnx" else MODELS) / name))
     assert caught.value.code == "extra.missing"
-    assert f"cloister[{extra}]" in (caught.value.hint or "")
+    assert f"[{extra}]" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(("kind", "root"), [("litert", "ai_edge_litert"), ("onnx", "onnxruntime")])

@@ -15,6 +15,7 @@ from cloister.partition.assess.defences import try_defence
 from cloister.partition.assess.judging import ProjectionKL
 from cloister.partition.assess.knock_off import KnockOff, Victim
 from cloister.partition.assess.membership import MembershipInference
+from cloister.partition.assess.metrics import different
 from cloister.partition.assess.networks import Network, probabilities
 from cloister.partition.assess.optimisation import Optimisation
 from cloister.partition.assess.projection import maps_of, project
@@ -105,7 +106,8 @@ def assess_cut(
         measures,
         attention=attends(network.graph.nodes),
         noise=0.0,
-        proxies=len(material.proxy),
+        held_out=different(material.private),
+        proxies=different(material.proxy),
         limits=limits,
         deeper=(),  # `order.settle` judges again, beside the others
     )

@@ -4,8 +4,9 @@ Two adversaries. One has *queries*: he gives the secret front public images and 
 nothing is stronger without the weights. The other sees *representations* only: he trains a front of
 his own (`surrogate.py`), and his decoder on that.
 
-All crossing tensors are decoded together, by a network and by regressions in closed form
-(`ridge.py`). By queries, public images that none was trained on choose between them.
+All crossing tensors are decoded together, by a network, by regressions in closed form (`ridge.py`)
+and by tables (`tables.py`). By queries, public images that none was trained on choose between them,
+by what a verdict asks; and what looks like places is put there (`places.py`).
 
 A surrogate is not the front: a decoder that fits it closely fits nothing else. So decoders of
 representations learn with noise on their features as well as without, and each channel of what
@@ -17,7 +18,7 @@ that the adversary is taken to have chosen well.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -26,10 +27,12 @@ from cloister.partition.assess.clock import Deadline
 from cloister.partition.assess.decoder_network import build, loss
 from cloister.partition.assess.features import Standard, flat, shaped
 from cloister.partition.assess.gradients import optimizer, outputs, stepper
-from cloister.partition.assess.metrics import ssim
+from cloister.partition.assess.metrics import found, gain, spread, ssim
+from cloister.partition.assess.places import Places, are_codes, point
 from cloister.partition.assess.ridge import MAX_NUMBERS, fit
 from cloister.partition.assess.showing import outcomes
 from cloister.partition.assess.surrogate import Trainer, in_batches, train_surrogate
+from cloister.partition.assess.tables import MOST_VALUES, Bins, affordable, fit_tables
 
 __all__ = ["Decoder"]
 
@@ -41,6 +44,14 @@ _ENOUGH: Final = 0.95
 # Deviations of the noise on standardised features. Behind two convolutions, 1 takes a regression on
 # digits from a tenth to half of the way; behind one it costs a twentieth.
 _JITTERS: Final = {"queries": (0.0,), "representation": (0.0, 0.3, 1.0)}
+# A regression on bins has as many numbers as there are bins of all.
+_MOST_FLAGS: Final = 2**15
+# Among so many images kept apart the originals are looked for: enough to choose a decoder by.
+_SOUGHT: Final = 64
+_UNREAD: Final = (
+    "numbers that cross may be codes or places, and are too many for the decoders that read such, "
+    "so a failure is no evidence"
+)
 _Decode = Callable[[list[Array]], Array]
 
 
@@ -67,7 +78,8 @@ class Decoder:
         """Train on public images, decode the held-out ones. A step is one batch of the network's.
 
         Incomplete when time ran out before all steps of all restarts, the surrogate's among them,
-        where what crosses is not all finite, and where a decoder came to no finite numbers.
+        where what crosses is not all finite or has codes that no decoder by queries reads, and
+        where a decoder came to no finite numbers.
         By queries, a decoder that is as good as perfect on images kept apart ends the search early;
         a surrogate's images say less about what crosses.
         """
@@ -85,16 +97,22 @@ class Decoder:
             )
             pairs_of, complete = made.front, made.complete
             notes.append(made.how)
-        pairs = in_batches(pairs_of, target.proxy, budget.batch)
+        pairs, batch = in_batches(pairs_of, target.proxy, budget.batch), budget.batch
+        asks = self._knows == "queries"
+        if asks and point(pairs.tensors):
+            # Some runtimes count places along the batch; who is served sends one image at a time.
+            batch = 1
+            pairs = in_batches(pairs_of, target.proxy, batch)
         learner = _Learner(
             target,
             pairs.tensors,
             jitters=_JITTERS[self._knows],
             seed=seed,
+            codes=asks,
         )
         steps = 0
         for restart in range(budget.restarts):
-            if self._knows == "queries" and learner.best >= _ENOUGH:
+            if asks and learner.best >= _ENOUGH:
                 break
             ran = learner.network(
                 width=self._width,
@@ -107,8 +125,8 @@ class Decoder:
             )
             steps += ran
             complete = complete and ran == budget.steps
-        crossing = in_batches(target.front, target.private, budget.batch)
-        if self._knows == "queries":
+        crossing = in_batches(target.front, target.private, batch)
+        if asks:
             how, reconstructions = learner.decode(crossing.tensors)
         else:
             how, reconstructions = learner.decode_best(
@@ -117,6 +135,9 @@ class Decoder:
         complete = complete and pairs.finite and crossing.finite and learner.good
         if not (pairs.finite and crossing.finite):
             notes.append("not all numbers that cross are finite, so a failure is no evidence")
+        if learner.unread:
+            complete = False
+            notes.append(_UNREAD)
         progress(1.0)
         notes.append(f"decoded by {how}")
         return outcomes(
@@ -131,6 +152,13 @@ class Decoder:
         )
 
 
+class _Score(NamedTuple):
+    """How good a decoder is; what a verdict asks comes first."""
+
+    reached: float
+    similarity: float
+
+
 class _Learner:
     """Pairs to learn from, and the decoders so far, scored by pairs that are kept apart."""
 
@@ -141,8 +169,12 @@ class _Learner:
         *,
         jitters: tuple[float, ...],
         seed: int,
+        codes: bool,
     ) -> None:
-        """Split the pairs, and try regressions at once where all numbers fit."""
+        """Split the pairs, and try regressions and tables at once where all numbers fit.
+
+        `codes` says whether numbers may be read as places and codes too: a surrogate's are neither.
+        """
         images = target.unit(target.proxy)
         self._random = np.random.default_rng(seed)
         order = self._random.permutation(len(images))
@@ -150,32 +182,39 @@ class _Learner:
         self._apart, self._train = order[:split], order[split:]
         self._images = images
         self._jitters = jitters
-        features = shaped(crossing)
+        own = [each[self._train] for each in crossing]
+        self._places = Places(own if codes else (), pixels=images[0].size)
+        features = self._read(crossing)
         self._standard = Standard([f[self._train] for f in features])
         self._features = self._standard(features)
-        self._decoders: list[tuple[float, str, _Decode]] = []
+        self._decoders: list[tuple[_Score, str, _Decode]] = []
         self.good = True
         self._offer("the mean image", self._guess)
-        if sum(f[0].size for f in features) <= MAX_NUMBERS:
+        numbers, tried = sum(f[0].size for f in features), False
+        if numbers <= MAX_NUMBERS:
             for jitter in jitters:
                 self._regression(jitter)
+            if codes:
+                tried = self._by_tables()
+        unread = (t for i, t in enumerate(own) if codes and i not in self._places.tensors)
+        self.unread = any(are_codes(t) and not (tried and _few_values(t)) for t in unread)
 
     @property
     def best(self) -> float:
-        """The mean SSIM of the best decoder on images kept apart."""
-        return max(score for score, _, _ in self._decoders)
+        """The mean SSIM, on images kept apart, of the decoder that has most of it."""
+        return max(score.similarity for score, _, _ in self._decoders)
 
     def decode(self, crossing: tuple[Array, ...]) -> tuple[str, Array]:
         """Return images in [0, 1] by the decoder that does best on images kept apart."""
         _, name, decode = max(self._decoders, key=lambda each: each[0])
-        return name, self._made(decode, self._standard(shaped(crossing)))
+        return name, self._made(decode, self._standard(self._read(crossing)))
 
     def decode_best(self, crossing: tuple[Array, ...], originals: Array) -> tuple[str, Array]:
         """Return images by the decoder that does best on these, channels brought to its scale."""
-        features = shaped(crossing)
+        features = self._read(crossing)
         aligned = Standard(features)(features)
         made = [(name, self._made(decode, aligned)) for _, name, decode in self._decoders]
-        return max(made, key=lambda each: float(ssim(each[1], originals).mean()))
+        return max(made, key=lambda each: self._score(each[1], originals))
 
     def network(
         self,
@@ -207,7 +246,10 @@ class _Learner:
         ran = 0
         while ran < budget.steps and not deadline.over:
             drawn = random.choice(self._train, size, replace=False)
-            seen = [_jittered(f[drawn], most * random.random(), random) for f in self._features]
+            seen = [
+                _jittered(f[drawn], most * random.random(), random).astype(np.float32, copy=False)
+                for f in self._features
+            ]
             lost = step(self._images[drawn], *seen)
             ran += 1
             if not np.isfinite(lost):
@@ -219,8 +261,19 @@ class _Learner:
 
     def _offer(self, name: str, decode: _Decode) -> None:
         made = self._made(decode, [f[self._apart] for f in self._features])
-        score = float(ssim(made, self._images[self._apart]).mean())
-        self._decoders.append((score, name, decode))
+        self._decoders.append((self._score(made, self._images[self._apart]), name, decode))
+
+    def _score(self, made: Array, originals: Array) -> _Score:
+        """Return what images are worth by the two numbers that a verdict is about."""
+        guess = self._images[self._train].mean(axis=0, keepdims=True)
+        alike = ssim(made, originals)
+        gains = gain(alike, ssim(np.broadcast_to(guess, originals.shape), originals))
+        tenth = spread(gains, lower_is_worse=False, seed=0).worst_decile
+        sought = found(made[:_SOUGHT], originals[:_SOUGHT])
+        return _Score(max(tenth, float(sought.mean())), float(alike.mean()))
+
+    def _read(self, crossing: tuple[Array, ...]) -> list[Array]:
+        return shaped((*crossing, *self._places(crossing)))
 
     def _made(self, decode: _Decode, features: list[Array]) -> Array:
         """Return what a decoder makes, in [0, 1]; what is no number is black, and not good."""
@@ -250,6 +303,41 @@ class _Learner:
             return
         self._offer("regression", lambda f: ridge(flat(f)).reshape(-1, *shape))
 
+    def _by_tables(self) -> bool:
+        """Offer tables, and a regression on bins; False where there is too much for tables."""
+        shape = self._images.shape[1:]
+        numbers = flat(self._features)
+        pixels = self._images.reshape(len(self._images), -1)
+        own, images = numbers[self._train], pixels[self._train]
+        if not affordable(own.shape[1], images.shape[1]):
+            return False
+        bins = Bins.of(own)
+        tables = fit_tables(own, images, bins)
+        self._offer("tables", lambda f: tables(flat(f)).reshape(-1, *shape))
+        if own.shape[1] * bins.count > _MOST_FLAGS:
+            return True
+        try:
+            ridge = fit(
+                bins.flags(own),
+                images,
+                apart=(bins.flags(numbers[self._apart]), pixels[self._apart]),
+                widths=(None,),
+            )
+        except np.linalg.LinAlgError:
+            self.good = False
+        else:
+            self._offer(
+                "regression on bins", lambda f: ridge(bins.flags(flat(f))).reshape(-1, *shape)
+            )
+        return True
+
+
+def _few_values(tensor: Array) -> bool:
+    """Tell whether a table has a place for each value of every number."""
+    ascending = np.sort(tensor.reshape(len(tensor), -1), axis=0)
+    different = 1 + (ascending[1:] > ascending[:-1]).sum(axis=0)
+    return bool((different <= MOST_VALUES).all())
+
 
 def _jittered(features: Array, deviation: float, random: np.random.Generator) -> Array:
     if deviation == 0:
@@ -260,4 +348,5 @@ def _jittered(features: Array, deviation: float, random: np.random.Generator) ->
 
 
 def _by_network(model: Any, features: list[Array], batch: int) -> Array:
-    return outputs(model, features, batch=batch)[0]
+    single = [f.astype(np.float32, copy=False) for f in features]
+    return outputs(model, single, batch=batch)[0]

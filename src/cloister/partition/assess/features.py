@@ -121,7 +121,7 @@ class Standard:
         self._of = [_Scale.of(t) for t in tensors]
 
     def __call__(self, tensors: Sequence[Array]) -> list[Array]:
-        """Return other tensors on that scale, float32."""
+        """Return other tensors on that scale, float32; of doubles, doubles: all digits may tell."""
         return [scale(t) for t, scale in zip(tensors, self._of, strict=True)]
 
 
@@ -190,7 +190,7 @@ class _Scale:
                 yield start + int(channel), numbers[:, channel]
 
     def __call__(self, tensor: Array) -> Array:
-        made = np.empty(tensor.shape, np.float32)
+        made = np.empty(tensor.shape, np.result_type(tensor.dtype, np.float32))
         start = 0
         for part in self.parts(tensor):
             made[start : start + len(part)] = np.clip(part, -self.furthest, self.furthest)

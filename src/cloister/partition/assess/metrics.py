@@ -19,6 +19,7 @@ import numpy.typing as npt
 __all__ = [
     "LOWER_IS_WORSE",
     "Spread",
+    "different",
     "found",
     "gain",
     "mse",
@@ -96,18 +97,26 @@ def gain(similarities: Array, of_the_mean: Array) -> Array:
 def found(images: Array, candidates: Array) -> Array:
     """Return 1 where image i is most like candidate i of all candidates, by SSIM, else 0.
 
-    With n candidates, chance finds 1/n. A reconstruction that is equally like several is not found.
+    With n candidates, chance finds 1/n. A reconstruction that is equally like several is not found,
+    unless these are the original again: who finds a copy has found it. Where all are one image,
+    nothing is found.
     """
-    x, y = _Windowed.of(_small(images)), _Windowed.of(_small(candidates))
+    small = _small(candidates)
+    x, y = _Windowed.of(_small(images)), _Windowed.of(small)
     chunk = max(1, _PAIRS_AT_ONCE // y.planes.size)
     scores = np.concatenate(
         [x[i : i + chunk, None].like(y[None]) for i in range(0, len(x.planes), chunk)]
     )
     own = np.diagonal(scores)
-    others = scores.copy()
-    np.fill_diagonal(others, -np.inf)
-    own_is_most: Array = (own > others.max(axis=1) + 1e-9).astype(np.float64)
+    images_of = _numbered(small)
+    others = np.where(images_of[:, None] == images_of, -np.inf, scores).max(axis=1)
+    own_is_most: Array = (np.isfinite(others) & (own > others + 1e-9)).astype(np.float64)
     return own_is_most
+
+
+def different(images: Array) -> int:
+    """Return how many different images there are."""
+    return int(_numbered(images).max(initial=-1)) + 1
 
 
 def spread(values: Array, *, lower_is_worse: bool, seed: int) -> Spread:
@@ -182,6 +191,12 @@ def _filtered(planes: Array) -> Array:
     """Return the mean of every window of planes (…, h, w)."""
     result: Array = _windows(planes.shape[-2]) @ planes @ _windows(planes.shape[-1]).T
     return result
+
+
+def _numbered(images: Array) -> Array:
+    """Return a number for each image, the same for equal ones, from 0 on."""
+    known: dict[bytes, int] = {}
+    return np.array([known.setdefault(each.tobytes(), len(known)) for each in images], np.int64)
 
 
 def _small(images: Array) -> Array:

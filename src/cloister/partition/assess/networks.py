@@ -58,10 +58,10 @@ class Network:
                 code="config.value",
             )
         self.differentiable: Final = hasattr(source, "keras_model")
-        shape = graph.inputs[0].shape
-        self.channels_first: Final = graph.format == "onnx" or (
-            shape[1] in _PLANES and shape[3] not in _PLANES
-        )
+        _, first, _, last = graph.inputs[0].shape
+        # Operators of ONNX have channels first, and so do its images unless their sizes say not.
+        told = (first in _PLANES) != (last in _PLANES)
+        self.channels_first: Final = first in _PLANES if told else graph.format == "onnx"
         self._run: Final[dict[_Ends, RunningPart]] = {}
         self._plain_models: Final[dict[_Ends, Any]] = {}
 
@@ -83,22 +83,27 @@ class Network:
     def front(self, cut: Cut) -> Front:
         """Return the part before a cut as a function of images."""
         return lambda images: tuple(
-            self._last(t)
-            for t in self._through(self._inputs, list(cut.tensors), (self._fed(images),))
+            np.moveaxis(tensor, 1, -1) if self._moves(name) else tensor
+            for name, tensor in zip(
+                cut.tensors,
+                self._through(self._inputs, list(cut.tensors), (self._fed(images),)),
+                strict=True,
+            )
         )
 
     def rest(self, cut: Cut, tensors: Sequence[Array]) -> Array:
         """Return the first output for what crossed."""
-        given = tuple(self._first(t) for t in tensors)
+        given = tuple(
+            _channels_first(tensor) if self._moves(name) else tensor
+            for name, tensor in zip(cut.tensors, tensors, strict=True)
+        )
         return self._through(list(cut.tensors), self._outputs, given)[0]
 
     def infos(self, cut: Cut) -> tuple[TensorInfo, ...]:
         """Return what crosses, with channels last."""
         found = [self.graph.tensors[name] for name in cut.tensors]
-        if not self.channels_first:
-            return tuple(found)
         return tuple(
-            replace(i, shape=(i.shape[0], *i.shape[2:], i.shape[1])) if len(i.shape) == _GRID else i
+            replace(i, shape=(i.shape[0], *i.shape[2:], i.shape[1])) if self._moves(i.name) else i
             for i in found
         )
 
@@ -203,16 +208,19 @@ class Network:
 
     def _fed(self, images: Array) -> Array:
         info = self.graph.inputs[0]
-        return self._first(np.asarray(images, info.datatype))
+        given = np.asarray(images, info.datatype)
+        return _channels_first(given) if self.channels_first else given
 
-    def _first(self, tensor: Array) -> Array:
-        grid = self.channels_first and tensor.ndim == _GRID
-        return np.ascontiguousarray(np.moveaxis(tensor, -1, 1)) if grid else tensor
+    def _moves(self, name: str) -> bool:
+        """Tell whether a tensor has its channels first.
 
-    def _last(self, tensor: Array) -> Array:
-        return (
-            np.moveaxis(tensor, 1, -1) if self.channels_first and tensor.ndim == _GRID else tensor
-        )
+        So it is where images have; and in ONNX, but for what is shaped as the images are.
+        """
+        shape = self.graph.tensors[name].shape
+        if len(shape) != _GRID:
+            return False
+        as_images = shape[1:] == self.graph.inputs[0].shape[1:]
+        return self.channels_first or (self.graph.format == "onnx" and not as_images)
 
 
 def probabilities(scores: Array) -> Array:
@@ -223,6 +231,10 @@ def probabilities(scores: Array) -> Array:
     powers = np.exp(values - values.max(axis=1, keepdims=True))
     result: Array = powers / powers.sum(axis=1, keepdims=True)
     return result
+
+
+def _channels_first(tensor: Array) -> Array:
+    return np.ascontiguousarray(np.moveaxis(tensor, -1, 1))
 
 
 def _run(part: RunningPart, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -24,6 +24,7 @@ from cloister.partition.assess.attacking import (
 )
 from cloister.partition.assess.clock import Deadline
 from cloister.partition.assess.defences import DEFENCES
+from cloister.partition.assess.metrics import different
 from cloister.partition.assess.networks import Network
 from cloister.partition.assess.order import (
     back_position,
@@ -123,6 +124,7 @@ class Assessment:
             position for position in inner if position not in no_places
         )
         self._attention = attends(network.graph.nodes)
+        self._held_out, self._proxies = different(material.private), different(material.proxy)
         own = back_position(network.graph)
         self._backs = wanted.backs or (() if own is None else (own,))
         skipped = {} if wanted.cuts else {f"cut/{p}": why for p, why in no_places.items()}
@@ -309,7 +311,8 @@ class Assessment:
             cut.measures,
             attention=self._attention,
             noise=0.0,
-            proxies=len(self._material.proxy),
+            held_out=self._held_out,
+            proxies=self._proxies,
             limits=self._wanted.limits,
             deeper=deeper,
         )

@@ -57,8 +57,8 @@ class Limits:
             he gets 0.99.
         found: Of the way from chance (0) to certainty (1), the share of reconstructions by which
             the original is found among the held-out images.
-        held_out: Held-out images at least.
-        proxies: Public images at least.
+        held_out: Different held-out images at least.
+        proxies: Different public images at least.
         steps: Steps of each decoder at least.
     """
 
@@ -105,6 +105,7 @@ def decide(
     *,
     attention: bool,
     noise: float,
+    held_out: int,
     proxies: int,
     limits: Limits,
     deeper: Sequence[tuple[int, Measure]],
@@ -115,7 +116,8 @@ def decide(
         measures: All of the cut's; those of attacks that reconstruct decide.
         attention: Whether the network has attention (`attends`).
         noise: Standard deviation of the noise that the cut adds.
-        proxies: How many public images the decoders learnt from.
+        held_out: How many different images were held out.
+        proxies: How many different public images the decoders learnt from.
         limits: What counts.
         deeper: Measures of cuts behind it, with their positions (`carried`); empty before there
             are any: `order.settle` judges again.
@@ -127,7 +129,7 @@ def decide(
     strongest = max(reaches, key=lambda r: r.got / r.limit, default=None)
     if strongest is not None and strongest.got > strongest.limit:
         return Verdict("unsafe", f"{_sentence(strongest.said)}{_remark(attention=attention)}")
-    if missing := _missing(measures, proxies, limits):
+    if missing := _missing(measures, held_out, proxies, limits):
         return Verdict("undecided", f"{_sentence(missing)}{_remark(attention=attention)}")
     closest = max(reaches, key=lambda r: r.at_most / r.limit)
     if closest.at_most >= closest.limit:
@@ -193,10 +195,14 @@ def _reach(measure: Measure, limits: Limits) -> _Reach | None:
     return None
 
 
-def _missing(measures: Sequence[Measure], proxies: int, limits: Limits) -> str | None:
+def _missing(
+    measures: Sequence[Measure], held_out: int, proxies: int, limits: Limits
+) -> str | None:
     """Return what keeps the evidence from being enough for "safe", or None."""
     if proxies < limits.proxies:
-        return f"the decoders had {proxies} public images, and {limits.proxies} are wanted"
+        return (
+            f"the decoders had {proxies} different public images, and {limits.proxies} are wanted"
+        )
     for knows in _NEEDED:
         for metric in ("ssim-gain", "reidentified"):
             having = [
@@ -206,11 +212,15 @@ def _missing(measures: Sequence[Measure], proxies: int, limits: Limits) -> str |
                 return f"no decoder by {knows} was measured by {metric}"
             m = having[0]
             if not m.complete:
-                return f"the decoder by {knows} did not come to its end, in {m.steps} steps"
+                return (
+                    f"the decoder by {knows} did not come to its end, in {m.steps} steps, or what "
+                    "crosses is not what it can read: numbers that are not finite, or too many "
+                    "codes or places; the notes say which"
+                )
             if m.steps < limits.steps:
                 return f"the decoder by {knows} had {m.steps} steps, and {limits.steps} are wanted"
-            if m.examples < limits.held_out:
-                return f"{m.examples} images were held out, and {limits.held_out} are wanted"
+            if (count := min(m.examples, held_out)) < limits.held_out:
+                return f"{count} different images were held out, and {limits.held_out} are wanted"
     return None
 
 

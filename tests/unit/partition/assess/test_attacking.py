@@ -10,7 +10,7 @@ import pytest
 
 from cloister.partition.assess import attacking as module
 from cloister.partition.assess.sample import Material
-from cloister.partition.assess.verdict import Limits
+from cloister.partition.assess.verdict import Limits, Verdict
 from cloister.partition.graph import Cut, TensorInfo
 
 
@@ -73,3 +73,16 @@ def test_nobody_pays_for_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """An attack that cannot be stopped in time takes nothing of the shares of others."""
     budgets, _ = _assessed(monkeypatch, (500.0, 0.0, 0.0, 0.0))
     assert [each.seconds for each in budgets] == pytest.approx([25.0] * 4)
+
+
+def test_images_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four black images are one, held out as well as public."""
+    heard: dict[str, Any] = {}
+
+    def decided(_measures: Any, **counts: Any) -> Verdict:
+        heard.update(counts)
+        return Verdict("undecided", "nothing was measured")
+
+    monkeypatch.setattr(module, "decide", decided)
+    _assessed(monkeypatch, (1.0,))
+    assert (heard["held_out"], heard["proxies"]) == (1, 1)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cloister.partition.assess.metrics import (
+    different,
     found,
     gain,
     mse,
@@ -71,8 +72,16 @@ def test_nobody_is_found_by_a_picture_that_is_the_same_for_all() -> None:
     originals = np.random.default_rng(4).random((20, 12, 12, 1))
     mean = np.broadcast_to(originals.mean(axis=0), originals.shape)
     assert found(mean, originals).sum() <= 1
-    twins = np.repeat(originals[:10], 2, axis=0)
-    assert found(twins, twins).sum() == 0
+    grey = np.full((10, 12, 12, 1), 0.5)
+    assert found(originals[:10], grey).sum() == 0
+
+
+def test_who_finds_a_copy_has_found_the_original() -> None:
+    """Images that stand twice do not make an attack look as if it had failed."""
+    twins = np.repeat(np.random.default_rng(4).random((10, 12, 12, 1)), 2, axis=0)
+    near = np.clip(twins + 0.05 * np.random.default_rng(5).standard_normal(twins.shape), 0, 1)
+    assert found(near, twins) == pytest.approx(np.ones(20))
+    assert different(twins) == 10
 
 
 def test_large_images_are_compared_at_a_size_that_is_affordable() -> None:

@@ -17,6 +17,8 @@ from cloister.errors import ConfigError
 pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxruntime", reason="ONNX Runtime is not installed")
 
+from onnx import TensorProto, helper, numpy_helper
+
 from cloister.partition.assess.networks import Network, probabilities
 from cloister.partition.cuts import all_cuts
 from cloister.partition.graph import TensorInfo
@@ -45,6 +47,43 @@ def test_parts_are_the_whole() -> None:
         assert np.array_equal(network.rest(cut, crossing), whole[:5])
         several += len(crossing) > 1
     assert several > 2
+
+
+def test_onnx_takes_images_with_channels_last_too() -> None:
+    """Sizes say so. What it transposes has its channels first, as operators of ONNX have."""
+    network = Network(ONNXSource(_with_channels_last()))
+    assert network.image == (8, 6, 1)
+    images = IMAGES[:5, :8, :6, :1]
+    whole = network.scores(images)
+    shapes = []
+    for cut in all_cuts(network.graph)[1:-1]:
+        crossing = network.front(cut)(images)
+        shapes.append(crossing[0].shape[1:])
+        assert [i.shape[1:] for i in network.infos(cut)] == shapes[-1:]
+        assert np.array_equal(network.rest(cut, crossing), whole)
+    assert shapes[:3] == [(8, 6, 1), (8, 6, 1), (6, 4, 2)]
+    assert np.array_equal(network.front(all_cuts(network.graph)[2])(images)[0], 2 * images)
+
+
+def _with_channels_last() -> bytes:
+    weights = np.random.default_rng(1).random((2, 1, 3, 3), np.float32)
+    constants = {"two": np.float32(2), "w": weights, "fc": np.ones((48, 10), np.float32)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Mul", ["image", "two"], ["doubled"]),
+            helper.make_node("Transpose", ["doubled"], ["turned"], perm=[0, 3, 1, 2]),
+            helper.make_node("Conv", ["turned", "w"], ["grid"]),
+            helper.make_node("Flatten", ["grid"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "fc"], ["scores"]),
+            helper.make_node("Softmax", ["scores"], ["label"]),
+        ],
+        "last",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 8, 6, 1])],
+        [helper.make_tensor_value_info("label", TensorProto.FLOAT, ["n", 10])],
+        [numpy_helper.from_array(np.asarray(a), name) for name, a in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(model.SerializeToString())
 
 
 def test_it_gives_no_gradients() -> None:

@@ -42,18 +42,18 @@ def _graph(depth: int = DEPTH) -> Graph:
 
 
 def _material(side: int = 4) -> Material:
-    images = RANDOM.random((40, side, side, 1)).astype(np.float32)
+    images = RANDOM.random((130, side, side, 1)).astype(np.float32)
     return Material(
-        private=images[:10],
-        proxy=images[10:],
-        private_labels=np.arange(10) % 3,
+        private=images[:100],
+        proxy=images[100:],
+        private_labels=np.arange(100) % 3,
         proxy_labels=np.arange(30) % 3,
         private_property=None,
         proxy_property=None,
         members=None,
         low=0.0,
         high=1.0,
-        images=40,
+        images=130,
         digest=bytes(32),
         proxy_digest=bytes(32),
         notes=(),

@@ -47,7 +47,13 @@ def failed_decoders() -> list[Measure]:
 
 def of(measures: list[Measure], *, attention: bool = False, noise: float = 0.0) -> Verdict:
     return decide(
-        measures, attention=attention, noise=noise, proxies=1000, limits=LIMITS, deeper=()
+        measures,
+        attention=attention,
+        noise=noise,
+        held_out=200,
+        proxies=1000,
+        limits=LIMITS,
+        deeper=(),
     )
 
 
@@ -107,9 +113,29 @@ def test_nothing_measured_is_undecided() -> None:
 
 def test_few_public_images_make_a_decoder_that_proves_nothing() -> None:
     verdict = decide(
-        failed_decoders(), attention=False, noise=0, proxies=499, limits=LIMITS, deeper=()
+        failed_decoders(),
+        attention=False,
+        noise=0,
+        held_out=200,
+        proxies=499,
+        limits=LIMITS,
+        deeper=(),
     )
     assert verdict.verdict == "undecided"
+
+
+def test_images_that_stand_twice_are_one() -> None:
+    verdict = decide(
+        failed_decoders(),
+        attention=False,
+        noise=0,
+        held_out=99,
+        proxies=1000,
+        limits=LIMITS,
+        deeper=(),
+    )
+    assert verdict.verdict == "undecided"
+    assert verdict.because.startswith("99 different images were held out")
 
 
 def test_the_papers_measure_statistics_and_bounds_decide_nothing() -> None:
@@ -157,6 +183,7 @@ def test_what_was_got_deeper_was_got_here() -> None:
             failed_decoders(),
             attention=False,
             noise=0,
+            held_out=200,
             proxies=500,
             limits=LIMITS,
             deeper=deeper,
