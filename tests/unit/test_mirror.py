@@ -97,7 +97,6 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "partition/assess/attack.py": "types only; attack/test_cut_leakage.py",
     "partition/assess/bounds.py": "TensorFlow: attack/test_cut_leakage.py",
     "partition/assess/clock.py": "the edge: reads a clock",
-    "partition/assess/decoder.py": "TensorFlow: attack/test_cut_leakage.py",
     "partition/assess/decoder_network.py": "TensorFlow: attack/test_cut_leakage.py",
     "partition/assess/decorrelation.py": "TensorFlow: integration/test_assessment.py",
     "partition/assess/defences.py": "TensorFlow: integration/test_assessment.py",
