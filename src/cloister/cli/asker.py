@@ -21,6 +21,7 @@ __all__ = [
     "POLICY",
     "PRINCIPAL",
     "PRIVATE_KEY",
+    "TRUST",
     "pinned_policy",
     "who_asks",
 ]
@@ -36,6 +37,9 @@ PRINCIPAL: Any = typer.Option("", help="The name that the server knows your key 
 KEY: Any = typer.Option(None, help="Your key's file, from cloister key new.")
 CERTIFICATE: Any = typer.Option(None, help="Instead of a key: your certificate, PEM.")
 PRIVATE_KEY: Any = typer.Option(None, help="The certificate's private key, PEM.")
+TRUST: Any = typer.Option(
+    None, help="domain.json of who runs the model, where you have no trust domain of your own."
+)
 
 
 def pinned_policy(policy: str, any_policy: str) -> str | AnyPolicy:

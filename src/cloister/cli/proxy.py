@@ -18,7 +18,7 @@ __all__ = ["command"]
 def command(  # noqa: PLR0917  # options: typer passes them by name
     url: str = typer.Argument(help="https://HOST or http://HOST of the server's balancer."),
     identity: str = typer.Option(help="SPIFFE ID that the server must prove; may end in /*."),
-    trust: Path | None = typer.Option(None, help="domain.json (default: the domain's)."),
+    trust: Path | None = asker.TRUST,
     policy: str = asker.POLICY,
     any_policy: str = asker.ANY_POLICY,
     principal: str = asker.PRINCIPAL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +28,7 @@ _SHOWN_ROWS: Final = 20
 def command(  # noqa: PLR0917  # options: typer passes them by name
     url: str = typer.Argument(help="https://HOST:PORT."),
     file: Path = typer.Argument(
-        help="The input: .npy; or .json with nested lists, or an object of them by input."
+        help="The input: .npy, or .npz by input; or .json with nested lists, or an object of them."
     ),
     identity: str = typer.Option(help="SPIFFE ID that the server must prove; may end in /*."),
     model: str | None = typer.Option(None, help="The model, where the server has several."),
@@ -41,6 +42,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     key: Path | None = asker.KEY,
     certificate: Path | None = asker.CERTIFICATE,
     private_key: Path | None = asker.PRIVATE_KEY,
+    trust: Path | None = asker.TRUST,
     domain: Path | None = settings.DOMAIN,
     as_json: bool = typer.Option(
         False, "--json", help="One JSON object; NaN and infinities are texts."
@@ -52,13 +54,13 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     from cloister.inference import Client
     from cloister.inference.private import PrivateClient
 
-    trust = settings.find_domain(domain).directory / "domain.json"
+    pinned = trust or settings.find_domain(domain).directory / "domain.json"
     said = _read_json(file) if file.suffix == ".json" else read_array(file)
     client: ModelClient
     if private:
         client = PrivateClient(
             url,
-            trust=trust,
+            trust=pinned,
             identity=identity,
             policy=asker.pinned_policy(policy, any_policy),
             asker=asker.who_asks(principal, key, certificate, private_key),
@@ -69,7 +71,7 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
             "a policy, and who asks, are for queries with --private", code="config.value"
         )
     else:
-        client = Client(url, trust=trust, identity=identity, model=model)
+        client = Client(url, trust=pinned, identity=identity, model=model)
     with client:
         inputs = typed(said, client.describe().inputs) if file.suffix == ".json" else said
         answer = client.predict(inputs)
@@ -116,9 +118,20 @@ def read_array(file: Path) -> Any:
     try:
         if file.suffix == ".json":
             return np.asarray(_read_json(file))
-        return np.load(file, allow_pickle=False)
-    except (OSError, ValueError) as e:
+        with file.open("rb") as opened:
+            found = np.load(opened, allow_pickle=False)
+            return found if isinstance(found, np.ndarray) else _named(found)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as e:
         raise _no_numbers(file) from e
+
+
+def _named(archive: Any) -> dict[str, Any]:
+    """Return the arrays of an .npz file, which together are no larger than a file may be."""
+    with archive:
+        sizes = [each.file_size for each in archive.zip.infolist()]
+        if sum(sizes) > _MAX_INPUT_BYTES:
+            raise ConfigError("the arrays are larger than 1 GiB", code="config.value")
+        return {name: archive[name] for name in archive.files}
 
 
 def typed(said: Any, inputs: Sequence[TensorSpec]) -> Any:
@@ -172,7 +185,7 @@ def _require_moderate(file: Path) -> None:
     try:
         size = file.stat().st_size
     except OSError as e:
-        raise _no_numbers(file) from e
+        raise ConfigError(f"{file} cannot be read: {e.strerror}", code="config.file") from e
     if size > _MAX_INPUT_BYTES:
         raise ConfigError(f"{file} is larger than 1 GiB", code="config.value")
 

@@ -55,6 +55,7 @@ _MAX_RESPONSE_BYTES: Final = 256 * 2**20
 _MAX_DOMAIN_BYTES: Final = 65536
 _BATCH_BYTES: Final = 8 * 2**20  # well below the server's limit on a body
 _ANSWER_HEAD_BYTES: Final = 4096  # what an answer has beside its tensors, more than enough
+_MOST_NAMES: Final = 20
 _TEXT_BYTES: Final = 256  # of an element without a fixed size
 _OK, _BUSY, _LATE = 200, 503, 504
 _CLIENT_ERRORS: Final = range(400, 500)
@@ -240,11 +241,16 @@ class ModelClient:
 
     def _only_model(self) -> str:
         names = self._get("/v2").get("models")
-        if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise _odd(self._channel.where)
+        if len(names) != 1:
+            shown = ", ".join(_clean(name) for name in names[:_MOST_NAMES]) or "none"
             raise ConfigError(
-                "the server has several models; say which", code="config.missing", hint="model=..."
+                "the server has not one model alone; say which",
+                code="config.missing",
+                hint=f"model=… in Python, --model … on the command line; it has: {shown}",
             )
-        return names[0]
+        return str(names[0])
 
     def _get(self, target: str) -> dict[str, Any]:
         response = self._channel.exchange(HTTPRequest("GET", target, {}, b""))
@@ -331,6 +337,9 @@ def _fitting(array: Array, spec: TensorSpec) -> Array:
             f"input {spec.name} has shape {list(array.shape)}, "
             f"and the model takes {list(spec.shape)}",
             code="config.value",
+            hint="an example alone needs a first axis: array[None]"
+            if array.ndim == len(spec.shape) - 1
+            else None,
         )
     return array.astype(wanted, copy=False)
 
@@ -400,8 +409,12 @@ def _sentence(body: bytes) -> str:
     except (ValueError, RecursionError):
         record = None
     text = record.get("error") if isinstance(record, dict) else None
-    clean = "".join(c if c.isprintable() else " " for c in str(text)[:500])
-    return clean if text else "no reason given"
+    return _clean(str(text)) if text else "no reason given"
+
+
+def _clean(text: str) -> str:
+    """Return what a server says as one line of moderate length."""
+    return "".join(c if c.isprintable() else " " for c in text[:500])
 
 
 def _odd(where: str) -> RemoteProtocolError:

@@ -91,11 +91,40 @@ def test_input_is_an_array_or_lists(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[[1, 2], [3, 4]]")
     assert read_array(tmp_path / "a.json").shape == (2, 2)
     np.save(tmp_path / "b.npy", np.array([object()]), allow_pickle=True)
-    for name in ("b.npy", "none.npy"):
+    (tmp_path / "empty.npy").touch()
+    (tmp_path / "broken.npz").write_bytes(b"PK\3\4")
+    for name in ("b.npy", "none.npy", "empty.npy", "broken.npz"):
         with pytest.raises(ConfigError) as caught:
             read_array(tmp_path / name)
         assert caught.value.code == "config.file"
         assert "allow_pickle" not in caught.value.public
+
+
+def test_arrays_by_name_are_an_archive(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `numpy.savez` writes them; together they are no larger than a file may be."""
+    np.savez_compressed(door.folder / "in.npz", x=np.ones(1), y=np.ones(1))
+    ask = ("query", "https://127.0.0.1:1", "in.npz", "--identity", "spiffe://x/*")
+    assert door.record(*ask, "--model", "two")["outputs"] == {"a": [4.0], "b": [4.0]}
+    np.savez_compressed(tmp_path / "large.npz", x=np.zeros(10_000))
+    monkeypatch.setattr("cloister.cli.query._MAX_INPUT_BYTES", 10_000)
+    with pytest.raises(ConfigError, match="larger"):
+        read_array(tmp_path / "large.npz")
+
+
+def test_whose_domain_file_it_is_can_be_said(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who only asks has no trust domain of his own."""
+    given: dict[str, Any] = {}
+
+    def client(url: str, **more: Any) -> FakeClient:
+        given.update(more)
+        return FakeClient(url, model=more["model"])
+
+    monkeypatch.setattr(inference, "Client", client)
+    np.save(door.folder / "in.npy", np.array([1]))
+    door.record(*_ASK, "--trust", "theirs.json")
+    assert given["trust"] == Path("theirs.json")
 
 
 def test_numbers_in_json_are_of_the_type_that_the_model_takes(door: Door) -> None:

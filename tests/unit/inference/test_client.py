@@ -80,6 +80,16 @@ def test_a_server_of_several_models_needs_a_name() -> None:
         direct(service).predict(np.zeros((2, 3), np.float32))
     assert caught.value.code == "config.missing"
     assert direct(service, model="b").describe().name == "b"
+    assert "a, b" in (caught.value.hint or "")
+
+
+def test_an_example_alone_is_told_what_it_lacks() -> None:
+    """Its first axis; of any other shape nothing is guessed."""
+    client = direct(InferenceService({"half": Halving()}))
+    for shape, expected in (((3,), "first axis"), ((2, 4), "None")):
+        with pytest.raises(ConfigError) as caught:
+            client.predict(np.zeros(shape, np.float32))
+        assert expected in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (1, 3, 1), (3,), ()])
