@@ -25,8 +25,7 @@ _PENALTIES: Final = tuple(10.0**e for e in range(-8, 2))
 # A linear kernel has the squares of what crosses, so a direction of a millionth has 1e-12 there.
 # Below that lie the roundings of float32 numbers.
 _SMALLEST: Final = (1e-14, 1e-12, 1e-10)
-
-
+# Directions found without squares go as far as the roundings of float64.
 _SMALLEST_OF_DOUBLES: Final = (1e-26, 1e-24, 1e-22, 1e-20, 1e-18, 1e-16)
 # Directions of more numbers than so are found by their kernel only, which is less work.
 _MOST_DIRECTIONS: Final = 4096
