@@ -37,7 +37,8 @@ class Material:
         x: uint8[n, 8, 8]: the data owner's records; one is noise that nobody else has.
         y: Their labels.
         queries: float32[4, 8, 8], in 0 to 1: what the data owner asks; the last is noise.
-        query_labels: The true digits of the others.
+        query_labels: The true digits of the others, which are plain ones: a trained model knows
+            them, whatever its noise was.
         recipe: The model owner's text.
         markers: Secret (`records`, `recipe`, `queries`) to byte patterns.
     """
@@ -71,14 +72,16 @@ class Material:
         x[0] = np.frombuffer(noise, np.uint8).reshape(8, 8)
         note = f"CLOISTER-RECIPE-MARKER-{random_bytes(16).hex()}".encode()
         text = _file("room_recipe.py") + b"\n# " + note + b"\n"
-        queries = (digits.images[EXAMPLES : EXAMPLES + LIMIT] * 15.9 / 255).astype(np.float32)
+        asked = _plainest(digits.images, digits.target, LIMIT - 1)
+        queries = np.zeros((LIMIT, 8, 8), np.float32)
+        queries[:-1] = digits.images[asked] * 15.9 / 255
         drawn = np.frombuffer(random_bytes(_PIECE), np.uint8).astype(np.float32) / 255
         queries[-1] = drawn.reshape(8, 8)
         return cls(
             x=x,
             y=digits.target[:EXAMPLES],
             queries=queries,
-            query_labels=tuple(map(int, digits.target[EXAMPLES : EXAMPLES + LIMIT - 1])),
+            query_labels=tuple(map(int, digits.target[asked])),
             recipe=text,
             markers={"records": [noise], "recipe": [note], "queries": [queries[-1].tobytes()]},
         )
@@ -151,6 +154,22 @@ def find_framework() -> Framework:
 def spying_recipe() -> bytes:
     """Return the text of a recipe that wants the records out."""
     return _file("spying_recipe.py")
+
+
+def _plainest(images: Any, digits: Any, count: int) -> Any:
+    """Return where held-out images are, of different digits, that lie clearest with their kind."""
+    import numpy as np
+
+    flat = images.reshape(len(images), -1)
+    known = digits[:EXAMPLES]
+    means = np.stack([flat[:EXAMPLES][known == digit].mean(0) for digit in range(10)])
+    rows, own = np.arange(len(flat) - EXAMPLES), digits[EXAMPLES:]
+    distances = np.linalg.norm(flat[EXAMPLES:, None] - means, axis=2)
+    nearness = -distances[rows, own]
+    distances[rows, own] = np.inf
+    order = np.argsort(-(distances.min(1) + nearness))
+    _, first = np.unique(own[order], return_index=True)
+    return order[np.sort(first)[:count]] + EXAMPLES
 
 
 def _file(name: str) -> bytes:
