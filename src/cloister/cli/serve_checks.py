@@ -40,7 +40,7 @@ def require_meant(words: ServeWords, command: str) -> None:
         MalformedError: A signer is no key.
     """
     from cloister.crypto.signature import VerifyingKey
-    from cloister.inference.options import require_one_source
+    from cloister.inference.options import require_one_source, require_usable_limits
     from cloister.inference.packaged import mode_of
     from cloister.inference.private import serving
     from cloister.partition.thresholds import read_thresholds
@@ -49,6 +49,7 @@ def require_meant(words: ServeWords, command: str) -> None:
         format_of(Path(words.file))
     options = _options(shlex.split(command)[_OWN_WORDS:])
     require_one_source(options)
+    require_usable_limits(options)
     serving.checked(options)
     if words.package:
         mode_of(options.check)

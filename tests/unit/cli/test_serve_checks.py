@@ -48,6 +48,7 @@ def test_words_that_the_server_takes() -> None:
         (PACKAGE | {"require": ["decoder<1"]}, "decoder<1"),
         ({"catalogue": True, "more": ["--bogus"]}, "unrecognized arguments: --bogus"),
         ({"catalogue": True, "more": ["--asker=a=b"]}, "go with --private"),
+        ({"catalogue": True, "more": ["--deadline=nan"]}, "--deadline is a number of seconds"),
     ],
 )
 def test_words_that_the_server_would_refuse(given: dict[str, Any], said: str) -> None:
