@@ -554,6 +554,9 @@ def case_a_surrogate_is_trained_once() -> None:
     assert first.model is second.model is third.model
     assert [each.complete for each in (first, second, third)] == [True, True, False]
     assert "in 4 steps" in third.how
+    for other, seed in ((target(few_numbers), 1), (at, 2)):
+        made = train(other, budget=Budget(1, 60), deadline=_never(), seed=seed, progress=_ignored)
+        assert made.model is not first.model
     late = trained_once()
     made = late(at, budget=Budget(4, 60), deadline=Deadline(0.0), seed=1, progress=_ignored)
     assert not made.complete

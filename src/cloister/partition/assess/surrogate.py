@@ -88,25 +88,18 @@ class Trainer(Protocol):
 def trained_once() -> Trainer:
     """Return a trainer for attackers of one target who know the same: the first has it trained.
 
-    For another it is complete where as many steps ran as he asked for.
+    For another it is complete where as many steps ran as he asked for. For another target, or from
+    another seed, there is another.
     """
-    made: list[Surrogate] = []
+    made: list[tuple[Target, int, Surrogate]] = []
 
-    def train(
-        target: Target,
-        *,
-        budget: Budget,
-        deadline: Deadline,
-        seed: int,
-        progress: Callable[[float], None],
-    ) -> Surrogate:
-        if not made:
-            made.append(
-                train_surrogate(
-                    target, budget=budget, deadline=deadline, seed=seed, progress=progress
-                )
-            )
-        return replace(made[0], asked=budget.steps)
+    def train(target: Target, *, budget: Budget, seed: int, **more: Any) -> Surrogate:
+        for known, by, surrogate in made:
+            if known is target and by == seed:
+                return replace(surrogate, asked=budget.steps)
+        surrogate = train_surrogate(target, budget=budget, seed=seed, **more)
+        made[:] = [(target, seed, surrogate)]
+        return surrogate
 
     return train
 
