@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import zipfile
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -114,24 +114,35 @@ def read_array(file: Path) -> Any:
     """
     import numpy as np
 
+    from cloister.partition.assess.archive import read_array as read_one
+
     _require_moderate(file)
     try:
         if file.suffix == ".json":
             return np.asarray(_read_json(file))
+        if file.suffix == ".npz":
+            return _read_named(file)
         with file.open("rb") as opened:
-            found = np.load(opened, allow_pickle=False)
-            return found if isinstance(found, np.ndarray) else _named(found)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as e:
+            found = read_one(opened, os.fstat(opened.fileno()).st_size)
+    except (OSError, ValueError) as e:
         raise _no_numbers(file) from e
+    if found is None:
+        raise _no_numbers(file)
+    return found
 
 
-def _named(archive: Any) -> dict[str, Any]:
-    """Return the arrays of an .npz file, which together are no larger than a file may be."""
-    with archive:
-        sizes = [each.file_size for each in archive.zip.infolist()]
-        if sum(sizes) > _MAX_INPUT_BYTES:
-            raise ConfigError("the arrays are larger than 1 GiB", code="config.value")
-        return {name: archive[name] for name in archive.files}
+def _read_named(file: Path) -> dict[str, Any]:
+    """Return the arrays of numbers of an .npz file, which have 1 GiB together at most."""
+    from cloister.partition.assess.archive import read_arrays
+
+    try:
+        return read_arrays(file.read_bytes(), most=_MAX_INPUT_BYTES)
+    except MalformedError as e:
+        if e.code == "wire.too-large":
+            raise ConfigError(
+                f"{file} unpacks to what is larger than 1 GiB", code="config.value"
+            ) from e
+        raise _no_numbers(file) from e
 
 
 def typed(said: Any, inputs: Sequence[TensorSpec]) -> Any:

@@ -90,10 +90,23 @@ def test_input_is_an_array_or_lists(tmp_path: Path) -> None:
     """Anything else, and above all a pickle, is refused."""
     (tmp_path / "a.json").write_text("[[1, 2], [3, 4]]")
     assert read_array(tmp_path / "a.json").shape == (2, 2)
+    for number, array in enumerate([np.float16(1.5), np.eye(3, order="F"), np.zeros((0, 2), "u1")]):
+        np.save(tmp_path / f"{number}.npy", array)
+        found = read_array(tmp_path / f"{number}.npy")
+        assert (found.dtype, found.shape) == (array.dtype, array.shape)
+        assert np.array_equal(found, array)
     np.save(tmp_path / "b.npy", np.array([object()]), allow_pickle=True)
     (tmp_path / "empty.npy").touch()
     (tmp_path / "broken.npz").write_bytes(b"PK\3\4")
-    for name in ("b.npy", "none.npy", "empty.npy", "broken.npz"):
+    np.savez_compressed(tmp_path / "damaged.npz", x=np.arange(1000))
+    packed = bytearray((tmp_path / "damaged.npz").read_bytes())
+    packed[len(packed) // 2] ^= 0xFF
+    (tmp_path / "damaged.npz").write_bytes(packed)
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (9000000000000,), }"
+    (tmp_path / "vast.npy").write_bytes(
+        b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    )
+    for name in ("b.npy", "none.npy", "empty.npy", "broken.npz", "damaged.npz", "vast.npy"):
         with pytest.raises(ConfigError) as caught:
             read_array(tmp_path / name)
         assert caught.value.code == "config.file"

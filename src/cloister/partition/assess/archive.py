@@ -18,7 +18,7 @@ from cloister.errors import MalformedError
 from cloister.partition.assess.attack import Array
 from cloister.partition.unpacking import UNPACKING_ERRORS, is_plain
 
-__all__ = ["read_arrays"]
+__all__ = ["read_array", "read_arrays"]
 
 _CODE: Final = "sample.malformed"
 MAX_UNPACKED: Final = 2**33
@@ -39,27 +39,33 @@ _HEADER: Final = re.compile(
 )
 
 
-def read_arrays(data: bytes) -> dict[str, Array]:
+def read_arrays(data: bytes, *, most: int | None = None) -> dict[str, Array]:
     """Read the arrays of numbers of an `.npz` archive by their names; others are passed over.
+
+    Args:
+        data: The file.
+        most: Bytes that they may have in all; 8 GiB where it is None, and never more.
 
     Raises:
         MalformedError: `sample.malformed`, or `wire.too-large`.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return _arrays(archive, len(data))
+            return _arrays(
+                archive, len(data), MAX_UNPACKED if most is None else min(most, MAX_UNPACKED)
+            )
     except UNPACKING_ERRORS as e:
         raise MalformedError(
             "the sample: not an archive as numpy.savez writes it", code=_CODE, detail=str(e)[:300]
         ) from e
 
 
-def _arrays(archive: zipfile.ZipFile, packed: int) -> dict[str, Array]:
+def _arrays(archive: zipfile.ZipFile, packed: int, most: int) -> dict[str, Array]:
     members = [m for m in archive.infolist() if m.filename.endswith(".npy")]
     unpacked = sum(m.file_size for m in members)
     if (
         len(archive.infolist()) > MAX_MEMBERS
-        or unpacked > MAX_UNPACKED
+        or unpacked > most
         or unpacked > LEAST_RATIOED + MAX_RATIO * packed
     ):
         raise MalformedError("the sample unpacks to too much", code="wire.too-large")
@@ -70,17 +76,20 @@ def _arrays(archive: zipfile.ZipFile, packed: int) -> dict[str, Array]:
     found: dict[str, Array] = {}
     for member in members:
         with archive.open(member) as stream:
-            array = _array(stream, member.file_size)
+            array = read_array(stream, member.file_size)
         if array is not None:
             found[member.filename.removesuffix(".npy")] = array
     return found
 
 
-def _array(stream: IO[bytes], size: int) -> Array | None:
+def read_array(stream: IO[bytes], size: int) -> Array | None:
     """Read an array of exactly so many bytes with its header; None where it is of no numbers.
 
     NumPy's own reader evaluates the header as Python, with whatever that raises. A header that
     speaks of more than there is would be allocated before that is noticed.
+
+    Raises:
+        ValueError: It is not as `numpy.save` writes it.
     """
     start = stream.read(_MAGIC_BYTES)
     width = _LENGTHS.get(start)
