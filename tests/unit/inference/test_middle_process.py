@@ -254,7 +254,7 @@ def test_a_hello_of_one_kind_does_not_take_batches_of_the_other(
 
 def test_a_device_that_is_not_there() -> None:
     pytest.importorskip("onnx", reason="ONNX is not installed")
-    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     part = ONNXSource(dense_net(width=4, layers=2)).part(["hr1"], ["h2"])
     with pytest.raises(CloisterError) as caught:
         engine(part, threads=1, provider="NoSuchExecutionProvider")(["h2"])

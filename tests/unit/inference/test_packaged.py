@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx", reason="needs the extra onnx")
+pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 
 from cloister.crypto.digest import sha256
 from cloister.crypto.signature import SigningKey

@@ -49,8 +49,8 @@ def test_a_program_apart_tries_a_model() -> None:
 @pytest.mark.spec("SRV-45")
 def test_a_program_apart_says_what_is_wrong() -> None:
     """The sentence that loading it here would have."""
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
+    pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     given = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
     made = onnx.helper.make_tensor_sequence_value_info("y", onnx.TensorProto.FLOAT, [1])
     node = onnx.helper.make_node("SequenceConstruct", ["x"], ["y"])

@@ -82,7 +82,7 @@ def test_metadata_and_health() -> None:
 @pytest.mark.spec("PQ-75")
 def test_one_call_too_many_is_told_to_come_back() -> None:
     """Of a hundred at one time, 64 wait for their answers."""
-    grpc = pytest.importorskip("grpc")
+    grpc = pytest.importorskip("grpc", reason="needs the extra grpc")
     answering, refused = threading.Event(), threading.Semaphore(0)
 
     def forward(_: HTTPRequest) -> HTTPResponse:
