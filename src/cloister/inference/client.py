@@ -240,11 +240,11 @@ class ModelClient:
         return max(min(step, room // _row_bytes(model)), 1)
 
     def _only_model(self) -> str:
-        names = self._get("/v2").get("models")
+        names = self._get("/v2").get("models", [])  # who lists none is asked by name
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise _odd(self._channel.where)
         if len(names) != 1:
-            shown = ", ".join(_clean(name) for name in names[:_MOST_NAMES]) or "none"
+            shown = ", ".join(_clean(name) for name in names[:_MOST_NAMES]) or "none listed"
             raise ConfigError(
                 "the server has not one model alone; say which",
                 code="config.missing",

@@ -33,6 +33,8 @@ HOSTILE = [
     (b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{}", UnavailableError, "server.unreachable"),
     (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]", RemoteProtocolError, "protocol.remote"),
     (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", ConfigError, "config.missing"),
+    (b'HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{"models":1}',
+     RemoteProtocolError, "protocol.remote"),
     (b"HTTP/1.1 200 OK\r\nx: " + b"a" * 100_000, RemoteProtocolError, "protocol.remote"),
     (b"HTTP/1.1 500 No\r\ncontent-length: 14\r\n\r\n" + b'{"error": "\xff"}'[:14],
      RemoteProtocolError, "protocol.remote"),
