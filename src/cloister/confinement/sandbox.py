@@ -142,6 +142,10 @@ class Sandbox:
         """
         return self._connected().fileno()
 
+    def has_ended(self) -> bool:
+        """Tell whether the workload has ended; unmounting begins only after that."""
+        return self._exit is not None or self._readable(0)
+
     def await_build(self) -> None:
         """Return when the stage is there; every order below waits for that by itself.
 

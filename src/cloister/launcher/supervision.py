@@ -125,7 +125,7 @@ def supervise(
         _pass_on(renewer, place)
         if failure is None and ready - ours:
             try:
-                _require_well(servers, relay)
+                _require_well(sandbox, servers, relay)
             except CloisterError as e:
                 failure = e
                 deadline = time.monotonic()
@@ -135,8 +135,8 @@ def supervise(
             return _kill(sandbox, servers), failure
 
 
-def _require_well(servers: VolumeServers, relay: RunRelay | None) -> None:
-    servers.check()
+def _require_well(sandbox: Sandbox, servers: VolumeServers, relay: RunRelay | None) -> None:
+    servers.check(over=sandbox.has_ended)
     if relay is not None:
         relay.check()
 

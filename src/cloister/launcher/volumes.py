@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -121,8 +121,12 @@ class VolumeServers:
         """Return descriptors that become readable when `check` has something to say."""
         return [item.server.fileno() for item in self._served]
 
-    def check(self) -> None:
+    def check(self, *, over: Callable[[], bool]) -> None:
         """Take in what the servers reported; one that failed is ended, the others go on.
+
+        Args:
+            over: Tells whether the workload has ended: its servers then end in order. Asked only
+                after a server's end was seen, as the workload's comes before it.
 
         Raises:
             WorkloadError: A server died, or ended while the workload still runs
@@ -131,7 +135,7 @@ class VolumeServers:
         """
         for item in self._served:
             try:
-                if item.failure is None and not item.server.check():
+                if item.failure is None and not item.server.check() and not over():
                     raise WorkloadError(
                         "its server ended while the workload ran", code="workload.volume-server"
                     )
