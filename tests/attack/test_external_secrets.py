@@ -73,17 +73,17 @@ def test_a_tenant_turns_no_token_towards_himself(bench: ServiceBench) -> None:
     assert e.value.code == "release.not-owner"
     recorded: list[Mapping[str, object]] = []
     ann = bench.client(ANN)
-    sent = ann._do
+    sent = ann.call.do
 
     def record(operation: str, arguments: Mapping[str, object]) -> object:
         recorded.append(arguments)
         return sent(operation, arguments)
 
-    ann._do = record
+    ann.call.do = record
     put_source(bench, ann)
     for change in ({"namespace": "other"}, {"namespace": "other", "address": "evil.example:1"}):
         with pytest.raises(CloisterError) as e:
-            bench.client(EVE)._do("source.put", {**recorded[0], **change})
+            bench.client(EVE).call.do("source.put", {**recorded[0], **change})
         assert e.value.code == "message.malformed"
 
 
@@ -139,7 +139,7 @@ def test_nothing_that_leaves_or_stays_shows_token_or_value(
         refusal(bench, errand, body) for body in (b'{"planted-value', b"[]", answer(5), b"")
     ]
     bench.service.external.note_trouble(errand, code=refusals[0].code, message=refusals[0].public)
-    facts = bench.client(ANN).list_sources("lab")
+    facts = bench.client(ANN).sources.vaults("lab")
     bring(bench, VALUE.encode())
     bundle = ask(bench, policy)
     assert bundle.environment == {"A": VALUE}
@@ -147,7 +147,7 @@ def test_nothing_that_leaves_or_stays_shows_token_or_value(
         repr(errand),
         repr(facts),
         repr(bundle),
-        repr(bench.client(ANN).list_secrets(namespace="lab", policy="keeper")),
+        repr(bench.client(ANN).secrets.list(namespace="lab", policy="keeper")),
         caplog.text,
         *(f"{each} {each.detail} {each.__cause__!r}" for each in refusals),
     ]

@@ -65,7 +65,7 @@ def test_a_recorded_proof_is_good_for_nobody_else(bench: ServiceBench) -> None:
         return recorded[0]
 
     bench.tap = replay
-    bench.owner().require_genuine_service(bench.domain.hpke)
+    bench.owner().call.require_genuine(bench.domain.hpke)
     error = entrust(bench)
     assert error.code == "identity.keyservice"
 

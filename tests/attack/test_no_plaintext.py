@@ -74,7 +74,7 @@ def exercise(served: Served) -> dict[str, bytes]:
     keeper = served.apply(
         secret_policy(served, secrets=EVERY_KIND, environment=ENVIRONMENT, files=FILES)
     )
-    owner.put_secret(
+    owner.secrets.put(
         OPAQUE, namespace="lab", policy="keeper", name="token", epoch=1,
         service_hpke=served.domain.hpke,
     )  # fmt: skip

@@ -191,7 +191,7 @@ def test_a_value_comes_from_one_service_to_a_workload_of_the_other(scene: Scene)
     here = scene.last(scene.near)
     assert (here.operation, here.code, here.subject) == ("secret.fetch", "", "lab/keeper/key@1")
     assert len(scene.value()) == 32
-    assert scene.near.owner().list_services("lab")[0].waiting == ()
+    assert scene.near.owner().sources.services("lab")[0].waiting == ()
     scene.near.restart()
     assert len(scene.value()) == 32
 
@@ -281,7 +281,7 @@ def test_who_does_not_ask_again_has_it_no_longer(scene: Scene) -> None:
     assert len(scene.value()) == 32
     scene.far.clock.move(1)
     assert scene.refused() == "keyservice.source"
-    (fact,) = scene.near.owner().list_secrets(namespace="lab", policy="keeper")
+    (fact,) = scene.near.owner().secrets.list(namespace="lab", policy="keeper")
     assert not fact.present
     scene.near.restart()
     assert scene.refused() == "keyservice.source"
@@ -540,7 +540,7 @@ def test_nothing_is_asked_of_a_service_that_is_not_what_was_pinned(
     scene: Scene, change: dict[str, Any], code: str
 ) -> None:
     """It gets one request, for evidence about itself."""
-    scene.near.owner().remove_source("lab", "partner")
+    scene.near.owner().sources.remove("lab", "partner")
     pin_source(scene.near, scene.far, reference=replace(scene.far.domain.service, **change))
     scene.far.requests.clear()
     assert scene.fetch() == [code]
@@ -550,7 +550,7 @@ def test_nothing_is_asked_of_a_service_that_is_not_what_was_pinned(
 @pytest.mark.spec("EXP-41")
 def test_an_impostor_with_another_key_is_told_nothing(scene: Scene) -> None:
     """The address leads to another genuine service."""
-    scene.near.owner().remove_source("lab", "partner")
+    scene.near.owner().sources.remove("lab", "partner")
     pin_source(scene.near, scene.far, service=SigningKey(b"o" * 32).public)
     scene.far.requests.clear()
     assert scene.fetch() == ["identity.keyservice"]
@@ -736,8 +736,8 @@ def test_nothing_that_leaves_or_stays_shows_the_value(
     near, far = scene.near, scene.far
     texts = [
         repr(errand),
-        repr(near.owner().list_services("lab")),
-        repr(near.owner().list_secrets(namespace="lab", policy="keeper")),
+        repr(near.owner().sources.services("lab")),
+        repr(near.owner().secrets.list(namespace="lab", policy="keeper")),
         repr(importer(near)),
         caplog.text,
     ]

@@ -53,7 +53,7 @@ def code_of(bench: ServiceBench, policy: bytes, code: bytes = CODE_ROOT) -> str:
 
 def put(bench: ServiceBench, value: bytes = PLANTED) -> None:
     """The owner puts the opaque value."""
-    bench.owner().put_secret(
+    bench.owner().secrets.put(
         value, namespace="lab", policy="keeper", name="token", epoch=1,
         service_hpke=bench.domain.hpke,
     )  # fmt: skip
@@ -234,7 +234,7 @@ def test_nothing_that_leaves_or_stays_shows_a_value(
         put(bench, PLANTED + b"-another")
     bundle = ask(bench, policy)
     answers = [
-        repr(owner.list_secrets(namespace="lab", policy="keeper")),
+        repr(owner.secrets.list(namespace="lab", policy="keeper")),
         repr(owner.status()),
         repr(owner.read_log(first=0, count=100, old=None)),
         repr(owner.read_policy(policy)),

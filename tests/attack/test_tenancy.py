@@ -63,8 +63,8 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     policy = bench.client(ANN).propose_policy(wanted, bench.approve(wanted, ANN, BEN)).hash
     bench.client(CAT).propose_policy(canonical(bench, name="waiting"))
     put_source(bench, bench.client(ANN))
-    bench.client(ANN).issue_view_token("lab", scope="view", hours=1)
-    (token,) = bench.client(ANN).list_view_tokens("lab")
+    bench.client(ANN).views.issue("lab", scope="view", hours=1)
+    (token,) = bench.client(ANN).views.list("lab")
     yield Scene(bench, policy, digest, bytes(token["id"]))
     bench.close()
 
@@ -94,7 +94,7 @@ def register(scene: Scene, client: OwnerClient) -> object:
 
 def put_secret(scene: Scene, client: OwnerClient) -> object:
     """Put a value where the tenant's program would read it."""
-    return client.put_secret(
+    return client.secrets.put(
         b"value",
         namespace="lab",
         policy="digits",
@@ -110,11 +110,11 @@ CASES: dict[str, Callable[[Scene, OwnerClient], object]] = {
     "policy.pending": lambda _, c: c.pending(),
     "policy.history": lambda _, c: c.history("lab", "digits"),
     "secret.put": put_secret,
-    "secret.list": lambda _, c: c.list_secrets(namespace="lab", policy="digits"),
+    "secret.list": lambda _, c: c.secrets.list(namespace="lab", policy="digits"),
     "source.put": lambda s, c: put_source(s.bench, c, name="second"),
     "source.pin": lambda s, c: pin_source(s.bench, s.bench, c, service=EVE.public),
-    "source.list": lambda _, c: c.list_sources("lab"),
-    "source.remove": lambda _, c: c.remove_source("lab", "vault"),
+    "source.list": lambda _, c: c.sources.vaults("lab"),
+    "source.remove": lambda _, c: c.sources.remove("lab", "vault"),
     "release.refusals": lambda _, c: c.refusals("lab", "digits"),
     "job.status": lambda _, c: c.job_status("lab", "digits"),
     "member.list": lambda _, c: c.members("lab", "digits"),
@@ -132,9 +132,9 @@ CASES: dict[str, Callable[[Scene, OwnerClient], object]] = {
     "status": lambda _, c: (c.status().policies, c.status().volumes),
     "log.read": lambda _, c: c.read_log(first=0, count=10, old=None),
     "log.own": lambda s, c: list(read_own_log(c, "lab", service=s.bench.pinned)),
-    "view.issue": lambda _, c: c.issue_view_token("lab", scope="view", hours=1),
-    "view.list": lambda _, c: c.list_view_tokens("lab"),
-    "view.revoke": lambda s, c: c.revoke_view_token("lab", s.token),
+    "view.issue": lambda _, c: c.views.issue("lab", scope="view", hours=1),
+    "view.list": lambda _, c: c.views.list("lab"),
+    "view.revoke": lambda s, c: c.views.revoke("lab", s.token),
     "namespace.apply": lambda s, c: c.propose_charter(take_over(s)),
     "namespace.read": lambda _, c: c.read_namespace("lab"),
     "namespace.list": lambda _, c: [r for r in c.namespaces() if r["namespace"] == "lab"],
@@ -283,9 +283,9 @@ def test_a_reader_reads_and_changes_nothing(scene: Scene) -> None:
     assert bench.client(rex).read_policy(scene.policy)
     assert len(bench.client(rex).status().policies) == 2
     assert bench.client(rex).status().volumes == ()
-    assert bench.client(rex).list_secrets(namespace="lab", policy="digits") == ()
+    assert bench.client(rex).secrets.list(namespace="lab", policy="digits") == ()
     with pytest.raises(CloisterError) as e:
-        bench.client(rex).list_secrets(namespace="lab", policy="waiting")
+        bench.client(rex).secrets.list(namespace="lab", policy="waiting")
     assert e.value.code == "release.policy-unknown"
     reader = SigningKey.generate()
     charter = bench.charter(
@@ -319,5 +319,5 @@ def test_malformed_arguments_of_every_operation_are_refused(scene: Scene) -> Non
             {"canonical": encode({"a": 1}), "approvals": [1], "namespace": 5, "id": "x"},
         ):
             with pytest.raises(CloisterError):
-                client._do(operation, arguments)
+                client.call.do(operation, arguments)
     assert scene.state() == before

@@ -65,15 +65,15 @@ def scene(served: Served) -> Scene:
     served.client(CAT).propose_policy(canonical(served, name="waiting"))
     text = parsed(secret_policy(served, secrets=PLANTED, environment='{T: "${secret:token}"}'))
     served.client(ANN).propose_policy(text, served.approve(text, ANN, BEN))
-    served.client(ANN).put_secret(
+    served.client(ANN).secrets.put(
         OPAQUE, namespace="lab", policy="keeper", name="token", epoch=1,
         service_hpke=served.domain.hpke,
     )  # fmt: skip
     served.secrets |= {"opaque secret": OPAQUE}
     served.secrets |= {f"key {n}": key.to_secret() for n, key in enumerate((ANN, BEN, CAT))}
     put_source(served, served.client(ANN))
-    served.client(ANN).issue_view_token("lab", scope="view", hours=720)
-    (token,) = served.client(ANN).list_view_tokens("lab")
+    served.client(ANN).views.issue("lab", scope="view", hours=720)
+    (token,) = served.client(ANN).views.list("lab")
     return Scene(served, policy, digest, bytes(token["id"]))
 
 
@@ -97,7 +97,7 @@ def seen_by_the_tenant(served: Served) -> object:
         status.volumes,
         ann.pending(),
         ann.read_namespace("lab"),
-        ann.list_secrets(namespace="lab", policy="keeper"),
+        ann.secrets.list(namespace="lab", policy="keeper"),
         ann.job_status("lab", "digits"),
     )
 

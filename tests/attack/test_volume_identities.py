@@ -127,11 +127,11 @@ def test_a_recorded_registration_gives_nobody_the_key(
         recorded.append(arguments)
         raise UnavailableError("held back", code="keyservice.unreachable")
 
-    ann._do = held_back
+    ann.call.do = held_back
     assert register(bench, ann, "lab") == "keyservice.unreachable"
     arguments = {**recorded[0], "namespace": namespace}
     with pytest.raises(CloisterError) as e:
-        bench.client(thief)._do("volume.register", arguments)
+        bench.client(thief).call.do("volume.register", arguments)
     assert e.value.code == "message.malformed"
     assert bench.store.volumes() == []
 
@@ -189,11 +189,11 @@ def test_an_owner_gets_the_volume_that_he_may_hold(bench: ServiceBench) -> None:
         assert e.value.code == "release.volume-unknown"
     bench.owner().propose_charter(bench.charter("third", (EVE,)))
     with pytest.raises(CloisterError) as e:
-        bench.client(EVE)._do("volume.key", {"id": DATA_ID, "namespace": "third"})
+        bench.client(EVE).call.do("volume.key", {"id": DATA_ID, "namespace": "third"})
     assert e.value.code == "release.volume-unknown"
     assert register(bench, bench.client(EVE), "third") == ""
     for namespace in ("other", "third"):
-        fields = bench.client(EVE)._do("volume.key", {"id": DATA_ID, "namespace": namespace})
+        fields = bench.client(EVE).call.do("volume.key", {"id": DATA_ID, "namespace": namespace})
         assert fields.octets("key") == KEYS[namespace]
 
 

@@ -62,7 +62,7 @@ class Scene:
 
     def put_source(self, *, address: str | None = None, ca: bytes | None = None) -> None:
         """Register the store."""
-        self.owner().put_source(
+        self.owner().sources.put(
             self.vault.token.encode(),
             namespace="lab",
             name="vault",
@@ -119,7 +119,7 @@ workloads:
         end = time.monotonic() + 20
         found = None
         while time.monotonic() < end:
-            ((found,),) = (fact.waiting for fact in self.owner().list_sources("lab"))
+            ((found,),) = (fact.waiting for fact in self.owner().sources.vaults("lab"))
             if found.code == code:
                 return
             time.sleep(0.1)
@@ -197,11 +197,11 @@ def test_what_goes_wrong_is_told_and_tried_again(scene: Scene) -> None:
         policy = scene.apply("mine", external=True)
         scene.trouble("source.address")
         assert unnamed.heads == []
-    scene.owner().remove_source("lab", "vault")
+    scene.owner().sources.remove("lab", "vault")
     scene.put_source(ca=elsewhere.pem)
     scene.trouble("identity.tls")
     assert scene.vault.heads == []
-    scene.owner().remove_source("lab", "vault")
+    scene.owner().sources.remove("lab", "vault")
     scene.vault.respond = lambda c: c.sendall(http_answer(200, b'{"data": {"planted'))
     scene.put_source()
     scene.trouble("source.malformed")

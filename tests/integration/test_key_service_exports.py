@@ -108,7 +108,7 @@ workloads:
         end = time.monotonic() + 30
         found: object = None
         while time.monotonic() < end:
-            ((found,),) = (fact.waiting for fact in self.owner().list_services("lab"))
+            ((found,),) = (fact.waiting for fact in self.owner().sources.services("lab"))
             if found.code == code:
                 return
             time.sleep(0.1)
@@ -179,7 +179,7 @@ def test_a_secret_crosses_from_one_owners_service_to_anothers(tmp_path: Path) ->
         value = near.ask(policy, deadline_s=70)
         assert len(value) == 32
         assert value == far.ask(exported, deadline_s=10)
-        assert near.owner().list_services("lab")[0].waiting == ()
+        assert near.owner().sources.services("lab")[0].waiting == ()
         assert ("secret.export", "release.secret-not-exported") in far.logged()
         assert ("secret.export", "") in far.logged()
         assert ("secret.fetch", "") in near.logged()
@@ -217,7 +217,7 @@ def test_an_exporter_that_says_nothing_delays_nobody_else(tmp_path: Path) -> Non
         cloister(near, *pin, "127.0.0.1:1")
         waiting = near.apply("lab", "keeper", REMOTE.replace("EPOCH", "1"))
         near.trouble("source.address")
-        near.owner().remove_source("lab", "partner")
+        near.owner().sources.remove("lab", "partner")
         cloister(near, *pin, address)
         assert asked.wait(30)
         other = near.apply("lab", "other", "password: {length: 32, alphabet: abcdefghijklmnop}")

@@ -97,7 +97,7 @@ def secrets_there(served: Served) -> dict[str, bool]:
     names = {record["name"] for record in served.owner().status().policies}
     made: tuple[object, ...] = ()
     with contextlib.suppress(CloisterError):
-        made = served.owner().list_secrets(namespace="lab", policy="keeper")
+        made = served.owner().secrets.list(namespace="lab", policy="keeper")
     return {
         "policy": "keeper" in names,
         "secrets": len(made) == 6,
@@ -106,14 +106,14 @@ def secrets_there(served: Served) -> dict[str, bool]:
 
 
 def put_secret(served: Served) -> None:
-    served.owner().put_secret(
+    served.owner().secrets.put(
         b"value", namespace="lab", policy="keeper", name="token", epoch=1,
         service_hpke=served.domain.hpke,
     )  # fmt: skip
 
 
 def value_there(served: Served) -> dict[str, bool]:
-    facts = served.owner().list_secrets(namespace="lab", policy="keeper")
+    facts = served.owner().secrets.list(namespace="lab", policy="keeper")
     (token,) = [fact for fact in facts if fact.name == "token"]
     return {"value": token.present, "log": granted(served, "secret.put")}
 

@@ -136,7 +136,7 @@ class SecretEpochs(RuleBasedStateMachine):
         form, epoch, _ = self.declared.get(name, ("", 1, ()))
         known = self.values.get((name, epoch)) if (name, epoch) in self.held else None
         code = code_of(
-            lambda: self.bench.owner().put_secret(
+            lambda: self.bench.owner().secrets.put(
                 value,
                 namespace="lab",
                 policy="keeper",
@@ -180,7 +180,7 @@ class SecretEpochs(RuleBasedStateMachine):
         """The service and the model agree, and the service keeps no more."""
         if not hasattr(self, "bench"):
             return
-        facts = self.bench.owner().list_secrets(namespace="lab", policy="keeper")
+        facts = self.bench.owner().secrets.list(namespace="lab", policy="keeper")
         assert {(fact.name, fact.epoch) for fact in facts} == epochs_of(self.declared)
         assert {(fact.name, fact.epoch) for fact in facts if fact.present} == self.held
 

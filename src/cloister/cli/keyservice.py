@@ -154,7 +154,7 @@ def view_token(  # noqa: PLR0917  # options: typer passes them by name
 
     if not offline:
         client = settings.client(domain, key)
-        console.lines(client.issue_view_token(namespace, scope=scope, hours=hours))
+        console.lines(client.views.issue(namespace, scope=scope, hours=hours))
         return
     if namespace != _ROOT:
         raise ConfigError("a token made offline is for all", code="config.value")
@@ -172,7 +172,7 @@ def view_tokens(
     as_json: bool = typer.Option(False, "--json", help="One JSON object."),
 ) -> None:
     """List the view tokens that are good, by identity; those made offline are not known."""
-    found = settings.client(domain, key).list_view_tokens(namespace)
+    found = settings.client(domain, key).views.list(namespace)
     if as_json:
         console.emit({"namespace": namespace, "tokens": [dict(record) for record in found]})
         return
@@ -201,7 +201,7 @@ def revoke_view_token(  # noqa: PLR0917  # options: typer passes them by name
     if offline == bool(identity):
         raise ConfigError("name an identity, or give --offline a token", code="config.value")
     found = offline_id(sys.stdin.read(_MAX_TOKEN).strip()) if offline else _identity(identity)
-    settings.client(domain, key).revoke_view_token(namespace, found)
+    settings.client(domain, key).views.revoke(namespace, found)
     if as_json:
         console.emit({"namespace": namespace, "token": found})
     else:

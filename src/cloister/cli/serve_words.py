@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -129,18 +130,23 @@ def three_lines(
         model: One of a catalogue's models, where one is known.
     """
     scheme = "http" if "--outer-plain" in command else "https"
-    said = [f'"{scheme}://{address}"', f'trust="{trust}"', f'identity="{identity}"']
-    if "--name" in command:
-        said.append(f'model="{command[command.index("--name") + 1]}"')
-    elif model:
-        said.append(f'model="{model}"')
+    said = [_quoted(f"{scheme}://{address}")]
+    said += [f"trust={_quoted(trust)}", f"identity={_quoted(identity)}"]
+    name = command[command.index("--name") + 1] if "--name" in command else model
+    if name:
+        said.append(f"model={_quoted(name)}")
     kind, module = "Client", "from cloister.inference import Client"
     if "--private" in command:
         kind, module = "PrivateClient", "from cloister.inference.private import PrivateClient"
-        said += [f'policy="{policy}"', "asker=my_principal_or_member"]
+        said += [f"policy={_quoted(policy)}", "asker=my_principal_or_member"]
     elif named:
         said.append("credential=my_credential")
     return f"{module}\nclient = {kind}({', '.join(said)})\nprint(client.predict(inputs))\n"
+
+
+def _quoted(text: str) -> str:
+    """Return a text as Python and people read it; what JSON escapes, Python escapes likewise."""
+    return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def _options(words: ServeWords) -> list[str]:

@@ -43,7 +43,7 @@ def add(  # noqa: PLR0917  # options: typer passes them by name
     found = settings.find_domain(domain)
     client = settings.client(domain, key)
     token = _token(token_file, MAX_TOKEN_BYTES + 2)
-    client.put_source(
+    client.sources.put(
         token,
         namespace=namespace,
         name=name,
@@ -73,7 +73,7 @@ def pin(  # noqa: PLR0917  # options: typer passes them by name
     from cloister.keyservice.domain import TrustDomain
 
     other = TrustDomain.load(of)
-    settings.client(domain, key).pin_source(
+    settings.client(domain, key).sources.pin(
         namespace=namespace,
         name=name,
         address=address,
@@ -126,7 +126,7 @@ def list_(
 ) -> None:
     """List the sources of a namespace, and what is wanted from each and not there yet."""
     client = settings.client(domain, key)
-    facts, services = client.list_sources(namespace), client.list_services(namespace)
+    facts, services = client.sources.vaults(namespace), client.sources.services(namespace)
     if as_json:
         console.emit(
             {
@@ -174,7 +174,7 @@ def remove(
     as_json: bool = _JSON,
 ) -> None:
     """Take a source away, and its token if it has one; values that came from it stay."""
-    settings.client(domain, key).remove_source(namespace, name)
+    settings.client(domain, key).sources.remove(namespace, name)
     if as_json:
         console.emit({"namespace": namespace, "source": name})
     else:

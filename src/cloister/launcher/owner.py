@@ -280,7 +280,7 @@ class Owner:
                 code="config.missing",
                 hint="declare it: {opaque: {max_bytes: …}}; other kinds are made by the service",
             )
-        self.client.put_secret(
+        self.client.secrets.put(
             value,
             namespace=policy.namespace,
             policy=policy.name,
@@ -292,7 +292,7 @@ class Owner:
 
     def list_secrets(self, policy: Policy) -> tuple[SecretFact, ...]:
         """List what the key service holds for a policy; never a value."""
-        return self.client.list_secrets(namespace=policy.namespace, policy=policy.name)
+        return self.client.secrets.list(namespace=policy.namespace, policy=policy.name)
 
     def _key_epoch(self, volume_id: bytes) -> int:
         for record in self.client.status().volumes:

@@ -128,7 +128,7 @@ def put_source(
     token: bytes = b"hvs.planted-token",
 ) -> None:
     """Register a source, by the owner if nobody is named."""
-    (bench.owner() if client is None else client).put_source(
+    (bench.owner() if client is None else client).sources.put(
         token,
         namespace=namespace,
         name=name,
@@ -172,7 +172,7 @@ def pin_source(
         "reference": other.domain.service,
     }
     chosen = bench.owner() if client is None else client
-    chosen.pin_source(namespace=namespace, name=name, **(facts | changes))
+    chosen.sources.pin(namespace=namespace, name=name, **(facts | changes))
 
 
 def export_entry(bench: ServiceBench, **changes: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import shlex
 from pathlib import Path
 from typing import Any
@@ -120,3 +121,18 @@ def test_three_lines_are_a_program(changes: dict[str, Any], expected: list[str])
     assert len(text.splitlines()) == 3
     for each in (*expected, '"spiffe://a/b/c/serve/*"', 'trust="work/domain.json"'):
         assert each in text
+
+
+@pytest.mark.parametrize("trust", ['a "b"/domain.json', "a\\b/d.json", "für/d.json", "a\n/\udcff"])
+def test_three_lines_say_any_path(trust: str) -> None:
+    """A folder may be called anything; umlauts stay readable."""
+    text = three_lines(
+        "127.0.0.1:8443", "spiffe://a/b/c/serve/*", **(LINES | {"trust": trust, "command": []})
+    )
+    lines = text.splitlines()
+    assert len(lines) == 3
+    call = ast.parse(lines[1].removeprefix("client = "), mode="eval").body
+    assert isinstance(call, ast.Call)
+    found = {each.arg: ast.literal_eval(each.value) for each in call.keywords if each.arg}
+    assert found["trust"] == trust
+    assert ("für" in text) == ("für" in trust)

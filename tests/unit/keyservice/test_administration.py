@@ -162,11 +162,11 @@ def test_a_key_sealed_for_another_service_or_volume_is_refused(
     )
     sealed = other.seal(b"k" * 32, info=info)
     with pytest.raises(MalformedError) as e:
-        owner._do("volume.register", {"id": b"n" * 16, "sealed_key": sealed, **facts})
+        owner.call.do("volume.register", {"id": b"n" * 16, "sealed_key": sealed, **facts})
     assert e.value.code == "message.malformed"
     sealed = bench.domain.hpke.seal(b"k" * 32, info=b"another purpose")
     with pytest.raises(MalformedError):
-        owner._do("volume.register", {"id": b"n" * 16, "sealed_key": sealed, **facts})
+        owner.call.do("volume.register", {"id": b"n" * 16, "sealed_key": sealed, **facts})
 
 
 @pytest.mark.parametrize("change", [{"key": b"short"}, {"kind": "Data 1"}])
@@ -301,7 +301,7 @@ def test_refusals_of_the_owner_are_logged(bench: ServiceBench, owner: OwnerClien
 def test_unknown_arguments_are_refused(owner: OwnerClient) -> None:
     """Readers of arguments are strict."""
     with pytest.raises(MalformedError) as e:
-        owner._do("volume.key", {"id": DATA_ID, "more": 1})
+        owner.call.do("volume.key", {"id": DATA_ID, "more": 1})
     assert e.value.code == "message.malformed"
 
 

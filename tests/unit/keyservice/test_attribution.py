@@ -43,7 +43,7 @@ def test_every_kind_of_entry_concerns_what_it_names(bench: ServiceBench) -> None
     policy = bench.apply(secret_policy(bench, secrets=EXTERNAL, environment='{A: "${secret:db}"}'))
     bring(bench, b"value")
     ask(bench, policy)
-    owner.remove_source("lab", "vault")
+    owner.sources.remove("lab", "vault")
     owner.enroll_client(
         namespace="lab/deep",
         name="ann",

@@ -85,7 +85,7 @@ def test_what_a_removed_source_says_is_dropped(
 ) -> None:
     """Also where another one has its name by now."""
     (errand,) = bench.service.external.errands()
-    bench.owner().remove_source("lab", "vault")
+    bench.owner().sources.remove("lab", "vault")
     if again:
         put_source(bench, address=again)
     bench.service.settle(lambda: bench.service.external.keep(errand, b"late", bench.clock()))
@@ -152,7 +152,7 @@ def test_an_external_secret_is_exported_like_another(bench: ServiceBench, policy
 def test_an_external_secret_cannot_be_put(bench: ServiceBench, policy: bytes) -> None:
     """Its value comes from its source."""
     with pytest.raises(CloisterError) as e:
-        bench.owner().put_secret(
+        bench.owner().secrets.put(
             b"mine",
             namespace="lab",
             policy="keeper",
@@ -161,5 +161,5 @@ def test_an_external_secret_cannot_be_put(bench: ServiceBench, policy: bytes) ->
             service_hpke=bench.domain.hpke,
         )
     assert e.value.code == "release.secret-missing"
-    (fact,) = bench.owner().list_secrets(namespace="lab", policy="keeper")
+    (fact,) = bench.owner().secrets.list(namespace="lab", policy="keeper")
     assert (fact.kind, fact.present) == ("external", False)

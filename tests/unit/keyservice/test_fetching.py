@@ -97,7 +97,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 def trouble(bench: ServiceBench) -> str:
     """The code that the owner sees."""
-    ((found,),) = (fact.waiting for fact in bench.owner().list_sources("lab"))
+    ((found,),) = (fact.waiting for fact in bench.owner().sources.vaults("lab"))
     return found.code
 
 
@@ -333,7 +333,7 @@ def test_another_key_service_is_asked_when_it_is_time(tmp_path: Path) -> None:
 
     asyncio.run(run())
     assert stops == []
-    ((found,),) = (fact.waiting for fact in near.owner().list_services("lab"))
+    ((found,),) = (fact.waiting for fact in near.owner().sources.services("lab"))
     assert found.code == "release.secret-not-exported"
     with pytest.raises(CloisterError) as e:
         ask(near, policy)

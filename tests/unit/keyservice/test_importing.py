@@ -120,7 +120,7 @@ def test_a_source_of_another_kind_is_none(benches: tuple[ServiceBench, ServiceBe
     """A vault of that name gives nothing to a policy that names a key service."""
     _, near = benches
     remote = only_errand(near)
-    near.owner().remove_source("lab", "partner")
+    near.owner().sources.remove("lab", "partner")
     put_source(near, name="partner")
     assert near.service.external.errands() == []
     clock = HandClock()

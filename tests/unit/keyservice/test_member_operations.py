@@ -111,5 +111,5 @@ def test_arguments_are_read_strictly(
 ) -> None:
     """Missing, unknown, and names that are none."""
     with pytest.raises(MalformedError) as e:
-        bench.owner()._do(operation, arguments)
+        bench.owner().call.do(operation, arguments)
     assert e.value.code == "message.malformed"

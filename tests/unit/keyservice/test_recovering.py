@@ -178,7 +178,7 @@ def test_a_service_comes_back_on_a_new_platform(disaster: Disaster) -> None:
     )
     assert bench.service.identity == bench.domain.identity
     assert bench.owner().volume_key(DATA_ID).keys.newest == DATA_KEY
-    bench.owner().require_genuine_service(bench.domain.hpke)
+    bench.owner().call.require_genuine(bench.domain.hpke)
     assert bench.store.sequence > GIVEN_UP
     slots = [name for name, _ in bench.store._backend.slots() if name.startswith("state-key/")]
     assert slots == [f"state-key/{new.platform.anchor.text}"]

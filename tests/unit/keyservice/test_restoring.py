@@ -288,7 +288,7 @@ def test_nothing_that_was_granted_for_a_time_outlives_a_reset(
     """An open nonce is none any more, and no instance is a member."""
     client = bench.owner()
     assert bench.owner().job_status("lab", "digits").epoch == 1
-    nonce = client._call.challenge(timeout_s=5)
+    nonce = client.call._call.challenge(timeout_s=5)
     path = tmp_path / "backup"
     back_up(place_of(bench), path, progress=quiet)
     lose(bench)

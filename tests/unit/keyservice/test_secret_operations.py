@@ -28,7 +28,7 @@ def put(bench: ServiceBench, owner: OwnerClient, value: bytes, **changes: object
     """Put a value; return the code of the refusal, or nothing."""
     given = WHERE | {"name": "token", "epoch": 1, "service_hpke": bench.domain.hpke} | changes
     try:
-        owner.put_secret(value, **given)
+        owner.secrets.put(value, **given)
     except CloisterError as e:
         return e.code
     return ""
@@ -86,7 +86,7 @@ def test_a_seal_for_another_place_does_not_open(bench: ServiceBench, owner: Owne
 def test_a_list_has_public_parts_only(bench: ServiceBench, owner: OwnerClient) -> None:
     """Every kind and epoch, what is there and what is not."""
     assert put(bench, owner, b"secret-value") == ""
-    facts = {fact.name: fact for fact in owner.list_secrets(**WHERE)}
+    facts = {fact.name: fact for fact in owner.secrets.list(**WHERE)}
     assert {(fact.name, fact.kind, fact.epoch, fact.present) for fact in facts.values()} == {
         ("seed", "symmetric", 1, True),
         ("db", "password", 1, True),
@@ -110,7 +110,7 @@ def test_a_list_has_public_parts_only(bench: ServiceBench, owner: OwnerClient) -
 def test_a_list_of_an_unknown_policy_is_refused(owner: OwnerClient) -> None:
     """`release.policy-unknown`."""
     with pytest.raises(CloisterError) as e:
-        owner.list_secrets(namespace="lab", policy="nobody")
+        owner.secrets.list(namespace="lab", policy="nobody")
     assert e.value.code == "release.policy-unknown"
 
 
@@ -127,7 +127,7 @@ def test_only_the_owner_puts_and_lists(bench: ServiceBench, owner: OwnerClient) 
     )
     assert put(bench, thief, b"x") == "release.not-owner"
     with pytest.raises(CloisterError) as e:
-        thief.list_secrets(**WHERE)
+        thief.secrets.list(**WHERE)
     assert e.value.code == "release.not-owner"
 
 
@@ -148,16 +148,16 @@ def test_a_reader_whom_the_policy_names_lists_its_secrets(bench: ServiceBench) -
     access = f'access: {{readers: ["{rex.public.text}"]}}\n'
     first = bench.apply(secret_policy(bench, secrets=SECRETS) + access)
     bench.apply(secret_policy(bench, name="second", secrets=SECRETS))
-    found = bench.client(rex).list_secrets(**WHERE)
+    found = bench.client(rex).secrets.list(**WHERE)
     assert {fact.name for fact in found} >= {"db", "token"}
     for other in (WHERE | {"policy": "second"}, WHERE | {"policy": "nobody"}):
         with pytest.raises(CloisterError) as e:
-            bench.client(rex).list_secrets(**other)
+            bench.client(rex).secrets.list(**other)
         assert e.value.code == "release.policy-unknown"
     assert put(bench, bench.client(rex), b"x") == "release.not-owner"
     other = SigningKey.generate()
     access = f'access: {{readers: ["{other.public.text}"]}}\n'
     bench.apply(secret_policy(bench, secrets=SECRETS, predecessor=first) + access)
     with pytest.raises(CloisterError) as e:
-        bench.client(rex).list_secrets(**WHERE)
+        bench.client(rex).secrets.list(**WHERE)
     assert e.value.code == "release.not-owner"

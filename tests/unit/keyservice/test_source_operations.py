@@ -36,10 +36,10 @@ def test_a_source_is_registered_listed_and_kept(bench: ServiceBench) -> None:
     """Across a restart, with its log entry; no answer and no `repr` has the token."""
     put_source(bench)
     bench.restart()
-    (fact,) = bench.owner().list_sources("lab")
+    (fact,) = bench.owner().sources.vaults("lab")
     assert (fact.name, fact.address, fact.at) == ("vault", "vault.example:8200", bench.clock.at)
     assert (fact.ca, fact.waiting) == (sha256(bench.domain.ca), ())
-    assert bench.owner().list_sources("lab/deep") == ()
+    assert bench.owner().sources.vaults("lab/deep") == ()
     record = SourceStore(bench.store).source("lab", "vault")
     assert record is not None
     assert record.token == b"hvs.planted-token"
@@ -84,7 +84,7 @@ def test_what_is_no_source_is_refused(
 def test_what_is_no_authority_is_refused(bench: ServiceBench) -> None:
     """`certificate.malformed`, and nothing of it stays."""
     with pytest.raises(CloisterError) as e:
-        bench.owner().put_source(
+        bench.owner().sources.put(
             b"token",
             namespace="lab",
             name="vault",
@@ -106,12 +106,12 @@ def test_a_token_does_not_open_for_another_place(
 ) -> None:
     """Sealed for one, sent for another, by a client that signs what it likes."""
     owner = bench.owner()
-    sent = owner._do
+    sent = owner.call.do
 
     def elsewhere(operation: str, arguments: dict[str, object]) -> object:
         return sent(operation, {**arguments, **changes})
 
-    owner._do = elsewhere
+    owner.call.do = elsewhere
     with pytest.raises(CloisterError) as e:
         put_source(bench, owner)
     assert e.value.code == "message.malformed"
@@ -135,11 +135,11 @@ def test_a_source_counts_as_a_secret(bench: ServiceBench) -> None:
 def test_a_source_is_removed(bench: ServiceBench) -> None:
     """With its token, and logged; one that is not there is `config.missing`."""
     put_source(bench)
-    bench.owner().remove_source("lab", "vault")
+    bench.owner().sources.remove("lab", "vault")
     assert list(SourceStore(bench.store).sources()) == []
     assert entries(bench)[-1].operation == "source.remove"
     with pytest.raises(CloisterError) as e:
-        bench.owner().remove_source("lab", "vault")
+        bench.owner().sources.remove("lab", "vault")
     assert e.value.code == "config.missing"
     put_source(bench, token=b"hvs.other")
 
@@ -149,11 +149,11 @@ def test_a_list_says_what_is_wanted_and_why_it_is_not_there(bench: ServiceBench)
     """Before a try, and after one that failed."""
     put_source(bench)
     bench.apply(secret_policy(bench, secrets=EXTERNAL, environment='{A: "${secret:db}"}'))
-    ((before,),) = (fact.waiting for fact in bench.owner().list_sources("lab"))
+    ((before,),) = (fact.waiting for fact in bench.owner().sources.vaults("lab"))
     assert (before.secret, before.code) == ("lab/keeper/db@1", "")
     (errand,) = bench.service.external.errands()
     bench.service.external.note_trouble(errand, code="source.refused", message="it answered 403")
-    ((after,),) = (fact.waiting for fact in bench.owner().list_sources("lab"))
+    ((after,),) = (fact.waiting for fact in bench.owner().sources.vaults("lab"))
     assert (after.code, after.message) == ("source.refused", "it answered 403")
 
 
@@ -173,7 +173,7 @@ def test_another_service_is_pinned_listed_kept_and_removed(bench: ServiceBench) 
     put_source(bench)
     assert pin_code(bench) == ""
     bench.restart()
-    (fact,) = bench.owner().list_services("lab")
+    (fact,) = bench.owner().sources.services("lab")
     assert (fact.name, fact.address, fact.trust_domain) == (
         "partner",
         "example.test:8400",
@@ -181,10 +181,10 @@ def test_another_service_is_pinned_listed_kept_and_removed(bench: ServiceBench) 
     )
     assert fact.service == SigningKey(b"o" * 32).public.raw
     assert (fact.reference, fact.at, fact.waiting) == (bench.domain.service, bench.clock.at, ())
-    assert [each.name for each in bench.owner().list_sources("lab")] == ["vault"]
-    assert bench.owner().list_services("lab/deep") == ()
-    bench.owner().remove_source("lab", "partner")
-    assert bench.owner().list_services("lab") == ()
+    assert [each.name for each in bench.owner().sources.vaults("lab")] == ["vault"]
+    assert bench.owner().sources.services("lab/deep") == ()
+    bench.owner().sources.remove("lab", "partner")
+    assert bench.owner().sources.services("lab") == ()
     assert [(e.operation, e.subject) for e in entries(bench)][-2:] == [
         ("source.pin", "lab/partner"),
         ("source.remove", "lab/partner"),
@@ -234,11 +234,11 @@ def test_facts_that_are_none_are_refused(
     if "reference" in change:
         change = {}
         monkeypatch.setattr(
-            "cloister.keyservice.owner.reference_to_value",
+            "cloister.keyservice.owner_secrets.reference_to_value",
             lambda reference: reference_to_value(reference) | {"anchors": []},
         )
     assert pin_code(bench, **change) == "message.malformed"
-    assert bench.owner().list_services("lab") == ()
+    assert bench.owner().sources.services("lab") == ()
 
 
 @pytest.mark.spec("EXP-53")

@@ -139,7 +139,7 @@ def test_arguments_are_read_strictly(
     """What is refused changes nothing."""
     before = bench.store.volume(DATA_ID)
     with pytest.raises(CloisterError) as caught:
-        owner._do(operation, arguments)
+        owner.call.do(operation, arguments)
     assert caught.value.code == code
     assert bench.store.volume(DATA_ID) == before
 

@@ -26,7 +26,7 @@ def charter(bench: ServiceBench) -> str:
 
 def issue(bench: ServiceBench, key: SigningKey, namespace: str, scope: str = "view") -> str:
     """Issue a token."""
-    return bench.client(key).issue_view_token(namespace, scope=scope, hours=1)
+    return bench.client(key).views.issue(namespace, scope=scope, hours=1)
 
 
 def code_of(viewer: Viewer, token: str, target: str = "/v1/policies") -> str:
@@ -97,8 +97,8 @@ def test_a_charter_below_takes_what_lies_there_out_of_sight(
 def test_a_revoked_token_is_refused_at_once(viewer: Viewer, bench: ServiceBench) -> None:
     """In the words in which every other one is, across a restart."""
     token = issue(bench, bench.owner_key, "/")
-    (record,) = bench.owner().list_view_tokens("/")
-    bench.owner().revoke_view_token("/", bytes(record["id"]))
+    (record,) = bench.owner().views.list("/")
+    bench.owner().views.revoke("/", bytes(record["id"]))
     revoked = viewer.get("/v1/policies", token=token)
     assert revoked.status == 401
     assert revoked.record == viewer.get("/v1/policies", token="nonsense").record
@@ -110,7 +110,7 @@ def test_a_revoked_token_that_was_made_offline_is_refused(
 ) -> None:
     """By its identity; another one stays good."""
     first, second = viewer.token(), viewer.token(hours=2)
-    bench.owner().revoke_view_token("/", offline_id(first))
+    bench.owner().views.revoke("/", offline_id(first))
     assert code_of(viewer, first) == "identity.viewer"
     assert code_of(viewer, second) == ""
 
@@ -144,6 +144,6 @@ def test_a_token_of_another_service_is_refused(
     """By the same key, which both services know."""
     other = ServiceBench.create(tmp_path_factory.mktemp("second"))
     other.owner().propose_charter(other.charter("/", (bench.owner_key,)))
-    token = other.client(bench.owner_key).issue_view_token("/", scope="view", hours=1)
+    token = other.client(bench.owner_key).views.issue("/", scope="view", hours=1)
     assert code_of(viewer, token) == "identity.viewer"
     other.close()
