@@ -2,19 +2,42 @@
 
 `wire.strict_json` is stricter, and looks at each byte and number in Python: it is for small files.
 An empty list has two bytes and takes sixty in memory, so lists, objects and texts are counted
-before one is made; numbers take up to ten times their bytes, which is left to the limit of a body.
+before one is made; numbers take up to ten times their bytes, so long bodies are read in turn.
+
+Spec: serving-v1, clause SRV-32.
 """
 
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
-__all__ = ["MAX_CONTAINERS", "read_body"]
+__all__ = ["MAX_CONTAINERS", "read_body", "turn_to_read"]
 
 
 MAX_CONTAINERS: Final = 2**19
 _MAX_QUOTES: Final = 2**21
+_LONG_BYTES: Final = 2**20
+_TURN: Final = threading.Lock()
+
+
+@contextmanager
+def turn_to_read(size: int) -> Iterator[None]:
+    """Wait until nobody else in this process reads a long body; around all use of what it says.
+
+    Reading takes the interpreter's lock, so that waiting costs nobody any time.
+
+    Args:
+        size: Of the body, in bytes. Up to a mebibyte nobody waits.
+    """
+    if size <= _LONG_BYTES:
+        yield
+    else:
+        with _TURN:
+            yield
 
 
 def read_body(data: bytes) -> Any:

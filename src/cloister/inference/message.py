@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cloister.errors import MalformedError
-from cloister.inference.json_body import read_body
+from cloister.inference.json_body import read_body, turn_to_read
 from cloister.inference.tensor import (
     Array,
     TensorSpec,
@@ -106,9 +106,18 @@ def read_request(
 ) -> InferenceRequest:
     """Read a request from untrusted bytes, for a model with these inputs and outputs.
 
+    Of requests with much JSON one is read at a time; the others wait.
+
     Raises:
         MalformedError: `message.malformed`, with a sentence for the caller.
     """
+    with turn_to_read(len(body.data) if body.json_bytes is None else body.json_bytes):
+        return _read_request(body, inputs, outputs)
+
+
+def _read_request(
+    body: Body, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> InferenceRequest:
     message, rest = _split(body)
     _require_keys(message, _REQUEST_KEYS, required=("inputs",), what="the request")
     mark = message.get("id", "")

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from cloister.errors import MalformedError
-from cloister.inference.json_body import read_body
+from cloister.inference.json_body import read_body, turn_to_read
 from cloister.inference.tensor import MAX_RANK, Array, TensorSpec, from_json, require_fits
 
 __all__ = [
@@ -59,11 +59,16 @@ class Question:
 
 
 def read_predict(body: bytes, *, inputs: Sequence[TensorSpec]) -> Question:
-    """Read the body of `:predict` from untrusted bytes.
+    """Read the body of `:predict` from untrusted bytes; of long ones, one at a time.
 
     Raises:
         MalformedError: `message.malformed`, with a sentence for the caller.
     """
+    with turn_to_read(len(body)):
+        return _read_predict(body, inputs)
+
+
+def _read_predict(body: bytes, inputs: Sequence[TensorSpec]) -> Question:
     record = _object(body, {"signature_name", "instances", "inputs"}, verb="predict")
     if ("instances" in record) == ("inputs" in record):
         raise _wrong("a request has either instances or inputs")
@@ -73,7 +78,7 @@ def read_predict(body: bytes, *, inputs: Sequence[TensorSpec]) -> Question:
 
 
 def read_examples(body: bytes, *, inputs: Sequence[TensorSpec], verb: str) -> dict[str, Array]:
-    """Read the body of `:classify` or `:regress` from untrusted bytes.
+    """Read the body of `:classify` or `:regress` from untrusted bytes; of long ones, one at a time.
 
     Features of `context` count for every example. They are read once, and repeated only when all
     names, shapes and numbers of rows are known to be right: a few bytes may stand for many.
@@ -81,6 +86,11 @@ def read_examples(body: bytes, *, inputs: Sequence[TensorSpec], verb: str) -> di
     Raises:
         MalformedError: `message.malformed`.
     """
+    with turn_to_read(len(body)):
+        return _read_examples(body, inputs, verb)
+
+
+def _read_examples(body: bytes, inputs: Sequence[TensorSpec], verb: str) -> dict[str, Array]:
     record = _object(body, {"signature_name", "context", "examples"}, verb=verb)
     context, examples = record.get("context", {}), record.get("examples")
     if not isinstance(context, dict) or not isinstance(examples, list):
