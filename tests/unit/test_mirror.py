@@ -63,6 +63,8 @@ WITHOUT_TWIN: Final[dict[str, str]] = {
     "keyservice/member_records.py": "types only",
     "keyservice/owner.py": "driven by keyservice/test_client.py and test_administration.py",
     "keyservice/owner_replies.py": "driven by keyservice/test_client.py and test_administration.py",
+    "keyservice/owner_secrets.py": "keyservice/test_secret_operations.py, test_owner_call.py",
+    "keyservice/owner_views.py": "driven by keyservice/test_view_operations.py",
     "keyservice/pinned.py": "types only",
     "keyservice/platform_records.py": "types only; their bytes: state/test_platform_rows.py",
     "keyservice/policy/budget_rules.py": "types only; keyservice/policy/test_budgets.py reads them",
