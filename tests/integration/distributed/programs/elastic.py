@@ -6,6 +6,7 @@ first of them last wrote down.
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import tempfile
@@ -57,4 +58,7 @@ report = {"world": world, "rank": rank, "begun_at": begun_at, "began_with": bega
           "weights": weights, "loss": loss.item()}  # fmt: skip
 sys.stdout.write(json.dumps(report) + "\n")
 sys.stdout.flush()
+# PyTorch 2.13 may abort at the end of a process in which a wrapped model outlives its group.
+del model, optimizer
+gc.collect()
 dist.destroy_process_group()
