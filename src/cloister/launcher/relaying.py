@@ -209,6 +209,8 @@ class RunRelay:
                 message, _ = self._channel.receive(timeout_s=_FINISH_TIMEOUT_S)
                 if message.has("counts"):
                     counts = message.submap("counts")
+                else:
+                    self._note(message)  # what it told while the workload ended
         except (CloisterError, OSError) as e:
             _LOG.info("relay.uncounted detail=%r", e)
         self.abandon()
@@ -248,18 +250,22 @@ class RunRelay:
         """Take one report in and say what it was."""
         try:
             message, _ = self._channel.receive(timeout_s=timeout_s)
-            kind = message.text("told")
-            if kind == "failed":
-                public = message.text("message", max_length=_MAX_TEXT)
-                self._failure = error_from_wire(message.text("code"), f"network: {public}")
-            elif kind == "turned-away":
-                role, code = message.text("role"), message.text("code")
-                self._tell(f"a {role} was refused: {code}; it is not in the job")
-            elif kind == "refused" and self._settings.tells:
-                self._tell(_sentence(message))
+            return self._note(message)
         except (WorkloadError, MalformedError) as e:
             self._failure = self._failure or e
-            kind = "gone"
+            return "gone"
+
+    def _note(self, message: Fields) -> str:
+        """Take note of one report and say what it was."""
+        kind = message.text("told")
+        if kind == "failed":
+            public = message.text("message", max_length=_MAX_TEXT)
+            self._failure = error_from_wire(message.text("code"), f"network: {public}")
+        elif kind == "turned-away":
+            role, code = message.text("role"), message.text("code")
+            self._tell(f"a {role} was refused: {code}; it is not in the job")
+        elif kind == "refused" and self._settings.tells:
+            self._tell(_sentence(message))
         return kind
 
 

@@ -104,7 +104,10 @@ def test_it_has_a_session_of_its_own_and_dies_with_us() -> None:
 
 def test_nobody_waits_for_what_it_left_behind() -> None:
     """Neither for one that holds its pipes nor for one that writes for ever."""
-    code = "import os\nif os.fork() == 0:\n    while True: os.write(2, b'x' * 4095 + b'\\n')"
+    code = (
+        "import os\nline = b'x' * 4095 + b'\\n'\nos.write(2, line)\n"
+        "if os.fork() == 0:\n    while True: os.write(2, line)"
+    )
     instance = Instance([sys.executable, "-I", "-S", "-c", code], {"PATH": os.defpath})
     select.select([instance.exit_fd], [], [], 20)
     lines, end = instance.finish()
