@@ -21,6 +21,13 @@ pytestmark = [pytest.mark.frameworks, pytest.mark.filterwarnings("default")]
 EXAMPLE: Final = Path(__file__).parents[2] / "examples" / "hospitals"
 HOSPITALS: Final = 3
 
+BEHIND: Final = 0.04
+"""Share of patients that may be judged worse than by all data in one place."""
+BEHIND_NOISE: Final = 0.1
+"""The same where fresh noise is added. Of 600 runs with noise at the sites, one was 7 of the 114
+patients behind and each further patient is some five times rarer; 12 of them fail the test, and
+guessing the more frequent diagnosis is 39 behind."""
+
 
 def load(name: str) -> Any:
     """Load a script of the example."""
@@ -76,7 +83,7 @@ def test_the_table_is_learned(data: Path, tmp_path: Path, settings: dict[str, st
     _, model = run("tabular", data, tmp_path, **settings)
     together, central, _ = load("compare").tabular(data, model)
     assert central > 0.93
-    assert together > central - 0.04
+    assert together > central - (BEHIND_NOISE if "privacy" in settings else BEHIND)
 
 
 def test_together_is_better_than_alone(data: Path, tmp_path: Path) -> None:
