@@ -393,10 +393,10 @@ def test_a_stranger_that_dribbles(pair: Pair, monkeypatch: pytest.MonkeyPatch) -
     with socket.create_connection(pair.ps.place, timeout=10) as slow:
         slow.sendall(b"\x16\x03\x01\x02\x00\x01")
         with contextlib.suppress(OSError):  # a reset, or a broken pipe
-            while time.monotonic() < began + 5:
+            while time.monotonic() < began + 20:
                 slow.sendall(b"\0")
                 time.sleep(0.02)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     monkeypatch.undo()
     assert_refused(pair, "slow")
 
@@ -467,7 +467,7 @@ def test_nobody_tells_who_is_a_member(pair: Pair, monkeypatch: pytest.MonkeyPatc
     for program in (theirs, ours):
         with pytest.raises(ConnectionResetError):
             program.recv(1)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 5
     assert_cut(greeted(pair, member(pair), pair.port))
     monkeypatch.undo()
     assert_refused(pair, "identity.member")

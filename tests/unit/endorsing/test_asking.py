@@ -256,7 +256,7 @@ def test_a_slow_source_is_not_waited_for(bench: Bench) -> None:
     """A byte at a time does not help it."""
 
     def drip(connection: ssl.SSLSocket) -> None:
-        for _ in range(50):
+        for _ in range(200):
             connection.sendall(b"H")
             time.sleep(0.05)
 
@@ -264,7 +264,7 @@ def test_a_slow_source_is_not_waited_for(bench: Bench) -> None:
     began = time.monotonic()
     patience = Patience(request_s=0.3, attempts=1)
     assert code_of(bench.asking(patience=patience)) == "server.unreachable"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
 
 
 @pytest.mark.spec("ES-5")

@@ -116,7 +116,7 @@ def test_no_second_try_where_time_is_over(tmp_path: Path) -> None:
     late = threading.Event()
 
     def slow(feeds: Any) -> Any:
-        late.wait(1)
+        late.wait(10)
         return {"y": feeds["x"]}
 
     place.start(double=slow)
@@ -125,7 +125,7 @@ def test_no_second_try_where_time_is_over(tmp_path: Path) -> None:
     with pytest.raises(CloisterError) as caught:
         ask(client)
     assert caught.value.code == "middle.unavailable"
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 5
     late.set()
     assert place.connections == 1
     client.close()

@@ -227,11 +227,11 @@ def test_another_form_is_refused(stub: Stub, change: Callable[[Any], Any]) -> No
 
 def test_all_steps_of_a_query_have_one_deadline(stub: Stub) -> None:
     """Each answer comes in time, and together they do not."""
-    outside = opened(stub, timeout_s=0.6)
+    outside = opened(stub, timeout_s=2.0)
     honest = stub.behave
 
     def slow(step: str, residues: Any) -> Any:
-        time.sleep(0.4)
+        time.sleep(1.2)
         return honest(step, residues)
 
     stub.behave = slow
@@ -239,7 +239,7 @@ def test_all_steps_of_a_query_have_one_deadline(stub: Stub) -> None:
     with pytest.raises(CloisterError) as caught:
         outside.run(GIVEN)
     assert caught.value.code == "middle.unavailable"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert [step for step, _ in stub.seen] == ["h2", "h3"]
     outside.client.close()
 

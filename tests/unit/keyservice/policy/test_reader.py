@@ -45,11 +45,11 @@ def test_a_check_may_be_left_out_with_a_reason() -> None:
 def test_a_text_of_ten_megabytes_is_refused_unread() -> None:
     """Size decides before any parsing, however hostile the text."""
     data = b"[" * 10_000_000
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(MalformedError) as caught:
         parse_policy(data, source="p.yaml")
     assert caught.value.code == "policy.too-large"
-    assert time.monotonic() - started < 0.5
+    assert time.process_time() - started < 0.5
     assert "10000000" in caught.value.public
 
 
