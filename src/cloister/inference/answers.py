@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from cloister.errors import CloisterError, ConfigError, UnavailableError
+from cloister.inference.json_answer import write_answer
 
 __all__ = [
     "HTTPRequest",
@@ -94,9 +94,8 @@ def compressed(headers: Mapping[str, str]) -> HTTPResponse | None:
 
 
 def json_response(status: int, record: object) -> HTTPResponse:
-    """Return a response of JSON."""
-    body = json.dumps(record, separators=(",", ":"), allow_nan=False).encode()
-    return HTTPResponse(status, body, {"content-type": "application/json"})
+    """Return a response of JSON; what `write_answer` takes."""
+    return HTTPResponse(status, write_answer(record), {"content-type": "application/json"})
 
 
 def too_long(size: int) -> ConfigError:

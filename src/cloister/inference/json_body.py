@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-__all__ = ["MAX_CONTAINERS", "read_body", "turn_to_read"]
+__all__ = ["MAX_CONTAINERS", "read_body", "turn_at_long"]
 
 
 MAX_CONTAINERS: Final = 2**19
@@ -25,13 +25,13 @@ _TURN: Final = threading.Lock()
 
 
 @contextmanager
-def turn_to_read(size: int) -> Iterator[None]:
-    """Wait until nobody else in this process reads a long body; around all use of what it says.
+def turn_at_long(size: int) -> Iterator[None]:
+    """Wait until nobody else in this process reads or writes a long body, around doing so.
 
-    Reading takes the interpreter's lock, so that waiting costs nobody any time.
+    Either takes the interpreter's lock, so that waiting costs nobody any time.
 
     Args:
-        size: Of the body, in bytes. Up to a mebibyte nobody waits.
+        size: Of the body's JSON, in bytes. Up to a mebibyte nobody waits.
     """
     if size <= _LONG_BYTES:
         yield

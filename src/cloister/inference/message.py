@@ -8,13 +8,13 @@ Spec: serving-v1, clauses SRV-10 to SRV-29.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from cloister.errors import MalformedError
-from cloister.inference.json_body import read_body, turn_to_read
+from cloister.inference.json_answer import Lists, write_answer
+from cloister.inference.json_body import read_body, turn_at_long
 from cloister.inference.tensor import (
     Array,
     TensorSpec,
@@ -111,7 +111,7 @@ def read_request(
     Raises:
         MalformedError: `message.malformed`, with a sentence for the caller.
     """
-    with turn_to_read(len(body.data) if body.json_bytes is None else body.json_bytes):
+    with turn_at_long(len(body.data) if body.json_bytes is None else body.json_bytes):
         return _read_request(body, inputs, outputs)
 
 
@@ -154,9 +154,9 @@ def write_response(
             blobs.append(texts_to_binary(array) if texts else to_binary(array, datatype))
             item["parameters"] = {"binary_data_size": len(blobs[-1])}
         elif texts:
-            item["data"] = texts_to_json(array)
+            item["data"] = Lists(texts_to_json(array))
         else:
-            item["data"] = to_json(array, datatype, name=wish.name)
+            item["data"] = Lists(to_json(array, datatype, name=wish.name))
         items.append(item)
     message: dict[str, Any] = {"model_name": model, "model_version": version}
     if request.id:
@@ -209,7 +209,7 @@ def _split(body: Body) -> tuple[dict[str, Any], memoryview]:
 
 
 def _join(message: Mapping[str, Any], blobs: list[bytes | memoryview]) -> Body:
-    head = json.dumps(message, separators=(",", ":"), allow_nan=False).encode()
+    head = write_answer(message)
     if blobs:
         head += b" " * (-len(head) % _ALIGNMENT)
     return Body(b"".join((head, *blobs)), len(head) if blobs else None)

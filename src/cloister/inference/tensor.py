@@ -162,10 +162,10 @@ def to_binary(array: Array, datatype: str) -> memoryview:
     return whole.reshape(-1).view(np.uint8).data
 
 
-def to_json(array: Array, datatype: str, *, name: str) -> list[object]:
-    """Write a tensor as a flat list from which reading gets the same bits.
+def to_json(array: Array, datatype: str, *, name: str) -> Array:
+    """Return a tensor's numbers in row-major order, from whose list reading gets the same bits.
 
-    A 32-bit float is written as the decimal form of the same number in 64 bits, which is exact.
+    A 32-bit float is listed as the same number in 64 bits, which is exact.
 
     Raises:
         MalformedError: JSON has no form for it: FP16, or a NaN or infinity.
@@ -174,8 +174,7 @@ def to_json(array: Array, datatype: str, *, name: str) -> list[object]:
         raise _wrong(name, "FP16 has no JSON form; ask for binary_data")
     if datatype.startswith("FP") and not bool(np.isfinite(array).all()):
         raise _wrong(name, "holds NaN or infinity, which JSON cannot say; ask for binary_data")
-    flat: list[object] = array.ravel().tolist()
-    return flat
+    return array.ravel()
 
 
 def _flatten(data: list[Any], shape: tuple[int, ...], flat: list[Any], *, name: str) -> None:

@@ -27,10 +27,9 @@ def texts_to_binary(array: Array) -> bytes:
     return b"".join(part for each in coded for part in (_LENGTH.pack(len(each)), each))
 
 
-def texts_to_json(array: Array) -> list[object]:
-    """Write texts as a flat list in row-major order."""
-    flat: list[object] = array.ravel().tolist()
-    return flat
+def texts_to_json(array: Array) -> Array:
+    """Return texts in row-major order, as a list of them is written."""
+    return array.ravel()
 
 
 def texts_from_binary(data: memoryview, *, shape: tuple[int, ...], name: str) -> Array:

@@ -15,18 +15,19 @@ from typing import Any, Final
 import numpy as np
 
 from cloister.errors import MalformedError
-from cloister.inference.json_body import read_body, turn_to_read
+from cloister.inference.json_answer import Lists, Rows
+from cloister.inference.json_body import read_body, turn_at_long
 from cloister.inference.tensor import MAX_RANK, Array, TensorSpec, from_json, require_fits
 
 __all__ = [
     "SIGNATURE",
     "Question",
     "metadata_record",
-    "nested",
     "predictions",
     "read_examples",
     "read_predict",
     "regressions",
+    "sayable",
     "status_record",
 ]
 
@@ -64,7 +65,7 @@ def read_predict(body: bytes, *, inputs: Sequence[TensorSpec]) -> Question:
     Raises:
         MalformedError: `message.malformed`, with a sentence for the caller.
     """
-    with turn_to_read(len(body)):
+    with turn_at_long(len(body)):
         return _read_predict(body, inputs)
 
 
@@ -86,7 +87,7 @@ def read_examples(body: bytes, *, inputs: Sequence[TensorSpec], verb: str) -> di
     Raises:
         MalformedError: `message.malformed`.
     """
-    with turn_to_read(len(body)):
+    with turn_at_long(len(body)):
         return _read_examples(body, inputs, verb)
 
 
@@ -112,26 +113,26 @@ def _read_examples(body: bytes, inputs: Sequence[TensorSpec], verb: str) -> dict
 
 
 def predictions(results: Mapping[str, Array], *, by_row: bool) -> dict[str, Any]:
-    """Return the answer to `:predict`.
+    """Return the answer to `:predict`, for `write_answer`.
 
     Raises:
         MalformedError: `message.malformed`: JSON cannot say a result, or it is not by rows.
     """
-    values = {name: nested(array, name) for name, array in results.items()}
-    alone = next(iter(values.values())) if len(values) == 1 else None
+    arrays = {name: sayable(array, name) for name, array in results.items()}
+    first = next(iter(arrays.values()))
     if not by_row:
-        return {"outputs": alone if len(values) == 1 else values}
+        several = {name: Lists(array) for name, array in arrays.items()}
+        return {"outputs": several if len(arrays) > 1 else Lists(first)}
     sizes = {array.shape[:1] for array in results.values()}
     if len(sizes) != 1 or sizes == {()}:
         raise _wrong("the model's outputs have no rows in common; ask with inputs")
-    if len(values) == 1:
-        return {"predictions": alone}
-    rows = zip(*values.values(), strict=True)
-    return {"predictions": [dict(zip(values, row, strict=True)) for row in rows]}
+    if len(arrays) == 1:
+        return {"predictions": Lists(first)}
+    return {"predictions": Rows(arrays)}
 
 
 def regressions(results: Mapping[str, Array]) -> dict[str, Any]:
-    """Return the answer to `:regress`: one number for each example.
+    """Return the answer to `:regress`, for `write_answer`: one number for each example.
 
     Raises:
         MalformedError: `message.malformed`: the model gives something else.
@@ -140,7 +141,7 @@ def regressions(results: Mapping[str, Array]) -> dict[str, Any]:
     one = array.ndim >= 1 and array.size == array.shape[0]
     if len(results) != 1 or not one or array.dtype.kind not in "fiu":
         raise _wrong("the model does not give one number for each example")
-    return {"results": nested(array.reshape(-1), next(iter(results)))}
+    return {"results": Lists(sayable(array.reshape(-1), next(iter(results))))}
 
 
 def metadata_record(
@@ -265,15 +266,15 @@ def _array(value: object, spec: TensorSpec) -> Array:
     return from_json(value if shape else [value], spec=spec, shape=tuple(shape))
 
 
-def nested(array: Array, name: str) -> Any:
-    """Return an array as lists of lists.
+def sayable(array: Array, name: str) -> Array:
+    """Return an array as it is, whose lists JSON can say.
 
     Raises:
         MalformedError: `message.malformed`: JSON cannot say a number in it.
     """
     if array.dtype.kind == "f" and not bool(np.isfinite(array).all()):
         raise _wrong(f"tensor {name}: holds NaN or infinity, which JSON cannot say")
-    return array.tolist()
+    return array
 
 
 def _is_string(value: Mapping[str, Any], spec: TensorSpec) -> bool:

@@ -23,11 +23,11 @@ from cloister.inference.oblivious import kept
 from cloister.inference.registry import Registry, Served
 from cloister.inference.tfserving import (
     metadata_record,
-    nested,
     predictions,
     read_examples,
     read_predict,
     regressions,
+    sayable,
     status_record,
 )
 
@@ -96,7 +96,7 @@ class TFServingPages:
         (best, places, names, told), top = self._asking.pick(served, inputs)
         shown = names if served.labels is not None else [str(n) for n in places.ravel().tolist()]
         numbers = best.view(np.uint8) if best.dtype.kind == "b" else best
-        scores = nested(kept(numbers, told).ravel(), "of scores")
+        scores = sayable(kept(numbers, told).ravel(), "of scores").tolist()
         pairs = [
             [name * keep, score]
             for name, score, keep in zip(shown, scores, told.ravel().tolist(), strict=True)

@@ -21,7 +21,7 @@ def test_there_and_back() -> None:
     assert data[:4] == (9).to_bytes(4, "little")
     back = texts_from_binary(memoryview(data), shape=(2, 2), name="y")
     assert back.tolist() == TEXTS.tolist()
-    again = texts_from_json(texts_to_json(TEXTS), shape=(2, 2), name="y")
+    again = texts_from_json(texts_to_json(TEXTS).tolist(), shape=(2, 2), name="y")
     assert again.tolist() == TEXTS.tolist()
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cloister.errors import MalformedError
+from cloister.inference.json_answer import write_answer
 from cloister.inference.tensor import TensorSpec
 from cloister.inference.tfserving import (
     metadata_record,
@@ -163,17 +164,24 @@ def test_copies_of_what_examples_have_in_common_are_bounded() -> None:
 def test_answers() -> None:
     """With names where there are several, in the question's form."""
     one = {"y": np.float32([2.5, 3.0])}
-    assert predictions(one, by_row=True) == {"predictions": [2.5, 3.0]}
-    assert predictions(one, by_row=False) == {"outputs": [2.5, 3.0]}
+    assert said(predictions(one, by_row=True)) == {"predictions": [2.5, 3.0]}
+    assert said(predictions(one, by_row=False)) == {"outputs": [2.5, 3.0]}
     two = {"a": np.int32([1, 2]), "b": np.array([[True], [False]])}
-    assert predictions(two, by_row=True) == {
+    assert said(predictions(two, by_row=True)) == {
         "predictions": [{"a": 1, "b": [True]}, {"a": 2, "b": [False]}]
     }
-    assert predictions(two, by_row=False) == {"outputs": {"a": [1, 2], "b": [[True], [False]]}}
-    assert predictions({"y": np.array([["0.5:1"]], object)}, by_row=True) == {
+    assert said(predictions(two, by_row=False)) == {
+        "outputs": {"a": [1, 2], "b": [[True], [False]]}
+    }
+    assert said(predictions({"y": np.array([["0.5:1"]], object)}, by_row=True)) == {
         "predictions": [["0.5:1"]]
     }
-    assert regressions({"y": np.float32([[1], [2]])}) == {"results": [1, 2]}
+    assert said(regressions({"y": np.float32([[1], [2]])})) == {"results": [1, 2]}
+
+
+def said(record: object) -> object:
+    """Write an answer, and read it."""
+    return json.loads(write_answer(record))
 
 
 @pytest.mark.parametrize("results", [
