@@ -50,16 +50,25 @@ class Call:
     deadline_s: float
 
     def until_deadline(self, attempt: Callable[[float], Result]) -> Result:
-        """Call `attempt` with the seconds it has, again while it raises what may pass."""
+        """Call `attempt` with the seconds it has, again while it raises what may pass.
+
+        A last attempt that the deadline cut short says less than the one before: whose reason is
+        raised then.
+        """
         end = time.monotonic() + self.deadline_s
         pause = _FIRST_PAUSE_S
+        before: UnavailableError | None = None
         while True:
-            left = end - time.monotonic()
+            seconds = min(max(end - time.monotonic(), 0.001), _ATTEMPT_S)
             try:
-                return attempt(min(max(left, 0.001), _ATTEMPT_S))
+                return attempt(seconds)
             except UnavailableError as e:
+                cut_short = e.code == "keyservice.slow" and seconds < _ATTEMPT_S
+                if before is not None and cut_short:
+                    raise before from e
                 if not _may_pass(e) or time.monotonic() + pause >= end:
                     raise
+                before = e
             time.sleep(pause)
             pause = min(2 * pause, _LAST_PAUSE_S)
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -52,6 +53,36 @@ def test_the_deadline_ends_it(bench: ServiceBench) -> None:
     with pytest.raises(UnavailableError) as e:
         owner(bench, Flaky(bench, 10**6), 0.1).status()
     assert e.value.code == "keyservice.unreachable"
+
+
+class Slow:
+    """A transport that fails as it is told; then answers come too late."""
+
+    def __init__(self, codes: list[str]) -> None:
+        """Fail with these codes first."""
+        self.codes = codes
+
+    def post(self, path: str, body: bytes, *, timeout_s: float) -> bytes:
+        """Fail."""
+        del path, body
+        if self.codes:
+            raise UnavailableError("not now", code=self.codes.pop(0))
+        time.sleep(timeout_s)
+        raise UnavailableError("not in time", code="keyservice.slow")
+
+
+@pytest.mark.spec("KR-8")
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [([], "keyservice.slow"), (["keyservice.busy", "volume.leased"], "volume.leased")],
+)
+def test_an_attempt_that_the_deadline_cut_short_is_no_reason(
+    bench: ServiceBench, codes: list[str], told: str
+) -> None:
+    """Where there was one before it."""
+    with pytest.raises(UnavailableError) as e:
+        owner(bench, Slow(codes), 0.3).status()
+    assert e.value.code == told
 
 
 @pytest.mark.spec("KR-8")
