@@ -40,9 +40,13 @@ def main(arguments: Sequence[str]) -> int:
     try:
         part = read_part(options.part)
         opened = engine(
-            part, threads=options.threads, provider=options.provider, torch_device=options.torch
+            part,
+            threads=options.threads,
+            provider=options.provider,
+            torch_device=options.torch,
+            jax_device=options.jax,
         )
-        named = options.provider is not None or options.torch is not None
+        named = any(each is not None for each in (options.provider, options.torch, options.jax))
         if named:
             _try(part, opened, needed=True)
         server = MiddleServer(part, opened, limits=Limits(max_bytes=options.max_bytes))
@@ -112,6 +116,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--torch",
         metavar="DEVICE",
         help="run an .onnx in PyTorch, on a device in its word: cpu, cuda, ...",
+    )
+    parser.add_argument(
+        "--jax",
+        metavar="DEVICE",
+        help="run an .onnx in JAX, on a device in its word: cpu, cuda, ...",
     )
     parser.add_argument("--max-bytes", type=int, default=Limits().max_bytes)
     return parser.parse_args(arguments)

@@ -15,7 +15,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
@@ -27,6 +27,7 @@ from cloister.errors import (
     MissingExtraError,
     extra_hint,
 )
+from cloister.inference.middle_jax import jax_engine
 from cloister.inference.middle_link import Link, SharedMemory
 from cloister.inference.middle_message import (
     Hello,
@@ -38,6 +39,7 @@ from cloister.inference.middle_message import (
     read_hello,
     ready_head,
 )
+from cloister.inference.middle_steps import Run
 from cloister.inference.middle_torch import torch_engine
 from cloister.inference.tensor import Array
 from cloister.partition.blinded_part import quantised_steps
@@ -58,8 +60,6 @@ _MAX_LOADED: Final = 8
 _RESIDUES: Final = "uint32"
 _LOG: Final = logging.getLogger(__name__)
 
-Run = Callable[[Mapping[str, Array]], dict[str, Array]]
-
 
 class Open(Protocol):
     """What loads a part so that it gives some of its tensors."""
@@ -70,7 +70,12 @@ class Open(Protocol):
 
 
 def engine(
-    part: PartFile, *, threads: int, provider: str | None, torch_device: str | None = None
+    part: PartFile,
+    *,
+    threads: int,
+    provider: str | None,
+    torch_device: str | None = None,
+    jax_device: str | None = None,
 ) -> Open:
     """Return what loads a part so that it gives some of its tensors.
 
@@ -81,17 +86,20 @@ def engine(
             processor.
         torch_device: PyTorch's word for a device, such as `cpu` or `cuda`, where it is to run the
             part; None is the part's own runtime.
+        jax_device: JAX's word for a device, such as `cpu` or `cuda`, likewise.
 
     Raises:
         ConfigError: `config.value`: two engines.
     """
-    if provider is not None and torch_device is not None:
+    if sum(each is not None for each in (provider, torch_device, jax_device)) > 1:
         raise ConfigError("a part runs in one engine", code="config.value")
 
     def opened(outputs: Sequence[str]) -> Run:
         wider = with_outputs(checkable(part), outputs)
         if torch_device is not None:
             return torch_engine(wider, threads=threads, device=torch_device)
+        if jax_device is not None:
+            return jax_engine(wider, threads=threads, device=jax_device)
         if provider is None:
             return open_part(wider, threads=threads, exact=False).run
         return _on_device(wider, provider)

@@ -1,9 +1,8 @@
 """PyTorch as the untrusted middle's engine: runs an exposed ONNX part on a processor or a GPU.
 
-For machines that have PyTorch for their device and no such ONNX Runtime. Nothing here is believed
-(the inside checks what comes of it), so an operator that is not known is refused when the part is
-loaded, and everything else may be as wrong as it likes. Arithmetic is IEEE float32: TF32 is another
-one than the inside's bound is for, and is switched off.
+For machines that have PyTorch for their device and no such ONNX Runtime. Nothing here is believed:
+the inside checks what comes of it. Arithmetic is IEEE float32: TF32 is another one than the
+inside's bound is for, and is switched off.
 """
 
 from __future__ import annotations
@@ -12,15 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from cloister.errors import ConfigError, MalformedError, MissingExtraError, extra_hint
+from cloister.inference.middle_steps import Attributes, Run, read_steps
 from cloister.inference.tensor import Array
 from cloister.partition.graph import PartFile
-from cloister.partition.onnx_file import onnx_module, read_onnx
 
 __all__ = ["TORCH_OPERATORS", "torch_engine"]
 
-Run = Callable[[Mapping[str, Array]], dict[str, Array]]
-_Attributes = Mapping[str, Any]
-_Operator = Callable[[Any, Sequence[Any], _Attributes], Any]
+_Operator = Callable[[Any, Sequence[Any], Attributes], Any]
 
 
 def torch_engine(part: PartFile, *, threads: int, device: str) -> Run:
@@ -44,26 +41,17 @@ def torch_engine(part: PartFile, *, threads: int, device: str) -> Run:
             code="extra.missing",
             hint=extra_hint("pytorch"),
         ) from e
-    if part.format != "onnx":
-        raise ConfigError("PyTorch runs parts of format onnx only", code="config.value")
+    read = read_steps(part, TORCH_OPERATORS, engine="PyTorch")
     torch.set_num_threads(threads)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    model, onnx = read_onnx(part.data), onnx_module()
-    unknown = sorted({node.op_type for node in model.graph.node} - TORCH_OPERATORS.keys())
-    if unknown:
-        raise ConfigError(
-            f"this part has operators that PyTorch does not run here: {', '.join(unknown)}",
-            code="config.value",
-        )
     try:
         constants = {
-            each.name: torch.from_numpy(onnx.numpy_helper.to_array(each).copy()).to(device)
-            for each in model.graph.initializer
+            name: torch.from_numpy(array.copy()).to(device)
+            for name, array in read.constants.items()
         }
     except (RuntimeError, AssertionError) as e:  # PyTorch's words for a device that is not there
         raise ConfigError(f"PyTorch has no device {device!r}", code="config.value") from e
-    steps = [(node, _attributes(node, onnx)) for node in model.graph.node]
     outputs = [info.name for info in part.outputs]
 
     def run(feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -72,9 +60,10 @@ def torch_engine(part: PartFile, *, threads: int, device: str) -> Run:
             with torch.inference_mode():
                 for info in part.inputs:
                     have[info.name] = torch.from_numpy(feeds[info.name].copy()).to(device)
-                for node, attributes in steps:
-                    given = [have[name] if name else None for name in node.input]
-                    have[node.output[0]] = TORCH_OPERATORS[node.op_type](torch, given, attributes)
+                for step in read.steps:
+                    given = [have[name] if name else None for name in step.inputs]
+                    made = TORCH_OPERATORS[step.operator](torch, given, step.attributes)
+                    have[step.output] = made
                 return {name: have[name].cpu().numpy() for name in outputs}
         except (RuntimeError, ValueError, TypeError, KeyError, IndexError) as e:
             raise MalformedError(
@@ -84,11 +73,7 @@ def torch_engine(part: PartFile, *, threads: int, device: str) -> Run:
     return run
 
 
-def _attributes(node: Any, onnx: Any) -> dict[str, Any]:
-    return {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
-
-
-def _conv(torch: Any, given: Sequence[Any], attributes: _Attributes) -> Any:
+def _conv(torch: Any, given: Sequence[Any], attributes: Attributes) -> Any:
     image, weights, *bias = given
     axes = weights.ndim - 2
     convolve = {1: torch.conv1d, 2: torch.conv2d, 3: torch.conv3d}[axes]
@@ -102,7 +87,7 @@ def _conv(torch: Any, given: Sequence[Any], attributes: _Attributes) -> Any:
     )
 
 
-def _padded(torch: Any, image: Any, attributes: _Attributes, axes: int, value: float) -> Any:
+def _padded(torch: Any, image: Any, attributes: Attributes, axes: int, value: float) -> Any:
     if attributes.get("auto_pad", b"NOTSET") not in {b"NOTSET", b"VALID"}:
         raise ValueError("padding that follows the input's size")
     pads = list(attributes.get("pads") or [0] * (2 * axes))
@@ -111,7 +96,7 @@ def _padded(torch: Any, image: Any, attributes: _Attributes, axes: int, value: f
     return torch.nn.functional.pad(image, pairs, value=value) if any(pairs) else image
 
 
-def _max_pool(torch: Any, given: Sequence[Any], attributes: _Attributes) -> Any:
+def _max_pool(torch: Any, given: Sequence[Any], attributes: Attributes) -> Any:
     kernel = list(attributes["kernel_shape"])
     axes = len(kernel)
     pool = {1: torch.max_pool1d, 2: torch.max_pool2d, 3: torch.max_pool3d}[axes]
@@ -124,7 +109,7 @@ def _max_pool(torch: Any, given: Sequence[Any], attributes: _Attributes) -> Any:
     )
 
 
-def _gemm(torch: Any, given: Sequence[Any], attributes: _Attributes) -> Any:
+def _gemm(torch: Any, given: Sequence[Any], attributes: Attributes) -> Any:
     left, right, *added = given
     left = left.T if attributes.get("transA", 0) else left
     right = right.T if attributes.get("transB", 0) else right
@@ -132,26 +117,26 @@ def _gemm(torch: Any, given: Sequence[Any], attributes: _Attributes) -> Any:
     return product + attributes.get("beta", 1.0) * added[0] if added else product
 
 
-def _normalised(torch: Any, given: Sequence[Any], attributes: _Attributes) -> Any:
+def _normalised(torch: Any, given: Sequence[Any], attributes: Attributes) -> Any:
     image, scale, shift, mean, variance = given
     return torch.nn.functional.batch_norm(
         image, mean, variance, scale, shift, eps=attributes.get("epsilon", 1e-5)
     )
 
 
-def _clip(torch: Any, given: Sequence[Any], attributes: _Attributes) -> Any:
+def _clip(torch: Any, given: Sequence[Any], attributes: Attributes) -> Any:
     least, most = (*given[1:], None, None)[:2]
     return torch.clamp(given[0], attributes.get("min", least), attributes.get("max", most))
 
 
-def _reshape(_torch: Any, given: Sequence[Any], attributes: _Attributes) -> Any:
+def _reshape(_torch: Any, given: Sequence[Any], attributes: Attributes) -> Any:
     image, shape = given[0], [int(size) for size in given[1].tolist()]
     if not attributes.get("allowzero", 0):
         shape = [image.shape[axis] if size == 0 else size for axis, size in enumerate(shape)]
     return image.reshape(shape)
 
 
-def _flatten(_torch: Any, given: Sequence[Any], attributes: _Attributes) -> Any:
+def _flatten(_torch: Any, given: Sequence[Any], attributes: Attributes) -> Any:
     axis = attributes.get("axis", 1)
     head = given[0].shape[:axis]
     return given[0].reshape(head.numel(), -1)

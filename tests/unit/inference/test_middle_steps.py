@@ -1,0 +1,31 @@
+"""An exposed ONNX part as steps."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="ONNX is not installed")
+
+from cloister.errors import CloisterError
+from cloister.inference.middle_steps import read_steps
+from cloister.partition.graph import PartFile
+from unit.inference.middle_parts import IMAGE, floats, part_of
+
+
+def test_constants_and_steps_in_order() -> None:
+    weights = floats(6, 4, 3, 3)
+    read = read_steps(part_of("Conv", [weights], IMAGE, group=1), {"Conv"}, engine="This")
+    np.testing.assert_array_equal(read.constants["c0"], weights)
+    (step,) = read.steps
+    assert (step.operator, tuple(step.inputs), step.output) == ("Conv", ("x", "c0"), "y")
+    assert step.attributes == {"group": 1}
+
+
+def test_what_an_engine_has_not_is_named() -> None:
+    """An operator, and a format."""
+    for part, said in (
+        (part_of("Erf", [], IMAGE), "operators that This does not run here: Erf"),
+        (PartFile("litert", b"", (), ()), "This runs parts of format onnx only"),
+    ):
+        with pytest.raises(CloisterError, match=said) as caught:
+            read_steps(part, {"Conv"}, engine="This")
+        assert caught.value.code == "config.value"
