@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 _STATE: Final = ".state"
+_SHOWN: Final = 8
 _PER_MILLE: Final = 1000
 
 
@@ -57,7 +58,8 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
 ) -> None:
     """Attack what would cross at each cut of a model, and say which cut is safe.
 
-    Nothing leaves this machine. Ctrl-C ends it with a report of what is finished; --resume goes on.
+    Nothing leaves this machine. Ctrl-C ends it with a report of what is finished; --resume goes on,
+    and with more --seconds tries again what had too few.
     """
     console.hush_frameworks()
     from cloister.keyservice.clock import read_clock
@@ -100,14 +102,21 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     stopped = _run(assessment, state, quiet=as_json)
     report = assessment.report()
     _write(assessment, report, out, page)
-    if report.budget.complete:
+    if report.budget.complete and not assessment.late:
         state.unlink(missing_ok=True)
     if as_json:
-        console.emit(_record(report, out, page, stopped=stopped))
+        console.emit(_record(report, out, page, late=assessment.late, stopped=stopped))
         return
     _show(report, out, page, assessment)
     if stopped or not report.budget.complete:
         console.warn("not everything was run; --resume goes on where this ended")
+    elif assessment.late:
+        places = ", ".join(map(str, assessment.late[:_SHOWN]))
+        more = "" if len(assessment.late) <= _SHOWN else ", ..."
+        console.warn(
+            f"undecided, and cut short: {places}{more}; --resume with more --seconds goes on with "
+            "what was cut short"
+        )
 
 
 def _run(assessment: Assessment, state: Path, *, quiet: bool) -> bool:
@@ -143,7 +152,9 @@ def _go_on(assessment: Assessment, state: Path) -> None:
     if assessment.resume(data):
         console.note(f"going on: {len(assessment.finished.cuts)} cuts are finished")
     else:
-        console.note("starting anew: what is there was of another model, sample, seed or budget")
+        console.note(
+            "starting anew: what is there was of another model, sample or seed, or had more time"
+        )
 
 
 def _read(file: Path) -> Sample:
@@ -246,7 +257,7 @@ def _device(differentiable: bool) -> str:
 
 
 def _record(
-    report: LeakageReport, out: Path, page: Path | None, *, stopped: bool
+    report: LeakageReport, out: Path, page: Path | None, *, late: tuple[int, ...], stopped: bool
 ) -> dict[str, object]:
     from cloister.partition.assess.order import default_objection, little_saved
 
@@ -258,6 +269,7 @@ def _record(
         "little_saved": little_saved(report),
         "complete": report.budget.complete,
         "stopped": stopped,
+        "cut_short": list(late),
         "cuts": [
             {"position": c.position, "verdict": c.verdict, "because": c.because}
             for c in report.cuts

@@ -21,6 +21,7 @@ from cloister.partition.assess.attacking import (
     assess_cut,
     assess_defence,
     assess_pair,
+    cut_short,
 )
 from cloister.partition.assess.clock import Deadline
 from cloister.partition.assess.defences import DEFENCES
@@ -128,22 +129,29 @@ class Assessment:
         own = back_position(network.graph)
         self._backs = wanted.backs or (() if own is None else (own,))
         skipped = {} if wanted.cuts else {f"cut/{p}": why for p, why in no_places.items()}
-        self.finished = Finished(skipped=skipped)
+        self.finished = Finished(skipped=skipped, seconds=wanted.seconds)
+        self._again: set[int | tuple[int, int | None] | tuple[int, str]] = set()
         self.stopped = False
         self._found_ends: tuple[dict[str, float], dict[str, float], float] | None = None
 
     @property
     def key(self) -> bytes:
-        """What a state belongs to: model, samples, seed, budget and everything else asked for."""
+        """What a state belongs to: model, samples, seed and everything else asked for but time."""
         w, m = self._wanted, self._material
         parts = [
             self._network.source.digest,
             m.digest,
             m.proxy_digest,
             b"" if m.members is None else hashlib.sha256(m.members.tobytes()).digest(),
-            repr((w.seconds, w.steps, w.seed, w.limits, m.low, m.high, __version__)).encode(),
+            repr((w.steps, w.seed, w.limits, m.low, m.high, __version__)).encode(),
         ]
         return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
+
+    @property
+    def late(self) -> tuple[int, ...]:
+        """Positions of undecided cuts that had an attack which did not come to its end."""
+        cuts = (cut for _, cut in sorted(self.finished.cuts.items()))
+        return tuple(c.position for c in cuts if c.verdict == "undecided" and cut_short(c.measures))
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -181,14 +189,15 @@ class Assessment:
             self._do_cut(position, at_most, self._heard(progress, 0.0, CUTS_PART))
             saved()
         pairs_over = Deadline(over.left - (1 - CUTS_PART - PAIRS_PART) * total)
-        planned = [each for each in self._pairs() if each not in self.finished.pairs]
+        done, again = self.finished, self._again
+        planned = [p for p in self._pairs() if p not in done.pairs or p in again]
         for i, (front, back) in enumerate(planned):
             if pairs_over.over:
                 break
             share = pairs_over.left / (len(planned) - i)
             self._do_pair(front, back, share, self._heard(progress, CUTS_PART, PAIRS_PART))
             saved()
-        wanted = [each for each in self._defences() if each not in self.finished.defences]
+        wanted = [d for d in self._defences() if d not in done.defences or d in again]
         for i, (position, name) in enumerate(wanted):
             if over.over:
                 break
@@ -206,6 +215,9 @@ class Assessment:
     def resume(self, data: bytes) -> bool:
         """Take what an earlier run finished; False where that was a run of something else.
 
+        With more time than that run had, what its time was too short for is tried again. With less
+        it is another run, too: its report would say that all was done in less.
+
         The file is the owner's own, and its measures are taken as they stand. What follows from
         them is not: verdicts are found again, and every cut must be one that the model has.
 
@@ -214,14 +226,27 @@ class Assessment:
                 written by `state`.
         """
         found = read_state(data, self.key)
-        if found is None:
+        if found is None or found.seconds > self._wanted.seconds:
             return False
         self._require_of_this_model(found)
         for position, cut in found.cuts.items():
             said = self._judged(cut, ())
             found.cuts[position] = replace(cut, verdict=said.verdict, because=said.because)
+        more = found.seconds < self._wanted.seconds
+        found.seconds = self._wanted.seconds
         self.finished = found
+        self._again = set(self._cut_short()) if more else set()
         return True
+
+    def _cut_short(self) -> Iterator[int | tuple[int, int | None] | tuple[int, str]]:
+        """Give the keys of what more time may change."""
+        yield from self.late
+        for pair, copies in self.finished.pairs.items():
+            if cut_short(copies.measures):
+                yield pair
+        for defence, tried in self.finished.defences.items():
+            if cut_short(tried.measures):
+                yield defence
 
     def report(self) -> LeakageReport:
         """Return the report of what is finished."""
@@ -291,15 +316,22 @@ class Assessment:
         return found
 
     def _next(self) -> int | None:
-        verdicts = {p: cut.verdict for p, cut in self.finished.cuts.items()}
+        again = self._again
+        verdicts = {p: cut.verdict for p, cut in self.finished.cuts.items() if p not in again}
         skipped = {p: "undecided" for p in self.positions if f"cut/{p}" in self.finished.skipped}
         return next_position(self.positions, verdicts | skipped)
 
     def _open(self) -> list[int]:
+        """Return the positions of cuts to assess, for the first time or again."""
+        missing = self._missing()
+        return [p for p in self.positions if p in missing or p in self._again]
+
+    def _missing(self) -> list[int]:
+        finished = self.finished
         return [
             p
             for p in self.positions
-            if p not in self.finished.cuts and f"cut/{p}" not in self.finished.skipped
+            if p not in finished.cuts and f"cut/{p}" not in finished.skipped
         ]
 
     def _settled(self) -> tuple[CutReport, ...]:
@@ -351,7 +383,7 @@ class Assessment:
     def _not_run(self) -> tuple[str, ...]:
         """Return what was asked for and not done."""
         finished = self.finished
-        missing = [f"the cut at {p}" for p in self._open()]
+        missing = [f"the cut at {p}" for p in self._missing()]
         missing += [
             f"copies of what is exposed from {front} to {'the end' if back is None else back}"
             for front, back in self._pairs()
@@ -393,6 +425,7 @@ class Assessment:
             self.finished.skipped[f"cut/{position}"] = f"{e.public}"
             return
         self.finished.cuts[position] = cast("CutReport", found.report)
+        self._again.discard(position)
         self._keep(f"cut/{position}", found)
 
     def _do_pair(
@@ -415,6 +448,7 @@ class Assessment:
             progress=lambda p: hear(p, f"copies, cut at {front}", done, count),
         )
         self.finished.pairs[front, back] = cast("PairReport", found.report)
+        self._again.discard((front, back))
         self._keep(f"pair/{front}/{'end' if back is None else back}", found)
 
     def _do_defence(
@@ -437,12 +471,14 @@ class Assessment:
         )
         if found is not None:
             self.finished.defences[position, name] = cast("DefenceReport", found.report)
+            self._again.discard((position, name))
             self._keep(f"defence/{position}/{name}", found)
 
     def _keep(self, name: str, found: Found) -> None:
         self.finished.pictures.update(
             {f"{name}/{each}": examples for each, examples in found.pictures.items()}
         )
+        self.finished.remarks.pop(name, None)
         if found.remarks:
             self.finished.remarks[name] = found.remarks
 

@@ -1,9 +1,9 @@
 """What an assessment has finished, as bytes: for going on after it was stopped.
 
-A state belongs to one model, one sample, one seed and one budget; whatever else it is asked for, it
-has nothing. It is the owner's own file, and lies beside his report; it is read as strictly as one
-that is not, since a report is made from it. Nothing signs it: its measures are believed, and
-verdicts are not (`Assessment.resume`).
+A state belongs to one model, one sample and one seed; whatever else it is asked for, it has
+nothing. It is the owner's own file, and lies beside his report; it is read as strictly as one that
+is not, since a report is made from it. Nothing signs it: its measures are believed, and verdicts
+are not (`Assessment.resume`).
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class Finished:
         pictures: By a name such as `cut/3/decoder/queries`.
         remarks: Sentences about one cut, pair or defence, by a name such as `cut/3`.
         skipped: What cannot be assessed and why, by a name such as `cut/3`.
+        seconds: Time that the run had for all of it.
     """
 
     cuts: dict[int, CutReport] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class Finished:
     pictures: dict[str, Examples] = field(default_factory=dict)
     remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    seconds: int = 0
 
 
 def write_state(finished: Finished, report: LeakageReport, key: bytes) -> bytes:
@@ -110,6 +112,7 @@ def read_state(data: bytes, key: bytes) -> Finished | None:
         pictures={name: _examples(each) for name, each in pictures.items()},
         remarks={name: _sentences(each) for name, each in remarks.items()},
         skipped={name: _sentences([each])[0] for name, each in skipped.items()},
+        seconds=report.budget.seconds,
     )
 
 

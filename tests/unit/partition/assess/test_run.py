@@ -68,6 +68,7 @@ class Bench:
         self.boundary = boundary
         self.stop_at: int | None = None
         self.got: dict[int, float] = {}
+        self.short: set[Any] = set()
         template = report()
 
         def cut(_network: Any, cut: Any, _material: Any, **more: Any) -> Found:
@@ -77,7 +78,9 @@ class Bench:
             if cut.position == 7:
                 raise UnsupportedError("no converter", code="model.convert")
             more["progress"](0.5)
-            verdict = "safe" if cut.position >= self.boundary else "unsafe"
+            late = cut.position in self.short
+            good = "undecided" if late else "safe"
+            verdict = good if cut.position >= self.boundary else "unsafe"
             made = replace(
                 template.cuts[0],
                 position=cut.position,
@@ -88,15 +91,23 @@ class Bench:
             return Found(made, {"decoder/queries": pictures()["cut/1/decoder/queries"]}, ("said",))
 
         def pair(_network: Any, front: Any, back: Any, _material: Any, **_: Any) -> Found:
-            self.asked.append(("pair", front.position, back and back.position))
-            made = PairReport(front=front.position, back=back and back.position, measures=())
+            key = ("pair", front.position, back and back.position)
+            self.asked.append(key)
+            copy = measure("knock-off", "weights", "accuracy", 0.5, complete=key not in self.short)
+            made = PairReport(front=front.position, back=key[2], measures=(copy,))
             return Found(made, {}, ())
 
         def defence(name: str, _network: Any, cut: Any, _material: Any, **_: Any) -> Found:
             self.asked.append((name, cut.position))
-            return Found(
-                replace(template.defences[0], position=cut.position, name=name), {}, ("said",)
+            complete = (name, cut.position) not in self.short
+            tried = template.defences[0]
+            tried = replace(
+                tried,
+                position=cut.position,
+                name=name,
+                measures=tuple(replace(each, complete=complete) for each in tried.measures),
             )
+            return Found(tried, {}, ("said",))
 
         monkeypatch.setattr(module, "assess_cut", cut)
         monkeypatch.setattr(module, "assess_pair", pair)
@@ -116,7 +127,13 @@ class Bench:
         """What both decoders got: little from the boundary on, but for what a test says."""
         got = self.got.get(position, 0.05 if position >= self.boundary else 0.9)
         return tuple(
-            measure("decoder", knows, metric, got if metric == "ssim-gain" else got / 2)
+            measure(
+                "decoder",
+                knows,
+                metric,
+                got if metric == "ssim-gain" else got / 2,
+                complete=position not in self.short,
+            )
             for knows in ("queries", "representation")
             for metric in ("ssim-gain", "reidentified")
         )
@@ -194,6 +211,60 @@ def test_what_is_stopped_is_gone_on_with(bench: Bench) -> None:
     assert set(second.finished.pictures) == set(whole.finished.pictures)
 
 
+def test_more_time_goes_to_what_was_cut_short(bench: Bench) -> None:
+    """Cuts that are undecided, copies and defences; what came to its end is kept."""
+    bench.short = {3, 5, ("pair", 6, None), ("noise", 4)}
+    first = bench.made()
+    first.run(lambda *_: None, lambda: None)
+    # At 3 attacks succeeded before they were cut short: more of them change nothing.
+    assert first.late == (5,)
+    assert first.report().recommended == 6
+    assert first.report().budget.complete
+    assert ("pair", 6, None) in bench.asked
+    assert ("noise", 5) in bench.asked
+
+    bench.asked.clear()
+    same = bench.made()
+    assert same.resume(first.state())
+    same.run(lambda *_: None, lambda: None)
+    assert bench.asked == []
+    assert same.report() == first.report()
+
+    bench.short = set()
+    more = bench.made(seconds=120)
+    assert more.resume(first.state())
+    more.run(lambda *_: None, lambda: None)
+    assert bench.asked[0] == 5
+    assert 3 not in bench.asked
+    assert more.late == ()
+    assert more.report().recommended == 5
+    assert more.report().budget.complete
+    assert more.report().budget.seconds == 120
+    whole = bench.made(seconds=120)
+    whole.run(lambda *_: None, lambda: None)
+    assert verdicts(more) == verdicts(whole)
+
+
+def verdicts(made: Assessment) -> dict[int, str]:
+    """Return what is said of each cut."""
+    return {cut.position: cut.verdict for cut in made.report().cuts}
+
+
+def test_what_was_cut_short_stays_where_time_is_over_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that was found is lost by going on."""
+    bench.short = {5}
+    first = bench.made()
+    first.run(lambda *_: None, lambda: None)
+    monkeypatch.setattr(module, "Deadline", lambda _: SimpleNamespace(over=True, left=0.0))
+    more = bench.made(seconds=61)
+    assert more.resume(first.state())
+    more.run(lambda *_: None, lambda: None)
+    assert more.report().cuts == first.report().cuts
+    assert more.late == (5,)
+
+
 def test_no_cut_is_better_than_a_deeper_one(bench: Bench) -> None:
     """At 5 attacks got little and at 6 nearly the limit: they would have got that at 5."""
     bench.got = {6: 0.57}
@@ -252,9 +323,9 @@ def test_a_state_of_cuts_that_the_model_has_not(
     assert second.finished.cuts == {}
 
 
-@pytest.mark.parametrize("change", [{"seed": 2}, {"seconds": 61}, {"steps": 7}])
+@pytest.mark.parametrize("change", [{"seed": 2}, {"seconds": 59}, {"steps": 7}])
 def test_another_run_starts_anew(bench: Bench, change: dict[str, int]) -> None:
-    """Another seed or budget has nothing to go on from."""
+    """Another seed, other steps or less time have nothing to go on from."""
     first = bench.made()
     first.run(lambda *_: None, lambda: None)
     other = bench.made(**change)
