@@ -117,7 +117,8 @@ def _rows(arrays: Mapping[str, Array]) -> Iterator[str]:
         if start:
             yield ","
         if inner > PIECE:
-            yield from _written({name: Lists(array[start]) for name, array in arrays.items()})
+            row = {name: Lists(array[start, ...]) for name, array in arrays.items()}
+            yield from _written(row)
         else:
             lists = (array[start : start + step].tolist() for array in arrays.values())
             rows = [dict(zip(arrays, row, strict=True)) for row in zip(*lists, strict=True)]

@@ -134,7 +134,7 @@ class InferenceService:
         pages: dict[str, Callable[[], HTTPResponse]] = {
             "/v2": self._server,
             "/v2/": self._server,
-            "/v2/health/live": nothing,
+            "/v2/health/live": lambda: json_response(_OK, {"live": True}),
             "/v2/health/ready": self._ready,
         }
         if path == "/v2/repository/index":
@@ -155,7 +155,9 @@ class InferenceService:
         return json_response(_OK, record)
 
     def _ready(self) -> HTTPResponse:
-        return nothing() if self._registry.shelves else failure(503, "no model is served")
+        if not self._registry.shelves:
+            return failure(503, "no model is served")
+        return json_response(_OK, {"ready": True})
 
     def _index(self) -> HTTPResponse:
         served = [

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cloister.inference import json_answer
@@ -62,6 +62,7 @@ def test_what_has_no_arrays() -> None:
     kind=st.sampled_from(TYPES),
     piece=st.integers(1, 40),
 )
+@example(rows=2, shapes=[(), (2,)], kind="O", piece=1)
 def test_rows_that_arrays_have_in_common(
     rows: int, shapes: list[tuple[int, ...]], kind: str, piece: int
 ) -> None:

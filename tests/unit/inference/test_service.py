@@ -54,9 +54,11 @@ def test_the_pages_that_describe() -> None:
         assert (status, record["name"]) == (200, "cloister")
         assert record["extensions"] == ["binary_tensor_data", "classification", "model_repository"]
         assert record["models"] == ["double"]
-    for target in ("/v2/health/live", "/v2/health/ready", "/v2/models/double/ready",
-                   "/v2/models/double/versions/1/ready"):  # fmt: skip
-        assert ask("GET", target)[:2] == (200, None)
+    for target, said in {
+        "/v2/health/live": {"live": True}, "/v2/health/ready": {"ready": True},
+        "/v2/models/double/ready": None, "/v2/models/double/versions/1/ready": None,
+    }.items():  # fmt: skip
+        assert ask("GET", target)[:2] == (200, said)
     for target in ("/v2/models/double", "/v2/models/double/", "/v2/models/double/versions/1"):
         status, record, _ = ask("GET", target)
         assert status == 200
