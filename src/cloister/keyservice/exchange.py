@@ -63,10 +63,10 @@ class Call:
             try:
                 return attempt(seconds)
             except UnavailableError as e:
-                cut_short = e.code == "keyservice.slow" and seconds < _ATTEMPT_S
-                if before is not None and cut_short:
+                over = time.monotonic() + pause >= end
+                if over and before and e.code == "keyservice.slow" and seconds < _ATTEMPT_S:
                     raise before from e
-                if not _may_pass(e) or time.monotonic() + pause >= end:
+                if over or not _may_pass(e):
                     raise
                 before = e
             time.sleep(pause)

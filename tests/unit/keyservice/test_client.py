@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
 import pytest
 
@@ -16,16 +17,20 @@ from cloister.testing.keyservice import MEASUREMENT, ServiceBench
 class Flaky:
     """A transport that fails a number of times before it works."""
 
-    def __init__(self, bench: ServiceBench, failures: int) -> None:
-        """Fail `failures` times."""
+    def __init__(
+        self, bench: ServiceBench, failures: int, codes: Sequence[str] = ("keyservice.unreachable",)
+    ) -> None:
+        """Fail `failures` times, with these codes in turn."""
         self.bench = bench
         self.failures = failures
+        self.codes = codes
 
     def post(self, path: str, body: bytes, *, timeout_s: float) -> bytes:
         """Fail or forward."""
         if self.failures:
             self.failures -= 1
-            raise UnavailableError("not now", code="keyservice.unreachable")
+            code = self.codes[self.failures % len(self.codes)]
+            raise UnavailableError("not now", code=code)
         return self.bench.post(path, body, timeout_s=timeout_s)
 
 
@@ -83,6 +88,13 @@ def test_an_attempt_that_the_deadline_cut_short_is_no_reason(
     with pytest.raises(UnavailableError) as e:
         owner(bench, Slow(codes), 0.3).status()
     assert e.value.code == told
+
+
+@pytest.mark.spec("KR-8")
+def test_one_that_is_slow_before_the_deadline_is_asked_again(bench: ServiceBench) -> None:
+    """Though the time that is left is short: a kernel may give a connection up at once."""
+    transport = Flaky(bench, 4, ["keyservice.busy", "keyservice.slow"])
+    assert owner(bench, transport, 5.0).status().volumes
 
 
 @pytest.mark.spec("KR-8")
