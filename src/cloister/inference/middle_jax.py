@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from cloister.errors import ConfigError, MalformedError, MissingExtraError, extra_hint
-from cloister.inference.middle_steps import Attributes, Run, read_steps
+from cloister.inference.middle_steps import Attributes, Run, new_shape, pads_of, read_steps
 from cloister.inference.tensor import Array
 from cloister.partition.graph import PartFile
 
@@ -48,7 +48,7 @@ def jax_engine(part: PartFile, *, threads: int, device: str) -> Run:
             "this engine of the middle needs JAX", code="extra.missing", hint=extra_hint("jax")
         ) from e
     read = read_steps(part, JAX_OPERATORS, engine="JAX")
-    os.environ.setdefault("NPROC", str(threads))  # XLA looks when it is first used
+    os.environ["NPROC"] = str(threads)  # XLA looks when it is first used
     place = _place(jax, device)
     # Numbers are handed over at each run: as part of a program they would be compiled with it.
     # Whole numbers say shapes, which a program has to know.
@@ -104,7 +104,7 @@ def _conv(jax: Any, given: Sequence[Any], attributes: Attributes) -> Any:
         image,
         weights,
         window_strides=attributes.get("strides") or [1] * axes,
-        padding=_pads(attributes, axes),
+        padding=pads_of(attributes, axes),
         rhs_dilation=attributes.get("dilations") or [1] * axes,
         feature_group_count=int(attributes.get("group", 1)),
         precision=jax.lax.Precision.HIGHEST,
@@ -112,19 +112,12 @@ def _conv(jax: Any, given: Sequence[Any], attributes: Attributes) -> Any:
     return made + bias[0].reshape(-1, *[1] * axes) if bias else made
 
 
-def _pads(attributes: Attributes, axes: int) -> list[tuple[int, int]]:
-    if attributes.get("auto_pad", b"NOTSET") not in {b"NOTSET", b"VALID"}:
-        raise ValueError("padding that follows the input's size")
-    pads = list(attributes.get("pads") or [0] * (2 * axes))
-    return list(zip(pads[:axes], pads[axes:], strict=True))
-
-
 def _max_pool(jax: Any, given: Sequence[Any], attributes: Attributes) -> Any:
     image, kernel = given[0], list(attributes["kernel_shape"])
     axes = len(kernel)
     strides = list(attributes.get("strides") or [1] * axes)
     dilations = list(attributes.get("dilations") or [1] * axes)
-    pads = _pads(attributes, axes)
+    pads = pads_of(attributes, axes)
     if attributes.get("ceil_mode", 0):
         lengths = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
         rows = zip(image.shape[2:], lengths, strides, pads, strict=True)
@@ -174,10 +167,7 @@ def _clip(jax: Any, given: Sequence[Any], attributes: Attributes) -> Any:
 
 
 def _reshape(_jax: Any, given: Sequence[Any], attributes: Attributes) -> Any:
-    image, shape = given[0], [int(size) for size in given[1]]
-    if not attributes.get("allowzero", 0):
-        shape = [image.shape[axis] if size == 0 else size for axis, size in enumerate(shape)]
-    return image.reshape(shape)
+    return given[0].reshape(new_shape(given[0].shape, given[1].tolist(), attributes))
 
 
 def _flatten(_jax: Any, given: Sequence[Any], attributes: Attributes) -> Any:

@@ -15,7 +15,7 @@ from cloister.inference.tensor import Array
 from cloister.partition.graph import PartFile
 from cloister.partition.onnx_file import onnx_module, read_onnx
 
-__all__ = ["Attributes", "Run", "Step", "Steps", "read_steps"]
+__all__ = ["Attributes", "Run", "Step", "Steps", "new_shape", "pads_of", "read_steps"]
 
 Run = Callable[[Mapping[str, Array]], dict[str, Array]]
 Attributes = Mapping[str, Any]
@@ -85,3 +85,26 @@ def read_steps(part: PartFile, known: Collection[str], *, engine: str) -> Steps:
             for node in model.graph.node
         ],
     )
+
+
+def pads_of(attributes: Attributes, axes: int) -> list[tuple[int, int]]:
+    """Return what stands before and behind each axis of an image.
+
+    Raises:
+        ValueError: The file leaves it to the size of what comes.
+    """
+    if attributes.get("auto_pad", b"NOTSET") not in {b"NOTSET", b"VALID"}:
+        raise ValueError("padding that follows the input's size")
+    pads = list(attributes.get("pads") or [0] * (2 * axes))
+    return list(zip(pads[:axes], pads[axes:], strict=True))
+
+
+def new_shape(now: Sequence[int], asked: Sequence[int], attributes: Attributes) -> list[int]:
+    """Return what `Reshape` asks for; zeros keep an axis as it is, unless they are allowed.
+
+    Raises:
+        IndexError: A zero where there is no such axis.
+    """
+    if attributes.get("allowzero", 0):
+        return list(asked)
+    return [now[axis] if size == 0 else size for axis, size in enumerate(asked)]

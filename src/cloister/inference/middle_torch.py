@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from cloister.errors import ConfigError, MalformedError, MissingExtraError, extra_hint
-from cloister.inference.middle_steps import Attributes, Run, read_steps
+from cloister.inference.middle_steps import Attributes, Run, new_shape, pads_of, read_steps
 from cloister.inference.tensor import Array
 from cloister.partition.graph import PartFile
 
@@ -88,11 +88,8 @@ def _conv(torch: Any, given: Sequence[Any], attributes: Attributes) -> Any:
 
 
 def _padded(torch: Any, image: Any, attributes: Attributes, axes: int, value: float) -> Any:
-    if attributes.get("auto_pad", b"NOTSET") not in {b"NOTSET", b"VALID"}:
-        raise ValueError("padding that follows the input's size")
-    pads = list(attributes.get("pads") or [0] * (2 * axes))
     # PyTorch names the last axis first, and both of its ends together.
-    pairs = [size for axis in reversed(range(axes)) for size in (pads[axis], pads[axis + axes])]
+    pairs = [size for ends in reversed(pads_of(attributes, axes)) for size in ends]
     return torch.nn.functional.pad(image, pairs, value=value) if any(pairs) else image
 
 
@@ -130,10 +127,7 @@ def _clip(torch: Any, given: Sequence[Any], attributes: Attributes) -> Any:
 
 
 def _reshape(_torch: Any, given: Sequence[Any], attributes: Attributes) -> Any:
-    image, shape = given[0], [int(size) for size in given[1].tolist()]
-    if not attributes.get("allowzero", 0):
-        shape = [image.shape[axis] if size == 0 else size for axis, size in enumerate(shape)]
-    return image.reshape(shape)
+    return given[0].reshape(new_shape(given[0].shape, given[1].tolist(), attributes))
 
 
 def _flatten(_torch: Any, given: Sequence[Any], attributes: Attributes) -> Any:

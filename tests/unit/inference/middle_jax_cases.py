@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -88,9 +89,9 @@ def many_sizes() -> None:
 def main() -> None:
     """Run all."""
     cases: dict[str, Callable[[], None]] = {
-        **{f"{n}": lambda n=n: operator(n) for n in range(len(CASES))},  # type: ignore[misc]  # mypy knows no defaults of lambdas
-        "dense": lambda: model("dense"),
-        "convolutions": lambda: model("convolutions"),
+        **{f"{n}": partial(operator, n) for n in range(len(CASES))},
+        "dense": partial(model, "dense"),
+        "convolutions": partial(model, "convolutions"),
         "refused": refused,
         "does_not_run": does_not_run,
         "many_sizes": many_sizes,

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("onnx", reason="ONNX is not installed")
 
 from cloister.errors import CloisterError
-from cloister.inference.middle_steps import read_steps
+from cloister.inference.middle_steps import new_shape, pads_of, read_steps
 from cloister.partition.graph import PartFile
 from unit.inference.middle_parts import IMAGE, floats, part_of
 
@@ -29,3 +29,18 @@ def test_what_an_engine_has_not_is_named() -> None:
         with pytest.raises(CloisterError, match=said) as caught:
             read_steps(part, {"Conv"}, engine="This")
         assert caught.value.code == "config.value"
+
+
+def test_pads_by_axis() -> None:
+    """Both ends of each axis; none where the file says none."""
+    assert pads_of({"pads": [1, 2, 3, 4]}, 2) == [(1, 3), (2, 4)]
+    assert pads_of({"auto_pad": b"VALID"}, 2) == [(0, 0), (0, 0)]
+    with pytest.raises(ValueError, match="follows the input's size"):
+        pads_of({"auto_pad": b"SAME_UPPER"}, 2)
+
+
+def test_a_zero_keeps_an_axis_unless_zeros_are_allowed() -> None:
+    assert new_shape((3, 4, 5), [0, -1], {}) == [3, -1]
+    assert new_shape((3, 4, 5), [0, 4], {"allowzero": 1}) == [0, 4]
+    with pytest.raises(IndexError):
+        new_shape((3,), [1, 0], {})
