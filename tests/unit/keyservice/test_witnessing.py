@@ -264,7 +264,7 @@ def test_a_witness_that_drips_or_is_not_there_delays_nobody(log: MemoryLog) -> N
         began = time.monotonic()
         with pytest.raises(UnavailableError) as e:
             WitnessCircle(endpoints, required=1, deadline_s=0.3).cosign(log.note(), log.prove)
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 5
         thread.join(timeout=5)
         assert not thread.is_alive()
     assert "w1.example: cannot be reached" in (e.value.detail or "")

@@ -199,7 +199,7 @@ def test_a_slow_answer_ends_at_the_deadline(vault: FakeVault) -> None:
     vault.respond = drips
     began = time.monotonic()
     assert code_of(vault, timeout_s=0.5) == "server.unreachable"
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.spec("EXT-34")
@@ -211,7 +211,7 @@ def test_a_server_that_does_not_shake_hands_ends_at_the_deadline() -> None:
         with pytest.raises(CloisterError) as e:
             get(("localhost", port), "/", {}, ca_pem=AUTHORITY.pem, timeout_s=0.5, max_bytes=1)
         assert e.value.code == "server.unreachable"
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 5
 
 
 def test_nobody_is_there() -> None:
