@@ -102,20 +102,20 @@ def command(  # noqa: PLR0917  # options: typer passes them by name
     stopped = _run(assessment, state, quiet=as_json)
     report = assessment.report()
     _write(assessment, report, out, page)
-    if report.budget.complete and not assessment.late:
+    if report.budget.complete and not assessment.short:
         state.unlink(missing_ok=True)
     if as_json:
-        console.emit(_record(report, out, page, late=assessment.late, stopped=stopped))
+        console.emit(_record(report, out, page, short=assessment.short, stopped=stopped))
         return
     _show(report, out, page, assessment)
     if stopped or not report.budget.complete:
         console.warn("not everything was run; --resume goes on where this ended")
-    elif assessment.late:
-        places = ", ".join(map(str, assessment.late[:_SHOWN]))
-        more = "" if len(assessment.late) <= _SHOWN else ", ..."
+    elif assessment.short:
+        names = ", ".join(assessment.short[:_SHOWN])
+        more = "" if len(assessment.short) <= _SHOWN else ", ..."
         console.warn(
-            f"undecided, and cut short: {places}{more}; --resume with more --seconds goes on with "
-            "what was cut short"
+            f"not brought to an end: {names}{more}; where time was short, --resume with more "
+            "--seconds tries that again, and keeps the rest"
         )
 
 
@@ -257,7 +257,7 @@ def _device(differentiable: bool) -> str:
 
 
 def _record(
-    report: LeakageReport, out: Path, page: Path | None, *, late: tuple[int, ...], stopped: bool
+    report: LeakageReport, out: Path, page: Path | None, *, short: tuple[str, ...], stopped: bool
 ) -> dict[str, object]:
     from cloister.partition.assess.order import default_objection, little_saved
 
@@ -269,7 +269,7 @@ def _record(
         "little_saved": little_saved(report),
         "complete": report.budget.complete,
         "stopped": stopped,
-        "cut_short": list(late),
+        "cut_short": list(short),
         "cuts": [
             {"position": c.position, "verdict": c.verdict, "because": c.because}
             for c in report.cuts

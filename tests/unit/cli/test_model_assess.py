@@ -29,7 +29,7 @@ class _Assessment:
     doubts: tuple[str, ...] = ()
     stopped = False
     resumed: bytes | None = None
-    late: tuple[int, ...] = ()
+    short: tuple[str, ...] = ()
 
     def __init__(self, *_: Any, **__: Any) -> None:
         self.finished = Finished(pictures=pictures())
@@ -186,14 +186,15 @@ def test_what_a_person_stops_is_kept(prepared: Path, monkeypatch: pytest.MonkeyP
 
 def test_who_had_too_little_time_is_told(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what is finished stays for a run with more."""
-    monkeypatch.setattr(_Assessment, "late", tuple(range(3, 13)))
+    names = tuple(f"cut/{n}" for n in range(3, 13))
+    monkeypatch.setattr(_Assessment, "short", names)
     done = _call(*_words(prepared))
     assert done.exit_code == 0, done.output
     said = " ".join(done.stderr.split())
-    assert "undecided, and cut short: 3, 4, 5, 6, 7, 8, 9, 10, ...; --resume with more" in said
+    assert f"not brought to an end: {', '.join(names[:8])}, ...; where time was short" in said
     assert (prepared / "report.json.state").read_bytes() == b"state"
     done = _call(*_words(prepared, "--json"))
-    assert json.loads(done.stdout)["cut_short"] == list(range(3, 13))
+    assert json.loads(done.stdout)["cut_short"] == list(names)
 
 
 def test_nothing_to_go_on_from_is_said(prepared: Path) -> None:

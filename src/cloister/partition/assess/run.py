@@ -130,7 +130,6 @@ class Assessment:
         self._backs = wanted.backs or (() if own is None else (own,))
         skipped = {} if wanted.cuts else {f"cut/{p}": why for p, why in no_places.items()}
         self.finished = Finished(skipped=skipped, seconds=wanted.seconds)
-        self._again: set[int | tuple[int, int | None] | tuple[int, str]] = set()
         self.stopped = False
         self._found_ends: tuple[dict[str, float], dict[str, float], float] | None = None
 
@@ -148,10 +147,23 @@ class Assessment:
         return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).digest()
 
     @property
-    def late(self) -> tuple[int, ...]:
-        """Positions of undecided cuts that had an attack which did not come to its end."""
-        cuts = (cut for _, cut in sorted(self.finished.cuts.items()))
-        return tuple(c.position for c in cuts if c.verdict == "undecided" and cut_short(c.measures))
+    def short(self) -> tuple[str, ...]:
+        """What did not come to its end and may with more time, by names such as `cut/3`.
+
+        Undecided cuts, copies and defences. An unsafe cut stays one.
+        """
+        finished = self.finished
+        cuts = (cut for _, cut in sorted(finished.cuts.items()) if cut.verdict == "undecided")
+        found = [_cut_name(cut.position) for cut in cuts if cut_short(cut.measures)]
+        found += [
+            _pair_name(*key) for key, each in finished.pairs.items() if cut_short(each.measures)
+        ]
+        found += [
+            _defence_name(*key)
+            for key, each in finished.defences.items()
+            if cut_short(each.measures)
+        ]
+        return tuple(found)
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -189,15 +201,14 @@ class Assessment:
             self._do_cut(position, at_most, self._heard(progress, 0.0, CUTS_PART))
             saved()
         pairs_over = Deadline(over.left - (1 - CUTS_PART - PAIRS_PART) * total)
-        done, again = self.finished, self._again
-        planned = [p for p in self._pairs() if p not in done.pairs or p in again]
+        planned = self._open_pairs()
         for i, (front, back) in enumerate(planned):
             if pairs_over.over:
                 break
             share = pairs_over.left / (len(planned) - i)
             self._do_pair(front, back, share, self._heard(progress, CUTS_PART, PAIRS_PART))
             saved()
-        wanted = [d for d in self._defences() if d not in done.defences or d in again]
+        wanted = self._open_defences()
         for i, (position, name) in enumerate(wanted):
             if over.over:
                 break
@@ -235,18 +246,9 @@ class Assessment:
         more = found.seconds < self._wanted.seconds
         found.seconds = self._wanted.seconds
         self.finished = found
-        self._again = set(self._cut_short()) if more else set()
+        # Of a run that had more time and was stopped, what it had not come to yet.
+        found.again = set(self.short) if more else found.again.intersection(self.short)
         return True
-
-    def _cut_short(self) -> Iterator[int | tuple[int, int | None] | tuple[int, str]]:
-        """Give the keys of what more time may change."""
-        yield from self.late
-        for pair, copies in self.finished.pairs.items():
-            if cut_short(copies.measures):
-                yield pair
-        for defence, tried in self.finished.defences.items():
-            if cut_short(tried.measures):
-                yield defence
 
     def report(self) -> LeakageReport:
         """Return the report of what is finished."""
@@ -316,15 +318,25 @@ class Assessment:
         return found
 
     def _next(self) -> int | None:
-        again = self._again
-        verdicts = {p: cut.verdict for p, cut in self.finished.cuts.items() if p not in again}
+        again = self.finished.again
+        verdicts = {
+            p: cut.verdict for p, cut in self.finished.cuts.items() if _cut_name(p) not in again
+        }
         skipped = {p: "undecided" for p in self.positions if f"cut/{p}" in self.finished.skipped}
         return next_position(self.positions, verdicts | skipped)
 
     def _open(self) -> list[int]:
         """Return the positions of cuts to assess, for the first time or again."""
-        missing = self._missing()
-        return [p for p in self.positions if p in missing or p in self._again]
+        missing, again = self._missing(), self.finished.again
+        return [p for p in self.positions if p in missing or _cut_name(p) in again]
+
+    def _open_pairs(self) -> list[tuple[int, int | None]]:
+        done, again = self.finished.pairs, self.finished.again
+        return [p for p in self._pairs() if p not in done or _pair_name(*p) in again]
+
+    def _open_defences(self) -> list[tuple[int, str]]:
+        done, again = self.finished.defences, self.finished.again
+        return [d for d in self._defences() if d not in done or _defence_name(*d) in again]
 
     def _missing(self) -> list[int]:
         finished = self.finished
@@ -407,7 +419,8 @@ class Assessment:
     def _do_cut(
         self, position: int, at_most: float, hear: Callable[[float, str, int, int], None]
     ) -> None:
-        done, count = len(self.finished.cuts), len(self.positions)
+        count = len(self.positions)
+        done = count - len(self._open())
         try:
             found = assess_cut(
                 self._network,
@@ -425,8 +438,7 @@ class Assessment:
             self.finished.skipped[f"cut/{position}"] = f"{e.public}"
             return
         self.finished.cuts[position] = cast("CutReport", found.report)
-        self._again.discard(position)
-        self._keep(f"cut/{position}", found)
+        self._keep(_cut_name(position), found)
 
     def _do_pair(
         self,
@@ -435,7 +447,8 @@ class Assessment:
         at_most: float,
         hear: Callable[[float, str, int, int], None],
     ) -> None:
-        done, count = len(self.finished.pairs), len(self._pairs())
+        count = len(self._pairs())
+        done = count - len(self._open_pairs())
         where: Cut | None = None if back is None else self._cuts[back]
         found = assess_pair(
             self._network,
@@ -448,8 +461,7 @@ class Assessment:
             progress=lambda p: hear(p, f"copies, cut at {front}", done, count),
         )
         self.finished.pairs[front, back] = cast("PairReport", found.report)
-        self._again.discard((front, back))
-        self._keep(f"pair/{front}/{'end' if back is None else back}", found)
+        self._keep(_pair_name(front, back), found)
 
     def _do_defence(
         self,
@@ -458,7 +470,8 @@ class Assessment:
         at_most: float,
         hear: Callable[[float, str, int, int], None],
     ) -> None:
-        done = len(self.finished.defences)
+        count = len(self._defences())
+        done = count - len(self._open_defences())
         found = assess_defence(
             name,
             self._network,
@@ -467,14 +480,14 @@ class Assessment:
             steps=self._wanted.steps,
             seconds=at_most,
             seed=self._wanted.seed,
-            progress=lambda p: hear(p, f"{name} at {position}", done, len(DEFENCES)),
+            progress=lambda p: hear(p, f"{name} at {position}", done, count),
         )
         if found is not None:
             self.finished.defences[position, name] = cast("DefenceReport", found.report)
-            self._again.discard((position, name))
-            self._keep(f"defence/{position}/{name}", found)
+            self._keep(_defence_name(position, name), found)
 
     def _keep(self, name: str, found: Found) -> None:
+        self.finished.again.discard(name)
         self.finished.pictures.update(
             {f"{name}/{each}": examples for each, examples in found.pictures.items()}
         )
@@ -492,6 +505,18 @@ class Assessment:
                     seed=self._wanted.seed,
                 )
         return self._found_ends
+
+
+def _cut_name(position: int) -> str:
+    return f"cut/{position}"
+
+
+def _pair_name(front: int, back: int | None) -> str:
+    return f"pair/{front}/{'end' if back is None else back}"
+
+
+def _defence_name(position: int, name: str) -> str:
+    return f"defence/{position}/{name}"
 
 
 @contextlib.contextmanager

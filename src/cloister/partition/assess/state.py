@@ -53,6 +53,7 @@ class Finished:
         remarks: Sentences about one cut, pair or defence, by a name such as `cut/3`.
         skipped: What cannot be assessed and why, by a name such as `cut/3`.
         seconds: Time that the run had for all of it.
+        again: What is to be tried once more, as there is more time now, by such a name.
     """
 
     cuts: dict[int, CutReport] = field(default_factory=dict)
@@ -62,6 +63,7 @@ class Finished:
     remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     seconds: int = 0
+    again: set[str] = field(default_factory=set)
 
 
 def write_state(finished: Finished, report: LeakageReport, key: bytes) -> bytes:
@@ -83,6 +85,7 @@ def write_state(finished: Finished, report: LeakageReport, key: bytes) -> bytes:
             },
             "remarks": {name: list(said) for name, said in finished.remarks.items()},
             "skipped": dict(finished.skipped),
+            "again": sorted(finished.again),
         }
     )
 
@@ -104,6 +107,7 @@ def read_state(data: bytes, key: bytes) -> Finished | None:
     pictures = _mapping(fields.anything("pictures"))
     remarks = _mapping(fields.anything("remarks"))
     skipped = _mapping(fields.anything("skipped"))
+    again = _sentences(fields.anything("again"))
     fields.end()
     return Finished(
         cuts={cut.position: cut for cut in report.cuts},
@@ -113,6 +117,7 @@ def read_state(data: bytes, key: bytes) -> Finished | None:
         remarks={name: _sentences(each) for name, each in remarks.items()},
         skipped={name: _sentences([each])[0] for name, each in skipped.items()},
         seconds=report.budget.seconds,
+        again=set(again),
     )
 
 

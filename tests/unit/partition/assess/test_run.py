@@ -213,16 +213,13 @@ def test_what_is_stopped_is_gone_on_with(bench: Bench) -> None:
 
 def test_more_time_goes_to_what_was_cut_short(bench: Bench) -> None:
     """Cuts that are undecided, copies and defences; what came to its end is kept."""
-    bench.short = {3, 5, ("pair", 6, None), ("noise", 4)}
+    bench.short = {3, 5, ("pair", 6, None), ("noise", 5)}
     first = bench.made()
     first.run(lambda *_: None, lambda: None)
     # At 3 attacks succeeded before they were cut short: more of them change nothing.
-    assert first.late == (5,)
+    assert first.short == ("cut/5", "pair/6/end", "defence/5/noise")
     assert first.report().recommended == 6
     assert first.report().budget.complete
-    assert ("pair", 6, None) in bench.asked
-    assert ("noise", 5) in bench.asked
-
     bench.asked.clear()
     same = bench.made()
     assert same.resume(first.state())
@@ -236,13 +233,41 @@ def test_more_time_goes_to_what_was_cut_short(bench: Bench) -> None:
     more.run(lambda *_: None, lambda: None)
     assert bench.asked[0] == 5
     assert 3 not in bench.asked
-    assert more.late == ()
+    assert "cut/5" not in more.short
     assert more.report().recommended == 5
     assert more.report().budget.complete
     assert more.report().budget.seconds == 120
     whole = bench.made(seconds=120)
     whole.run(lambda *_: None, lambda: None)
     assert verdicts(more) == verdicts(whole)
+
+
+def test_what_is_tried_again_is_not_forgotten_where_that_is_stopped(bench: Bench) -> None:
+    """Nor tried a third time; and how much is done grows."""
+    bench.boundary = 3
+    bench.short = {3, 4, 5, 6}
+    first = bench.made()
+    first.run(lambda *_: None, lambda: None)
+    assert first.short == ("cut/3", "cut/4", "cut/5", "cut/6")
+    bench.stop_at = 4
+    bench.short = {3, 5}
+    bench.asked.clear()
+    more, saved, heard = bench.made(seconds=120), [], []
+    assert more.resume(first.state())
+    with pytest.raises(KeyboardInterrupt):
+        more.run(lambda done, _: heard.append(done), lambda: saved.append(more.state()))
+    tried = [position for position in bench.asked if position != 4]
+    assert tried
+    assert heard == sorted(heard)
+    bench.stop_at = None
+    bench.asked.clear()
+    third = bench.made(seconds=120)
+    assert third.resume(saved[-1])
+    third.run(lambda *_: None, lambda: None)
+    cuts = [each for each in bench.asked if isinstance(each, int)]
+    assert 4 in cuts
+    assert set(cuts).isdisjoint(tried)
+    assert {*cuts, *tried} == {3, 4, 5, 6}
 
 
 def verdicts(made: Assessment) -> dict[int, str]:
@@ -262,7 +287,7 @@ def test_what_was_cut_short_stays_where_time_is_over_again(
     assert more.resume(first.state())
     more.run(lambda *_: None, lambda: None)
     assert more.report().cuts == first.report().cuts
-    assert more.late == (5,)
+    assert more.short == first.short
 
 
 def test_no_cut_is_better_than_a_deeper_one(bench: Bench) -> None:
